@@ -1,0 +1,378 @@
+"""The configuration of a run: frozen models; an unknown key or a wrong type stops the run."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dhl.errors import UserError
+from dhl.methods import ALLOWED, PARTS, TASKS, model_of
+from dhl.models import NETWORKS
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Sigma = Annotated[float, Field(ge=1, le=255)]
+
+
+class Frozen(BaseModel):
+    """A model that refuses unknown keys, wrong types and later changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PhotoDigits(Frozen):
+    """The embedded data set; counts are images per split, `size` their side in pixels."""
+
+    kind: Literal["photo-digits"]
+    train: Count
+    validation: Count
+    test: Count
+    size: Annotated[int, Field(ge=16)]
+    contrast: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    @property
+    def name(self) -> str:
+        """The data set's name, which the evaluation noise is derived from."""
+        return self.kind
+
+
+class Folder(Frozen):
+    """The user's own images for denoising: one folder to train on, one to test on."""
+
+    kind: Literal["folder"]
+    name: str
+    train: str | None = None
+    test: str
+
+
+DataPart = Annotated[PhotoDigits | Folder, Field(discriminator="kind")]
+
+
+class Data(Frozen):
+    """Where the images of each part come from; a part that is left out is not run."""
+
+    denoising: DataPart
+    classification: PhotoDigits | None = None
+    segmentation: PhotoDigits | None = None
+
+
+class Network(Frozen):
+    """A network by name; `width` is the number of channels of its first layer."""
+
+    name: str
+    width: Count = 64
+    depth: Annotated[int, Field(ge=3)] | None = None
+
+
+class Networks(Frozen):
+    """The networks of a run; the defaults are the paper's denoiser and DnCNN at full size."""
+
+    denoiser: Network = Network(name="released")
+    dncnn: Network = Network(name="dncnn", depth=17)
+    classifier: Network = Network(name="small-vgg", width=32)
+    segmenter: Network = Network(name="small-largefov", width=32)
+
+    @model_validator(mode="after")
+    def _known(self) -> Networks:
+        for place in type(self).model_fields:
+            known = NETWORKS["denoiser" if place == "dncnn" else place]
+            name = getattr(self, place).name
+            if name not in known:
+                raise ValueError(f"no {place} is called `{name}`; there are {', '.join(known)}")
+        return self
+
+
+class Optimizer(Frozen):
+    """SGD or AdamW; the defaults are those of the authors' released solver."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: Positive = 1e-4
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 5e-4
+
+
+class Schedule(Frozen):
+    """How the learning rate moves: factor `gamma` every `every` steps, or over the whole run."""
+
+    name: Literal["constant", "step", "one-cycle", "cosine"] = "constant"
+    every: Count | None = None
+    gamma: Positive = 0.1
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _step_needs_every(self) -> Schedule:
+        if (self.name == "step") != (self.every is not None):
+            raise ValueError("`every` belongs to the schedule `step`, and only to it")
+        return self
+
+
+class Recipe(Frozen):
+    """How one model is trained.
+
+    `patch` is the side of the random crops, None for whole images; `augment` is `dihedral` (flips
+    and quarter turns), `mirror` or `none`.
+    """
+
+    steps: Count
+    batch: Count
+    patch: Annotated[int, Field(ge=8)] | None = None
+    augment: Literal["dihedral", "mirror", "none"] = "none"
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    clip_norm: Positive | None = None
+    checkpoint_every: Count = 500
+
+
+class JointRecipe(Recipe):
+    """A recipe of joint training; `task_weight` is the paper's lambda.
+
+    The loss is MSE on [0, 1] plus `task_weight` times the mean cross-entropy.
+    """
+
+    task_weight: NonNegative
+
+
+class PerTask(Frozen):
+    """One recipe per task, for the task network and for its retraining on noisy images."""
+
+    classification: Recipe | None = None
+    segmentation: Recipe | None = None
+
+
+class JointPerTask(Frozen):
+    """One joint recipe per task."""
+
+    classification: JointRecipe | None = None
+    segmentation: JointRecipe | None = None
+
+
+class WarmStart(Recipe):
+    """The recipe of one denoiser over a range of sigmas, from which each sigma's one starts."""
+
+    sigma_low: Sigma
+    sigma_high: Sigma
+
+
+class Training(Frozen):
+    """Every training of a run; `warm_start: null` trains each sigma from scratch."""
+
+    warm_start: WarmStart | None = None
+    separate: Recipe
+    task: PerTask = PerTask()
+    joint: JointPerTask = JointPerTask()
+    retrained: PerTask = PerTask()
+
+
+Grid = Annotated[tuple[Sigma, ...], Field(min_length=1)]
+MethodNames = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Sigmas(Frozen):
+    """Noise levels (0-255 scale) of each table."""
+
+    denoising: Grid
+    classification: Grid | None = None
+    segmentation: Grid | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _on_the_255_scale(cls, value: Any) -> Any:
+        for sigma in value if isinstance(value, list) else []:
+            if isinstance(sigma, int | float) and not 1 <= sigma <= 255:
+                raise ValueError(
+                    f"sigma {sigma:g} is not on the 0-255 scale (from 1 to 255); "
+                    "multiply a [0, 1]-scale value by 255"
+                )
+        if isinstance(value, list) and len(set(map(str, value))) < len(value):
+            raise ValueError("a sigma stands twice in the list")
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Methods(Frozen):
+    """The rows of each table, in order."""
+
+    denoising: MethodNames
+    classification: MethodNames | None = None
+    segmentation: MethodNames | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Methods:
+        for part in PARTS:
+            for method in getattr(self, part) or ():
+                if method not in ALLOWED[part]:
+                    raise ValueError(
+                        f"{part} has no method `{method}`; there are {', '.join(ALLOWED[part])}"
+                    )
+        return self
+
+
+class Evaluation(Frozen):
+    """`authors`: round, clip to 0-255, drop a 3 px border; `plain`: clip to [0, 1] only."""
+
+    protocol: Literal["authors", "plain"] = "authors"
+    batch: Count = 64
+
+
+class Statistics(Frozen):
+    """Settings of intervals and verdicts; `margin_*` bound what counts as "nearly as good"."""
+
+    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    margin_accuracy: Positive = 0.02
+    margin_miou: Positive = 0.02
+
+
+class Config(Frozen):
+    """The whole configuration of a run."""
+
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    base_seed: Annotated[int, Field(ge=0)]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: Count = 1
+    data: Data
+    sigmas: Sigmas
+    methods: Methods
+    networks: Networks = Networks()
+    training: Training
+    evaluation: Evaluation = Evaluation()
+    statistics: Statistics = Statistics()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the paper that this run covers, in the order of its tables."""
+        return tuple(part for part in PARTS if getattr(self.data, part) is not None)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Config:
+        for part in self.parts:
+            for section in ("sigmas", "methods"):
+                if getattr(getattr(self, section), part) is None:
+                    raise ValueError(f"`data.{part}` is given, so `{section}.{part}` must be too")
+            for method in getattr(self.methods, part):
+                self._require_recipe(method, part)
+        return self
+
+    def _require_recipe(self, method: str, part: str) -> None:
+        """Check that the recipe behind a method, and its task's data, are configured."""
+        model = model_of(method, part) or ""
+        kind, _, task = model.partition("-")
+        needed = {"joint": ["joint"], "matched": ["joint"], "retrained": ["retrained"]}
+        sections = [*needed.get(kind, []), "task"] if task else []
+        task = task or part
+        if part in TASKS:
+            sections.append("task")
+        for section in sections:
+            if task not in self.parts or getattr(getattr(self.training, section), task) is None:
+                raise ValueError(
+                    f"method `{method}` of {part} needs `training.{section}.{task}` and "
+                    f"`data.{task}`: add them, or take the method out of `methods.{part}`"
+                )
+
+
+def parse_config(content: dict[str, Any], *, source: str) -> Config:
+    """Check a configuration and return it, frozen.
+
+    Parameters
+    ----------
+    content : dict
+        As read from YAML.
+    source : str
+        The file's name, for messages.
+
+    Raises
+    ------
+    UserError
+        With the full path of the first wrong key, its value, and what is legal.
+    """
+    try:
+        return Config.model_validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        raise _explain(error, source) from None
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not YAML, or breaks a rule.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(
+            "a configuration is a YAML file.",
+            came=f"no file {path}",
+            do="name one of config/*.yaml with --configfile.",
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(
+            "a configuration is a YAML file.",
+            came=f"{path}: {str(error).replace(chr(10), ' ')}",
+            do="mend the syntax; config/mini.yaml is a complete example.",
+        ) from None
+    if not isinstance(content, dict):
+        raise UserError(
+            "a configuration is a mapping of keys to values.",
+            came=f"{path} holds {type(content).__name__}",
+            do="start from a copy of config/mini.yaml.",
+        )
+    return parse_config(content, source=str(path))
+
+
+def _explain(error: ValidationError, source: str) -> UserError:
+    """Turn pydantic's list of problems into one message for a person."""
+    problems = [_problem(item) for item in error.errors()]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    rule, came, do = problems[0]
+    return UserError(rule, came=f"{came} in {source}{more}", do=do)
+
+
+def _problem(item: dict[str, Any]) -> tuple[str, str, str]:
+    """Say rule, finding and remedy of one of pydantic's problems."""
+    place = [str(key) for key in item["loc"] if key not in ("photo-digits", "folder")]
+    path = ".".join(place) or "the whole configuration"
+    if item["type"] == "extra_forbidden":
+        legal = _legal_keys(place[:-1])
+        close = difflib.get_close_matches(place[-1], legal, n=1)
+        hint = f"write `{close[0]}`" if close else f"use one of {', '.join(legal)}"
+        return "every key of the configuration is known.", f"unknown key `{path}`", f"{hint}."
+    if item["type"] == "missing":
+        return "a required key is given.", f"no `{path}`", "add it; config/mini.yaml shows how."
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error":
+        return f"{message}.", f"`{path}`", "mend the value."
+    value = json.dumps(item["input"], default=str)
+    return (
+        f"`{path}`: {message[0].lower()}{message[1:]}.",
+        f"{value if len(value) < 80 else value[:77] + '...'}",
+        f"give `{path}` a legal value.",
+    )
+
+
+def _legal_keys(place: list[str]) -> list[str]:
+    """List the keys that the model at a key path knows."""
+    node: Any = Config
+    for key in place:
+        field = node.model_fields.get(key) if node is not None else None
+        node = _model_in(field.annotation) if field else None
+    return list(node.model_fields) if node is not None else []
+
+
+def _model_in(annotation: Any) -> type[Frozen] | None:
+    """Find the first model inside an annotation such as `Recipe | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if found := _model_in(inner):
+            return found
+    return None

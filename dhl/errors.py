@@ -1,0 +1,18 @@
+"""The one exception that a user's mistake raises: three sentences and no traceback."""
+
+
+class UserError(Exception):
+    """A mistake that the user can mend.
+
+    Parameters
+    ----------
+    rule : str
+        What must hold.
+    came : str
+        What was found instead, with its place (file, key path).
+    do : str
+        What to do now.
+    """
+
+    def __init__(self, rule: str, *, came: str, do: str):
+        super().__init__(f"{rule}\n  found: {came}\n  to do: {do}")

@@ -1,0 +1,97 @@
+"""The rows of the tables: what each method is called, and which trained models it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TASKS = ("classification", "segmentation")
+PARTS = ("denoising", *TASKS)
+TABLES = {"denoising": 1, "classification": 2, "segmentation": 3}
+TASK_METRICS = {"classification": ("top1", "top5"), "segmentation": ("miou",)}
+METRICS = {"denoising": ("psnr", "ssim"), **TASK_METRICS}
+OTHER_TASK = {"classification": "segmentation", "segmentation": "classification"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as a row of the tables.
+
+    Attributes
+    ----------
+    label : str
+        How the row is called in tables and figures.
+    explanation : str
+        One sentence for the report.
+    in_paper : bool
+        Whether the paper's tables have this row.
+    """
+
+    label: str
+    explanation: str
+    in_paper: bool
+
+
+METHODS = {
+    "clean": Method("Clean image", "No noise: the ceiling.", False),
+    "noisy": Method("Noisy image", "No denoiser.", True),
+    "cbm3d": Method("CBM3D", "BM3D for colour, its classical white-noise profile.", True),
+    "cbm3d-2020": Method("CBM3D (2020)", "BM3D for colour, exact transform variances.", False),
+    "dncnn": Method("DnCNN", "The learned peer, one network per sigma.", True),
+    "separate": Method("Separate", "The denoiser trained for MSE alone (lambda = 0).", True),
+    "separate-matched": Method(
+        "Separate, matched",
+        "The separate denoiser, trained on for as many steps, on the same images and with the same "
+        "schedule as the joint one, still with lambda = 0: the control for mere extra training.",
+        False,
+    ),
+    "joint": Method("Joint", "The denoiser trained with the loss of this task.", True),
+    "cross": Method("Joint, cross-task", "The denoiser trained with the other task's loss.", True),
+    "retrained": Method(
+        "Retrained network",
+        "No denoiser: the task network itself trained on noisy images of this sigma.",
+        False,
+    ),
+    "joint-classification": Method(
+        "Joint (classification)", "The denoiser trained with the classifier's loss.", False
+    ),
+    "joint-segmentation": Method(
+        "Joint (segmentation)", "The denoiser trained with the segmenter's loss.", True
+    ),
+}
+
+ALLOWED = {
+    "denoising": (
+        "noisy", "cbm3d", "cbm3d-2020", "dncnn", "separate",
+        "joint-classification", "joint-segmentation",
+    ),
+    **{
+        task: (
+            "clean", "noisy", "cbm3d", "cbm3d-2020", "dncnn", "separate", "separate-matched",
+            "joint", "cross", "retrained",
+        )
+        for task in TASKS
+    },
+}  # fmt: skip
+
+CBM3D_METHODS = ("cbm3d", "cbm3d-2020")
+UNTRAINED = ("clean", "noisy", *CBM3D_METHODS)
+
+
+def model_of(method: str, part: str) -> str | None:
+    """Return the name of the trained denoiser or retrained network behind a row, None if untrained.
+
+    Parameters
+    ----------
+    method : str
+        A key of `METHODS` that `ALLOWED[part]` holds.
+    part : {"denoising", "classification", "segmentation"}
+    """
+    if method in UNTRAINED:
+        return None
+    names = {
+        "separate-matched": f"matched-{part}",
+        "joint": f"joint-{part}",
+        "cross": f"joint-{OTHER_TASK.get(part)}",
+        "retrained": f"retrained-{part}",
+    }
+    return names.get(method, method)

@@ -1,0 +1,162 @@
+"""Where a run's files lie, and the columns of its tidy CSV files. No torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dhl.errors import UserError
+from dhl.noise import format_sigma
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOISE_COLUMNS = (
+    "image_id", "height", "width", "seed", "sha256", "noise_mean", "noise_std",
+)  # fmt: skip
+IMAGE_COLUMNS = (
+    "dataset", "part", "sigma", "method", "image_id", "noise_seed", "protocol",
+    "psnr", "ssim", "top1", "top5",
+)  # fmt: skip
+TRAINING_COLUMNS = ("step", "lr", "loss", "reconstruction_loss", "task_loss")
+TABLE_COLUMNS = (
+    "method", "sigma", "image_id", "metric", "value", "ci_low", "ci_high", "n", "protocol",
+    "published", "status",
+)  # fmt: skip
+CLAIM_COLUMNS = (
+    "claim", "statement", "part", "sigma", "metric", "method_a", "method_b", "mean_a", "mean_b",
+    "difference", "ci_low", "ci_high", "test", "p_value", "p_adjusted", "n", "verdict",
+)  # fmt: skip
+
+
+class RunFolder:
+    """The paths of one run; the library writes nowhere else.
+
+    Parameters
+    ----------
+    root : str or Path
+        Usually `results/<run>`.
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        self.config = self.root / "config.yaml"
+        self.claims = self.root / "claims.csv"
+        self.figures = self.root / "figures"
+        self.report = self.root / "report" / "index.html"
+        self.manifest = self.root / "manifest.json"
+        self.benchmarks = self.root / "benchmarks"
+
+    def data(self, part: str) -> Path:
+        """Return the file of a part's clean images."""
+        return self.root / "data" / f"{part}.npz"
+
+    def noise(self, part: str, sigma: float) -> Path:
+        """Return the file of noise seeds, digests and moments."""
+        return self.root / "noise" / part / f"sigma{format_sigma(sigma)}.csv"
+
+    def model(self, key: str) -> Path:
+        """Return the file of a trained model; `key` is like `joint-segmentation/sigma30`."""
+        return self.root / "models" / f"{key}.pt"
+
+    def training(self, key: str) -> Path:
+        """Return the file of a model's training curve."""
+        return self.root / "training" / f"{key}.csv"
+
+    def checkpoint(self, key: str, fingerprint: str) -> Path:
+        """Return the side file that an interrupted training resumes from."""
+        return self.root / "checkpoints" / f"{key}-{fingerprint[:12]}.pt"
+
+    def cbm3d(self, part: str, method: str, sigma: float) -> Path:
+        """Return the file of CBM3D's denoised images."""
+        return self.root / "cbm3d" / part / f"{method}-sigma{format_sigma(sigma)}.npz"
+
+    def evaluation(self, part: str, sigma: float) -> Path:
+        """Return the file of per-image results; `.npz` beside it has arrays for pooled metrics."""
+        return self.root / "evaluation" / part / f"sigma{format_sigma(sigma)}.csv"
+
+    def table(self, number: int, suffix: str = "csv") -> Path:
+        """Return the file of one of the paper's tables."""
+        return self.root / "tables" / f"table{number}.{suffix}"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that takes the final name only if the block succeeds.
+
+    Raises
+    ------
+    UserError
+        If the disk is full; the file that stood there before is kept.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise UserError(
+            "a result is written in full or not at all.",
+            came=f"{error.strerror} while writing {path}",
+            do="free some space and run the same command again; finished files are kept.",
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+_FULL = (28, 122)  # ENOSPC, EDQUOT
+
+
+def write_csv(frame: pd.DataFrame, path: Path, columns: tuple[str, ...]) -> None:
+    """Write a tidy CSV at full precision, with exactly these columns, atomically."""
+    with atomic_path(path) as temporary:
+        frame.reindex(columns=list(columns)).to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read a tidy CSV and check its columns.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, unreadable, or has other columns: a result that was edited by hand.
+    """
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, dtype={"image_id": str, "method": str, "sha256": str})
+    except FileNotFoundError:
+        raise UserError(
+            "a step finds the results of the steps before it.",
+            came=f"no file {path}",
+            do="run `make report`, or the Snakemake target that writes it.",
+        ) from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise _edited(path, str(error)) from None
+    if tuple(frame.columns) != columns:
+        raise _edited(path, f"columns {', '.join(map(str, frame.columns))}")
+    numbers = [name for name in columns if name in _NUMERIC]
+    for name in numbers:
+        if not (frame[name].isna().all() or pd.api.types.is_numeric_dtype(frame[name])):
+            raise _edited(path, f"text in the column `{name}`")
+    return frame
+
+
+_NUMERIC = {
+    "sigma", "psnr", "ssim", "top1", "top5", "value", "ci_low", "ci_high", "n", "step", "loss",
+    "reconstruction_loss", "task_loss", "difference", "noise_mean", "noise_std", "mean_a", "mean_b",
+}  # fmt: skip
+
+
+def _edited(path: Path, came: str) -> UserError:
+    """Say that a result file is not as the program wrote it."""
+    return UserError(
+        "result files are as the program wrote them.",
+        came=f"{path}: {came}",
+        do="delete the file and run again; only what is missing is made anew.",
+    )

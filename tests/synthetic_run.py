@@ -1,0 +1,86 @@
+"""A run folder with made-up results of the true layout, for what reads results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dhl.config import Config
+from dhl.methods import model_of
+from dhl.results import IMAGE_COLUMNS, TRAINING_COLUMNS, RunFolder, write_csv
+
+# How good a made-up method is, from 0 (useless) to 1.
+QUALITY = {
+    "clean": 0.95, "noisy": 0.30, "cbm3d": 0.70, "dncnn": 0.72, "separate": 0.74,
+    "separate-matched": 0.75, "joint": 0.80, "cross": 0.79, "retrained": 0.82,
+    "joint-classification": 0.72, "joint-segmentation": 0.71,
+}  # fmt: skip
+
+
+def write_synthetic_run(config: Config, root: Path, *, images: int = 60) -> RunFolder:
+    """Write evaluation, training and benchmark files of a whole run."""
+    folder = RunFolder(root)
+    rng = np.random.default_rng(0)
+    for part in config.parts:
+        for sigma in getattr(config.sigmas, part):
+            write_evaluation(config, folder, part, sigma, rng, images)
+    for part in config.parts:
+        for method in getattr(config.methods, part):
+            if model := model_of(method, part):
+                for sigma in getattr(config.sigmas, part):
+                    write_curve(folder, f"{model}/sigma{sigma:g}")
+    return folder
+
+
+def write_evaluation(config, folder, part, sigma, rng, images) -> None:
+    """Write per-image rows, and arrays of two example images."""
+    methods = getattr(config.methods, part)
+    difficulty = rng.random(images)
+    rows, arrays = [], {"image_ids": np.array([f"test-{i:04d}" for i in range(images)])}
+    arrays["example_ids"] = arrays["image_ids"][:2]
+    for i in range(2):
+        arrays[f"clean/{i}"] = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        arrays[f"labels/{i}"] = rng.integers(0, 11, (64, 64), dtype=np.uint8)
+    for method in methods:
+        quality = QUALITY[method] - sigma / 300
+        right = difficulty < quality
+        for i in range(images):
+            rows.append(
+                {
+                    "dataset": "photo-digits", "part": part, "sigma": sigma, "method": method,
+                    "image_id": f"test-{i:04d}", "noise_seed": i, "protocol": "authors",
+                    "psnr": np.nan if method == "clean" else 20 + 10 * quality + rng.normal(),
+                    "ssim": quality if part == "denoising" else np.nan,
+                    "top1": float(right[i]) if part == "classification" else np.nan,
+                    "top5": 1.0 if part == "classification" else np.nan,
+                }
+            )  # fmt: skip
+        for i in range(2):
+            arrays[f"image/{method}/{i}"] = arrays[f"clean/{i}"]
+            arrays[f"prediction/{method}/{i}"] = arrays[f"labels/{i}"]
+            arrays[f"probability/{method}/{i}"] = np.full(10, 0.1, np.float32)
+        if part == "segmentation":
+            arrays[f"confusion/{method}"] = confusions(rng, quality, images)
+    path = folder.evaluation(part, sigma)
+    write_csv(pd.DataFrame(rows), path, IMAGE_COLUMNS)
+    np.savez(path.with_suffix(".npz"), **arrays)
+
+
+def confusions(rng, quality: float, images: int) -> np.ndarray:
+    """Return (images, 11, 11) counts, rows truth, with `quality` of each row on the diagonal."""
+    total = rng.integers(200, 400, (images, 11))
+    hit = rng.binomial(total, quality)
+    matrix = np.zeros((images, 11, 11), np.int64)
+    matrix[:, np.arange(11), np.arange(11)] = hit
+    matrix[:, np.arange(11), (np.arange(11) + 1) % 11] = total - hit
+    return matrix
+
+
+def write_curve(folder: RunFolder, key: str) -> None:
+    """Write a falling training curve."""
+    step = np.arange(50, 501, 50)
+    frame = pd.DataFrame({"step": step, "lr": 1e-3, "loss": 1 / step})
+    frame["reconstruction_loss"] = frame["loss"]
+    write_csv(frame, folder.training(key), TRAINING_COLUMNS)
