@@ -27,8 +27,9 @@ TABLE_COLUMNS = (
     "published", "status",
 )  # fmt: skip
 CLAIM_COLUMNS = (
-    "claim", "statement", "part", "sigma", "metric", "method_a", "method_b", "mean_a", "mean_b",
-    "difference", "ci_low", "ci_high", "test", "p_value", "p_adjusted", "n", "verdict",
+    "claim", "origin", "statement", "part", "sigma", "metric", "method_a", "method_b",
+    "mean_a", "mean_b", "difference", "ci_low", "ci_high", "test", "p_value", "p_adjusted", "n",
+    "verdict",
 )  # fmt: skip
 
 

@@ -1,0 +1,208 @@
+"""The command line: reads, calls, writes; no arithmetic."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dhl import __version__
+from dhl.config import load_config
+from dhl.errors import UserError
+from dhl.methods import PARTS
+from dhl.results import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dhl.config import Config
+
+Arguments = argparse.Namespace
+
+
+def run_data(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Make or read a part's clean images."""
+    from dhl.data.prepare import write_data
+
+    write_data(config, arguments.part, folder)
+
+
+def run_noise(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Record the noise of a part's test images."""
+    from dhl.data.prepare import write_noise
+
+    write_noise(config, arguments.part, arguments.sigma, folder)
+
+
+def run_cbm3d(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Denoise a part's test images with CBM3D."""
+    from dhl.data.prepare import write_cbm3d
+
+    write_cbm3d(
+        config,
+        arguments.part,
+        arguments.method,
+        arguments.sigma,
+        folder,
+        processes=arguments.processes,
+    )
+
+
+def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Train one model."""
+    from dhl.training import train_model
+
+    train_model(config, arguments.model, folder)
+
+
+def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Measure every method of a part at a sigma."""
+    from dhl.evaluation import evaluate
+
+    evaluate(config, arguments.part, arguments.sigma, folder)
+
+
+def run_table(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Make the table of a part."""
+    from dhl.tables import write_table
+
+    write_table(config, arguments.part, folder)
+
+
+def run_claims(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Test the paper's claims."""
+    from dhl.claims import write_claims
+
+    write_claims(config, folder)
+
+
+def run_figures(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Draw the figures."""
+    from dhl.figures import write_figures
+
+    write_figures(config, folder)
+
+
+def run_manifest(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Write versions, seeds and digests."""
+    from dhl.provenance import write_manifest
+
+    write_manifest(config, folder)
+
+
+def run_report(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Write the report."""
+    from dhl.report import write_report
+
+    write_report(config, folder)
+
+
+def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Print what a configuration consists of: models, their parents, and whether they are there."""
+    from dhl.lineage import all_models, model_spec
+
+    print(f"{config.run}: {', '.join(config.parts)}; files in {folder.root}")
+    for part in config.parts:
+        sigmas = ", ".join(f"{sigma:g}" for sigma in getattr(config.sigmas, part))
+        print(f"{part}: sigma {sigmas}; {', '.join(getattr(config.methods, part))}")
+    for key in all_models(config):
+        spec = model_spec(config, key)
+        state = "trained" if folder.model(key).exists() else "to train"
+        parents = f" from {', '.join(spec.parents)}" if spec.parents else ""
+        print(f"{state:9} {key}: {spec.network.name}, {spec.recipe.steps} steps{parents}")
+
+
+def run_verify(arguments: Arguments) -> None:
+    """Compare a run's files with its manifest."""
+    from dhl.provenance import verify
+
+    if touched := verify(arguments.run):
+        raise UserError(
+            "the files of a run are those that its manifest lists.",
+            came="\n    ".join([f"{len(touched)} differ in {arguments.run}", *touched]),
+            do="delete the files that were changed and run `make report` again.",
+        )
+    print(f"{arguments.run}: every file is as the manifest says.")
+
+
+def run_denoise(arguments: Arguments) -> None:
+    """Denoise a picture."""
+    from dhl.denoising import denoise_file
+
+    denoise_file(arguments.input, arguments.output, model=arguments.model, device=arguments.device)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe commands and arguments."""
+    parser = argparse.ArgumentParser(
+        prog="dhl", description="Replication of: When Image Denoising Meets High-Level Vision Tasks."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--configfile", type=Path, default=Path("config/mini.yaml"))
+    common.add_argument(
+        "--folder", type=Path, help="the run's folder; results/<run> unless told otherwise"
+    )
+
+    def step(name: str, run: Callable) -> argparse.ArgumentParser:
+        summary = run.__doc__.splitlines()[0]
+        command = commands.add_parser(name, parents=[common], help=summary, description=summary)
+        command.set_defaults(step=run)
+        return command
+
+    for name, run in (("data", run_data), ("noise", run_noise), ("cbm3d", run_cbm3d),
+                      ("evaluate", run_evaluate), ("table", run_table)):  # fmt: skip
+        command = step(name, run)
+        command.add_argument("--part", choices=PARTS, required=True)
+        if name not in ("data", "table"):
+            command.add_argument("--sigma", type=float, required=True, help="on the 0-255 scale")
+        if name == "cbm3d":
+            command.add_argument("--method", choices=("cbm3d", "cbm3d-2020"), default="cbm3d")
+            command.add_argument("--processes", type=int, default=1)
+    step("train", run_train).add_argument(
+        "model", help="such as separate/sigma30; `dhl describe` lists them"
+    )
+    for name, run in (("claims", run_claims), ("figures", run_figures),
+                      ("manifest", run_manifest), ("report", run_report),
+                      ("describe", run_describe)):  # fmt: skip
+        step(name, run)
+    _add_free_commands(commands)
+    return parser
+
+
+def _add_free_commands(commands: argparse._SubParsersAction) -> None:
+    """Describe the commands that need no configuration."""
+    command = commands.add_parser("verify", help=run_verify.__doc__.splitlines()[0])
+    command.add_argument("run", type=Path, help="such as results/mini")
+    command.set_defaults(free=run_verify)
+    command = commands.add_parser("denoise", help=run_denoise.__doc__.splitlines()[0])
+    command.add_argument("input", type=Path, help="a noisy picture, 8-bit RGB, of any size")
+    command.add_argument("output", type=Path)
+    command.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        help="such as results/mini/models/joint-classification/sigma30.pt",
+    )
+    command.add_argument("--device", default="auto")
+    command.set_defaults(free=run_denoise)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; a user's mistake is one message and exit status 1."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    arguments = build_parser().parse_args(argv)
+    try:
+        if "free" in arguments:
+            arguments.free(arguments)
+        else:
+            config = load_config(arguments.configfile)
+            folder = RunFolder(arguments.folder or Path("results") / config.run)
+            arguments.step(arguments, config, folder)
+    except UserError as error:
+        print(f"dhl: {error}", file=sys.stderr)
+        return 1
+    return 0

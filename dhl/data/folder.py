@@ -1,0 +1,94 @@
+"""Images that a user brings in a folder: read whole, or refused with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from dhl.data.image_set import ImageSet
+from dhl.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+SMALLEST_SIDE = 8
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an 8-bit colour image.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, 3)
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged, or the image is grey, has alpha, has more than 8 bits a
+        channel, or is smaller than 8 px a side.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            mode, bits = image.mode, image.getbands()
+            pixels = np.asarray(image.convert("RGB")) if mode in ("RGB", "P") else None
+            transparent = "transparency" in image.info
+    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise _refused(path, f"cannot be read: {error}", "copy it again from its source.") from None
+    if pixels is None or transparent:
+        what = {"L": "is grey", "1": "is black and white", "CMYK": "has CMYK colours"}.get(mode)
+        if what is None:
+            deep = mode.startswith(("I", "F"))
+            what = "has more than 8 bits a channel" if deep else f"has the channels {''.join(bits)}"
+        if transparent:
+            what = "has transparency"
+        raise _refused(path, what, f"convert it, for example: `magick {path.name} -depth 8 "
+                       f"-alpha off -type TrueColor PNG24:{path.stem}-rgb.png`.")  # fmt: skip
+    if min(pixels.shape[:2]) < SMALLEST_SIDE:
+        size = f"{pixels.shape[1]} x {pixels.shape[0]} px"
+        raise _refused(path, f"has {size}", "leave it out or enlarge it.")
+    _refuse_deep_png(path)
+    return pixels
+
+
+def _refuse_deep_png(path: Path) -> None:
+    """Refuse a PNG of 16 bits a channel, which Pillow silently reduces to 8."""
+    with open(path, "rb") as file:
+        head = file.read(26)
+    if head[:8] == b"\x89PNG\r\n\x1a\n" and head[24] == 16:
+        raise _refused(
+            path, "has 16 bits a channel", f"convert it: `magick {path.name} -depth 8 PNG24:out.png`."
+        )
+
+
+def read_folder(folder: Path) -> ImageSet:
+    """Read all images directly inside a folder, sorted by name; the stem is the image's name.
+
+    Raises
+    ------
+    UserError
+        If the folder is missing or has no image, two images share a stem, or one is refused.
+    """
+    rule = "a data folder exists and has images directly in it."
+    if not folder.is_dir():
+        raise UserError(rule, came=f"no folder {folder}", do="mend the path in `data`.")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        found = f"{folder} has no {', '.join(SUFFIXES)}"
+        raise UserError(rule, came=found, do="put the images there, or mend the path in `data`.")
+    ids = [path.stem for path in paths]
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise UserError(
+            "the names of images differ before their endings.",
+            came=f"`{twice}` stands twice in {folder}",
+            do="rename one of them.",
+        )
+    return ImageSet(ids, [read_image(path) for path in paths])
+
+
+def _refused(path: Path, came: str, do: str) -> UserError:
+    """Refuse an image."""
+    return UserError(
+        "an image is whole, has 8-bit RGB and at least 8 px a side.", came=f"{path} {came}", do=do
+    )

@@ -1,0 +1,259 @@
+"""photo-digits: handwritten digits as textured strokes on photographs, all from pip packages.
+
+The recipe is MNIST-M's (Ganin and Lempitsky, 2015): the digits of `sklearn.datasets.load_digits` are
+blended into crops of the colour photographs of scikit-image, scikit-learn and matplotlib. Every
+image is a pure function of base seed, part, split and index; photographs and handwritten samples are
+each used in one split only.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from dhl.config import PhotoDigits
+from dhl.data.image_set import ImageSet
+from dhl.seeding import numpy_generator
+
+SPLITS = ("train", "validation", "test")
+SHORT_SIDE = 224  # photographs are shrunk to this, so that a 32 px crop has structure
+DIGIT_SHARES = {"train": 0.6, "validation": 0.1, "test": 0.3}
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph inside a pip package, the only split that uses it, and its credit."""
+
+    name: str
+    split: str
+    credit: str
+    load: Callable[[], np.ndarray]
+
+
+def _skimage(name: str) -> Callable[[], np.ndarray]:
+    """Return a loader of one of scikit-image's bundled pictures."""
+
+    def load() -> np.ndarray:
+        import skimage.data
+
+        image = getattr(skimage.data, name)()
+        return image[0] if isinstance(image, tuple) else image
+
+    return load
+
+
+def _sklearn(name: str) -> Callable[[], np.ndarray]:
+    """Return a loader of one of scikit-learn's two sample pictures."""
+
+    def load() -> np.ndarray:
+        from sklearn.datasets import load_sample_image
+
+        return load_sample_image(name)
+
+    return load
+
+
+def _grace_hopper() -> np.ndarray:
+    """Load matplotlib's sample portrait."""
+    import matplotlib
+
+    with Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg") as image:
+        return np.asarray(image.convert("RGB"))
+
+
+PHOTOGRAPHS = (
+    Photograph("astronaut", "train", "NASA, public domain", _skimage("astronaut")),
+    Photograph(
+        "motorcycle",
+        "train",
+        "Scharstein et al., Middlebury Stereo 2014, by way of scikit-image",
+        _skimage("stereo_motorcycle"),
+    ),
+    Photograph(
+        "immunohistochemistry", "train", "CMMI, no known copyright restrictions", _skimage("immunohistochemistry")
+    ),
+    Photograph("china", "train", "danielbuechele, CC BY 2.0", _sklearn("china.jpg")),
+    Photograph("rocket", "validation", "SpaceX, public domain", _skimage("rocket")),
+    Photograph("retina", "validation", "Häggström 2014, CC0", _skimage("retina")),
+    Photograph("chelsea", "test", "Stefan van der Walt, CC0", _skimage("chelsea")),
+    Photograph("coffee", "test", "Rachel Michetti, CC0", _skimage("coffee")),
+    Photograph("flower", "test", "vultilion, CC BY 2.0", _sklearn("flower.jpg")),
+    Photograph("grace_hopper", "test", "US Navy, public domain; matplotlib", _grace_hopper),
+)
+
+
+@functools.cache
+def photographs(split: str) -> dict[str, np.ndarray]:
+    """Return the photographs of a split by name, uint8 (H, W, 3), short side `SHORT_SIDE`."""
+    return {photo.name: _shrink(photo.load()) for photo in PHOTOGRAPHS if photo.split == split}
+
+
+def _shrink(image: np.ndarray) -> np.ndarray:
+    """Shrink a photograph to `SHORT_SIDE` with an antialiasing filter."""
+    height, width = image.shape[:2]
+    scale = SHORT_SIDE / min(height, width)
+    size = (round(width * scale), round(height * scale))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
+@functools.cache
+def digits(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return indices, images (n, 8, 8) in [0, 1] and classes of a split's handwritten samples."""
+    from sklearn.datasets import load_digits
+
+    images, classes = load_digits(return_X_y=True)
+    order = numpy_generator("photo-digits", "digit split").permutation(len(images))
+    bounds = np.cumsum([0, *(round(share * len(order)) for share in DIGIT_SHARES.values())])
+    place = SPLITS.index(split)
+    chosen = np.sort(order[bounds[place] : bounds[place + 1]])
+    return chosen, images[chosen].reshape(-1, 8, 8) / 16, classes[chosen]
+
+
+def make_part(part: str, spec: PhotoDigits, *, base_seed: int) -> dict[str, ImageSet]:
+    """Make all splits of one part.
+
+    Parameters
+    ----------
+    part : {"denoising", "classification", "segmentation"}
+    spec : PhotoDigits
+        Counts, size, contrast.
+    base_seed : int
+        A longer split begins with the images of a shorter one of the same seed.
+
+    Returns
+    -------
+    dict of str to ImageSet
+        Keyed by split.
+    """
+    make = {
+        "denoising": _denoising_split,
+        "classification": functools.partial(_digit_split, part="classification"),
+        "segmentation": functools.partial(_digit_split, part="segmentation"),
+    }[part]
+    return {split: make(spec, split=split, base_seed=base_seed) for split in SPLITS}
+
+
+def _denoising_split(spec: PhotoDigits, *, split: str, base_seed: int) -> ImageSet:
+    """Cut scenes without digits: disjoint tiles of each photograph in turn, then random crops."""
+    photos = photographs(split)
+    tiles = {name: _tiles(photo, spec.size) for name, photo in photos.items()}
+    images, names = [], []
+    for index in range(getattr(spec, split)):
+        generator = numpy_generator(base_seed, "photo-digits", "denoising", split, index)
+        turn, place = divmod(index, len(photos))
+        name = list(photos)[place]
+        tile = tiles[name][turn] if turn < len(tiles[name]) else None
+        images.append(_crop(photos[name], spec.size, generator) if tile is None else tile)
+        names.append(name)
+    ids = [f"{name}-{index:04d}" for index, name in enumerate(names)]
+    return ImageSet(ids, np.stack(images), origins={"photographs": np.array(names)})
+
+
+def _tiles(photo: np.ndarray, size: int) -> list[np.ndarray]:
+    """Cut a photograph into squares that do not overlap, row by row."""
+    rows, columns = photo.shape[0] // size, photo.shape[1] // size
+    return [
+        photo[row * size : (row + 1) * size, column * size : (column + 1) * size]
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
+def _digit_split(spec: PhotoDigits, *, part: str, split: str, base_seed: int) -> ImageSet:
+    """Paint digits on crops: one centred digit, or up to four with their label map."""
+    photos = photographs(split)
+    images, targets, names, samples = [], [], [], []
+    for index in range(getattr(spec, split)):
+        generator = numpy_generator(base_seed, "photo-digits", part, split, index)
+        name = str(generator.choice(list(photos)))
+        canvas = _crop(photos[name], spec.size, generator).astype(np.float32) / 255
+        texture = _crop(photos[str(generator.choice(list(photos)))], spec.size, generator)
+        painter = _Painter(canvas, texture.astype(np.float32) / 255, spec.contrast, split)
+        if part == "classification":
+            painter.paint_centred(generator)
+            targets.append(painter.classes[0])
+        else:
+            painter.paint_scattered(generator, count=int(generator.integers(1, 5)))
+            targets.append(painter.labels)
+        images.append(np.rint(np.clip(painter.canvas, 0, 1) * 255).astype(np.uint8))
+        names.append(name)
+        samples.append(painter.samples + [-1] * (4 - len(painter.samples)))
+    return ImageSet(
+        ids=[f"{split}-{index:05d}" for index in range(len(images))],
+        images=np.stack(images),
+        targets=np.asarray(targets, dtype=np.uint8),
+        origins={"photographs": np.array(names), "digits": np.array(samples)},
+    )
+
+
+def _crop(photo: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
+    """Cut a random square out of a photograph and mirror it half of the time."""
+    top = generator.integers(photo.shape[0] - size + 1)
+    left = generator.integers(photo.shape[1] - size + 1)
+    crop = photo[top : top + size, left : left + size]
+    return crop[:, ::-1] if generator.random() < 0.5 else crop
+
+
+class _Painter:
+    """Paints handwritten digits on one canvas, and keeps their label map."""
+
+    def __init__(self, canvas: np.ndarray, texture: np.ndarray, contrast: float, split: str):
+        self.canvas = canvas
+        self.texture = texture - texture.mean((0, 1))
+        self.contrast = contrast
+        self.split = split
+        self.labels = np.zeros(canvas.shape[:2], np.uint8)
+        self.classes: list[int] = []
+        self.samples: list[int] = []
+
+    def paint_centred(self, generator: np.random.Generator) -> None:
+        """Paint one digit near the middle, filling most of the canvas."""
+        side = self.canvas.shape[0]
+        centre = side / 2 + generator.uniform(-0.06, 0.06, 2) * side
+        self._paint(generator, centre, generator.uniform(0.7, 0.9) * side)
+
+    def paint_scattered(self, generator: np.random.Generator, *, count: int) -> None:
+        """Paint digits in different quarters of the canvas."""
+        side = self.canvas.shape[0]
+        for quarter in generator.permutation(4)[:count]:
+            centre = (np.array(divmod(int(quarter), 2)) + 0.5) * side / 2
+            centre += generator.uniform(-0.06, 0.06, 2) * side
+            self._paint(generator, centre, generator.uniform(0.34, 0.46) * side)
+
+    def _paint(self, generator: np.random.Generator, centre: np.ndarray, size: float) -> None:
+        """Blend one digit into the canvas: the paper towards which the ink is lighter or darker."""
+        indices, images, classes = digits(self.split)
+        pick = int(generator.integers(len(indices)))
+        alpha = _place(images[pick], centre, size, self.canvas.shape[0], generator)
+        under = (self.canvas * alpha[..., None]).sum((0, 1)) / max(float(alpha.sum()), 1e-6)
+        direction = generator.choice([-1.0, 1.0])
+        if not 0.25 < under.mean() < 0.75:
+            direction = np.sign(0.5 - under.mean())
+        tint = generator.uniform(0.6, 1.0, 3) * self.contrast * direction
+        ink = np.clip(under + tint + 0.5 * self.texture, 0, 1)
+        self.canvas = (self.canvas * (1 - alpha[..., None]) + ink * alpha[..., None]).astype("f4")
+        self.labels[alpha > 0.5] = classes[pick] + 1
+        self.classes.append(int(classes[pick]))
+        self.samples.append(int(indices[pick]))
+
+
+def _place(
+    digit: np.ndarray,
+    centre: np.ndarray,
+    size: float,
+    side: int,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Enlarge, turn and shear an 8x8 digit onto a (side, side) canvas; returns its opacity."""
+    angle, shear = generator.uniform(-0.2, 0.2), generator.uniform(-0.2, 0.2)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = turn @ np.array([[1, 0], [shear, 1]]) * (8 / size)
+    offset = np.array([3.5, 3.5]) - matrix @ centre
+    stroke = ndimage.affine_transform(digit, matrix, offset, (side, side), order=3, mode="constant")
+    return np.clip((stroke - 0.3) * 3, 0, 1).astype(np.float32)

@@ -1,0 +1,110 @@
+"""How figures look: one colour and marker per method everywhere, and files with equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dhl.methods import METHODS
+from dhl.results import atomic_path
+
+WIDTH = 7.2  # inches: the report's column at 100 px an inch
+FORMATS = ("svg", "png")
+# Without the date and the version, equal results give equal files.
+_METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+_SETTINGS = {
+    "svg.hashsalt": "dhl",
+    "font.family": "DejaVu Sans",  # arrives with matplotlib, so every machine draws the same
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "figure.constrained_layout.use": True,
+    "legend.frameon": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "grid.color": "#e4e4e4",
+    "axes.edgecolor": "#9a9a9a",
+}
+
+
+class MethodStyle(NamedTuple):
+    """How one method is drawn in every figure; the marker says the same as the colour."""
+
+    color: str
+    marker: str
+    line: str
+
+
+# Okabe and Ito's and Tol's palettes, safe for the common kinds of colour blindness; dashed lines
+# are what does not denoise.
+STYLES = {
+    "clean": MethodStyle("#000000", "D", "--"),
+    "noisy": MethodStyle("#8a8a8a", "X", "--"),
+    "cbm3d": MethodStyle("#e69f00", "s", "-"),
+    "cbm3d-2020": MethodStyle("#a66f00", "d", "-"),
+    "dncnn": MethodStyle("#cc79a7", "^", "-"),
+    "separate": MethodStyle("#56b4e9", "o", "-"),
+    "separate-matched": MethodStyle("#0072b2", "v", "-"),
+    "joint": MethodStyle("#d55e00", "*", "-"),
+    "cross": MethodStyle("#009e73", "P", "-"),
+    "retrained": MethodStyle("#882255", "p", "--"),
+    "joint-classification": MethodStyle("#ee6677", "<", "-"),
+    "joint-segmentation": MethodStyle("#228833", ">", "-"),
+}
+
+
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """Apply the style inside a block and leave the process as it was."""
+    with ExitStack() as stack:
+        stack.enter_context(seaborn.plotting_context("paper"))
+        stack.enter_context(seaborn.axes_style("whitegrid"))
+        stack.enter_context(matplotlib.rc_context(_SETTINGS))
+        yield
+
+
+def draw_method(axes: Axes, method: str, *, sigmas, values, errors=None) -> None:
+    """Draw one method's values over sigma, with error bars where there are intervals.
+
+    Parameters
+    ----------
+    axes : Axes
+    method : str
+        A key of `STYLES`.
+    sigmas, values : sequence of float
+    errors : array of shape (2, n), optional
+        Lengths of the bars below and above the values.
+    """
+    color, marker, line = STYLES[method]
+    axes.errorbar(
+        sigmas,
+        values,
+        yerr=errors,
+        label=METHODS[method].label,
+        color=color,
+        marker=marker,
+        linestyle=line,
+        linewidth=1.3,
+        elinewidth=1,
+        capsize=2,
+        markersize=8 if marker == "*" else 5.5,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+    )
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure in every format, atomically, with the same bytes for the same content."""
+    for suffix in FORMATS:
+        with atomic_path(folder / f"{name}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, metadata=_METADATA[suffix], facecolor="white")

@@ -1,0 +1,225 @@
+"""What each model of a run is made from: network, objective, data, recipe, parents.
+
+A model is known by its key, `<name>/<variant>`: `classifier/clean`, `separate-start/all`,
+`joint-segmentation/sigma30`. Snakemake asks this module for a model's parents and for the
+fingerprint that decides whether it must be trained again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from dhl.config import Config, Network, Recipe
+from dhl.errors import UserError
+from dhl.methods import TASKS, model_of
+from dhl.models import module_of
+from dhl.noise import format_sigma, noise_std
+from dhl.objectives import OBJECTIVES
+from dhl.provenance import code_digest
+
+TASK_NETWORKS = {"classification": "classifier", "segmentation": "segmenter"}
+CLASSES = {"classification": 10, "segmentation": 11}
+DENOISERS = {"separate": "denoiser", "dncnn": "dncnn"}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that decides a model's weights.
+
+    Attributes
+    ----------
+    key : str
+    role : {"denoiser", "classifier", "segmenter"}
+    network : Network
+    objective : {"denoise", "task", "joint"}
+    part : str
+        The part whose training images it sees.
+    recipe : Recipe
+    sigma : float, pair of float or None
+        On the 0-255 scale; None is clean.
+    start : str or None
+        Key of the model whose weights it starts from.
+    frozen : str or None
+        Key of the task network behind it, for the joint objective.
+    """
+
+    key: str
+    role: str
+    network: Network
+    objective: str
+    part: str
+    recipe: Recipe
+    sigma: float | tuple[float, float] | None
+    start: str | None = None
+    frozen: str | None = None
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Keys of the models that must exist first."""
+        return tuple(key for key in (self.start, self.frozen) if key)
+
+    @property
+    def seed_name(self) -> str:
+        """What the draws of batches and noise are derived from.
+
+        A joint denoiser and its matched control share it: they see the same batches with the same
+        noise, and differ in the loss alone.
+        """
+        return self.key.replace("matched-", "joint-") if self.start else self.key
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Modules whose code, with all they import, decides the weights."""
+        return ("dhl.training", OBJECTIVES[self.objective], module_of(self.role, self.network.name))
+
+
+def sigma_key(name: str, sigma: float) -> str:
+    """Return the key of the model of one sigma."""
+    return f"{name}/sigma{format_sigma(sigma)}"
+
+
+def task_network_key(task: str) -> str:
+    """Return the key of the task network trained on clean images."""
+    return f"{TASK_NETWORKS[task]}/clean"
+
+
+def model_spec(config: Config, key: str) -> ModelSpec:
+    """Look up how a model of this run is made.
+
+    Raises
+    ------
+    UserError
+        If no model has this key.
+    """
+    name, _, variant = key.partition("/")
+    kind, _, task = name.partition("-")
+    try:
+        if variant == "clean":
+            return _task_network(config, key, {v: k for k, v in TASK_NETWORKS.items()}[name])
+        if variant == "all" and task == "start" and config.training.warm_start:
+            return _warm_start(config, key, kind)
+        sigma = float(variant.removeprefix("sigma"))
+        noise_std(sigma)
+        if kind in DENOISERS and not task:
+            return _denoiser(config, key, kind, sigma)
+        build = {"matched": _matched, "joint": _joint, "retrained": _retrained}[kind]
+        return build(config, key, task, sigma)
+    except (KeyError, ValueError, AttributeError):
+        raise UserError(
+            "a model's key is `<name>/<variant>`, such as `separate/sigma30`, `classifier/clean` or "
+            "`joint-segmentation/sigma30`, and its recipe is in the configuration.",
+            came=f"`{key}`",
+            do="`dhl describe` lists the models of a configuration.",
+        ) from None
+
+
+def _task_network(config: Config, key: str, task: str) -> ModelSpec:
+    """Describe a task network on clean images."""
+    role = TASK_NETWORKS[task]
+    recipe = _given(getattr(config.training.task, task))
+    return ModelSpec(key, role, getattr(config.networks, role), "task", task, recipe, None)
+
+
+def _retrained(config: Config, key: str, task: str, sigma: float) -> ModelSpec:
+    """Describe a task network trained on, on noisy images."""
+    role = TASK_NETWORKS[task]
+    recipe = _given(getattr(config.training.retrained, task))
+    network = getattr(config.networks, role)
+    start = task_network_key(task)
+    return ModelSpec(key, role, network, "task", task, recipe, sigma, start=start)
+
+
+def _warm_start(config: Config, key: str, kind: str) -> ModelSpec:
+    """Describe a denoiser over a range of sigmas."""
+    recipe = _given(config.training.warm_start)
+    sigmas = (recipe.sigma_low, recipe.sigma_high)
+    network = getattr(config.networks, DENOISERS[kind])
+    return ModelSpec(key, "denoiser", network, "denoise", "denoising", recipe, sigmas)
+
+
+def _denoiser(config: Config, key: str, kind: str, sigma: float) -> ModelSpec:
+    """Describe a denoiser of one sigma with lambda = 0."""
+    network = getattr(config.networks, DENOISERS[kind])
+    start = f"{kind}-start/all" if config.training.warm_start else None
+    recipe = config.training.separate
+    return ModelSpec(
+        key, "denoiser", network, "denoise", "denoising", recipe, sigma, start=start
+    )
+
+
+def _matched(config: Config, key: str, task: str, sigma: float) -> ModelSpec:
+    """Describe the control: the joint denoiser's images, steps and schedule, with lambda = 0."""
+    joint = _given(getattr(config.training.joint, task))
+    recipe = Recipe(**joint.model_dump(exclude={"task_weight"}))
+    network, start = config.networks.denoiser, sigma_key("separate", sigma)
+    return ModelSpec(key, "denoiser", network, "denoise", task, recipe, sigma, start=start)
+
+
+def _joint(config: Config, key: str, task: str, sigma: float) -> ModelSpec:
+    """Describe the denoiser trained with a task's loss."""
+    recipe = _given(getattr(config.training.joint, task))
+    return ModelSpec(
+        key, "denoiser", config.networks.denoiser, "joint", task, recipe, sigma,
+        start=sigma_key("separate", sigma), frozen=task_network_key(task),
+    )  # fmt: skip
+
+
+def _given(recipe: Recipe | None) -> Recipe:
+    """Return a recipe, or say that the configuration has none."""
+    if recipe is None:
+        raise KeyError("no recipe")
+    return recipe
+
+
+def evaluated_models(config: Config, part: str, sigma: float) -> dict[str, str]:
+    """Return the model keys that the evaluation of a part at a sigma reads.
+
+    Returns
+    -------
+    dict of str to str
+        From method to key; the task network itself under `task-network`.
+    """
+    models = {
+        method: sigma_key(name, sigma)
+        for method in getattr(config.methods, part)
+        if (name := model_of(method, part))
+    }
+    if part in TASKS:
+        models["task-network"] = task_network_key(part)
+    return models
+
+
+def all_models(config: Config) -> tuple[str, ...]:
+    """List every model of a run, parents first."""
+    found: dict[str, None] = {}
+
+    def visit(key: str) -> None:
+        for parent in model_spec(config, key).parents:
+            visit(parent)
+        found.setdefault(key)
+
+    for part in config.parts:
+        for sigma in getattr(config.sigmas, part):
+            for key in evaluated_models(config, part, sigma).values():
+                visit(key)
+    return tuple(found)
+
+
+def fingerprint(config: Config, key: str) -> str:
+    """Digest all that decides a model's weights: its spec, code, data, seed and parents."""
+    spec = model_spec(config, key)
+    content = {
+        "key": key,
+        "network": spec.network.model_dump(),
+        "objective": spec.objective,
+        "recipe": spec.recipe.model_dump(exclude={"checkpoint_every"}),
+        "sigma": spec.sigma,
+        "data": getattr(config.data, spec.part).model_dump(),
+        "seed": config.base_seed,
+        "arithmetic": [config.device, config.precision, config.threads],
+        "code": code_digest(*spec.code),
+        "parents": [fingerprint(config, parent) for parent in spec.parents],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

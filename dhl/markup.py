@@ -1,0 +1,115 @@
+"""How Markdown, LaTeX and HTML write a table: marks, intervals and the grid around the cells."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One format.
+
+    Attributes
+    ----------
+    best, second, plain : str
+        Templates of a value, by its rank in the column.
+    span : str
+        Template of an interval's two ends.
+    interval : str
+        Template of what follows the values.
+    sigma : str
+        Template of a column's head.
+    none : str
+        A cell that the paper does not have.
+    escape : callable
+        Makes plain text safe.
+    render : callable
+        Turns a grid of finished cells (columns: sigma, then `paper` or `ours`), a caption and the
+        table's number into text.
+    """
+
+    best: str
+    second: str
+    span: str
+    interval: str
+    sigma: str
+    none: str
+    escape: Callable[[str], str]
+    render: Callable[[pd.DataFrame, str, int], str]
+    plain: str = "{}"
+
+
+def _markdown(grid: pd.DataFrame, caption: str, number: int) -> str:
+    """Write a pipe table under its caption."""
+    head = ["Method", *(f"{sigma}, {side}" for sigma, side in grid.columns)]
+    lines = [head, ["---"] * len(head), *([label, *row] for label, row in _rows(grid))]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"**Table {number}.** {caption}\n\n{table}\n"
+
+
+def _latex(grid: pd.DataFrame, caption: str, number: int) -> str:
+    """Write a `table*` that needs the package booktabs."""
+    return grid.style.to_latex(
+        hrules=True,
+        multicol_align="c",
+        column_format="l" + "r" * grid.shape[1],
+        caption=caption,
+        label=f"tab:dhl-{number}",
+        environment="table*",
+        position_float="centering",
+    )
+
+
+def _html(grid: pd.DataFrame, caption: str, number: int) -> str:
+    """Write a plain table with classes, for a page that brings its own style."""
+    sigmas = grid.columns.get_level_values(0)
+    groups = "".join(
+        f'<th scope="colgroup" colspan="{(sigmas == sigma).sum()}">{sigma}</th>'
+        for sigma in sigmas.unique()
+    )
+    sides = "".join(f'<th scope="col" class="{side}">{side}</th>' for _, side in grid.columns)
+    body = "\n".join(
+        f'<tr><th scope="row">{label}</th>'
+        + "".join(
+            f'<td class="{side}">{cell}</td>'
+            for (_, side), cell in zip(grid.columns, row, strict=True)
+        )
+        + "</tr>"
+        for label, row in _rows(grid)
+    )
+    return (
+        f'<table class="results" id="table{number}">\n'
+        f"<caption><strong>Table {number}.</strong> {caption}</caption>\n"
+        f'<thead>\n<tr><th scope="col" rowspan="2">Method</th>{groups}</tr>\n'
+        f"<tr>{sides}</tr>\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
+    )
+
+
+def _rows(grid: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Return label and cells of each row."""
+    return [(str(label), list(row)) for label, row in zip(grid.index, grid.to_numpy(), strict=True)]
+
+
+def _escape_latex(text: str) -> str:
+    """Escape what LaTeX would not print."""
+    table = {mark: f"\\{mark}" for mark in "%_&#$"} | {"`": ""}
+    return text.translate(str.maketrans(table))
+
+
+DIALECTS = {
+    "md": Dialect(
+        "**{}**", "<u>{}</u>", "{}–{}", " ({})", "σ = {}", "–", str, _markdown
+    ),
+    "tex": Dialect(
+        r"\textbf{{{}}}", r"\underline{{{}}}", "{}--{}", r" {{\scriptsize({})}}",
+        r"$\sigma = {}$", "--", _escape_latex, _latex,
+    ),
+    "html": Dialect(
+        "<strong>{}</strong>", "<u>{}</u>", "{}–{}", ' <small class="interval">({})</small>',
+        "σ = {}", "–", html.escape, _html,
+    ),
+}  # fmt: skip

@@ -1,0 +1,190 @@
+"""What tables and claims read: the measurements of one part at one sigma, checked."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dhl.config import Config
+from dhl.errors import UserError
+from dhl.methods import METRICS
+from dhl.results import IMAGE_COLUMNS, RunFolder, read_csv
+from dhl.seeding import numpy_generator
+from dhl.statistics import SCORES, bootstrap_means, confusion_margins
+
+Key = tuple[str, str]  # method, metric
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measurements of one part at one sigma.
+
+    Attributes
+    ----------
+    part : str
+    sigma : float
+        On the 0-255 scale.
+    source : str
+        The file, relative to the run's folder.
+    image_ids : tuple of str
+        Sorted; the images of every method.
+    protocols : dict of str to str
+        Per method that was measured; a configured method without rows is absent.
+    features : dict of (method, metric) to ndarray of shape (n, k)
+        One row per image: the value itself (k = 1), or the margins of its confusion matrix.
+    """
+
+    part: str
+    sigma: float
+    source: str
+    image_ids: tuple[str, ...]
+    protocols: dict[str, str]
+    features: dict[Key, np.ndarray]
+
+    def score(self, method: str, metric: str) -> float:
+        """Return a metric over all images; NaN if it was not measured."""
+        if (method, metric) not in self.features:
+            return float("nan")
+        return float(SCORES[metric](self.features[method, metric].mean(axis=0)))
+
+
+def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) -> Measured:
+    """Read the evaluation of one part at one sigma.
+
+    Parameters
+    ----------
+    config : Config
+    folder : RunFolder
+    part : {"denoising", "classification", "segmentation"}
+    sigma : float
+        One of `config.sigmas`.
+
+    Raises
+    ------
+    UserError
+        If a file is missing, or its rows cannot be what the program wrote for this configuration.
+    """
+    path = folder.evaluation(part, sigma)
+    frame = read_csv(path, IMAGE_COLUMNS)
+    methods = getattr(config.methods, part)
+    _check_rows(frame, path, part=part, sigma=sigma, methods=methods)
+    ids = sorted(frame["image_id"].unique())
+    features: dict[Key, np.ndarray] = {}
+    protocols = {}
+    for method, rows in frame.groupby("method", sort=False):
+        if len(rows) != len(ids):
+            raise _edited(path, f"{len(rows)} of {len(ids)} images for the method `{method}`")
+        rows = rows.set_index("image_id").loc[ids]
+        protocols[method] = _only_value(rows, "protocol", path)
+        for metric, values in _values(rows, part, path).items():
+            features[method, metric] = values[:, None]
+    if part == "segmentation" and protocols:
+        features |= _read_margins(path.with_suffix(".npz"), tuple(protocols), ids)
+    source = path.relative_to(folder.root).as_posix()
+    return Measured(part, sigma, source, tuple(ids), protocols, features)
+
+
+def bootstrap_scores(config: Config, measured: Measured) -> dict[Key, np.ndarray]:
+    """Resample the images and score every method on each resample.
+
+    Parameters
+    ----------
+    config : Config
+        Gives the number of draws, and the base seed. The indices depend on it, the part and the
+        number of images alone, so they are shared by all methods and all sigmas.
+    measured : Measured
+
+    Returns
+    -------
+    dict of (method, metric) to ndarray of shape (draws,)
+    """
+    if not measured.features:
+        return {}
+    means = bootstrap_means(
+        np.concatenate(list(measured.features.values()), axis=1),
+        draws=config.statistics.bootstrap,
+        generator=numpy_generator(config.base_seed, "bootstrap", measured.part),
+    )
+    widths = [features.shape[1] for features in measured.features.values()]
+    blocks = np.split(means, np.cumsum(widths)[:-1], axis=1)
+    return {
+        key: SCORES[key[1]](block) for key, block in zip(measured.features, blocks, strict=True)
+    }
+
+
+def _check_rows(
+    frame: pd.DataFrame, path: Path, *, part: str, sigma: float, methods: tuple[str, ...]
+) -> None:
+    """Raise if rows are doubled or belong to another part, sigma or configuration."""
+    for column, legal in (("part", (part,)), ("sigma", (sigma,)), ("method", methods)):
+        strange = frame.loc[~frame[column].isin(legal), column]
+        if len(strange):
+            expected = ", ".join(map(str, legal))
+            raise _edited(path, f"{column} `{strange.iloc[0]}` where there can be {expected}")
+    if frame["image_id"].isna().any():
+        raise _edited(path, "a row without image_id")
+    doubled = frame[frame.duplicated(["method", "image_id"])]
+    if len(doubled):
+        first = doubled.iloc[0]
+        raise _edited(path, f"two rows of `{first['method']}` for the image `{first['image_id']}`")
+
+
+def _only_value(rows: pd.DataFrame, column: str, path: Path) -> str:
+    """Return the one value that a column has for a method."""
+    values = rows[column].unique()
+    if len(values) != 1 or pd.isna(values[0]):
+        raise _edited(path, f"several or no values of `{column}` for one method")
+    return str(values[0])
+
+
+def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
+    """Return the checked per-image columns of one method; in a task, PSNR may be absent."""
+    required = [metric for metric in METRICS[part] if metric != "miou"]
+    optional = [] if "psnr" in required or rows["psnr"].isna().all() else ["psnr"]
+    values = {metric: rows[metric].to_numpy(float) for metric in [*required, *optional]}
+    method = rows["method"].iloc[0]
+    for metric, column in values.items():
+        if not np.isfinite(column).all():
+            raise _edited(path, f"a missing or infinite `{metric}` of the method `{method}`")
+        if metric in ("top1", "top5") and not np.isin(column, (0, 1)).all():
+            raise _edited(path, f"a `{metric}` of the method `{method}` that is neither 0 nor 1")
+    return values
+
+
+def _read_margins(path: Path, methods: tuple[str, ...], ids: list[str]) -> dict[Key, np.ndarray]:
+    """Read the confusion matrices of the methods, in the order of `ids`, and reduce them."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            stored = [str(image_id) for image_id in arrays["image_ids"]]
+            confusions = {method: arrays[f"confusion/{method}"] for method in methods}
+    except FileNotFoundError:
+        raise UserError(
+            "a step finds the results of the steps before it.",
+            came=f"no file {path}",
+            do="delete the CSV file of the same name and run again.",
+        ) from None
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _edited(path, str(error)) from None
+    if sorted(stored) != ids:
+        raise _edited(path, "other image_ids than in the CSV file beside it")
+    order = np.argsort(stored)
+    for method, counts in confusions.items():
+        shape = counts.shape
+        if len(shape) != 3 or shape[0] != len(ids) or shape[1] != shape[2] or (counts < 0).any():
+            raise _edited(path, f"`confusion/{method}` of shape {shape} for {len(ids)} images")
+    return {
+        (method, "miou"): confusion_margins(counts)[order] for method, counts in confusions.items()
+    }
+
+
+def _edited(path: Path, came: str) -> UserError:
+    """Say that a result file is not as the program wrote it."""
+    return UserError(
+        "result files are as the program wrote them, for this configuration.",
+        came=f"{path}: {came}",
+        do="delete the file and run again; only what is missing is made anew.",
+    )

@@ -1,0 +1,34 @@
+"""The paper's Figure 3: a denoiser in front of a task network that never changes."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class Cascade(nn.Module):
+    """A denoiser D followed by a frozen task network H.
+
+    H is in evaluation mode whatever mode the cascade is put in, and needs no gradients of its own;
+    gradients pass through it to D.
+    """
+
+    def __init__(self, denoiser: nn.Module, task_network: nn.Module):
+        super().__init__()
+        self.denoiser = denoiser
+        self.task_network = task_network.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Cascade:
+        """Put D in the mode, and H in evaluation mode: its BatchNorm statistics are frozen too."""
+        super().train(mode)
+        self.task_network.eval()
+        return self
+
+    def forward(self, noisy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map noisy images (N, 3, H, W) to denoised ones and the task's logits.
+
+        H reads D's output as it is, neither clipped nor rounded.
+        """
+        denoised = self.denoiser(noisy)
+        return denoised, self.task_network(denoised)

@@ -1,0 +1,42 @@
+"""Classifiers: images on the [0, 1] scale in, logits out; each with its own normalisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def small_vgg(width: int = 32, classes: int = 10) -> SmallVGG:
+    """Build a VGG-like classifier for images of about 32 px."""
+    return SmallVGG(width, classes)
+
+
+def vgg_block(channels_in: int, channels: int, convolutions: int = 2) -> nn.Sequential:
+    """Build 3x3 convolutions with BatchNorm and ReLU, as many as named."""
+    layers: list[nn.Module] = []
+    for index in range(convolutions):
+        layers += [
+            nn.Conv2d(channels if index else channels_in, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*layers)
+
+
+class SmallVGG(nn.Module):
+    """Three VGG blocks with pooling between them, an average, a linear layer."""
+
+    def __init__(self, width: int, classes: int):
+        super().__init__()
+        self.features = nn.Sequential(
+            vgg_block(3, width),
+            nn.MaxPool2d(2),
+            vgg_block(width, 2 * width),
+            nn.MaxPool2d(2),
+            vgg_block(2 * width, 4 * width),
+        )
+        self.head = nn.Linear(4 * width, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map (N, 3, H, W) on the [0, 1] scale to logits (N, classes)."""
+        return self.head(self.features(4 * (images - 0.5)).amax((2, 3)))

@@ -1,0 +1,172 @@
+"""The paper's denoiser: three scales, residual blocks, fused by concatenation, a long skip.
+
+Two forms: `released`, layer by layer as in the authors' published network definition, and `paper`,
+as in the paper's Figure 2, which has an encoding module at full resolution and a decoding module at
+each fusion. `width` is the number of channels of the first scale; 64 is the published one.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def released(width: int = 64) -> ReleasedDenoiser:
+    """Build the authors' released network; 1,033,443 learnable parameters at width 64."""
+    return ReleasedDenoiser(width)
+
+
+def paper(width: int = 64) -> PaperDenoiser:
+    """Build the network of the paper's Figure 2."""
+    return PaperDenoiser(width)
+
+
+def conv_bn(
+    channels_in: int, channels_out: int, kernel: int, *, stride: int = 1, bias: bool = False
+) -> nn.Sequential:
+    """Build a same-size (or halving) convolution followed by BatchNorm."""
+    padding = (kernel - 1) // 2
+    conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=bias)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels_out, eps=1e-5))
+
+
+class ResidualBlock(nn.Module):
+    """1x1, 3x3, 1x1 convolutions around a narrow middle, added to the input, then ReLU."""
+
+    def __init__(self, channels: int, middle: int):
+        super().__init__()
+        self.a = conv_bn(channels, middle, 1)
+        self.b = conv_bn(middle, middle, 3)
+        self.c = conv_bn(middle, channels, 1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (N, channels, H, W) to the same shape."""
+        return F.relu(features + self.c(F.relu(self.b(F.relu(self.a(features))))))
+
+
+class Module(nn.Module):
+    """The encoding or decoding module: one convolution, then a residual block."""
+
+    def __init__(self, channels_in: int, channels: int, *, stride: int = 1):
+        super().__init__()
+        self.conv = conv_bn(channels_in, channels, 3, stride=stride, bias=True)
+        self.residual = ResidualBlock(channels, channels // 4)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (N, channels_in, H, W) to (N, channels, H / stride, W / stride)."""
+        return self.residual(F.relu(self.conv(features)))
+
+
+class PaddedDenoiser(nn.Module):
+    """A network whose output is smaller than its input, made to keep any size by reflection.
+
+    Attributes
+    ----------
+    border : int
+        Pixels that `forward_unpadded` loses on each side.
+    multiple : int
+        `forward_unpadded` needs sides of `k * multiple + remainder`.
+    remainder : int
+    """
+
+    border = 0
+    multiple = 4
+    remainder = 0
+
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Denoise images of any size.
+
+        Parameters
+        ----------
+        noisy : Tensor of shape (N, 3, H, W), on the [0, 1] scale, unclipped
+
+        Returns
+        -------
+        Tensor of shape (N, 3, H, W)
+        """
+        height, width = noisy.shape[-2:]
+        bottom, right = self._extra(height), self._extra(width)
+        padding = (self.border, self.border + right, self.border, self.border + bottom)
+        if not any(padding):
+            return self.forward_unpadded(noisy)
+        # Reflection cannot reach farther than the image itself.
+        mode = "reflect" if max(padding) < min(height, width) else "replicate"
+        return self.forward_unpadded(F.pad(noisy, padding, mode))[..., :height, :width]
+
+    def _extra(self, side: int) -> int:
+        """Return how many pixels lead to the next legal side."""
+        return (self.remainder - side - 2 * self.border) % self.multiple
+
+    def forward_unpadded(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Denoise without padding: loses `border` pixels on each side."""
+        raise NotImplementedError
+
+
+class ReleasedDenoiser(PaddedDenoiser):
+    """The network of the authors' released code; receptive field 39x39.
+
+    Unpadded, sides must be `4 k` and the output is 6 px smaller, as in the authors' training.
+    """
+
+    border = 3
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv0 = nn.Conv2d(3, width, 5)
+        self.encode1 = Module(width, 2 * width, stride=2)
+        self.encode2 = Module(2 * width, 2 * width, stride=2)
+        self.up2 = nn.ConvTranspose2d(2 * width, width // 2, 4, 2, 1)
+        self.decode = Module(2 * width + width // 2, 4 * width)
+        self.up1 = nn.ConvTranspose2d(4 * width, width, 4, 2, 1)
+        self.out = nn.Conv2d(2 * width, 3, 3)
+        initialise(self)
+        nn.init.constant_(self.conv0.bias, 0.2)
+
+    def forward_unpadded(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Map (N, 3, H, W), H and W multiples of 4, to (N, 3, H - 6, W - 6)."""
+        scale0 = self.conv0(noisy)
+        scale1 = self.encode1(scale0)
+        scale2 = self.encode2(scale1)
+        scale1 = self.decode(torch.cat([scale1, self.up2(scale2)], 1))
+        residual = self.out(torch.cat([scale0, self.up1(scale1)], 1))
+        return noisy[..., 3:-3, 3:-3] + residual
+
+
+class PaperDenoiser(PaddedDenoiser):
+    """The network of the paper's Figure 2: an encoding module a scale, a decoding module a fusion."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        wide = 2 * width
+        self.encode0 = Module(3, wide)
+        self.down1 = conv_bn(wide, wide, 3, stride=2, bias=True)
+        self.encode1 = Module(wide, wide)
+        self.down2 = conv_bn(wide, wide, 3, stride=2, bias=True)
+        self.encode2 = Module(wide, wide)
+        self.up2 = nn.ConvTranspose2d(wide, width // 2, 4, 2, 1)
+        self.decode1 = Module(wide + width // 2, 2 * wide)
+        self.up1 = nn.ConvTranspose2d(2 * wide, width, 4, 2, 1)
+        self.decode0 = Module(wide + width, 2 * wide)
+        self.out = nn.Conv2d(2 * wide, 3, 3, padding=1)
+        initialise(self)
+
+    def forward_unpadded(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Map (N, 3, H, W), H and W multiples of 4, to the same shape."""
+        scale0 = self.encode0(noisy)
+        scale1 = self.encode1(F.relu(self.down1(scale0)))
+        scale2 = self.encode2(F.relu(self.down2(scale1)))
+        scale1 = self.decode1(torch.cat([scale1, self.up2(scale2)], 1))
+        scale0 = self.decode0(torch.cat([scale0, self.up1(scale1)], 1))
+        return noisy + self.out(scale0)
+
+
+def initialise(network: nn.Module) -> None:
+    """Fill convolutions as Caffe's `xavier` does (uniform, by fan-in), biases with zero."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            # Caffe's fan-in of either kind: the weight's count over its first dimension.
+            bound = (3 * layer.weight.shape[0] / layer.weight.numel()) ** 0.5
+            nn.init.uniform_(layer.weight, -bound, bound)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

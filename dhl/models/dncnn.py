@@ -1,0 +1,36 @@
+"""DnCNN (Zhang et al., IEEE TIP 2017) for colour: the learned peer of the paper's Table 1."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def dncnn(width: int = 64, depth: int = 17) -> DnCNN:
+    """Build a colour DnCNN; 17 layers of 64 channels are the published one for known sigma."""
+    return DnCNN(width, depth)
+
+
+class DnCNN(nn.Module):
+    """Convolution and ReLU; convolution, BatchNorm and ReLU; convolution: predicts the noise."""
+
+    border = 0
+
+    def __init__(self, width: int, depth: int):
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.ReLU()]
+        for _ in range(depth - 2):
+            layers += [nn.Conv2d(width, width, 3, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        layers.append(nn.Conv2d(width, 3, 3, padding=1))
+        self.layers = nn.Sequential(*layers)
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.layers[-1].weight, std=1e-3)  # begins as the identity, almost
+
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Map (N, 3, H, W) on the [0, 1] scale, unclipped, to the same shape."""
+        return noisy - self.layers(noisy)

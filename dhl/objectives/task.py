@@ -1,0 +1,26 @@
+"""A task network on clean images, or retrained on noisy ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dhl.losses import task_loss
+from dhl.noise import add_gaussian_noise
+
+
+class Objective:
+    """Images in, cross-entropy out; `sigma` None means clean images."""
+
+    def __init__(self, network: nn.Module, *, sigma: float | None):
+        self.network = network
+        self.sigma = sigma
+
+    def losses(
+        self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """Return `loss` and `task_loss` of images (N, 3, H, W) in [0, 1] and their targets."""
+        if self.sigma is not None:
+            images = add_gaussian_noise(images, sigma=self.sigma, generator=generator)
+        loss = task_loss(logits=self.network(images), target=targets)
+        return {"loss": loss, "task_loss": loss.detach()}

@@ -1,0 +1,65 @@
+"""Progress of long work: a bar on a terminal, plain lines with an estimate in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+logger = logging.getLogger("dhl")
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Counts work done; use as a context manager.
+
+    Parameters
+    ----------
+    title : str
+    total : int
+        How much there is to do.
+    done : int
+        How much was done before, in an earlier run.
+    """
+
+    def __init__(self, title: str, total: int, *, done: int = 0):
+        self.title, self.total, self.done, self.begun_with = title, total, done, done
+        self.started = self.last_line = time.monotonic()
+        self.bar = (
+            tqdm(total=total, initial=done, desc=title, leave=False) if sys.stderr.isatty() else None
+        )
+
+    def __enter__(self) -> Progress:
+        """Begin."""
+        return self
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Count `amount` more as done, and show it if it is time to."""
+        self.done += amount
+        if self.bar is not None:
+            self.bar.update(amount)
+            if note:
+                self.bar.set_postfix_str(note)
+            return
+        now = time.monotonic()
+        if now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            left = (now - self.started) / (self.done - self.begun_with) * (self.total - self.done)
+            logger.info(
+                "%s: %d of %d, about %.0f s left %s", self.title, self.done, self.total, left, note
+            )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the bar, or log the time it took."""
+        if self.bar is not None:
+            self.bar.close()
+        if kind is None:
+            logger.info("%s: %d done in %.1f s", self.title, self.done, time.monotonic() - self.started)

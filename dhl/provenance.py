@@ -1,0 +1,229 @@
+"""Where results come from: digests of code and files, versions, hardware. No torch."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dhl.config import Config
+from dhl.errors import UserError
+from dhl.results import RunFolder, atomic_path
+
+# These read, check, name and store; they cannot change a number, so editing them reruns nothing.
+PLUMBING = {
+    f"dhl.{name}"
+    for name in ("checkpoint", "cli", "config", "errors", "lineage", "progress", "provenance", "results")
+}
+PACKAGES = (
+    "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-image", "scikit-learn", "bm3d",
+    "snakemake", "matplotlib", "seaborn", "jinja2", "pydantic", "pillow",
+)  # fmt: skip
+SCRATCH = ("checkpoints", "report", "benchmarks", "logs")
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_digest(*modules: str) -> str:
+    """Digest modules of this package with all that they import from it.
+
+    Comments, docstrings and layout do not count, and neither does plumbing: editing them must not
+    repeat hours of training.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(_closure(modules)):
+        digest.update(f"{name}\n{_module(name)[0]}\n".encode())
+    return digest.hexdigest()
+
+
+def _closure(modules: tuple[str, ...]) -> set[str]:
+    """Follow imports inside the package, plumbing excepted."""
+    found: set[str] = set()
+    waiting = [name for name in modules if name not in PLUMBING]
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        imported = _module(name)[1]
+        waiting += [other for other in imported if other not in found | PLUMBING]
+    return found
+
+
+@functools.cache
+def _module(name: str) -> tuple[str, frozenset[str]]:
+    """Return a module's code without its docstrings, and the package's modules it imports."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(name)
+    tree = ast.parse(Path(spec.origin).read_text())
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dhl"):
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                imported.add(submodule if _is_module(submodule) else node.module)
+        elif isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names if alias.name.startswith("dhl")}
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_docstring(body[0]):
+            node.body = body[1:]
+    return ast.dump(tree), frozenset(imported)
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    """Tell whether a statement is a bare string."""
+    return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
+
+
+def _is_module(name: str) -> bool:
+    """Tell a submodule from a function of the same package."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def write_manifest(config: Config, folder: RunFolder) -> None:
+    """Write what a run was made with, and the digest of each of its files."""
+    manifest = {
+        "run": config.run,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **_commit(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "hardware": _hardware(),
+        "deployment": "conda" if "CONDA_PREFIX" in os.environ else "environment",
+        "base_seed": config.base_seed,
+        "wall_seconds": _wall_seconds(),
+        "compute_seconds": _compute_seconds(folder),
+        "configuration": config.model_dump(mode="json"),
+        "files": {
+            str(path.relative_to(folder.root)): file_digest(path) for path in _results(folder)
+        },
+    }
+    with atomic_path(folder.manifest) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def _results(folder: RunFolder) -> list[Path]:
+    """List a run's result files in a fixed order."""
+    return [
+        path
+        for path in sorted(folder.root.rglob("*"))
+        if path.is_file()
+        and path != folder.manifest
+        and not path.name.startswith(".")
+        and path.relative_to(folder.root).parts[0] not in SCRATCH
+    ]
+
+
+def _versions() -> dict[str, str]:
+    """Return the installed versions of what decides numbers and pictures."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _commit() -> dict[str, Any]:
+    """Return commit and cleanliness of the code, None outside a repository."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.check_output(
+            ["git", "-C", here, "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL
+        )
+        changes = subprocess.check_output(
+            ["git", "-C", here, "status", "--porcelain"], text=True, stderr=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
+
+
+def _hardware() -> dict[str, Any]:
+    """Describe the machine that writes the manifest."""
+    import psutil
+
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
+
+
+def _processor() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _wall_seconds() -> float | None:
+    """Return the seconds since Snakemake started this run, None outside Snakemake."""
+    started = os.environ.get("DHL_STARTED")
+    return round(time.time() - float(started), 1) if started else None
+
+
+def _compute_seconds(folder: RunFolder) -> float:
+    """Sum the seconds of all jobs, from Snakemake's benchmark files."""
+    total = 0.0
+    for path in folder.benchmarks.rglob("*.tsv"):
+        total += float(path.read_text().splitlines()[1].split("\t")[0])
+    return round(total, 1)
+
+
+def verify(root: Path) -> list[str]:
+    """Compare a run's files with its manifest.
+
+    Parameters
+    ----------
+    root : Path
+        The run's folder.
+
+    Returns
+    -------
+    list of str
+        One line per file that was changed, removed or added; empty if all is as it was.
+
+    Raises
+    ------
+    UserError
+        If there is no manifest, or it is not readable.
+    """
+    folder = RunFolder(root)
+    try:
+        recorded = json.loads(folder.manifest.read_text())["files"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            "a finished run has a manifest.",
+            came=f"{folder.manifest}: {error}",
+            do="name a run's folder, such as results/mini, and finish it with `make report`.",
+        ) from None
+    present = {str(path.relative_to(folder.root)): path for path in _results(folder)}
+    lines = [f"removed  {name}" for name in recorded if name not in present]
+    lines += [f"added    {name}" for name in present if name not in recorded]
+    lines += [
+        f"changed  {name}"
+        for name, digest in recorded.items()
+        if name in present and file_digest(present[name]) != digest
+    ]
+    return sorted(lines)

@@ -1,0 +1,286 @@
+"""Intervals, paired tests and verdicts; pure functions of arrays.
+
+Intervals are percentile bootstrap intervals over the images. Every method of a part, at every
+sigma, is resampled with the same indices, so that differences are paired. They answer "would other
+images give the same?", not "would another training give the same?": the spread over seeds is apart.
+
+Verdicts, and nowhere else:
+
+- "a is better than b" (`directional_verdict`): two-sided paired test, corrected by Holm over the
+  sigmas of the claim. Significant in the claimed direction is `reproduced`, significant in the
+  opposite direction `not reproduced`, else `inconclusive`.
+- "a is nearly as good as b" (`margin_verdict`), with a margin: by the interval of a - b. All of it
+  above -margin is `reproduced`, all of it below `not reproduced`, else `inconclusive`.
+- a claim over all sigmas (`combined_verdict`): all `reproduced` is `reproduced`, any `not
+  reproduced` is `not reproduced`, else `inconclusive`.
+
+A measurement is an array of features of shape (n, k), one row per image, and a score, a function
+from mean features of shape (..., k) to (...): the mean itself, or mIoU from pooled counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from scipy.stats import binomtest
+
+REPRODUCED = "reproduced"
+NOT_REPRODUCED = "not reproduced"
+INCONCLUSIVE = "inconclusive"
+
+# Up to this many images all 2**n swaps are enumerated.
+EXACT_LIMIT = 16
+PERMUTATIONS = 9999
+
+_CHUNK = 4_000_000  # elements of one block of resamples: bounds memory, changes no result
+_TIE = 1e-10  # permuted differences this close to the observed one count as equal to it
+
+
+def bootstrap_means(
+    features: np.ndarray, *, draws: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Resample the images with replacement and average the features of each resample.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, k)
+        One row per image; methods that are to share the indices stand side by side.
+    draws : int
+        Number of resamples.
+    generator : numpy.random.Generator
+        Source of the indices; an equal one gives equal indices for an equal `n`.
+
+    Returns
+    -------
+    ndarray of shape (draws, k)
+    """
+    images = len(features)
+    means = np.empty((draws, features.shape[1]))
+    for rows in _blocks(draws, images):
+        picks = generator.integers(0, images, (len(rows), images))
+        picks += images * np.arange(len(rows))[:, None]
+        counts = np.bincount(picks.ravel(), minlength=picks.size).reshape(picks.shape)
+        means[rows.start : rows.stop] = counts @ features / images
+    return means
+
+
+def _blocks(draws: int, images: int) -> Iterator[range]:
+    """Split the draws into ranges of a bounded number of elements."""
+    step = max(1, _CHUNK // images)
+    for start in range(0, draws, step):
+        yield range(start, min(start + step, draws))
+
+
+def percentile_interval(draws: np.ndarray, *, confidence: float) -> tuple[float, float]:
+    """Return the central interval that holds a share `confidence` of the draws."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def confusion_margins(confusions: np.ndarray) -> np.ndarray:
+    """Reduce confusion matrices to what mIoU needs.
+
+    Parameters
+    ----------
+    confusions : ndarray of shape (..., C, C)
+        Pixel counts, rows are the truth.
+
+    Returns
+    -------
+    ndarray of float, shape (..., 3 * C)
+        Per class: hits, pixels in the truth, pixels in the prediction.
+    """
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
+    margins = [hits, confusions.sum(axis=-1), confusions.sum(axis=-2)]
+    return np.concatenate(margins, axis=-1).astype(float)
+
+
+def mean_score(features: np.ndarray) -> np.ndarray:
+    """Return the score of metrics that are a mean over images: shape (..., 1) to (...)."""
+    return features[..., 0]
+
+
+def miou_score(margins: np.ndarray) -> np.ndarray:
+    """Compute mIoU from pooled margins.
+
+    Parameters
+    ----------
+    margins : ndarray of shape (..., 3 * C)
+        Sums or means over images of `confusion_margins`.
+
+    Returns
+    -------
+    ndarray of shape (...)
+        Mean of intersection over union, a fraction, over the classes that occur in truth or
+        prediction; NaN if none does.
+    """
+    hits, truth, predicted = np.split(margins, 3, axis=-1)
+    union = truth + predicted - hits
+    # Permuted sums leave rounding noise of about 1e-13 pixels where a class is absent.
+    occurs = union > 1e-9
+    iou = np.divide(hits, union, out=np.zeros_like(union), where=occurs)
+    classes = occurs.sum(axis=-1)
+    return np.divide(
+        iou.sum(axis=-1), classes, out=np.full(classes.shape, np.nan), where=classes > 0
+    )
+
+
+def miou(confusions: np.ndarray) -> float:
+    """Compute mIoU of per-image confusion matrices, shape (n, C, C), pooled over the images."""
+    return float(miou_score(confusion_margins(confusions).sum(axis=0)))
+
+
+SCORES = {
+    "psnr": mean_score,
+    "ssim": mean_score,
+    "top1": mean_score,
+    "top5": mean_score,
+    "miou": miou_score,
+}
+
+
+def mcnemar_test(first: np.ndarray, second: np.ndarray) -> float:
+    """Compare two classifiers on the same images: McNemar's exact test, two-sided.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n,) or (n, 1)
+        1 where the image is right, else 0.
+
+    Returns
+    -------
+    float
+        The p-value; 1 if the two never differ.
+
+    References
+    ----------
+    .. [1] McNemar, Psychometrika 12, 1947.
+    """
+    only_first = int(np.sum(first > second))
+    discordant = int(np.sum(first != second))
+    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+
+
+def swap_test(
+    first: np.ndarray, second: np.ndarray, *, metric: str, generator: np.random.Generator
+) -> float:
+    """Compare two methods by exchanging their results image by image, two-sided.
+
+    For a mean this is the sign-flip test of the paired differences; for mIoU whole confusion
+    matrices change sides.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n, k)
+        Features of the same images.
+    metric : str
+        A key of `SCORES`.
+    generator : numpy.random.Generator
+        Used above `EXACT_LIMIT` images, for `PERMUTATIONS` random exchanges.
+
+    Returns
+    -------
+    float
+        The p-value; if drawn at random, the observed exchange counts as one more draw [1]_.
+
+    References
+    ----------
+    .. [1] Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010.
+    """
+    score = SCORES[metric]
+    mean_first, mean_second = first.mean(axis=0), second.mean(axis=0)
+    gap = (first - second) / len(first)
+    observed = abs(score(mean_first) - score(mean_second))
+    extreme = 0
+    exact = len(first) <= EXACT_LIMIT
+    for swaps in _all_swaps(len(first)) if exact else _random_swaps(len(first), generator):
+        moved = swaps @ gap
+        difference = score(mean_first - moved) - score(mean_second + moved)
+        extreme += int(np.sum(np.abs(difference) >= observed - _TIE))
+    if exact:
+        return extreme / 2 ** len(first)
+    return (extreme + 1) / (PERMUTATIONS + 1)
+
+
+def _all_swaps(images: int) -> Iterator[np.ndarray]:
+    """Yield every choice of images to exchange, as rows of 0 and 1."""
+    yield (np.arange(2**images)[:, None] >> np.arange(images) & 1).astype(float)
+
+
+def _random_swaps(images: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield random choices of images to exchange, in blocks of rows of 0 and 1."""
+    for rows in _blocks(PERMUTATIONS, images):
+        yield generator.integers(0, 2, (len(rows), images), dtype=np.int8).astype(float)
+
+
+def paired_test(
+    first: np.ndarray, second: np.ndarray, *, metric: str, generator: np.random.Generator
+) -> tuple[str, float]:
+    """Run the paired two-sided test that fits a metric.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n, k)
+        Features of the same images.
+    metric : str
+        A key of `SCORES`.
+    generator : numpy.random.Generator
+        For the tests that draw.
+
+    Returns
+    -------
+    tuple of str and float
+        The test's name and the p-value.
+    """
+    if metric in ("top1", "top5"):
+        return "exact McNemar", mcnemar_test(first, second)
+    name = "image-swap permutation" if metric == "miou" else "sign-flip permutation"
+    return name, swap_test(first, second, metric=metric, generator=generator)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Adjust p-values for their number, by Holm's step-down method.
+
+    Parameters
+    ----------
+    p_values : ndarray of shape (m,)
+        NaN for a test that could not be made: it stays NaN and does not count.
+
+    Returns
+    -------
+    ndarray of shape (m,)
+
+    References
+    ----------
+    .. [1] Holm, Scandinavian Journal of Statistics 6, 1979.
+    """
+    p_values = np.asarray(p_values, float)
+    adjusted = np.full(p_values.shape, np.nan)
+    order = np.argsort(p_values)[: int(np.sum(~np.isnan(p_values)))]
+    factors = len(order) - np.arange(len(order))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * p_values[order]))
+    return adjusted
+
+
+def directional_verdict(*, difference: float, p_adjusted: float, confidence: float) -> str:
+    """Judge "a is better than b" by an adjusted two-sided p-value and the sign of a - b."""
+    if not p_adjusted < 1 - confidence or difference == 0:
+        return INCONCLUSIVE
+    return REPRODUCED if difference > 0 else NOT_REPRODUCED
+
+
+def margin_verdict(*, low: float, high: float, margin: float) -> str:
+    """Judge "a is nearly as good as b" by the interval of a - b and a margin above zero."""
+    if low > -margin:
+        return REPRODUCED
+    return NOT_REPRODUCED if high < -margin else INCONCLUSIVE
+
+
+def combined_verdict(verdicts: Iterable[str]) -> str:
+    """Judge a claim over all sigmas by its verdicts at each."""
+    found = set(verdicts)
+    if NOT_REPRODUCED in found:
+        return NOT_REPRODUCED
+    return REPRODUCED if found == {REPRODUCED} else INCONCLUSIVE

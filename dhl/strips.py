@@ -1,0 +1,287 @@
+"""Strips of example images, like the paper's Fig. 4 and Fig. 5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from scipy import ndimage
+
+from dhl.config import Config
+from dhl.data.image_set import open_arrays
+from dhl.errors import UserError
+from dhl.figure_style import WIDTH
+from dhl.methods import METHODS
+from dhl.results import IMAGE_COLUMNS, RunFolder, read_csv
+
+BOX = "#ff2d2d"
+IGNORED = 255  # label of pixels that count for nothing
+_ZOOMED = ("noisy", "cbm3d", "dncnn", "separate", "joint-classification", "joint-segmentation")
+_MAPPED = ("noisy", "separate", "joint", "cross")
+_MAX_IMAGES, _MAX_CLASSIFIED = 2, 4
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The example images of one part at one sigma.
+
+    Attributes
+    ----------
+    sigma : float
+        On the 0-255 scale.
+    methods : tuple of str
+        In the order of the configuration.
+    ids : tuple of str
+    arrays : dict of str to ndarray
+        Keyed as in the file, like `image/joint/0`.
+    rows : DataFrame
+        The evaluation's per-image rows.
+    """
+
+    sigma: float
+    methods: tuple[str, ...]
+    ids: tuple[str, ...]
+    arrays: dict[str, np.ndarray]
+    rows: pd.DataFrame
+
+    def image(self, method: str, index: int) -> np.ndarray:
+        """Return what the task network read, uint8 (H, W, 3)."""
+        if method == "clean":
+            return self.arrays[f"clean/{index}"]
+        # A retrained network has no image of its own: it reads the noisy one.
+        own = self.arrays.get(f"image/{method}/{index}")
+        return self.arrays[f"image/noisy/{index}"] if own is None else own
+
+    def psnr(self, method: str, index: int) -> float:
+        """Return the PSNR in dB that the evaluation measured; NaN if it did not."""
+        rows = self.rows
+        found = rows[(rows["method"] == method) & (rows["image_id"] == self.ids[index])]["psnr"]
+        return float(found.iloc[0]) if len(found) else float("nan")
+
+
+def strip_sigma(grid: tuple[float, ...]) -> float:
+    """Choose the sigma of the strips: the second highest, or the only one."""
+    return sorted(grid)[-2:][0]
+
+
+def read_examples(config: Config, folder: RunFolder, part: str) -> Examples:
+    """Read the example images of a part.
+
+    Raises
+    ------
+    UserError
+        If the evaluation is missing, damaged, or kept no examples.
+    """
+    sigma = strip_sigma(getattr(config.sigmas, part))
+    path = folder.evaluation(part, sigma)
+    rows = read_csv(path, IMAGE_COLUMNS)
+    with open_arrays(path.with_suffix(".npz")) as file:
+        kinds = ("example_ids", "clean/", "labels/", "image/", "prediction/", "probability/")
+        arrays = {name: file[name] for name in file.files if name.startswith(kinds)}
+    ids = arrays.get("example_ids", np.array([]))
+    if not len(ids):
+        raise UserError(
+            "an evaluation keeps a few example images for the figures.",
+            came=f"none in {path.with_suffix('.npz')}",
+            do="delete the file and run the evaluation again.",
+        )
+    methods = getattr(config.methods, part)
+    return Examples(sigma, methods, tuple(map(str, ids)), arrays, rows)
+
+
+def example_denoising(config: Config, folder: RunFolder) -> Figure:
+    """Draw whole truths with a box, and zooms of the box for each method (the paper's Fig. 4)."""
+    examples = read_examples(config, folder, "denoising")
+    shown = min(_MAX_IMAGES, len(examples.ids))
+    zooms = [*(method for method in _ZOOMED if method in examples.methods), "clean"]
+    columns = -(-len(zooms) // 2)
+    cell = WIDTH / (columns + 2)
+    figure = Figure(figsize=(WIDTH, shown * (2 * cell + 0.6)), layout="constrained")
+    grid = figure.add_gridspec(2 * shown, columns + 2)
+    for index in range(shown):
+        clean = examples.image("clean", index)
+        box = busiest_square(clean)
+        top = 2 * index
+        whole = figure.add_subplot(grid[top : top + 2, :2])
+        _show(whole, clean, f"Truth: {examples.ids[index]}")
+        _draw_box(whole, box)
+        for place, method in enumerate(zooms):
+            axes = figure.add_subplot(grid[top + place // columns, 2 + place % columns])
+            label = "Truth" if method == "clean" else _short(method)
+            _show(axes, examples.image(method, index)[box], label)
+            if method != "clean":
+                axes.set_xlabel(f"{examples.psnr(method, index):.2f} dB", fontsize=8, labelpad=2)
+    return figure
+
+
+def example_segmentation(config: Config, folder: RunFolder) -> Figure:
+    """Draw images over their label maps, boxed where separate fails (the paper's Fig. 5)."""
+    examples = read_examples(config, folder, "segmentation")
+    shown = min(_MAX_IMAGES, len(examples.ids))
+    columns = ["clean", *(method for method in _MAPPED if method in examples.methods)]
+    cell = WIDTH / len(columns)
+    figure = Figure(figsize=(WIDTH, 2 * shown * (cell + 0.1)), layout="constrained")
+    panels = figure.subplots(2 * shown, len(columns), squeeze=False)
+    digits = config.data.segmentation.kind == "photo-digits"
+    for index in range(shown):
+        box = _failure_box(examples, index)
+        for image_axes, map_axes, method in zip(
+            panels[2 * index], panels[2 * index + 1], columns, strict=True
+        ):
+            name = "Truth" if method == "clean" else METHODS[method].label
+            _show(image_axes, examples.image(method, index), name if index == 0 else "")
+            key = f"labels/{index}" if method == "clean" else f"prediction/{method}/{index}"
+            _show_labels(map_axes, examples.arrays[key], digits=digits)
+            for axes in (image_axes, map_axes) if box else ():
+                _draw_box(axes, box)
+        panels[2 * index, 0].set_ylabel("Image", fontsize=8)
+        panels[2 * index + 1, 0].set_ylabel("Label map", fontsize=8)
+    return figure
+
+
+def example_classification(config: Config, folder: RunFolder) -> Figure:
+    """Draw what the classifier read, with its class and probability."""
+    examples = read_examples(config, folder, "classification")
+    shown = min(_MAX_CLASSIFIED, len(examples.ids))
+    methods = examples.methods
+    cell = WIDTH / len(methods)
+    figure = Figure(figsize=(WIDTH, shown * (cell + 0.25) + 0.2), layout="constrained")
+    panels = figure.subplots(shown, len(methods), squeeze=False)
+    for index in range(shown):
+        truth = int(examples.arrays[f"labels/{index}"])
+        for axes, method in zip(panels[index], methods, strict=True):
+            _show(axes, examples.image(method, index), _short(method) if index == 0 else "")
+            probability = examples.arrays[f"probability/{method}/{index}"]
+            guess = int(np.argmax(probability))
+            mark, color = ("✓", "#00664a") if guess == truth else ("✗", "#b03a00")
+            text = f"{guess} {mark} {100 * probability[guess]:.0f} %"
+            axes.set_xlabel(text, fontsize=8, color=color, labelpad=2)
+        panels[index, 0].set_ylabel(f"Truth: {truth}", fontsize=8)
+    return figure
+
+
+def busiest_square(image: np.ndarray) -> tuple[slice, slice]:
+    """Find the square, a third of the short side wide, with the highest spread of brightness.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (H, W, 3)
+
+    Returns
+    -------
+    tuple of slice
+        Rows and columns.
+    """
+    gray = image.astype(float).mean(axis=2)
+    return _best_square(gray.shape, lambda square: float(gray[square].var()))
+
+
+def disagreement_square(
+    truth: np.ndarray, *, separate: np.ndarray, joint: np.ndarray
+) -> tuple[slice, slice] | None:
+    """Find the square where separate is wrong and joint right most often; None if it never is.
+
+    Parameters
+    ----------
+    truth, separate, joint : ndarray of shape (H, W)
+        Label maps; 255 in the truth counts for nothing.
+    """
+    rescued = (separate != truth) & (joint == truth) & (truth != IGNORED)
+    if not rescued.any():
+        return None
+    return _best_square(rescued.shape, lambda square: float(rescued[square].sum()))
+
+
+def _best_square(shape: tuple[int, ...], score) -> tuple[slice, slice]:
+    """Return the square of the highest score on a coarse lattice, the first of equals."""
+    height, width = shape
+    side = max(1, min(height, width) // 3)
+    step = max(1, side // 4)
+    squares = [
+        (slice(top, top + side), slice(left, left + side))
+        for top in range(0, height - side + 1, step)
+        for left in range(0, width - side + 1, step)
+    ]
+    return max(squares, key=score)
+
+
+def _failure_box(examples: Examples, index: int) -> tuple[slice, slice] | None:
+    """Find the box of one example, if both methods were run."""
+    if not {"separate", "joint"} <= set(examples.methods):
+        return None
+    return disagreement_square(
+        examples.arrays[f"labels/{index}"],
+        separate=examples.arrays[f"prediction/separate/{index}"],
+        joint=examples.arrays[f"prediction/joint/{index}"],
+    )
+
+
+def _short(method: str) -> str:
+    """Break a label where it is too long for a narrow panel."""
+    label = METHODS[method].label.removesuffix(" image")
+    for break_at in (" (", ", ", " n"):
+        label = label.replace(break_at, f"{break_at.rstrip(' (n')}\n{break_at.lstrip(' ,')}")
+    return label
+
+
+def _show(axes: Axes, image: np.ndarray, title: str) -> None:
+    """Show pixels without axes."""
+    axes.imshow(image, interpolation="nearest")
+    axes.set_title(title, fontsize=8, loc="center")
+    _bare(axes)
+
+
+def _bare(axes: Axes) -> None:
+    """Take the ticks and the grid away and keep room for labels."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+
+
+def _show_labels(axes: Axes, labels: np.ndarray, *, digits: bool) -> None:
+    """Show a label map in colours, and write each region's class on it."""
+    shades = np.where(labels == IGNORED, len(_LABEL_COLORS) - 1, labels % 22)
+    axes.imshow(
+        shades, cmap=ListedColormap(_LABEL_COLORS), vmin=0, vmax=22, interpolation="nearest"
+    )
+    _bare(axes)
+    for label in np.setdiff1d(np.unique(labels), [0, IGNORED]):
+        name = str(int(label) - 1 if digits else int(label))
+        for row, column in _region_centres(labels == label):
+            axes.text(
+                column, row, name, fontsize=7, color="black", ha="center", va="center",
+                bbox={"boxstyle": "round,pad=0.15", "fc": "white", "alpha": 0.8, "lw": 0},
+            )  # fmt: skip
+
+
+def _region_centres(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Return, for each region that is large enough to read, its pixel nearest to its centre."""
+    regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    centres = []
+    for region in range(1, count + 1):
+        rows, columns = np.nonzero(regions == region)
+        if len(rows) >= 0.006 * mask.size:
+            nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+            centres.append((int(rows[nearest]), int(columns[nearest])))
+    return centres
+
+
+def _draw_box(axes: Axes, box: tuple[slice, slice]) -> None:
+    """Draw the outline of a square of pixels."""
+    rows, columns = box
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    corner = (columns.start - 0.5, rows.start - 0.5)
+    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=BOX, linewidth=1.4))
+
+
+# Background, twenty-one classes, and what is ignored.
+_LABEL_COLORS = (
+    "#2b2b33", "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e69f00",
+    "#bbbbbb", "#7b5bd6", "#9c6b3f", "#88ccaa", "#cc99bb", "#dd7733", "#99bb33", "#336666",
+    "#ddbbaa", "#5566cc", "#b0d050", "#c05050", "#70a0a0", "#d0a0d0", "#ffffff",
+)  # fmt: skip
