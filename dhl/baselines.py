@@ -9,8 +9,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from dhl.data.image_set import load_split
 from dhl.errors import UserError
-from dhl.noise import noise_std
+from dhl.noise import noise_std, recorded_noisy_image
+from dhl.progress import Progress
+from dhl.results import NOISE_COLUMNS, RunFolder, atomic_path, read_csv
 
 # The classical algorithm for white noise, which the paper compared with, and the exact transform
 # variances of the 2020 one: `nf` is the size at which noise spectra are computed.
@@ -73,3 +76,32 @@ def cbm3d_stream(
         return
     with ProcessPoolExecutor(processes) as pool:
         yield pool.map(one, noisy, chunksize=8)
+
+
+def write_cbm3d(
+    part: str, method: str, sigma: float, folder: RunFolder, *, processes: int
+) -> None:
+    """Denoise a part's test images with CBM3D and keep the results as a file.
+
+    Raises
+    ------
+    UserError
+        If `bm3d` is not installed, or the noise is not the recorded one.
+    """
+    require_bm3d()
+    clean = load_split(folder.data(part), "test")
+    records = read_csv(folder.noise(part, sigma), NOISE_COLUMNS).itertuples()
+    noisy = (
+        recorded_noisy_image(image, sigma=sigma, record=record)
+        for image, record in zip(clean.images, records, strict=True)
+    )
+    images = {}
+    with (
+        Progress(f"{method}, {part}, sigma {sigma:g}", len(clean)) as progress,
+        cbm3d_stream(noisy, sigma=sigma, profile=method, processes=processes) as stream,
+    ):
+        for name, image in zip(clean.ids, stream, strict=True):
+            images[name] = image
+            progress.advance()
+    with atomic_path(folder.cbm3d(part, method, sigma)) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **images)

@@ -38,10 +38,9 @@ def run_noise(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 def run_cbm3d(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Denoise a part's test images with CBM3D."""
-    from dhl.data.prepare import write_cbm3d
+    from dhl.baselines import write_cbm3d
 
     write_cbm3d(
-        config,
         arguments.part,
         arguments.method,
         arguments.sigma,

@@ -157,7 +157,7 @@ def training_curves(config: Config, folder: RunFolder) -> Figure:
 
 def _title(family: str) -> str:
     """Write a folder of models as words."""
-    return family.replace("-", " ").replace("/", ": ").capitalize()
+    return family.replace("-", " ").capitalize()
 
 
 def _logarithmic(axes: Axes) -> None:
@@ -186,10 +186,9 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
     families: dict[str, dict[float | None, pd.DataFrame]] = {}
     for path in sorted(root.rglob("*.csv")):
         key = path.relative_to(root).with_suffix("")
-        family, sigma = key.as_posix(), None
-        if key.name.startswith("sigma"):
-            family, sigma = key.parent.as_posix(), float(path.stem.removeprefix("sigma"))
-        families.setdefault(family, {})[sigma] = read_csv(path, TRAINING_COLUMNS)
+        # A model's key is `<family>/<variant>`, and the variant `sigma<number>` or a word.
+        sigma = float(key.name.removeprefix("sigma")) if key.name.startswith("sigma") else None
+        families.setdefault(key.parent.as_posix(), {})[sigma] = read_csv(path, TRAINING_COLUMNS)
     if not families:
         raise UserError(
             "training curves are drawn from the files that training wrote.",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -11,6 +12,14 @@ from dhl.seeding import derive_seed
 
 if TYPE_CHECKING:
     import torch
+
+
+class NoiseRecord(Protocol):
+    """A row of the run's record of noise."""
+
+    image_id: str
+    seed: int
+    sha256: str
 
 
 def noise_std(sigma: float) -> float:
@@ -76,6 +85,37 @@ def noisy_image(clean: np.ndarray, *, sigma: float, seed: int) -> np.ndarray:
     return clean.astype(np.float32) / np.float32(255) + evaluation_noise(
         clean.shape, sigma=sigma, seed=seed
     )
+
+
+def recorded_noisy_image(clean: np.ndarray, *, sigma: float, record: NoiseRecord) -> np.ndarray:
+    """Return a test image with the noise that was recorded for it.
+
+    Parameters
+    ----------
+    clean : ndarray of uint8, shape (H, W, 3)
+    sigma : float
+        Standard deviation on the 0-255 scale.
+    record : named tuple
+        A row of the run's noise file.
+
+    Raises
+    ------
+    UserError
+        If the pixels are not those whose digest was recorded.
+    """
+    noisy = noisy_image(clean, sigma=sigma, seed=int(record.seed))
+    if pixel_digest(noisy) != record.sha256:
+        raise UserError(
+            "every method sees the same noisy pixels.",
+            came=f"`{record.image_id}` at sigma {sigma:g} differs from its recorded digest",
+            do="delete the run's `noise` folder and run again.",
+        )
+    return noisy
+
+
+def pixel_digest(image: np.ndarray) -> str:
+    """Return the SHA-256 of an image's bytes."""
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
 def add_gaussian_noise(

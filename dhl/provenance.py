@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from dhl.config import Config
 from dhl.errors import UserError
 from dhl.results import RunFolder, atomic_path
@@ -37,6 +39,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def settings_digest(*settings: Any) -> str:
+    """Digest configuration values; two equal ones have equal digests."""
+    plain = [
+        value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        for value in settings
+    ]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
 def code_digest(*modules: str) -> str:
     """Digest modules of this package with all that they import from it.
 

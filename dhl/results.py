@@ -33,6 +33,23 @@ CLAIM_COLUMNS = (
 )  # fmt: skip
 
 
+# The figures in the report's order, and the part without which each has nothing to show.
+FIGURE_PARTS = {
+    "psnr_over_sigma": "denoising",
+    "accuracy_over_sigma": "classification",
+    "miou_over_sigma": "segmentation",
+    "example_denoising": "denoising",
+    "example_classification": "classification",
+    "example_segmentation": "segmentation",
+    "training_curves": "denoising",
+}
+
+
+def figure_names(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the figures that a run with these parts has."""
+    return tuple(name for name, part in FIGURE_PARTS.items() if part in parts)
+
+
 class RunFolder:
     """The paths of one run; the library writes nowhere else.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
 from dhl.config import Config
@@ -224,9 +226,7 @@ def _failure_box(examples: Examples, index: int) -> tuple[slice, slice] | None:
 def _short(method: str) -> str:
     """Break a label where it is too long for a narrow panel."""
     label = METHODS[method].label.removesuffix(" image")
-    for break_at in (" (", ", ", " n"):
-        label = label.replace(break_at, f"{break_at.rstrip(' (n')}\n{break_at.lstrip(' ,')}")
-    return label
+    return textwrap.fill(label, width=12, break_long_words=False)
 
 
 def _show(axes: Axes, image: np.ndarray, title: str) -> None:
@@ -276,7 +276,11 @@ def _draw_box(axes: Axes, box: tuple[slice, slice]) -> None:
     rows, columns = box
     size = (columns.stop - columns.start, rows.stop - rows.start)
     corner = (columns.start - 0.5, rows.start - 0.5)
-    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=BOX, linewidth=1.4))
+    # A white rim, because photographs may be as red as the box.
+    rim = [withStroke(linewidth=3, foreground="white")]
+    axes.add_patch(
+        Rectangle(corner, *size, fill=False, edgecolor=BOX, linewidth=1.4, path_effects=rim)
+    )
 
 
 # Background, twenty-one classes, and what is ignored.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dhl.config import Config
@@ -76,11 +77,7 @@ def build_table(
         for method in getattr(config.methods, part):
             for metric in METRICS[part]:
                 row = _average(measured, method, metric, paper)
-                if (method, metric) in draws:
-                    row["ci_low"], row["ci_high"] = percentile_interval(
-                        draws[method, metric], confidence=config.statistics.confidence
-                    )
-                rows.append(row)
+                rows.append(row | _interval(draws.get((method, metric)), config))
                 if part == "denoising":
                     rows += _images(measured, method, metric, paper)
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
@@ -158,6 +155,14 @@ def _average(measured: Measured, method: str, metric: str, paper: PublishedTable
         reason = f"{NOT_MEASURED}: no rows of `{method}` in {measured.source}"
         return row | {"n": 0, "status": reason}
     return row
+
+
+def _interval(draws: np.ndarray | None, config: Config) -> dict:
+    """Return the interval of a row over all images, nothing if it was not measured."""
+    if draws is None:
+        return {}
+    low, high = percentile_interval(draws, confidence=config.statistics.confidence)
+    return {"ci_low": low, "ci_high": high}
 
 
 def _images(measured: Measured, method: str, metric: str, paper: PublishedTable) -> list[dict]:

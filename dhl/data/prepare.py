@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dhl.baselines import cbm3d_stream, require_bm3d
 from dhl.config import Config, Folder
 from dhl.data.folder import read_folder
 from dhl.data.image_set import ImageSet, load_split, save_splits
 from dhl.data.photo_digits import make_part
-from dhl.noise import evaluation_seed, noisy_image
-from dhl.progress import Progress
+from dhl.noise import evaluation_seed, noisy_image, pixel_digest
 from dhl.results import NOISE_COLUMNS, RunFolder, atomic_path, write_csv
 
 SHEET_COLUMNS = 20
@@ -69,37 +66,8 @@ def write_noise(config: Config, part: str, sigma: float, folder: RunFolder) -> N
         rows.append(
             {
                 "image_id": image_id, "height": image.shape[0], "width": image.shape[1],
-                "seed": seed, "sha256": hashlib.sha256(noisy.tobytes()).hexdigest(),
+                "seed": seed, "sha256": pixel_digest(noisy),
                 "noise_mean": noise.mean(), "noise_std": noise.std(),
             }
         )  # fmt: skip
     write_csv(pd.DataFrame(rows), folder.noise(part, sigma), NOISE_COLUMNS)
-
-
-def write_cbm3d(
-    config: Config, part: str, method: str, sigma: float, folder: RunFolder, *, processes: int
-) -> None:
-    """Denoise a part's test images with CBM3D and keep the results as a file."""
-    require_bm3d()
-    clean = load_split(folder.data(part), "test")
-    dataset = f"{getattr(config.data, part).name}/{part}"
-    noisy = (
-        noisy_image(
-            image,
-            sigma=sigma,
-            seed=evaluation_seed(
-                base_seed=config.base_seed, dataset=dataset, image_id=name, sigma=sigma
-            ),
-        )
-        for name, image in zip(clean.ids, clean.images, strict=True)
-    )
-    images = {}
-    with (
-        Progress(f"{method}, {part}, sigma {sigma:g}", len(clean)) as progress,
-        cbm3d_stream(noisy, sigma=sigma, profile=method, processes=processes) as stream,
-    ):
-        for name, image in zip(clean.ids, stream, strict=True):
-            images[name] = image
-            progress.advance()
-    with atomic_path(folder.cbm3d(part, method, sigma)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **images)

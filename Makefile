@@ -1,0 +1,39 @@
+# `make report` and `make test` set up the environment they need, once.
+VENV := .venv
+BIN := $(abspath $(VENV))/bin
+PYTHON ?= python3
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+CONFIG ?= config/mini.yaml
+READY := $(VENV)/.ready
+
+export PATH := $(BIN):$(PATH)
+
+.PHONY: report test lint format clean
+
+report: $(READY)
+	snakemake report --cores $(CORES) --configfile $(CONFIG)
+
+test: $(READY)
+	pytest
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+format: $(READY)
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+# Versions are pinned in constraints.txt; the marker is written last, so that an interrupted
+# installation is taken up again.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .snakemake

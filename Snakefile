@@ -1,0 +1,34 @@
+# Which file comes from which file with which command; everything else is in the package `dhl`.
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+# A configuration is whole: one that is named on the command line is not merged with the default.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/mini.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+onstart:
+    keep_configuration()
+
+
+onsuccess:
+    if RUN.report.exists():
+        print(f"The report is {RUN.report}", file=sys.stderr)
+
+
+onerror:
+    print(
+        "Some jobs failed; their logs are named above. What is finished is kept: mend the "
+        "cause and run the same command again.",
+        file=sys.stderr,
+    )

@@ -1,0 +1,283 @@
+"""The report: one HTML file that opens offline, made from a run's result files alone."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import yaml
+from markupsafe import Markup
+
+from dhl import report_content as content
+from dhl.config import Config
+from dhl.errors import UserError
+from dhl.figures import figure_names, read_averages, read_curves
+from dhl.methods import METHODS, TABLES
+from dhl.noise import format_sigma
+from dhl.published import PUBLISHED, read_literature, read_published
+from dhl.results import RunFolder, atomic_path
+from dhl.strips import read_examples, strip_sigma
+
+# Per metric: name, factor, decimals, unit of a value, unit of a difference.
+UNITS = {
+    "psnr": ("PSNR", 1, 2, "dB", "dB"),
+    "ssim": ("SSIM", 1, 4, "", ""),
+    "top1": ("Top-1 accuracy", 100, 1, "%", "points"),
+    "top5": ("Top-5 accuracy", 100, 1, "%", "points"),
+    "miou": ("mIoU", 100, 1, "%", "points"),
+}
+PLOTTED = {
+    "psnr_over_sigma": ("denoising", "psnr"),
+    "accuracy_over_sigma": ("classification", "top1"),
+    "miou_over_sigma": ("segmentation", "miou"),
+}
+STRIPS = {
+    "example_denoising": "denoising",
+    "example_classification": "classification",
+    "example_segmentation": "segmentation",
+}
+NONE = "–"
+
+
+def write_report(
+    config: Config,
+    folder: RunFolder,
+    *,
+    templates: str | Path = "report",
+    published: str | Path = PUBLISHED,
+) -> None:
+    """Write the report of a finished run to `folder.report`.
+
+    Parameters
+    ----------
+    config : Config
+    folder : RunFolder
+        With tables, claims, figures and manifest; benchmarks may be missing.
+    templates : str or Path
+        The folder with `templates/`, `assets/` and the report's YAML files.
+    published : str or Path
+        The file of published figures.
+
+    Raises
+    ------
+    UserError
+        If something that the report shows is missing or was edited by hand.
+    """
+    page = render_report(config, folder, templates=Path(templates), published=Path(published))
+    with atomic_path(folder.report) as temporary:
+        temporary.write_text(page, "utf-8")
+
+
+def render_report(config: Config, folder: RunFolder, *, templates: Path, published: Path) -> str:
+    """Return the report as HTML; the parameters are those of `write_report`."""
+    claims = content.read_claims(folder)
+    values = config.model_dump(mode="json")
+    environment = _environment(templates)
+    context = {
+        "config": config,
+        "manifest": content.read_manifest(folder),
+        "scope": content.describe_scope(config),
+        "css": Markup(_read(templates / "assets" / "report.css")),
+        "claims": claims,
+        "origins": content.ORIGINS,
+        "verdict_counts": content.count_verdicts(claims),
+        "tables": _tables(config, folder),
+        "per_image": content.per_image_psnr(folder) if "denoising" in config.parts else {},
+        "figures": _figures(config, folder, templates),
+        "methods": METHODS,
+        "used_methods": {name for part in config.parts for name in values["methods"][part]},
+        "literature": _literature(published),
+        "untranscribed": _untranscribed(published),
+        "deviations": content.read_deviations(config, templates / "deviations.yaml"),
+        "sources": _sources(config, templates),
+        "photographs": _photographs(config),
+        "costs": content.read_costs(folder),
+    }
+    return environment.get_template("index.html.j2").render(context)
+
+
+def _environment(templates: Path) -> jinja2.Environment:
+    """Make the template environment: everything is escaped, nothing undefined is ignored."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "measure": format_value,
+        "signed": format_difference,
+        "interval": format_interval,
+        "p_value": format_p,
+        "sigma": format_sigma,
+        "sigmas": lambda grid: ", ".join(map(format_sigma, grid)),
+        "duration": format_duration,
+        "metric_name": lambda metric: UNITS[metric][0],
+        "slug": lambda text: str(text).replace(" ", "-"),
+        "upper_first": lambda text: text[:1].upper() + text[1:],
+        "to_yaml": lambda values: yaml.safe_dump(values, sort_keys=False),
+    }
+    environment.tests["known"] = pd.notna
+    return environment
+
+
+def format_value(value: float, metric: str) -> str:
+    """Print a value in the metric's unit and precision."""
+    _, factor, decimals, unit, _ = UNITS[metric]
+    if pd.isna(value):
+        return NONE
+    return f"{factor * value:.{decimals}f} {unit}".rstrip()
+
+
+def format_difference(value: float, metric: str) -> str:
+    """Print a difference with its sign; fractions in percentage points."""
+    _, factor, decimals, _, unit = UNITS[metric]
+    if pd.isna(value):
+        return NONE
+    return f"{_signed(factor * value, decimals)} {unit}".rstrip()
+
+
+def format_interval(row: dict[str, Any], metric: str) -> str:
+    """Print the interval of a difference."""
+    _, factor, decimals, _, _ = UNITS[metric]
+    if pd.isna(row["ci_low"]) or pd.isna(row["ci_high"]):
+        return "not computed"
+    return " to ".join(_signed(factor * row[end], decimals) for end in ("ci_low", "ci_high"))
+
+
+def _signed(value: float, decimals: int) -> str:
+    """Print a number with its sign, a true minus and no negative zero."""
+    text = f"{value:+.{decimals}f}"
+    return "0" + text[2:] if float(text) == 0 else text.replace("-", "−")
+
+
+def format_p(value: float) -> str:
+    """Print a p-value to three decimals."""
+    if pd.isna(value):
+        return NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def format_duration(seconds: float | None) -> str:
+    """Print seconds as a reader would say them."""
+    if seconds is None or pd.isna(seconds):
+        return "not recorded"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _read(path: Path, *, target: str = "restore it from the repository") -> str:
+    """Read a text that the report needs."""
+    return _read_bytes(path, target=target).decode("utf-8")
+
+
+def _read_bytes(path: Path, *, target: str) -> bytes:
+    """Read a file that the report needs, or say what makes it."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(
+            "a report is made from finished tables, figures and verdicts.",
+            came=f"no file {path}",
+            do=f"{target}.",
+        ) from None
+
+
+def _tables(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
+    """Read the tables' HTML, which `dhl.tables` has escaped."""
+    return [
+        {
+            "number": TABLES[part],
+            "part": part,
+            "html": Markup(_read(folder.table(TABLES[part], "html"), target="run `make report`")),
+        }
+        for part in config.parts
+    ]
+
+
+def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[str, str]]:
+    """Read the figures as data addresses, with caption and alternative text."""
+    texts = content.read_yaml(templates / "figures.yaml")
+    figures = []
+    for name in figure_names(config):
+        suffix, kind = ("png", "png") if name in STRIPS else ("svg", "svg+xml")
+        data = _read_bytes(folder.figures / f"{name}.{suffix}", target="run `make report`")
+        values = {"confidence": f"{100 * config.statistics.confidence:g} %", "sigma": ""}
+        if name in STRIPS:
+            values["sigma"] = format_sigma(strip_sigma(getattr(config.sigmas, STRIPS[name])))
+        figures.append(
+            {
+                "name": name,
+                "title": content.interpolate(texts[name]["title"], values),
+                "caption": content.interpolate(texts[name]["caption"], values),
+                "alt": _alternative(config, folder, name),
+                "address": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
+            }
+        )
+    return figures
+
+
+def _alternative(config: Config, folder: RunFolder, name: str) -> str:
+    """Say in words what a figure shows, from the data that it was drawn from."""
+    if name in STRIPS:
+        examples = read_examples(config, folder, STRIPS[name])
+        labels = ", ".join(METHODS[method].label for method in examples.methods)
+        images = ", ".join(examples.ids)
+        return f"{STRIPS[name]} at sigma {examples.sigma:g}, images {images}: {labels}."
+    if name not in PLOTTED:
+        models = sum(len(curves) for curves in read_curves(folder).values())
+        return f"Training loss over steps of {models} trainings: {', '.join(read_curves(folder))}."
+    metric = PLOTTED[name][1]
+    rows = read_averages(config, folder, *PLOTTED[name])
+    lines = []
+    for method, own in rows.groupby("method", sort=False):
+        points = [
+            f"{format_value(value, metric)} at sigma {sigma:g}"
+            for sigma, value in zip(own["sigma"], own["value"], strict=True)
+        ]
+        lines.append(f"{METHODS[str(method)].label}: {', '.join(points)}")
+    return f"{UNITS[metric][0]} over sigma. {'; '.join(lines)}."
+
+
+def _literature(published: Path) -> dict[str, Any]:
+    """Arrange the published figures of others: a row per method, a column per sigma."""
+    rows = read_literature(published)
+    sigmas = sorted(rows["sigma"].unique())
+    lines = []
+    for (method, source), own in rows.groupby(["method", "source"], sort=False):
+        values = own.set_index("sigma")["value"]
+        cells = [values.get(sigma, float("nan")) for sigma in sigmas]
+        lines.append({"method": method, "source": source, "cells": cells})
+    return {"sigmas": sigmas, "rows": lines}
+
+
+def _untranscribed(published: Path) -> dict[str, int]:
+    """Count the cells of the paper's tables, and those that nobody has copied yet."""
+    cells = [
+        value
+        for number in TABLES.values()
+        for value in read_published(number, published).cells.values()
+    ]
+    return {"cells": len(cells), "missing": sum(pd.isna(value) for value in cells)}
+
+
+def _sources(config: Config, templates: Path) -> list[dict[str, str]]:
+    """List the sources, with licences, of the configured kinds of data."""
+    texts = content.read_yaml(templates / "sources.yaml")
+    kinds = dict.fromkeys(getattr(config.data, part).kind for part in config.parts)
+    return [source for kind in (*kinds, "software") for source in texts[kind]]
+
+
+def _photographs(config: Config) -> list[Any]:
+    """List the photographs of the embedded data set, if the run uses it."""
+    from dhl.data.photo_digits import PHOTOGRAPHS
+
+    kinds = {getattr(config.data, part).kind for part in config.parts}
+    return list(PHOTOGRAPHS) if "photo-digits" in kinds else []

@@ -1,0 +1,281 @@
+"""What the report shows, read from a run's files; no layout and no HTML."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from dhl.config import Config
+from dhl.errors import UserError
+from dhl.figures import AVERAGE
+from dhl.noise import format_sigma
+from dhl.results import CLAIM_COLUMNS, TABLE_COLUMNS, RunFolder, read_csv
+
+ORIGINS = ("paper", "control", "beyond")
+_PLACEHOLDER = re.compile(r"\{([a-z_.]+)\}")
+
+
+@dataclass(frozen=True)
+class ClaimRecord:
+    """A claim with its verdict over all sigmas, and its rows at each of them.
+
+    Attributes
+    ----------
+    id, origin, statement, part, metric, verdict : str
+    summary : dict
+        The row over all sigmas, keyed by `dhl.results.CLAIM_COLUMNS`.
+    rows : list of dict
+        One per sigma.
+    """
+
+    id: str
+    origin: str
+    statement: str
+    part: str
+    metric: str
+    verdict: str
+    summary: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+    @property
+    def largest_p(self) -> float:
+        """Return the weakest adjusted p-value over the sigmas; NaN if the rule needs none."""
+        return pd.Series([row["p_adjusted"] for row in self.rows], dtype=float).max()
+
+    @property
+    def tests(self) -> str:
+        """Name the tests that were made at the sigmas."""
+        return "; ".join(dict.fromkeys(str(row["test"]) for row in self.rows))
+
+
+def describe_scope(config: Config) -> list[str]:
+    """Say which parts run on which data at which noise; parts that share both share a phrase."""
+    shared: dict[tuple[str, str], list[str]] = {}
+    for part in config.parts:
+        sigmas = ", ".join(map(format_sigma, getattr(config.sigmas, part)))
+        shared.setdefault((getattr(config.data, part).name, sigmas), []).append(part)
+    return [
+        f"{' and '.join([', '.join(parts[:-1]), parts[-1]] if parts[1:] else parts)} "
+        f"on the data set {name} at sigma {sigmas}"
+        for (name, sigmas), parts in shared.items()
+    ]
+
+
+def read_claims(folder: RunFolder) -> list[ClaimRecord]:
+    """Read the verdicts.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or edited, or a claim has no row over all sigmas.
+    """
+    frame = read_csv(folder.claims, CLAIM_COLUMNS)
+    claims = []
+    for name, rows in frame.groupby("claim", sort=False):
+        summaries = rows[rows["sigma"].isna()].to_dict("records")
+        if len(summaries) != 1:
+            raise UserError(
+                "a claim has one verdict over all sigmas.",
+                came=f"{len(summaries)} rows with an empty sigma for {name} in {folder.claims}",
+                do="delete the file and run `make report` again.",
+            )
+        summary = summaries[0]
+        fields = {key: summary[key] for key in ("origin", "statement", "part", "metric", "verdict")}
+        single = rows[rows["sigma"].notna()].to_dict("records")
+        claims.append(ClaimRecord(id=str(name), summary=summary, rows=single, **fields))
+    return claims
+
+
+def count_verdicts(claims: list[ClaimRecord]) -> dict[str, Counter[str]]:
+    """Count the verdicts of the claims of each origin."""
+    return {
+        origin: Counter(claim.verdict for claim in claims if claim.origin == origin)
+        for origin in ORIGINS
+    }
+
+
+def read_manifest(folder: RunFolder) -> dict[str, Any]:
+    """Read what the run was made with.
+
+    Raises
+    ------
+    UserError
+        If the manifest is missing or not JSON.
+    """
+    try:
+        return json.loads(folder.manifest.read_text("utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise UserError(
+            "a report states the versions, seeds and digests of its run.",
+            came=f"{folder.manifest}: {error}",
+            do="run `make report`, or the Snakemake target that writes the manifest.",
+        ) from None
+
+
+def per_image_psnr(folder: RunFolder) -> dict[float, pd.DataFrame]:
+    """Read Table 1 image by image.
+
+    Returns
+    -------
+    dict of float to DataFrame
+        Per sigma: rows are images, columns are methods, values in dB.
+
+    Raises
+    ------
+    UserError
+        If the table is missing or was edited by hand.
+    """
+    table = read_csv(folder.table(1), TABLE_COLUMNS)
+    rows = table[(table["metric"] == "psnr") & (table["image_id"] != AVERAGE)]
+    methods = list(dict.fromkeys(rows["method"]))
+    return {
+        float(sigma): own.pivot(index="image_id", columns="method", values="value")[methods]
+        for sigma, own in rows.groupby("sigma")
+    }
+
+
+@dataclass(frozen=True)
+class RuleCost:
+    """What the jobs of one rule cost: their number, seconds, and the highest memory in MiB."""
+
+    rule: str
+    jobs: int
+    seconds: float
+    longest: float
+    peak_mib: float
+
+
+def read_costs(folder: RunFolder) -> list[RuleCost]:
+    """Sum Snakemake's benchmark files by rule; an empty list if there is none."""
+    rows = []
+    paths = [*folder.benchmarks.rglob("*.tsv"), *folder.benchmarks.rglob("*.txt")]
+    for path in sorted(paths):
+        rule = path.relative_to(folder.benchmarks).with_suffix("").parts[0]
+        try:
+            frame = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+        except (pd.errors.ParserError, pd.errors.EmptyDataError):
+            frame = pd.DataFrame()
+        frame = frame.reindex(columns=["s", "max_rss"]).apply(pd.to_numeric, errors="coerce")
+        rows += [{"rule": rule, **row} for row in frame.to_dict("records")]
+    if not rows:
+        return []
+    grouped = pd.DataFrame(rows).groupby("rule")
+    costs = [
+        RuleCost(str(rule), len(own), own["s"].sum(), own["s"].max(), own["max_rss"].max())
+        for rule, own in grouped
+    ]
+    return sorted(costs, key=lambda cost: -cost.seconds)
+
+
+def interpolate(text: str, values: dict[str, Any]) -> str:
+    """Fill `{dotted.path}` with values of a nested mapping.
+
+    Raises
+    ------
+    UserError
+        If a path leads nowhere.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        node = look_up(values, match[1])
+        if node is _ABSENT:
+            raise UserError(
+                "the report's texts name keys of the configuration.",
+                came=f"`{match[0]}` in `{text}`",
+                do="correct the key in report/*.yaml.",
+            )
+        return _plain(node)
+
+    return " ".join(_PLACEHOLDER.sub(fill, text).split())
+
+
+_ABSENT = object()
+
+
+def look_up(values: dict[str, Any], path: str) -> Any:
+    """Follow a dotted path; below a section that is not configured everything is None."""
+    node: Any = values
+    for key in path.split("."):
+        if node is None:
+            return None
+        if not isinstance(node, dict) or key not in node:
+            return _ABSENT
+        node = node[key]
+    return node
+
+
+def _plain(value: Any) -> str:
+    """Write a value as a reader would."""
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(item) for item in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def read_deviations(config: Config, path: Path) -> list[dict[str, str]]:
+    """List where this run differs from the paper.
+
+    Parameters
+    ----------
+    path : Path
+        A YAML list of entries with `topic`, `paper`, `source` and `ours`; an entry applies if all
+        conditions in `when` hold and, where there is a `when_any`, one of those.
+
+    Returns
+    -------
+    list of dict
+        With `topic`, `paper`, `source`, `ours`; `{dotted.path}` filled from the configuration.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, not YAML, or names an unknown key.
+    """
+    values = config.model_dump(mode="json")
+    found = []
+    for entry in read_yaml(path):
+        every = [_holds(values, *item) for item in entry.get("when", {}).items()]
+        some = [_holds(values, *item) for item in entry.get("when_any", {}).items()]
+        if all(every) and (any(some) or not some):
+            texts = {key: entry[key] for key in ("topic", "paper", "source", "ours")}
+            found.append({key: interpolate(text, values) for key, text in texts.items()})
+    return found
+
+
+def _holds(values: dict[str, Any], path: str, wanted: Any) -> bool:
+    """Check one condition: a value, or `{not: value}`; it fails below what is not configured."""
+    value = look_up(values, path)
+    if value is _ABSENT:
+        # A union of models, such as the kinds of data, has other keys under another kind.
+        return False
+    if isinstance(wanted, dict):
+        return value != wanted["not"]
+    return value == wanted
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one of the report's own YAML files.
+
+    Raises
+    ------
+    UserError
+        If it is missing or not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except (FileNotFoundError, yaml.YAMLError) as error:
+        raise UserError(
+            "the report's texts are YAML files beside its templates.",
+            came=f"{path}: {str(error).replace(chr(10), ' ')}",
+            do="restore the file from the repository, or name its folder with `templates`.",
+        ) from None

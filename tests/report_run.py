@@ -1,0 +1,75 @@
+"""A finished run folder, made up, for the tests of figures and report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import yaml
+from synthetic_run import write_synthetic_run
+
+from dhl.claims import write_claims
+from dhl.config import Config, parse_config
+from dhl.results import RunFolder
+from dhl.tables import write_table
+
+REPOSITORY = Path(__file__).parent.parent
+TEMPLATES = REPOSITORY / "report"
+PUBLISHED = REPOSITORY / "config" / "published.csv"
+MANIFEST = {
+    "run": "mini",
+    "created": "2026-01-02T03:04:05Z",
+    "commit": "0123456789abcdef",
+    "dirty": True,
+    "versions": {"python": "3.11.7", "numpy": "2.4.6"},
+    "hardware": {"system": "Linux", "cores": 2, "memory_gib": 7.5},
+    "deployment": "environment",
+    "base_seed": 1706,
+    "configuration": {"run": "mini"},
+    "wall_seconds": None,
+    "compute_seconds": 300.0,
+    "files": {"claims.csv": "ab" * 32},
+}
+
+
+def small_config(**sections: object) -> Config:
+    """Return mini's configuration at two sigmas and few resamples; `sections` replace whole keys."""
+    content = yaml.safe_load((REPOSITORY / "config" / "mini.yaml").read_text())
+    grid = [30, 60]
+    content["sigmas"] = {"denoising": [25], "classification": grid, "segmentation": grid}
+    content["statistics"]["bootstrap"] = 100
+    content.update(sections)
+    return parse_config(content, source="a test")
+
+
+def denoising_only() -> Config:
+    """Return a configuration without the tasks."""
+    small = small_config().model_dump(mode="json")
+    data = {"denoising": small["data"]["denoising"]}
+    methods = {"denoising": ["noisy", "dncnn", "separate"]}
+    return small_config(data=data, methods=methods, sigmas={"denoising": [25]})
+
+
+def write_run(config: Config, root: Path) -> RunFolder:
+    """Write everything that figures and report read, but the figures and benchmarks."""
+    folder = write_synthetic_run(config, root, images=20)
+    if "classification" in config.parts:
+        for sigma in config.sigmas.classification:
+            give_classes(folder.evaluation("classification", sigma).with_suffix(".npz"))
+    for part in config.parts:
+        write_table(config, part, folder, PUBLISHED)
+    write_claims(config, folder)
+    folder.manifest.write_text(json.dumps(MANIFEST))
+    return folder
+
+
+def give_classes(path: Path) -> None:
+    """Turn an evaluation's label maps into classes, and drop what has no picture of its own."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    for index in range(len(arrays["example_ids"])):
+        arrays[f"labels/{index}"] = np.int64(3)
+        arrays.pop(f"image/retrained/{index}", None)
+        arrays.pop(f"image/clean/{index}", None)
+    np.savez(path, **arrays)

@@ -1,0 +1,157 @@
+"""Figures: their files, their bytes, and that what they draw is what the results say."""
+
+import shutil
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+from report_run import denoising_only, small_config, write_run
+
+from dhl import strips
+from dhl.errors import UserError
+from dhl.figure_style import STYLES, drawing_style, save_figure
+from dhl.figures import (
+    FIGURES,
+    accuracy_over_sigma,
+    figure_names,
+    read_averages,
+    training_curves,
+    write_figures,
+)
+from dhl.methods import METHODS
+from dhl.results import IMAGE_COLUMNS, TABLE_COLUMNS, read_csv
+
+
+@pytest.fixture(scope="module")
+def config():
+    return small_config()
+
+
+@pytest.fixture(scope="module")
+def folder(config, tmp_path_factory):
+    folder = write_run(config, tmp_path_factory.mktemp("figures"))
+    write_figures(config, folder)
+    return folder
+
+
+def test_every_figure_is_there_in_both_formats(config, folder):
+    found = {path.name for path in folder.figures.iterdir()}
+    assert found == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")}
+    assert figure_names(config) == tuple(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_open_at_a_readable_size(folder, name):
+    root = ElementTree.parse(folder.figures / f"{name}.svg").getroot()
+    assert root.tag.endswith("svg")
+    with Image.open(folder.figures / f"{name}.png") as image:
+        assert image.width == 1440
+        assert 400 < image.height < 3000
+        assert np.unique(np.asarray(image.convert("L"))).size > 10
+
+
+@pytest.mark.parametrize("name", ["accuracy_over_sigma", "example_segmentation", "training_curves"])
+def test_a_second_writing_gives_the_same_bytes(config, folder, tmp_path, name):
+    with drawing_style():
+        save_figure(FIGURES[name](config, folder), tmp_path, name)
+    for suffix in ("svg", "png"):
+        again = (tmp_path / f"{name}.{suffix}").read_bytes()
+        assert again == (folder.figures / f"{name}.{suffix}").read_bytes()
+        assert b"dc:date" not in again
+
+
+def test_each_method_has_its_own_colour_and_marker():
+    assert set(STYLES) == set(METHODS)
+    assert len({style.color for style in STYLES.values()}) == len(METHODS)
+    assert len({style.marker for style in STYLES.values()}) == len(METHODS)
+
+
+def test_accuracy_is_drawn_in_percent_as_in_table_2(config, folder):
+    with drawing_style():
+        axes, difference = accuracy_over_sigma(config, folder).axes
+    table = read_csv(folder.table(2), TABLE_COLUMNS)
+    top1 = table[table["metric"] == "top1"].pivot(index="sigma", columns="method", values="value")
+    drawn = {bars.get_label(): bars.lines[0].get_ydata().astype(float) for bars in axes.containers}
+    assert len(drawn) == len(config.methods.classification)
+    for method in config.methods.classification:
+        np.testing.assert_allclose(drawn[METHODS[method].label], 100 * top1[method])
+    drawn = {
+        bars.get_label(): bars.lines[0].get_ydata().astype(float) for bars in difference.containers
+    }
+    gap = 100 * (top1["joint"] - top1["separate"])
+    np.testing.assert_allclose(drawn[METHODS["joint"].label], gap)
+    assert axes.get_ylabel() == "Top-1 accuracy in %"
+
+
+def test_error_bars_end_at_the_table_s_intervals(config, folder):
+    with drawing_style():
+        axes = accuracy_over_sigma(config, folder).axes[0]
+    rows = read_averages(config, folder, "classification", "top1")
+    (bars,) = (bars for bars in axes.containers if bars.get_label() == METHODS["joint"].label)
+    ends = np.array([segment[:, 1] for segment in bars.lines[2][0].get_segments()])
+    expected = rows.loc[rows["method"] == "joint", ["ci_low", "ci_high"]]
+    np.testing.assert_allclose(ends, 100 * expected)
+
+
+def test_denoising_labels_are_the_evaluation_s_psnr(config, folder):
+    with drawing_style():
+        figure = strips.example_denoising(config, folder)
+    rows = read_csv(folder.evaluation("denoising", 25), IMAGE_COLUMNS)
+    first = rows[(rows["image_id"] == "test-0000") & (rows["method"] == "separate")]
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert f"{first['psnr'].item():.2f} dB" in labels
+    assert sum(label.endswith(" dB") for label in labels) == 2 * len(config.methods.denoising)
+
+
+def test_classification_labels_say_class_and_probability(config, folder):
+    with drawing_style():
+        figure = strips.example_classification(config, folder)
+    labels = {axes.get_xlabel() for axes in figure.axes}
+    assert labels == {"0 ✗ 10 %"}
+
+
+def test_strips_show_the_second_highest_sigma():
+    assert strips.strip_sigma((60.0, 15.0, 45.0)) == 45
+    assert strips.strip_sigma((25.0,)) == 25
+
+
+def test_the_box_holds_what_only_joint_gets_right():
+    truth = np.zeros((60, 60), np.uint8)
+    truth[40:50, 10:20] = 4
+    truth[0:10, 40:60] = strips.IGNORED
+    separate = np.zeros_like(truth)
+    box = strips.disagreement_square(truth, separate=separate, joint=truth)
+    assert (truth[box] == 4).sum() == 100
+    assert strips.disagreement_square(truth, separate=truth, joint=truth) is None
+    assert strips.disagreement_square(truth, separate=separate, joint=separate) is None
+
+
+def test_the_zoom_goes_where_brightness_varies():
+    image = np.full((60, 90, 3), 128, np.uint8)
+    image[40:, 70:] = np.random.default_rng(0).integers(0, 256, (20, 20, 3))
+    assert strips.busiest_square(image) == (slice(40, 60), slice(70, 90))
+
+
+def test_a_run_of_denoising_alone_has_its_figures():
+    names = ("psnr_over_sigma", "example_denoising", "training_curves")
+    assert figure_names(denoising_only()) == names
+
+
+def test_a_missing_table_is_named(config, folder, tmp_path):
+    copy = type(folder)(tmp_path / "copy")
+    shutil.copytree(folder.root, copy.root)
+    copy.table(2).unlink()
+    with pytest.raises(UserError, match=r"table2\.csv"):
+        accuracy_over_sigma(config, copy)
+
+
+def test_missing_curves_and_examples_are_named(config, folder, tmp_path):
+    copy = type(folder)(tmp_path / "copy")
+    shutil.copytree(folder.root, copy.root)
+    shutil.rmtree(copy.root / "training")
+    with pytest.raises(UserError, match="training"):
+        training_curves(config, copy)
+    np.savez(copy.evaluation("denoising", 25).with_suffix(".npz"), example_ids=np.array([], str))
+    with pytest.raises(UserError, match=r"sigma25\.npz"):
+        strips.example_denoising(config, copy)

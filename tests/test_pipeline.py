@@ -1,0 +1,180 @@
+"""One real run of `smoke` through Snakemake, and what a second run does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from dhl.provenance import verify
+from dhl.results import CLAIM_COLUMNS, TABLE_COLUMNS, read_csv
+
+PROJECT = Path(__file__).parents[1]
+
+
+def snakemake(folder: Path, *options: str, project: Path = PROJECT) -> subprocess.CompletedProcess:
+    """Run the workflow with its results below `folder`."""
+    command = [sys.executable, "-m", "snakemake", *options, "--cores", "2"]
+    command += ["--snakefile", str(project / "Snakefile"), "--directory", str(folder)]
+    if "--configfile" not in options:
+        command += ["--configfile", str(project / "config/smoke.yaml")]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    environment.pop("DHL_STARTED", None)
+    return subprocess.run(
+        command, cwd=project, env=environment, text=True, capture_output=True, timeout=400
+    )
+
+
+def planned(result: subprocess.CompletedProcess) -> dict[str, int]:
+    """Read the job counts of a dry run."""
+    assert result.returncode == 0, result.stderr
+    lines = (result.stdout + result.stderr).split("Job stats:")
+    if len(lines) == 1:
+        return {}
+    rows = [line.split() for line in lines[1].split("total")[0].splitlines()[3:] if line.split()]
+    return {name: int(count) for name, count in rows}
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory) -> Path:
+    """A finished smoke run."""
+    folder = tmp_path_factory.mktemp("smoke")
+    result = snakemake(folder, "report", "--use-conda")
+    logs = "".join(path.read_text() for path in (folder / "results").rglob("*.log"))
+    assert result.returncode == 0, result.stderr + logs
+    (folder / "output.txt").write_text(result.stdout + result.stderr)
+    return folder
+
+
+def test_smoke_ends_with_a_report_and_says_where(smoke):
+    output = (smoke / "output.txt").read_text()
+    assert "The report is results/smoke/report/index.html" in output
+    if shutil.which("conda") is None:
+        assert output.count("No conda is on the PATH") == 1
+
+
+def test_tables_hold_every_method_and_sigma(smoke):
+    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    for number, part in enumerate(("denoising", "classification", "segmentation"), 1):
+        path = smoke / f"results/smoke/tables/table{number}.csv"
+        table = read_csv(path, TABLE_COLUMNS)
+        averages = table[table["image_id"] == "average"]
+        assert set(averages["method"]) == set(config["methods"][part])
+        assert (averages["n"] == config["data"][part]["test"]).all()
+        measured = averages.dropna(subset=["value"])
+        assert (measured["ci_low"] <= measured["value"]).all()
+        assert (measured["value"] <= measured["ci_high"]).all()
+
+
+def test_table_averages_are_the_means_of_the_per_image_rows(smoke):
+    rows = pd.read_csv(smoke / "results/smoke/evaluation/classification/sigma30.csv")
+    table = pd.read_csv(smoke / "results/smoke/tables/table2.csv")
+    top1 = table[table["metric"] == "top1"].set_index("method")["value"]
+    for method, mean in rows.groupby("method")["top1"].mean().items():
+        assert top1[method] == pytest.approx(mean)
+
+
+def test_report_states_each_verdict(smoke):
+    page = (smoke / "results/smoke/report/index.html").read_text()
+    claims = read_csv(smoke / "results/smoke/claims.csv", CLAIM_COLUMNS)
+    for verdict in claims.loc[claims["sigma"].isna(), "verdict"]:
+        assert verdict in page
+    assert page.count("<table") >= 3
+    assert "<script src" not in page
+
+
+def test_manifest_lists_the_results_and_verifies(smoke):
+    root = smoke / "results/smoke"
+    manifest = json.loads((root / "manifest.json").read_text())
+    assert manifest["base_seed"] == 1706
+    assert "models/joint-segmentation/sigma30.pt" in manifest["files"]
+    assert verify(root) == []
+
+
+def test_a_second_run_has_nothing_to_do(smoke):
+    assert planned(snakemake(smoke, "report", "--dry-run")) == {}
+
+
+def test_another_sigma_runs_only_what_is_new(smoke, tmp_path):
+    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    config["sigmas"]["denoising"] = [30, 50]
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(config))
+    jobs = planned(
+        snakemake(smoke, "report", "--dry-run", "--configfile", str(tmp_path / "more.yaml"))
+    )
+    # New at sigma 50: DnCNN, separate, two joint ones; no task network, nothing at sigma 30.
+    assert jobs["train"] == 4
+    assert jobs["noise"] == jobs["cbm3d"] == jobs["evaluate"] == 1
+    assert "data" not in jobs
+    assert jobs["table"] == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "trained"),
+    [
+        # The joint loss: the two joint denoisers.
+        ("objectives/joint.py", "reconstruction + task_weight * task", "reconstruction", 2),
+        # A comment there: nothing.
+        ("objectives/joint.py", "from __future__", "# Why.\nfrom __future__", 0),
+        # A figure: nothing.
+        ("figures.py", "FIGURES", "DRAWINGS", 0),
+    ],
+)  # fmt: skip
+def test_an_edit_retrains_only_what_it_changes(smoke, tmp_path, module, old, new, trained):
+    project = tmp_path / "project"
+    shutil.copytree(
+        PROJECT, project, ignore=shutil.ignore_patterns(".venv", ".git", "results", ".snakemake")
+    )
+    source = project / "dhl" / module
+    text = source.read_text()
+    assert old in text
+    source.write_text(text.replace(old, new))
+    jobs = planned(snakemake(smoke, "report", "--dry-run", project=project))
+    assert jobs.get("train", 0) == trained
+
+
+def test_a_killed_training_resumes_to_the_same_weights(smoke, tmp_path):
+    root = tmp_path / "results/smoke"
+    shutil.copytree(smoke / "results/smoke/data", root / "data")
+    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    config["training"]["separate"] |= {"steps": 400, "checkpoint_every": 20}
+    (tmp_path / "long.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "dhl", "train", "separate/sigma30"]
+    command += ["--configfile", str(tmp_path / "long.yaml"), "--folder"]
+    whole = subprocess.run([*command, str(smoke / "results/smoke-long")], capture_output=True)
+    assert whole.returncode == 1  # no data there: a message, no traceback
+    assert b"Traceback" not in whole.stderr
+    shutil.copytree(root / "data", tmp_path / "whole/data")
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+
+    process = subprocess.Popen([*command, str(root)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(root.glob("checkpoints/separate/*.pt")) and time.monotonic() < deadline:
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (root / "models/separate/sigma30.pt").exists()
+    again = subprocess.run([*command, str(root)], check=True, capture_output=True, text=True)
+    assert "resuming from step" in again.stderr
+    weights = [folder / "models/separate/sigma30.pt" for folder in (root, tmp_path / "whole")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_misspelt_key_stops_the_workflow_with_one_message(tmp_path):
+    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    config["sigams"] = config.pop("sigmas")
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(config))
+    result = snakemake(tmp_path, "report", "--configfile", str(tmp_path / "wrong.yaml"))
+    assert result.returncode == 1
+    assert "unknown key `sigams`" in result.stderr
+    assert "write `sigmas`" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,305 @@
+"""The report: every number is the results' own, and the file needs nothing else."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from html_tree import parse
+from report_run import (
+    MANIFEST,
+    PUBLISHED,
+    REPOSITORY,
+    TEMPLATES,
+    denoising_only,
+    small_config,
+    write_run,
+)
+
+from dhl import report_content
+from dhl.config import load_config
+from dhl.errors import UserError
+from dhl.figures import figure_names, write_figures
+from dhl.methods import METHODS, TABLES
+from dhl.report import (
+    format_difference,
+    format_duration,
+    format_interval,
+    format_p,
+    format_value,
+    write_report,
+)
+from dhl.results import CLAIM_COLUMNS, TABLE_COLUMNS, RunFolder, read_csv
+
+BENCHMARK = "s\th:m:s\tmax_rss\tcpu_time\n{}\t0:00:01\t{}\t1\n"
+
+
+@pytest.fixture(scope="module")
+def config():
+    return small_config()
+
+
+@pytest.fixture(scope="module")
+def folder(config, tmp_path_factory):
+    folder = write_run(config, tmp_path_factory.mktemp("report"))
+    write_figures(config, folder)
+    for name, seconds, memory in (
+        ("train/a", 10.5, 500),
+        ("train/x/b", 20, 700),
+        ("one", "-", "-"),
+    ):
+        path = folder.benchmarks / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(BENCHMARK.format(seconds, memory))
+    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return parse(folder.report.read_text("utf-8"))
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    shutil.copytree(folder.root, tmp_path / "copy")
+    return RunFolder(tmp_path / "copy")
+
+
+def test_each_verdict_is_that_of_the_claims_file(folder, page):
+    rows = read_csv(folder.claims, CLAIM_COLUMNS)
+    articles = {node.attributes["id"]: node for node in page.find("article")}
+    assert set(articles) == set(rows["claim"])
+    for row in rows[rows["sigma"].isna()].itertuples():
+        article = articles[row.claim]
+        (badge,) = article.find("span", class_="badge")
+        assert badge.text.split(" ", 1)[1] == row.verdict == article.attributes["data-verdict"]
+        assert next(article.find("p", class_="statement")).text == row.statement
+        measure = next(article.find("p", class_="measure"))
+        assert float(next(measure.find("data")).attributes["value"]) == row.difference
+        assert f"n = {row.n}." in measure.text.replace("\xa0", " ")
+
+
+def test_each_claim_s_rows_are_those_of_the_claims_file(folder, page):
+    rows = read_csv(folder.claims, CLAIM_COLUMNS)
+    for article in page.find("article"):
+        own = rows[(rows["claim"] == article.attributes["id"]) & rows["sigma"].notna()]
+        (body,) = article.find("tbody")
+        lines = list(body.find("tr"))
+        assert len(lines) == len(own)
+        for line, row in zip(lines, own.itertuples(), strict=True):
+            shown = [float(node.attributes["value"]) for node in line.find("data")]
+            numbers = (row.mean_a, row.mean_b, row.difference, row.p_value, row.p_adjusted)
+            assert shown == [number for number in numbers if not np.isnan(number)]
+            cells = [cell.text for cell in line.find("td")]
+            assert cells[-1] == row.verdict
+            assert cells[5] == row.test
+
+
+def test_verdicts_are_counted(folder, page):
+    rows = read_csv(folder.claims, CLAIM_COLUMNS)
+    summary = rows[rows["sigma"].isna()]
+    (counts,) = page.find("table", class_="counts")
+    shown = [[int(cell.text) for cell in line.find("td")] for line in list(counts.find("tr"))[1:]]
+    verdicts = ("reproduced", "not reproduced", "inconclusive")
+    table = pd.crosstab(summary["origin"], summary["verdict"])
+    expected = table.reindex(
+        index=["paper", "control", "beyond"], columns=list(verdicts), fill_value=0
+    )
+    assert shown == expected.to_numpy().tolist()
+
+
+def test_tables_stand_in_the_page_as_written(config, folder, page):
+    for part in config.parts:
+        number = TABLES[part]
+        (shown,) = page.find("table", id=f"table{number}")
+        (written,) = parse(folder.table(number, "html").read_text("utf-8")).find("table")
+        cells = [cell.text for cell in written.find("td")]
+        assert len(cells) >= len(getattr(config.methods, part))
+        assert [cell.text for cell in shown.find("td")] == cells
+        assert next(shown.find("caption")).text == next(written.find("caption")).text
+
+
+def test_table_1_image_by_image_has_every_psnr(config, folder, page):
+    rows = read_csv(folder.table(1), TABLE_COLUMNS)
+    rows = rows[(rows["metric"] == "psnr") & (rows["image_id"] != "average")]
+    wide = rows.pivot(index="image_id", columns="method", values="value")
+    (table,) = page.find("table", class_="per-image")
+    shown = [float(node.attributes["value"]) for node in table.find("data")]
+    assert shown == wide[list(config.methods.denoising)].to_numpy().ravel().tolist()
+
+
+def test_the_page_needs_no_other_file(folder, page):
+    assert folder.report.stat().st_size < 8e6
+    for node in page.walk():
+        assert node.tag not in ("script", "link", "iframe", "object", "embed")
+        assert not [name for name in node.attributes if name.startswith("on")]
+        for name, value in node.attributes.items():
+            if re.match("https?:|//", value):
+                assert (node.tag, name) == ("a", "href")
+        if node.tag == "img":
+            assert node.attributes["src"].startswith("data:image/")
+    (style,) = page.find("style")
+    assert "url(" not in style.text
+    assert "@import" not in style.text
+
+
+def test_anchors_lead_somewhere_and_names_are_unique(page):
+    names = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
+    assert len(names) == len(set(names))
+    targets = [node.attributes["href"] for node in page.find("a")]
+    assert {target[1:] for target in targets if target.startswith("#")} <= set(names)
+
+
+def test_figures_have_captions_and_say_their_data(config, folder, page):
+    figures = list(page.find("figure"))
+    names = [f"figure-{name}" for name in figure_names(config)]
+    assert [figure.attributes["id"] for figure in figures] == names
+    table = read_csv(folder.table(2), TABLE_COLUMNS)
+    best = table[(table["method"] == "joint") & (table["metric"] == "top1")]
+    (plot,) = page.find("figure", id="figure-accuracy_over_sigma")
+    alternative = next(plot.find("img")).attributes["alt"]
+    for row in best.itertuples():
+        assert f"{100 * row.value:.1f} % at sigma {row.sigma:g}" in alternative
+    for figure in figures:
+        caption = next(figure.find("figcaption")).text
+        assert len(caption) > 40
+        assert "{" not in caption
+
+
+def test_published_figures_are_the_file_s(page):
+    rows = pd.read_csv(PUBLISHED)
+    literature = rows[rows["table"] == "literature"]
+    (section,) = page.find("section", id="published")
+    shown = sorted(float(node.attributes["value"]) for node in section.find("data"))
+    assert shown == sorted(literature["value"])
+    own = rows[rows["table"] != "literature"]
+    assert f"Of the {len(own)} cells" in section.text
+    assert f"{own['value'].isna().sum()} are not transcribed" in section.text
+
+
+def test_cost_is_summed_by_rule(page):
+    (section,) = page.find("section", id="cost")
+    lines = [[cell.text for cell in line.find("td")] for line in section.find("tr")][1:]
+    assert lines == [
+        ["2", "30.5 s", "20.0 s", "700 MiB"],
+        ["1", "0.0 s", "not recorded", "not recorded"],
+    ]
+    assert "Wall time of the run: not recorded; all jobs together: 5 min 00 s." in section.text
+
+
+def test_a_run_without_benchmarks_says_so(config, copy):
+    shutil.rmtree(copy.benchmarks)
+    write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+    (section,) = parse(copy.report.read_text("utf-8")).find("section", id="cost")
+    assert "not recorded: the run has no benchmark files" in section.text
+
+
+def test_provenance_is_the_manifest_s(page):
+    (section,) = page.find("section", id="provenance")
+    for value in (MANIFEST["commit"], str(MANIFEST["base_seed"]), MANIFEST["files"]["claims.csv"]):
+        assert value in section.text
+    for package, version in MANIFEST["versions"].items():
+        assert f"{package}{version}" in section.text.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "tables/table1.csv",
+        "tables/table2.csv",
+        "tables/table3.html",
+        "claims.csv",
+        "manifest.json",
+        "figures/psnr_over_sigma.svg",
+        "figures/example_denoising.png",
+    ],
+)
+def test_what_is_missing_is_named(config, copy, missing):
+    (copy.root / missing).unlink()
+    with pytest.raises(UserError, match=re.escape(missing)):
+        write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+
+
+def test_text_from_files_is_escaped(config, copy):
+    manifest = MANIFEST | {"hardware": {"processor": "<script>alert(1)</script>"}}
+    copy.manifest.write_text(json.dumps(manifest))
+    write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+    assert "<script" not in copy.report.read_text("utf-8")
+
+
+def test_a_second_report_is_the_same(config, copy):
+    before = copy.report.read_bytes()
+    write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+    assert copy.report.read_bytes() == before
+
+
+def test_a_run_of_denoising_alone_has_its_report(tmp_path):
+    config = denoising_only()
+    folder = write_run(config, tmp_path)
+    write_figures(config, folder)
+    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
+    page = parse(folder.report.read_text("utf-8"))
+    assert [node.attributes["id"] for node in page.find("table", class_="results")] == ["table1"]
+    assert "classification" not in next(page.find("section", id="deviations")).text.lower()
+
+
+def test_deviations_follow_the_configuration():
+    path = TEMPLATES / "deviations.yaml"
+    small = report_content.read_deviations(small_config(), path)
+    topics = {entry["topic"]: entry["ours"] for entry in small}
+    assert topics["Steps of the separate denoiser"].startswith(
+        str(small_config().training.separate.steps)
+    )
+    full = {"denoiser": {"name": "paper", "width": 64}}
+    entries = report_content.read_deviations(small_config(networks=full), path)
+    assert "Width of the denoiser" in topics
+    assert "Width of the denoiser" not in {entry["topic"] for entry in entries}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "config").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_configuration_has_its_deviations(path):
+    entries = report_content.read_deviations(load_config(path), TEMPLATES / "deviations.yaml")
+    assert entries
+    assert not [entry for entry in entries if "{" in entry["ours"] or not entry["source"]]
+
+
+def test_conditions_name_keys_that_exist():
+    values = load_config(REPOSITORY / "config" / "mini.yaml").model_dump(mode="json")
+    for entry in yaml.safe_load((TEMPLATES / "deviations.yaml").read_text()):
+        for place in (*entry.get("when", {}), *entry.get("when_any", {})):
+            report_content.interpolate(f"{{{place}}}", values)
+
+
+def test_an_unknown_key_in_a_text_stops_the_report():
+    with pytest.raises(UserError, match=r"training\.stpes"):
+        report_content.interpolate("{training.stpes} steps", {"training": {"steps": 3}})
+
+
+def test_numbers_are_printed_in_their_units():
+    assert format_value(0.8314, "top1") == "83.1 %"
+    assert format_value(27.1249, "psnr") == "27.12 dB"
+    assert format_value(float("nan"), "psnr") == "–"
+    assert format_difference(-0.0131, "miou") == "−1.3 points"
+    assert format_difference(0.3, "psnr") == "+0.30 dB"
+    assert format_difference(-0.00001, "top1") == "0.0 points"
+    assert format_interval({"ci_low": -0.01, "ci_high": 0.02}, "top1") == "−1.0 to +2.0"
+    assert format_interval({"ci_low": float("nan"), "ci_high": 0.0}, "psnr") == "not computed"
+    assert format_p(0.0004) == "< 0.001"
+    assert format_p(0.0312) == "0.031"
+    assert [format_duration(s) for s in (None, 61, 125, 7380)] == [
+        "not recorded", "61.0 s", "2 min 05 s", "2 h 03 min",
+    ]  # fmt: skip
+
+
+def test_every_method_of_the_page_is_explained(config, page):
+    (methods,) = page.find("dl", class_="methods")
+    used = {name for part in config.parts for name in getattr(config.methods, part)}
+    assert [node.text for node in methods.find("dd")] == [
+        method.explanation for name, method in METHODS.items() if name in used
+    ]

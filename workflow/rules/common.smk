@@ -1,0 +1,123 @@
+# What the rules share: the checked configuration, paths, and functions of wildcards.
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
+
+sys.path.insert(0, str(workflow.basedir))
+
+from dhl.config import parse_config
+from dhl.errors import UserError
+from dhl.lineage import evaluated_models, fingerprint, model_spec
+from dhl.methods import CBM3D_METHODS, PARTS, TABLES
+from dhl.provenance import code_digest, file_digest, settings_digest
+from dhl.results import RunFolder, atomic_path, figure_names
+
+os.environ.setdefault("DHL_STARTED", str(time.time()))
+
+try:
+    CONFIG = parse_config(config, source=", ".join(map(str, workflow.configfiles)))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+RUN = RunFolder(Path("results") / CONFIG.run)
+ROOT = str(RUN.root)
+TABLE_PARTS = {TABLES[part]: part for part in CONFIG.parts}
+
+
+def without_conda_if_missing():
+    """Let `--use-conda` go on in the current environment where no conda is installed."""
+    methods = workflow.deployment_settings.deployment_method
+    if DeploymentMethod.CONDA not in methods or shutil.which("conda"):
+        return
+    if os.environ.get("DHL_REQUIRE_CONDA"):
+        raise WorkflowError("DHL_REQUIRE_CONDA is set, and no conda is on the PATH: install one.")
+    workflow.deployment_settings.deployment_method = methods - {DeploymentMethod.CONDA}
+    logger.warning(
+        "No conda is on the PATH: the jobs run in the environment that Snakemake runs in. "
+        "Set DHL_REQUIRE_CONDA=1 to forbid this."
+    )
+
+
+without_conda_if_missing()
+WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+PYTHON = "python" if WITH_CONDA else sys.executable
+
+
+def dhl(command):
+    """A shell command of the package on this run, its messages in the rule's log."""
+    return f"{PYTHON} -m dhl {command} --configfile {RUN.config} --folder {ROOT} > {{log}} 2>&1"
+
+
+def keep_configuration():
+    """Write the resolved configuration that all jobs read."""
+    text = yaml.safe_dump(CONFIG.model_dump(mode="json"), sort_keys=False)
+    if not RUN.config.exists() or RUN.config.read_text() != text:
+        with atomic_path(RUN.config) as temporary:
+            temporary.write_text(text)
+
+
+wildcard_constraints:
+    part="|".join(PARTS),
+    sigma=r"[0-9]+(\.[0-9]+)?",
+    model=r"[a-z0-9-]+/[a-z0-9.-]+",
+    cbm3d="|".join(CBM3D_METHODS),
+
+
+def sigma_of(wildcards):
+    return float(wildcards.sigma)
+
+
+def files_of_model(wildcards):
+    """The data and the parents of a model."""
+    spec = model_spec(CONFIG, wildcards.model)
+    return [RUN.data(spec.part), *(RUN.model(key) for key in spec.parents)]
+
+
+def models_of_evaluation(wildcards):
+    keys = evaluated_models(CONFIG, wildcards.part, sigma_of(wildcards)).values()
+    return [RUN.model(key) for key in keys]
+
+
+def cbm3d_of_evaluation(wildcards):
+    methods = getattr(CONFIG.methods, wildcards.part)
+    return [
+        RUN.cbm3d(wildcards.part, method, sigma_of(wildcards))
+        for method in methods
+        if method in CBM3D_METHODS
+    ]
+
+
+def evaluations(*parts):
+    """Rows and arrays of the parts, all of the run's unless named."""
+    rows = [
+        RUN.evaluation(part, sigma)
+        for part in parts or CONFIG.parts
+        for sigma in getattr(CONFIG.sigmas, part)
+    ]
+    return rows + [path.with_suffix(".npz") for path in rows]
+
+
+def training_curves():
+    keys = {
+        key
+        for part in CONFIG.parts
+        for sigma in getattr(CONFIG.sigmas, part)
+        for key in evaluated_models(CONFIG, part, sigma).values()
+    }
+    return sorted(RUN.training(key) for key in keys)
+
+
+def tables(suffix="csv"):
+    return [RUN.table(number, suffix) for number in TABLE_PARTS]
+
+
+def figures():
+    names = figure_names(CONFIG.parts)
+    return [RUN.figures / f"{name}.{suffix}" for name in names for suffix in ("png", "svg")]

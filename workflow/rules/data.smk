@@ -1,0 +1,63 @@
+# Clean images, the record of their noise, and CBM3D's results.
+
+
+rule data:
+    output:
+        images=f"{ROOT}/data/{{part}}.npz",
+        sheet=f"{ROOT}/data/{{part}}.png",
+    params:
+        settings=lambda w: settings_digest(CONFIG.base_seed, getattr(CONFIG.data, w.part)),
+        code=code_digest("dhl.data.prepare"),
+    log:
+        f"{ROOT}/logs/data/{{part}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/data/{{part}}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        dhl("data --part {wildcards.part}")
+
+
+rule noise:
+    input:
+        f"{ROOT}/data/{{part}}.npz",
+    output:
+        f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
+    params:
+        settings=lambda w: settings_digest(CONFIG.base_seed, getattr(CONFIG.data, w.part).name),
+        code=code_digest("dhl.noise"),
+    log:
+        f"{ROOT}/logs/noise/{{part}}/sigma{{sigma}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/noise/{{part}}-sigma{{sigma}}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    shell:
+        dhl("noise --part {wildcards.part} --sigma {wildcards.sigma}")
+
+
+rule cbm3d:
+    input:
+        images=f"{ROOT}/data/{{part}}.npz",
+        noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
+    output:
+        f"{ROOT}/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}.npz",
+    params:
+        code=code_digest("dhl.baselines"),
+    log:
+        f"{ROOT}/logs/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/cbm3d/{{part}}-{{cbm3d}}-sigma{{sigma}}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1500,
+        runtime=240,
+    shell:
+        dhl("cbm3d --part {wildcards.part} --method {wildcards.cbm3d} --sigma {wildcards.sigma} --processes {threads}")

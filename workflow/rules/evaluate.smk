@@ -1,0 +1,30 @@
+# Every method of a part at a sigma, image by image.
+
+
+rule evaluate:
+    input:
+        images=f"{ROOT}/data/{{part}}.npz",
+        noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
+        cbm3d=cbm3d_of_evaluation,
+        models=models_of_evaluation,
+    output:
+        rows=f"{ROOT}/evaluation/{{part}}/sigma{{sigma}}.csv",
+        arrays=f"{ROOT}/evaluation/{{part}}/sigma{{sigma}}.npz",
+    params:
+        settings=lambda w: settings_digest(
+            CONFIG.evaluation.protocol, getattr(CONFIG.methods, w.part)
+        ),
+        code=code_digest("dhl.evaluation"),
+    log:
+        f"{ROOT}/logs/evaluate/{{part}}/sigma{{sigma}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/evaluate/{{part}}-sigma{{sigma}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG.threads
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=240,
+    shell:
+        dhl("evaluate --part {wildcards.part} --sigma {wildcards.sigma}")

@@ -1,0 +1,126 @@
+# From per-image results to tables, verdicts, figures and the report; and the targets by name.
+
+
+rule table:
+    input:
+        evaluations=lambda w: evaluations(TABLE_PARTS[int(w.number)]),
+        published="config/published.csv",
+    output:
+        multiext(f"{ROOT}/tables/table{{number}}", ".csv", ".md", ".tex", ".html"),
+    params:
+        part=lambda w: TABLE_PARTS[int(w.number)],
+        settings=settings_digest(CONFIG.statistics, CONFIG.methods),
+        code=code_digest("dhl.tables"),
+    log:
+        f"{ROOT}/logs/table/{{number}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/table/{{number}}.tsv"
+    conda:
+        "../../environment.yml"
+    wildcard_constraints:
+        number="|".join(map(str, TABLE_PARTS)),
+    shell:
+        dhl("table --part {params.part}")
+
+
+rule claims:
+    input:
+        evaluations(),
+    output:
+        RUN.claims,
+    params:
+        settings=settings_digest(CONFIG.statistics, CONFIG.methods),
+        code=code_digest("dhl.claims"),
+    log:
+        f"{ROOT}/logs/claims.log",
+    benchmark:
+        f"{ROOT}/benchmarks/claims/claims.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        dhl("claims")
+
+
+rule figures:
+    input:
+        evaluations(),
+        training_curves(),
+        tables(),
+    output:
+        figures(),
+    params:
+        code=code_digest("dhl.figures"),
+    log:
+        f"{ROOT}/logs/figures.log",
+    benchmark:
+        f"{ROOT}/benchmarks/figures/figures.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        dhl("figures")
+
+
+rule manifest:
+    input:
+        tables(),
+        figures(),
+        RUN.claims,
+    output:
+        RUN.manifest,
+    log:
+        f"{ROOT}/logs/manifest.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        dhl("manifest")
+
+
+rule write_report:
+    input:
+        RUN.manifest,
+        tables("html"),
+        RUN.claims,
+        figures(),
+    output:
+        RUN.report,
+    params:
+        code=code_digest("dhl.report"),
+        templates=settings_digest(*map(file_digest, sorted(Path("report").rglob("*.*")))),
+    log:
+        f"{ROOT}/logs/report.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        dhl("report")
+
+
+for number in TABLE_PARTS:
+
+    rule:
+        name:
+            f"table{number}"
+        input:
+            RUN.table(number),
+        localrule: True
+
+
+rule tables:
+    input:
+        tables(),
+    localrule: True
+
+
+rule report:
+    input:
+        RUN.report,
+    default_target: True
+    localrule: True
+
+
+rule all:
+    input:
+        RUN.report,
+        tables(),
+        figures(),
+        RUN.claims,
+    localrule: True

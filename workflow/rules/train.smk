@@ -1,0 +1,26 @@
+# One rule trains every model: `dhl.lineage` knows what a model is made from.
+
+
+rule train:
+    input:
+        files_of_model,
+    output:
+        weights=f"{ROOT}/models/{{model}}.pt",
+        curve=f"{ROOT}/training/{{model}}.csv",
+    params:
+        # Recipe, network, data, code and parents: training is repeated when one of them changes.
+        fingerprint=lambda w: fingerprint(CONFIG, w.model),
+    log:
+        f"{ROOT}/logs/train/{{model}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/train/{{model}}.tsv"
+    conda:
+        "../../environment.yml"
+    priority: 10
+    threads: CONFIG.threads
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=1440,
+    shell:
+        dhl("train {wildcards.model}")
