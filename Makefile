@@ -8,10 +8,15 @@ READY := $(VENV)/.ready
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: report test lint format clean
+.PHONY: report unlock test lint format clean
 
-report: $(READY)
+report: $(READY) unlock
 	snakemake report --cores $(CORES) --configfile $(CONFIG)
+
+# A killed Snakemake leaves its lock behind; it is taken away if none of this checkout is alive.
+unlock: $(READY)
+	@if [ -n "$$(ls .snakemake/locks 2>/dev/null)" ] && command -v pgrep >/dev/null \
+	&& ! pgrep -f "$(BIN)/[s]nakemake" >/dev/null; then snakemake --unlock --quiet all --configfile $(CONFIG); fi
 
 test: $(READY)
 	pytest

@@ -84,7 +84,11 @@ class Networks(Frozen):
             known = NETWORKS["denoiser" if place == "dncnn" else place]
             name = getattr(self, place).name
             if name not in known:
-                raise ValueError(f"no {place} is called `{name}`; there are {', '.join(known)}")
+                raise ValueError(
+                    f"`networks.{place}.name` is one of {', '.join(known)}, but not `{name}`"
+                )
+            if getattr(self, place).depth is not None and name != "dncnn":
+                raise ValueError(f"`networks.{place}.depth` belongs to `dncnn`, and not to `{name}`")
         return self
 
 
@@ -158,6 +162,14 @@ class WarmStart(Recipe):
     sigma_low: Sigma
     sigma_high: Sigma
 
+    @model_validator(mode="after")
+    def _ordered(self) -> WarmStart:
+        if self.sigma_low > self.sigma_high:
+            raise ValueError(
+                f"`sigma_low` ({self.sigma_low:g}) is not above `sigma_high` ({self.sigma_high:g})"
+            )
+        return self
+
 
 class Training(Frozen):
     """Every training of a run; `warm_start: null` trains each sigma from scratch."""
@@ -167,6 +179,17 @@ class Training(Frozen):
     task: PerTask = PerTask()
     joint: JointPerTask = JointPerTask()
     retrained: PerTask = PerTask()
+
+    @model_validator(mode="after")
+    def _patches_fit_the_denoiser(self) -> Training:
+        for name in ("warm_start", "separate"):
+            recipe = getattr(self, name)
+            if recipe is not None and recipe.patch is not None and recipe.patch % 4:
+                raise ValueError(
+                    f"`training.{name}.patch` is a multiple of 4, because the denoiser halves it "
+                    f"twice, but not {recipe.patch}"
+                )
+        return self
 
 
 Grid = Annotated[tuple[Sigma, ...], Field(min_length=1)]
@@ -189,7 +212,7 @@ class Sigmas(Frozen):
                     f"sigma {sigma:g} is not on the 0-255 scale (from 1 to 255); "
                     "multiply a [0, 1]-scale value by 255"
                 )
-        if isinstance(value, list) and len(set(map(str, value))) < len(value):
+        if isinstance(value, list) and any(value.count(sigma) > 1 for sigma in value):
             raise ValueError("a sigma stands twice in the list")
         return tuple(value) if isinstance(value, list) else value
 
@@ -204,11 +227,15 @@ class Methods(Frozen):
     @model_validator(mode="after")
     def _known(self) -> Methods:
         for part in PARTS:
-            for method in getattr(self, part) or ():
+            methods = getattr(self, part) or ()
+            for method in methods:
                 if method not in ALLOWED[part]:
+                    legal = ", ".join(ALLOWED[part])
                     raise ValueError(
-                        f"{part} has no method `{method}`; there are {', '.join(ALLOWED[part])}"
+                        f"`methods.{part}` has no method `{method}`; there are {legal}"
                     )
+                if methods.count(method) > 1:
+                    raise ValueError(f"`methods.{part}` has the method `{method}` twice")
         return self
 
 
@@ -308,13 +335,13 @@ def load_config(path: str | Path) -> Config:
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
+    except OSError as error:
         raise UserError(
             "a configuration is a YAML file.",
-            came=f"no file {path}",
+            came=f"no file {path} ({error.strerror})",
             do="name one of config/*.yaml with --configfile.",
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(
             "a configuration is a YAML file.",
             came=f"{path}: {str(error).replace(chr(10), ' ')}",

@@ -36,7 +36,7 @@ def denoise_file(source: Path, target: Path, *, model: Path, device: str = "auto
     UserError
         If the picture or the model cannot be used, or `target` has no known ending.
     """
-    if target.suffix.lower() not in Image.registered_extensions():
+    if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:
         raise UserError(
             "the output's ending names a picture format.",
             came=f"{target}",

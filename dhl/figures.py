@@ -17,10 +17,10 @@ from dhl.errors import UserError
 from dhl.figure_style import WIDTH, draw_method, drawing_style, save_figure
 from dhl.methods import METHODS, TABLES
 from dhl.noise import format_sigma
-from dhl.results import TABLE_COLUMNS, TRAINING_COLUMNS, RunFolder, read_csv
+from dhl.published import AVERAGE
+from dhl.results import TABLE_COLUMNS, TRAINING_COLUMNS, RunFolder, figure_names, read_csv
 
 REFERENCE = "separate"  # differences are drawn against the paper's baseline
-AVERAGE = "average"  # the image_id of a table's rows over all images
 
 
 def psnr_over_sigma(config: Config, folder: RunFolder) -> Figure:
@@ -145,7 +145,7 @@ def training_curves(config: Config, folder: RunFolder) -> Figure:
         for sigma, curve in sorted(families[family].items(), key=lambda item: item[0] or 0):
             (line,) = axes.plot(curve["step"], curve["loss"], color=colors[sigma], linewidth=1.1)
             handles["not for one sigma" if sigma is None else f"sigma {sigma:g}"] = line
-        axes.set_title(METHODS[family].label if family in METHODS else _title(family))
+        axes.set_title(_title(family))
         axes.set_xlabel("Step" if place + columns >= len(families) else "")
         _logarithmic(axes)
     for axes in panels[len(families) :]:
@@ -157,7 +157,11 @@ def training_curves(config: Config, folder: RunFolder) -> Figure:
 
 def _title(family: str) -> str:
     """Write a folder of models as words."""
-    return family.replace("-", " ").capitalize()
+    if family in METHODS:
+        return METHODS[family].label
+    head, _, rest = family.partition("-")
+    first = METHODS[head].label if head in METHODS else head.capitalize()
+    return f"{first}, {rest}" if rest else first
 
 
 def _logarithmic(axes: Axes) -> None:
@@ -198,6 +202,7 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
     return families
 
 
+# `dhl.results.FIGURE_PARTS` has the same names: Snakemake asks it, without importing matplotlib.
 FIGURES: dict[str, Callable[[Config, RunFolder], Figure]] = {
     "psnr_over_sigma": psnr_over_sigma,
     "accuracy_over_sigma": accuracy_over_sigma,
@@ -207,21 +212,6 @@ FIGURES: dict[str, Callable[[Config, RunFolder], Figure]] = {
     "example_segmentation": strips.example_segmentation,
     "training_curves": training_curves,
 }
-
-# The part of the paper without which a figure has nothing to show.
-PART_OF = {
-    "psnr_over_sigma": "denoising",
-    "accuracy_over_sigma": "classification",
-    "miou_over_sigma": "segmentation",
-    "example_denoising": "denoising",
-    "example_classification": "classification",
-    "example_segmentation": "segmentation",
-}
-
-
-def figure_names(config: Config) -> tuple[str, ...]:
-    """Return the names of the figures that the configured parts have, in the report's order."""
-    return tuple(name for name in FIGURES if PART_OF.get(name, config.parts[0]) in config.parts)
 
 
 def write_figures(config: Config, folder: RunFolder) -> None:
@@ -233,5 +223,5 @@ def write_figures(config: Config, folder: RunFolder) -> None:
         If a table, an evaluation or a training curve is missing or was edited by hand.
     """
     with drawing_style():
-        for name in figure_names(config):
+        for name in figure_names(config.parts):
             save_figure(FIGURES[name](config, folder), folder.figures, name)

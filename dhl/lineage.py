@@ -102,6 +102,8 @@ def model_spec(config: Config, key: str) -> ModelSpec:
             return _warm_start(config, key, kind)
         sigma = float(variant.removeprefix("sigma"))
         noise_std(sigma)
+        if key != sigma_key(name, sigma):
+            raise KeyError(key)
         if kind in DENOISERS and not task:
             return _denoiser(config, key, kind, sigma)
         build = {"matched": _matched, "joint": _joint, "retrained": _retrained}[kind]

@@ -13,8 +13,9 @@ import pandas as pd
 
 from dhl.errors import UserError
 from dhl.noise import format_sigma
+from dhl.results import PROJECT
 
-PUBLISHED = "config/published.csv"
+PUBLISHED = PROJECT / "config" / "published.csv"
 AVERAGE = "average"
 
 TRANSCRIBED = "transcribed"

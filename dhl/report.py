@@ -14,31 +14,20 @@ from markupsafe import Markup
 from dhl import report_content as content
 from dhl.config import Config
 from dhl.errors import UserError
-from dhl.figures import figure_names, read_averages, read_curves
+from dhl.figures import read_averages, read_curves
 from dhl.methods import METHODS, TABLES
 from dhl.noise import format_sigma
 from dhl.published import PUBLISHED, read_literature, read_published
-from dhl.results import RunFolder, atomic_path
+from dhl.results import FIGURE_PARTS, PROJECT, RunFolder, atomic_path, figure_names
 from dhl.strips import read_examples, strip_sigma
+from dhl.tables import UNITS
 
-# Per metric: name, factor, decimals, unit of a value, unit of a difference.
-UNITS = {
-    "psnr": ("PSNR", 1, 2, "dB", "dB"),
-    "ssim": ("SSIM", 1, 4, "", ""),
-    "top1": ("Top-1 accuracy", 100, 1, "%", "points"),
-    "top5": ("Top-5 accuracy", 100, 1, "%", "points"),
-    "miou": ("mIoU", 100, 1, "%", "points"),
-}
 PLOTTED = {
     "psnr_over_sigma": ("denoising", "psnr"),
     "accuracy_over_sigma": ("classification", "top1"),
     "miou_over_sigma": ("segmentation", "miou"),
 }
-STRIPS = {
-    "example_denoising": "denoising",
-    "example_classification": "classification",
-    "example_segmentation": "segmentation",
-}
+STRIPS = {name: part for name, part in FIGURE_PARTS.items() if name.startswith("example_")}
 NONE = "–"
 
 
@@ -46,7 +35,7 @@ def write_report(
     config: Config,
     folder: RunFolder,
     *,
-    templates: str | Path = "report",
+    templates: str | Path = PROJECT / "report",
     published: str | Path = PUBLISHED,
 ) -> None:
     """Write the report of a finished run to `folder.report`.
@@ -206,7 +195,7 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
     """Read the figures as data addresses, with caption and alternative text."""
     texts = content.read_yaml(templates / "figures.yaml")
     figures = []
-    for name in figure_names(config):
+    for name in figure_names(config.parts):
         suffix, kind = ("png", "png") if name in STRIPS else ("svg", "svg+xml")
         data = _read_bytes(folder.figures / f"{name}.{suffix}", target="run `make report`")
         values = {"confidence": f"{100 * config.statistics.confidence:g} %", "sigma": ""}

@@ -14,8 +14,8 @@ import yaml
 
 from dhl.config import Config
 from dhl.errors import UserError
-from dhl.figures import AVERAGE
 from dhl.noise import format_sigma
+from dhl.published import AVERAGE
 from dhl.results import CLAIM_COLUMNS, TABLE_COLUMNS, RunFolder, read_csv
 
 ORIGINS = ("paper", "control", "beyond")

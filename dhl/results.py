@@ -14,6 +14,8 @@ from dhl.noise import format_sigma
 if TYPE_CHECKING:
     import pandas as pd
 
+PROJECT = Path(__file__).resolve().parents[1]  # where config/ and report/ lie
+
 NOISE_COLUMNS = (
     "image_id", "height", "width", "seed", "sha256", "noise_mean", "noise_std",
 )  # fmt: skip
@@ -155,13 +157,13 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
             do="run `make report`, or the Snakemake target that writes it.",
         ) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise _edited(path, str(error)) from None
+        raise edited_by_hand(path, str(error)) from None
     if tuple(frame.columns) != columns:
-        raise _edited(path, f"columns {', '.join(map(str, frame.columns))}")
+        raise edited_by_hand(path, f"columns {', '.join(map(str, frame.columns))}")
     numbers = [name for name in columns if name in _NUMERIC]
     for name in numbers:
         if not (frame[name].isna().all() or pd.api.types.is_numeric_dtype(frame[name])):
-            raise _edited(path, f"text in the column `{name}`")
+            raise edited_by_hand(path, f"text in the column `{name}`")
     return frame
 
 
@@ -171,10 +173,10 @@ _NUMERIC = {
 }  # fmt: skip
 
 
-def _edited(path: Path, came: str) -> UserError:
+def edited_by_hand(path: Path, came: str) -> UserError:
     """Say that a result file is not as the program wrote it."""
     return UserError(
-        "result files are as the program wrote them.",
+        "result files are as the program wrote them, for this configuration.",
         came=f"{path}: {came}",
         do="delete the file and run again; only what is missing is made anew.",
     )

@@ -60,9 +60,19 @@ class BatchSampler:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return images (N, 3, H, W) in [0, 1] and targets of one step (from 0)."""
         chosen = self._indices(step)
-        batch = torch.stack([self._crop(self.images[index], generator) for index in chosen])
-        targets = None if self.targets is None else self.targets[chosen]
-        return batch.float() / 255, targets
+        stacks = [self._stack(index) for index in chosen]
+        batch = torch.stack([self._crop(stack, generator) for stack in stacks])
+        images = batch[:, :3].float() / 255
+        if self.targets is None:
+            return images, None
+        maps = self.targets.ndim == 3
+        return images, batch[:, 3].long() if maps else self.targets[chosen]
+
+    def _stack(self, index: int) -> torch.Tensor:
+        """Return an image, with its label map as a fourth channel, so that both are cropped alike."""
+        if self.targets is None or self.targets.ndim == 1:
+            return self.images[index]
+        return torch.cat([self.images[index], self.targets[index][None].to(torch.uint8)])
 
     def _indices(self, step: int) -> list[int]:
         """Return the images of a step: neighbours in the epochs' shuffled orders."""

@@ -24,12 +24,13 @@ from dhl.statistics import percentile_interval
 NOT_MEASURED = "not measured"
 
 # Per metric: name, factor, decimals, unit.
-_PRINTED = {
-    "psnr": ("PSNR", 1, 2, "dB"),
-    "ssim": ("SSIM", 1, 4, ""),
-    "top1": ("top-1", 100, 1, "%"),
-    "top5": ("top-5", 100, 1, "%"),
-    "miou": ("mIoU", 100, 1, "%"),
+# Per metric: name, factor, decimals, unit of a value, unit of a difference.
+UNITS = {
+    "psnr": ("PSNR", 1, 2, "dB", "dB"),
+    "ssim": ("SSIM", 1, 4, "", ""),
+    "top1": ("Top-1 accuracy", 100, 1, "%", "points"),
+    "top5": ("Top-5 accuracy", 100, 1, "%", "points"),
+    "miou": ("mIoU", 100, 1, "%", "points"),
 }
 _SUBJECT = {
     "denoising": "Denoising",
@@ -194,7 +195,7 @@ Block = dict[tuple[str, str], dict]  # (method, metric) -> row of one sigma
 
 def _number(value: float, metric: str) -> str:
     """Print a value in the metric's unit and precision."""
-    _, factor, decimals, _ = _PRINTED[metric]
+    _, factor, decimals, _, _ = UNITS[metric]
     return f"{factor * value:.{decimals}f}"
 
 
@@ -253,7 +254,7 @@ def _marks(block: Block, methods: tuple[str, ...], metric: str) -> dict[str, str
 def _caption(averages: pd.DataFrame, config: Config, part: str, paper: PublishedTable) -> str:
     """Say what was measured, how, and what the marks mean."""
     metrics = ", ".join(
-        f"{_PRINTED[metric][0]} in {_PRINTED[metric][3]}".removesuffix(" in ")
+        f"{UNITS[metric][0]} in {UNITS[metric][3]}".removesuffix(" in ")
         for metric in METRICS[part]
     )
     ours = averages[averages["n"] > 0]

@@ -186,7 +186,8 @@ def _keep(
     if place.side_file is None:
         return
     step, curve, sums = progress
-    if not all(bool(value.isfinite()) for value in sums.values()):
+    moving = [*sums.values(), *network.state_dict().values()]
+    if not all(bool(value.isfinite().all()) for value in moving):
         return  # the next row of the curve will say so, and the good state before must stay
     content = {
         "fingerprint": place.fingerprint, "step": step, "curve": curve, "sums": sums,
@@ -274,7 +275,8 @@ def _build_objective(
     """Build what trains a network; a joint objective gets its frozen task network."""
     options: dict[str, Any] = {"sigma": spec.sigma}
     if spec.objective == "denoise":
-        options["crops"] = spec.recipe.patch is not None
+        # The matched control pads, as the joint training that it is compared with does.
+        options["crops"] = spec.recipe.patch is not None and spec.part == "denoising"
     if spec.objective == "joint":
         options["task_weight"] = spec.recipe.task_weight
         frozen = checkpoint.load_model(folder.model(spec.frozen))[0]

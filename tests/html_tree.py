@@ -31,11 +31,7 @@ class Node:
             classes = child.attributes.get("class", "").split()
             if child.tag == tag and fits and (word is None or word in classes):
                 yield child
-            yield from (
-                child.find(tag, class_=word, **attributes)
-                if word
-                else child.find(tag, **attributes)
-            )
+            yield from child.find(tag, class_=word, **attributes)
 
     def walk(self) -> Iterator[Node]:
         """Yield all elements below."""

@@ -34,7 +34,7 @@ MANIFEST = {
 
 
 def small_config(**sections: object) -> Config:
-    """Return mini's configuration at two sigmas and few resamples; `sections` replace whole keys."""
+    """Return mini at two sigmas, with few resamples; `sections` replace whole keys."""
     content = yaml.safe_load((REPOSITORY / "config" / "mini.yaml").read_text())
     grid = [30, 60]
     content["sigmas"] = {"denoising": [25], "classification": grid, "segmentation": grid}

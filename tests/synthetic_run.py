@@ -42,7 +42,8 @@ def write_evaluation(config, folder, part, sigma, rng, images) -> None:
     arrays["example_ids"] = arrays["image_ids"][:2]
     for i in range(2):
         arrays[f"clean/{i}"] = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        arrays[f"labels/{i}"] = rng.integers(0, 11, (64, 64), dtype=np.uint8)
+        shape = (64, 64) if part == "segmentation" else ()
+        arrays[f"labels/{i}"] = rng.integers(0, 10, shape, dtype=np.uint8)
     for method in methods:
         quality = QUALITY[method] - sigma / 300
         right = difficulty < quality

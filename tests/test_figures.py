@@ -14,13 +14,12 @@ from dhl.figure_style import STYLES, drawing_style, save_figure
 from dhl.figures import (
     FIGURES,
     accuracy_over_sigma,
-    figure_names,
     read_averages,
     training_curves,
     write_figures,
 )
 from dhl.methods import METHODS
-from dhl.results import IMAGE_COLUMNS, TABLE_COLUMNS, read_csv
+from dhl.results import FIGURE_PARTS, IMAGE_COLUMNS, TABLE_COLUMNS, figure_names, read_csv
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def folder(config, tmp_path_factory):
 def test_every_figure_is_there_in_both_formats(config, folder):
     found = {path.name for path in folder.figures.iterdir()}
     assert found == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")}
-    assert figure_names(config) == tuple(FIGURES)
+    assert figure_names(config.parts) == tuple(FIGURES) == tuple(FIGURE_PARTS)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -135,7 +134,7 @@ def test_the_zoom_goes_where_brightness_varies():
 
 def test_a_run_of_denoising_alone_has_its_figures():
     names = ("psnr_over_sigma", "example_denoising", "training_curves")
-    assert figure_names(denoising_only()) == names
+    assert figure_names(denoising_only().parts) == names
 
 
 def test_a_missing_table_is_named(config, folder, tmp_path):

@@ -22,7 +22,7 @@ from report_run import (
 from dhl import report_content
 from dhl.config import load_config
 from dhl.errors import UserError
-from dhl.figures import figure_names, write_figures
+from dhl.figures import write_figures
 from dhl.methods import METHODS, TABLES
 from dhl.report import (
     format_difference,
@@ -32,7 +32,7 @@ from dhl.report import (
     format_value,
     write_report,
 )
-from dhl.results import CLAIM_COLUMNS, TABLE_COLUMNS, RunFolder, read_csv
+from dhl.results import CLAIM_COLUMNS, TABLE_COLUMNS, RunFolder, figure_names, read_csv
 
 BENCHMARK = "s\th:m:s\tmax_rss\tcpu_time\n{}\t0:00:01\t{}\t1\n"
 
@@ -156,7 +156,7 @@ def test_anchors_lead_somewhere_and_names_are_unique(page):
 
 def test_figures_have_captions_and_say_their_data(config, folder, page):
     figures = list(page.find("figure"))
-    names = [f"figure-{name}" for name in figure_names(config)]
+    names = [f"figure-{name}" for name in figure_names(config.parts)]
     assert [figure.attributes["id"] for figure in figures] == names
     table = read_csv(folder.table(2), TABLE_COLUMNS)
     best = table[(table["method"] == "joint") & (table["metric"] == "top1")]

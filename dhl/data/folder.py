@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from dhl.data.image_set import ImageSet
 from dhl.errors import UserError
@@ -29,36 +29,35 @@ def read_image(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
+            deep = _is_deep(image)
             image.load()
             mode, bits = image.mode, image.getbands()
             pixels = np.asarray(image.convert("RGB")) if mode in ("RGB", "P") else None
             transparent = "transparency" in image.info
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _refused(path, f"cannot be read: {error}", "copy it again from its source.") from None
-    if pixels is None or transparent:
-        what = {"L": "is grey", "1": "is black and white", "CMYK": "has CMYK colours"}.get(mode)
-        if what is None:
-            deep = mode.startswith(("I", "F"))
-            what = "has more than 8 bits a channel" if deep else f"has the channels {''.join(bits)}"
-        if transparent:
+    if pixels is None or transparent or deep:
+        what = {"L": "is grey", "1": "is black and white", "CMYK": "has CMYK colours"}.get(
+            mode, f"has the channels {''.join(bits)}"
+        )
+        if deep or mode.startswith(("I", "F")):
+            what = "has more than 8 bits a channel"
+        elif transparent:
             what = "has transparency"
         raise _refused(path, what, f"convert it, for example: `magick {path.name} -depth 8 "
                        f"-alpha off -type TrueColor PNG24:{path.stem}-rgb.png`.")  # fmt: skip
     if min(pixels.shape[:2]) < SMALLEST_SIDE:
         size = f"{pixels.shape[1]} x {pixels.shape[0]} px"
         raise _refused(path, f"has {size}", "leave it out or enlarge it.")
-    _refuse_deep_png(path)
     return pixels
 
 
-def _refuse_deep_png(path: Path) -> None:
-    """Refuse a PNG of 16 bits a channel, which Pillow silently reduces to 8."""
-    with open(path, "rb") as file:
-        head = file.read(26)
-    if head[:8] == b"\x89PNG\r\n\x1a\n" and head[24] == 16:
-        raise _refused(
-            path, "has 16 bits a channel", f"convert it: `magick {path.name} -depth 8 PNG24:out.png`."
-        )
+def _is_deep(image: Image.Image) -> bool:
+    """Tell, before its pixels are read, whether Pillow would reduce an image to 8 bits a channel."""
+    codings = [args if isinstance(args, tuple) else (args,) for *_, args in image.tile]
+    if image.format == "PPM":  # the second argument is the highest level
+        return any(len(coding) > 1 and coding[1] > 255 for coding in codings)
+    return any(";16" in str(coding[0]) for coding in codings)
 
 
 def read_folder(folder: Path) -> ImageSet:

@@ -16,8 +16,8 @@ from dhl.config import parse_config
 from dhl.errors import UserError
 from dhl.lineage import evaluated_models, fingerprint, model_spec
 from dhl.methods import CBM3D_METHODS, PARTS, TABLES
-from dhl.provenance import code_digest, file_digest, settings_digest
-from dhl.results import RunFolder, atomic_path, figure_names
+from dhl.provenance import code_digest, settings_digest
+from dhl.results import PROJECT, RunFolder, atomic_path, figure_names
 
 os.environ.setdefault("DHL_STARTED", str(time.time()))
 
@@ -28,6 +28,7 @@ except UserError as error:
 
 RUN = RunFolder(Path("results") / CONFIG.run)
 ROOT = str(RUN.root)
+PUBLISHED = PROJECT / "config" / "published.csv"
 TABLE_PARTS = {TABLES[part]: part for part in CONFIG.parts}
 
 

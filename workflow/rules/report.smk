@@ -4,7 +4,7 @@
 rule table:
     input:
         evaluations=lambda w: evaluations(TABLE_PARTS[int(w.number)]),
-        published="config/published.csv",
+        published=PUBLISHED,
     output:
         multiext(f"{ROOT}/tables/table{{number}}", ".csv", ".md", ".tex", ".html"),
     params:
@@ -81,11 +81,12 @@ rule write_report:
         tables("html"),
         RUN.claims,
         figures(),
+        PUBLISHED,
+        sorted((PROJECT / "report").rglob("*.*")),
     output:
         RUN.report,
     params:
         code=code_digest("dhl.report"),
-        templates=settings_digest(*map(file_digest, sorted(Path("report").rglob("*.*")))),
     log:
         f"{ROOT}/logs/report.log",
     conda:

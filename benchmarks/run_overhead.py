@@ -1,0 +1,46 @@
+"""What share of a finished run was not computing: `python benchmarks/run_overhead.py results/mini`.
+
+A job's computing is what its log says after `done in`, from the first image or step to the last;
+the rest of the job is start-up, imports and files. What no job accounts for is Snakemake and idle
+cores. Shares are of cores x wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+
+
+def main() -> None:
+    """Print seconds per rule and the share that was not computing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    manifest = json.loads((folder / "manifest.json").read_text())
+    capacity = manifest["wall_seconds"] * manifest["hardware"]["cores"]
+    job_seconds: dict[str, float] = defaultdict(float)
+    jobs: dict[str, int] = defaultdict(int)
+    for path in (folder / "benchmarks").rglob("*.tsv"):
+        rule = path.relative_to(folder / "benchmarks").parts[0]
+        job_seconds[rule] += float(path.read_text().splitlines()[1].split("\t")[0])
+        jobs[rule] += 1
+    computing: dict[str, float] = defaultdict(float)
+    for path in (folder / "logs").rglob("*.log"):
+        rule = path.relative_to(folder / "logs").parts[0].removesuffix(".log")
+        for seconds in re.findall(r"done in ([0-9.]+) s", path.read_text()):
+            computing[rule] += float(seconds)
+    print("rule | jobs | seconds | of them computing")
+    for rule in sorted(job_seconds, key=job_seconds.get, reverse=True):
+        print(f"{rule} | {jobs[rule]} | {job_seconds[rule]:.0f} | {computing[rule]:.0f}")
+    busy = sum(job_seconds.values())
+    work = sum(computing.values())
+    print(f"wall {manifest['wall_seconds']:.0f} s on {manifest['hardware']['cores']} cores")
+    print(f"computing {work / capacity:.1%}, start-up and files {(busy - work) / capacity:.1%}, "
+          f"Snakemake and idle {1 - busy / capacity:.1%}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
