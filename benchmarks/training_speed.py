@@ -1,15 +1,14 @@
 """How near the fit loop comes to the machine's rate: `python benchmarks/training_speed.py`.
 
-For each model kind of a configuration: operations of one step (counted by torch), the time that they
-take at the machine's measured peak (the floor), the time of the bare forward, backward and optimizer
-step, and the time of a step of the real `fit` loop with its sampling, noise and progress. All in one
-run, side by side, with the configuration's number of threads.
+For each model kind of a configuration: operations of one step (counted by torch), the time that
+they take at the machine's measured peak (the floor), the time of the bare forward, backward and
+optimizer step, and the time of a step of the real `fit` loop with its sampling, noise and progress.
+All in one run, side by side, with the configuration's number of threads.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from dhl.device import autocast, prepare_device, resolve_precision
 from dhl.lineage import CLASSES, all_models, model_spec
 from dhl.models import build_network
 from dhl.sampling import BatchSampler
-from dhl.training import Fit, build_optimizer, fit
+from dhl.training import Fit, build_objective, build_optimizer, fit
 
 
 def peak_rate(device: torch.device, precision: torch.dtype, *, seconds: float = 2.0) -> float:
@@ -49,32 +48,19 @@ def made_up_images(config, spec) -> ImageSet:
     return ImageSet([str(index) for index in range(128)], images, targets)
 
 
-def build_objective(spec, networks):
+def fresh_objective(config, spec, device):
     """Build the objective of a model kind with fresh weights."""
-    import importlib
-
-    from dhl.objectives import OBJECTIVES
-
-    def fresh(role, network, part):
-        options = network.model_dump(exclude_none=True)
-        if role != "denoiser":
-            options["classes"] = CLASSES[part]
-        return build_network(role, **options)
-
-    options = {"sigma": spec.sigma}
-    if spec.objective == "denoise":
-        options["crops"] = spec.recipe.patch is not None
-    if spec.objective == "joint":
-        role = spec.frozen.partition("/")[0]
-        frozen = fresh(role, getattr(networks, role), spec.part)
-        options |= {"task_weight": spec.recipe.task_weight, "task_network": frozen}
-    network = fresh(spec.role, spec.network, spec.part)
-    return importlib.import_module(OBJECTIVES[spec.objective]).Objective(network, **options)
+    parent = model_spec(config, spec.frozen) if spec.frozen else None
+    frozen = parent and build_network(parent.role, **parent.build_options).to(
+        device, memory_format=torch.channels_last
+    )
+    network = build_network(spec.role, **spec.build_options)
+    return build_objective(network, spec, task_network=frozen)
 
 
 def measure(config, spec, place: Fit, *, steps: int) -> tuple[float, float, float]:
     """Return operations, bare seconds and loop seconds of one step."""
-    objective = build_objective(spec, config.networks)
+    objective = fresh_objective(config, spec, place.device)
     objective.network.to(place.device, memory_format=torch.channels_last)
     sampler = BatchSampler(
         made_up_images(config, spec), spec.recipe, seed_names=("benchmark",), device=place.device
@@ -115,13 +101,14 @@ def main() -> None:
     place = Fit(("benchmark",), device, resolve_precision(config, device))
     peak = peak_rate(device, place.precision)
     print(f"{device}, {config.threads} thread(s), {place.precision}: {peak / 1e9:.0f} GFLOP/s peak")
-    print("model kind | GFLOP a step | floor ms | bare ms | loop ms | share of peak | steps | floor s")
+    print(
+        "model kind | GFLOP a step | floor ms | bare ms | loop ms | share of peak | steps | floor s"
+    )
     floor, seen = 0.0, {}
     for key in all_models(config):
-        spec = dataclasses.replace(model_spec(config, key), key="")
-        kind = key.partition("/")[0]
+        spec, kind = model_spec(config, key), key.partition("/")[0]
         if kind not in seen:
-            seen[kind] = measure(config, model_spec(config, key), place, steps=arguments.steps)
+            seen[kind] = measure(config, spec, place, steps=arguments.steps)
             flop, bare, loop = seen[kind]
             print(
                 f"{kind} | {flop / 1e9:.1f} | {1e3 * flop / peak:.1f} | {1e3 * bare:.1f} | "

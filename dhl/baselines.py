@@ -34,7 +34,7 @@ def require_bm3d() -> None:
         raise UserError(
             "CBM3D is computed by the package `bm3d` (non-commercial licence).",
             came=f"{error}",
-            do="`pip install bm3d`, or take the cbm3d methods out of the configuration's `methods`.",
+            do="`pip install bm3d`, or take the cbm3d methods out of the configuration.",
         ) from None
 
 
@@ -78,9 +78,7 @@ def cbm3d_stream(
         yield pool.map(one, noisy, chunksize=8)
 
 
-def write_cbm3d(
-    part: str, method: str, sigma: float, folder: RunFolder, *, processes: int
-) -> None:
+def write_cbm3d(part: str, method: str, sigma: float, folder: RunFolder, *, processes: int) -> None:
     """Denoise a part's test images with CBM3D and keep the results as a file.
 
     Raises

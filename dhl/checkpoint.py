@@ -74,7 +74,8 @@ def load_model(path: Path, *, fingerprint: str | None = None) -> tuple[nn.Module
     Raises
     ------
     UserError
-        If the file cannot be read, holds another architecture than it says, or another configuration.
+        If the file cannot be read, holds another architecture than it says, or is of another
+        configuration.
     """
     content = load(path)
     if fingerprint is not None and content.get("fingerprint") != fingerprint:

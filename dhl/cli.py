@@ -136,7 +136,8 @@ def run_denoise(arguments: Arguments) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """Describe commands and arguments."""
     parser = argparse.ArgumentParser(
-        prog="dhl", description="Replication of: When Image Denoising Meets High-Level Vision Tasks."
+        prog="dhl",
+        description="Replication of: When Image Denoising Meets High-Level Vision Tasks.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -190,6 +191,17 @@ def _add_free_commands(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(free=run_denoise)
 
 
+def _check_part(arguments: Arguments, config: Config) -> None:
+    """Refuse a part that the configuration has no data for."""
+    part = getattr(arguments, "part", None)
+    if part is not None and part not in config.parts:
+        raise UserError(
+            "a part that is run is configured.",
+            came=f"--part {part}, but {arguments.configfile} has {', '.join(config.parts)}",
+            do=f"add `data.{part}`, `sigmas.{part}` and `methods.{part}`, or name another part.",
+        )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a user's mistake is one message and exit status 1."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -199,6 +211,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments.free(arguments)
         else:
             config = load_config(arguments.configfile)
+            _check_part(arguments, config)
             folder = RunFolder(arguments.folder or Path("results") / config.run)
             arguments.step(arguments, config, folder)
     except UserError as error:

@@ -51,6 +51,7 @@ class Folder(Frozen):
     test: str
 
 
+_KINDS = {"photo-digits": PhotoDigits, "folder": Folder}
 DataPart = Annotated[PhotoDigits | Folder, Field(discriminator="kind")]
 
 
@@ -88,7 +89,9 @@ class Networks(Frozen):
                     f"`networks.{place}.name` is one of {', '.join(known)}, but not `{name}`"
                 )
             if getattr(self, place).depth is not None and name != "dncnn":
-                raise ValueError(f"`networks.{place}.depth` belongs to `dncnn`, and not to `{name}`")
+                raise ValueError(
+                    f"`networks.{place}.depth` belongs to `dncnn`, and not to `{name}`"
+                )
         return self
 
 
@@ -358,7 +361,9 @@ def load_config(path: str | Path) -> Config:
 
 def _explain(error: ValidationError, source: str) -> UserError:
     """Turn pydantic's list of problems into one message for a person."""
-    problems = [_problem(item) for item in error.errors()]
+    # A misspelt key first: it explains the missing one.
+    items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    problems = [_problem(item) for item in items]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     rule, came, do = problems[0]
     return UserError(rule, came=f"{came} in {source}{more}", do=do)
@@ -366,10 +371,10 @@ def _explain(error: ValidationError, source: str) -> UserError:
 
 def _problem(item: dict[str, Any]) -> tuple[str, str, str]:
     """Say rule, finding and remedy of one of pydantic's problems."""
-    place = [str(key) for key in item["loc"] if key not in ("photo-digits", "folder")]
+    place = [str(key) for key in item["loc"] if key not in _KINDS]
     path = ".".join(place) or "the whole configuration"
     if item["type"] == "extra_forbidden":
-        legal = _legal_keys(place[:-1])
+        legal = _legal_keys(item["loc"][:-1])
         close = difflib.get_close_matches(place[-1], legal, n=1)
         hint = f"write `{close[0]}`" if close else f"use one of {', '.join(legal)}"
         return "every key of the configuration is known.", f"unknown key `{path}`", f"{hint}."
@@ -386,10 +391,13 @@ def _problem(item: dict[str, Any]) -> tuple[str, str, str]:
     )
 
 
-def _legal_keys(place: list[str]) -> list[str]:
+def _legal_keys(place: tuple[int | str, ...]) -> list[str]:
     """List the keys that the model at a key path knows."""
     node: Any = Config
     for key in place:
+        if key in _KINDS:  # pydantic names the kind of data as if it were a key
+            node = _KINDS[key]
+            continue
         field = node.model_fields.get(key) if node is not None else None
         node = _model_in(field.annotation) if field else None
     return list(node.model_fields) if node is not None else []

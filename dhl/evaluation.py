@@ -150,9 +150,7 @@ class Arrays:
         self.arrays: dict[str, Any] = {}
         self.confusions: dict[str, list[np.ndarray]] = {}
 
-    def add(
-        self, method: str, place: slice, images: np.ndarray, logits: np.ndarray | None
-    ) -> None:
+    def add(self, method: str, place: slice, images: np.ndarray, logits: np.ndarray | None) -> None:
         """Take over one batch of one method."""
         predicted = None
         if self.part == "segmentation":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from dhl.config import Config, Network, Recipe
 from dhl.errors import UserError
@@ -61,6 +62,12 @@ class ModelSpec:
         return tuple(key for key in (self.start, self.frozen) if key)
 
     @property
+    def build_options(self) -> dict[str, Any]:
+        """Arguments of `dhl.models.build_network` after the role."""
+        options = self.network.model_dump(exclude_none=True)
+        return options if self.role == "denoiser" else options | {"classes": CLASSES[self.part]}
+
+    @property
     def seed_name(self) -> str:
         """What the draws of batches and noise are derived from.
 
@@ -110,8 +117,8 @@ def model_spec(config: Config, key: str) -> ModelSpec:
         return build(config, key, task, sigma)
     except (KeyError, ValueError, AttributeError):
         raise UserError(
-            "a model's key is `<name>/<variant>`, such as `separate/sigma30`, `classifier/clean` or "
-            "`joint-segmentation/sigma30`, and its recipe is in the configuration.",
+            "a model's key is `<name>/<variant>`, such as `separate/sigma30`, `classifier/clean` "
+            "or `joint-segmentation/sigma30`, and its recipe is in the configuration.",
             came=f"`{key}`",
             do="`dhl describe` lists the models of a configuration.",
         ) from None
@@ -146,9 +153,7 @@ def _denoiser(config: Config, key: str, kind: str, sigma: float) -> ModelSpec:
     network = getattr(config.networks, DENOISERS[kind])
     start = f"{kind}-start/all" if config.training.warm_start else None
     recipe = config.training.separate
-    return ModelSpec(
-        key, "denoiser", network, "denoise", "denoising", recipe, sigma, start=start
-    )
+    return ModelSpec(key, "denoiser", network, "denoise", "denoising", recipe, sigma, start=start)
 
 
 def _matched(config: Config, key: str, task: str, sigma: float) -> ModelSpec:

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from dhl.metrics import IGNORED_LABEL
 
 
-
 def reconstruction_loss(*, denoised: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
     """Return the mean squared error over everything, on the [0, 1] scale.
 

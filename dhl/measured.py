@@ -12,7 +12,7 @@ import pandas as pd
 from dhl.config import Config
 from dhl.errors import UserError
 from dhl.methods import METRICS
-from dhl.results import edited_by_hand, IMAGE_COLUMNS, RunFolder, read_csv
+from dhl.results import IMAGE_COLUMNS, RunFolder, edited_by_hand, read_csv
 from dhl.seeding import numpy_generator
 from dhl.statistics import SCORES, bootstrap_means, confusion_margins
 
@@ -77,7 +77,9 @@ def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) ->
     protocols = {}
     for method, rows in frame.groupby("method", sort=False):
         if len(rows) != len(ids):
-            raise edited_by_hand(path, f"{len(rows)} of {len(ids)} images for the method `{method}`")
+            raise edited_by_hand(
+                path, f"{len(rows)} of {len(ids)} images for the method `{method}`"
+            )
         rows = rows.set_index("image_id").loc[ids]
         protocols[method] = _only_value(rows, "protocol", path)
         for metric, values in _values(rows, part, path).items():
@@ -124,13 +126,17 @@ def _check_rows(
         strange = frame.loc[~frame[column].isin(legal), column]
         if len(strange):
             expected = ", ".join(map(str, legal))
-            raise edited_by_hand(path, f"{column} `{strange.iloc[0]}` where there can be {expected}")
+            raise edited_by_hand(
+                path, f"{column} `{strange.iloc[0]}` where there can be {expected}"
+            )
     if frame["image_id"].isna().any():
         raise edited_by_hand(path, "a row without image_id")
     doubled = frame[frame.duplicated(["method", "image_id"])]
     if len(doubled):
         first = doubled.iloc[0]
-        raise edited_by_hand(path, f"two rows of `{first['method']}` for the image `{first['image_id']}`")
+        raise edited_by_hand(
+            path, f"two rows of `{first['method']}` for the image `{first['image_id']}`"
+        )
 
 
 def _only_value(rows: pd.DataFrame, column: str, path: Path) -> str:
@@ -157,7 +163,9 @@ def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
                 do="take this image out of the test images: the output equals the truth exactly.",
             )
         if metric in ("top1", "top5") and not np.isin(column, (0, 1)).all():
-            raise edited_by_hand(path, f"a `{metric}` of the method `{method}` that is neither 0 nor 1")
+            raise edited_by_hand(
+                path, f"a `{metric}` of the method `{method}` that is neither 0 nor 1"
+            )
     return values
 
 
@@ -181,7 +189,9 @@ def _read_margins(path: Path, methods: tuple[str, ...], ids: list[str]) -> dict[
     for method, counts in confusions.items():
         shape = counts.shape
         if len(shape) != 3 or shape[0] != len(ids) or shape[1] != shape[2] or (counts < 0).any():
-            raise edited_by_hand(path, f"`confusion/{method}` of shape {shape} for {len(ids)} images")
+            raise edited_by_hand(
+                path, f"`confusion/{method}` of shape {shape} for {len(ids)} images"
+            )
     return {
         (method, "miou"): confusion_margins(counts)[order] for method, counts in confusions.items()
     }

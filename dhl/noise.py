@@ -1,4 +1,4 @@
-"""White Gaussian noise; the one place where sigma (0-255) becomes a standard deviation on [0, 1]."""
+"""White Gaussian noise; here alone sigma (0-255) becomes a standard deviation on [0, 1]."""
 
 from __future__ import annotations
 

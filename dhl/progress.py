@@ -29,7 +29,9 @@ class Progress:
         self.title, self.total, self.done, self.begun_with = title, total, done, done
         self.started = self.last_line = time.monotonic()
         self.bar = (
-            tqdm(total=total, initial=done, desc=title, leave=False) if sys.stderr.isatty() else None
+            tqdm(total=total, initial=done, desc=title, leave=False)
+            if sys.stderr.isatty()
+            else None
         )
 
     def __enter__(self) -> Progress:
@@ -62,4 +64,6 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
         if kind is None:
-            logger.info("%s: %d done in %.1f s", self.title, self.done, time.monotonic() - self.started)
+            logger.info(
+                "%s: %d done in %.1f s", self.title, self.done, time.monotonic() - self.started
+            )

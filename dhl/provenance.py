@@ -24,7 +24,16 @@ from dhl.results import RunFolder, atomic_path
 # These read, check, name and store; they cannot change a number, so editing them reruns nothing.
 PLUMBING = {
     f"dhl.{name}"
-    for name in ("checkpoint", "cli", "config", "errors", "lineage", "progress", "provenance", "results")
+    for name in (
+        "checkpoint",
+        "cli",
+        "config",
+        "errors",
+        "lineage",
+        "progress",
+        "provenance",
+        "results",
+    )
 }
 PACKAGES = (
     "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-image", "scikit-learn", "bm3d",
@@ -174,7 +183,9 @@ def _hardware() -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
     }
 

@@ -69,7 +69,7 @@ class BatchSampler:
         return images, batch[:, 3].long() if maps else self.targets[chosen]
 
     def _stack(self, index: int) -> torch.Tensor:
-        """Return an image, with its label map as a fourth channel, so that both are cropped alike."""
+        """Return an image; its label map, a fourth channel, is cropped and turned with it."""
         if self.targets is None or self.targets.ndim == 1:
             return self.images[index]
         return torch.cat([self.images[index], self.targets[index][None].to(torch.uint8)])

@@ -254,8 +254,7 @@ def _marks(block: Block, methods: tuple[str, ...], metric: str) -> dict[str, str
 def _caption(averages: pd.DataFrame, config: Config, part: str, paper: PublishedTable) -> str:
     """Say what was measured, how, and what the marks mean."""
     metrics = ", ".join(
-        f"{UNITS[metric][0]} in {UNITS[metric][3]}".removesuffix(" in ")
-        for metric in METRICS[part]
+        f"{UNITS[metric][0]} in {UNITS[metric][3]}".removesuffix(" in ") for metric in METRICS[part]
     )
     ours = averages[averages["n"] > 0]
     counts = ", ".join(str(count) for count in sorted(ours["n"].unique())) or "0"

@@ -19,7 +19,7 @@ from dhl.config import Config, Optimizer, Recipe, Schedule
 from dhl.data.image_set import load_split
 from dhl.device import autocast, prepare_device, resolve_precision
 from dhl.errors import UserError
-from dhl.lineage import CLASSES, ModelSpec, fingerprint, model_spec
+from dhl.lineage import ModelSpec, fingerprint, model_spec
 from dhl.models import build_network
 from dhl.objectives import OBJECTIVES
 from dhl.progress import Progress
@@ -68,7 +68,7 @@ class Fit:
 
 
 def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> float:
-    """Return the learning rate of a step (from 0): a pure function, so there is no state to save."""
+    """Return the learning rate of a step (from 0): a pure function, with no state to save."""
     if schedule.name == "constant":
         return lr
     if schedule.name == "step":
@@ -81,12 +81,11 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
 
 def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
     """Build SGD with momentum, or AdamW."""
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    weights = list(network.parameters())
+    common = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": True}
     if settings.name == "sgd":
-        return torch.optim.SGD(
-            weights, settings.lr, settings.momentum, weight_decay=settings.weight_decay
-        )
-    return torch.optim.AdamW(weights, settings.lr, weight_decay=settings.weight_decay)
+        return torch.optim.SGD(weights, momentum=settings.momentum, **common)
+    return torch.optim.AdamW(weights, **common)
 
 
 def fit(
@@ -238,23 +237,22 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
         fingerprint=print_of,
     )
     logger.info("training %s on %s in %s", key, device, place.precision)
-    description = spec.network.model_dump(exclude_none=True)
-    if spec.role != "denoiser":
-        description["classes"] = CLASSES[spec.part]
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(config.base_seed, "weights", spec.seed_name))
-        network = build_network(spec.role, **description)
+        network = build_network(spec.role, **spec.build_options)
     if spec.start:
         network = checkpoint.load_model(folder.model(spec.start))[0]
-    objective = _build_objective(network, spec, folder, device)
+    frozen = None
+    if spec.frozen:
+        frozen = checkpoint.load_model(folder.model(spec.frozen))[0]
+        frozen = frozen.to(device, memory_format=torch.channels_last)
+    objective = build_objective(network, spec, task_network=frozen)
     images = load_split(folder.data(spec.part), "train")
-    sampler = BatchSampler(
-        images, spec.recipe, seed_names=place.seed_names, device=device
-    )
+    sampler = BatchSampler(images, spec.recipe, seed_names=place.seed_names, device=device)
     curve = fit(objective, sampler, spec.recipe, place)
     write_csv(curve, folder.training(key), TRAINING_COLUMNS)
     content = {
-        "key": key, "role": spec.role, "network": description, "sigma": spec.sigma,
+        "key": key, "role": spec.role, "network": spec.build_options, "sigma": spec.sigma,
         "steps": spec.recipe.steps, "fingerprint": fingerprint(config, key),
         "state": objective.network.cpu().state_dict(),
     }  # fmt: skip
@@ -269,16 +267,15 @@ def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> 
     return f"{derive_seed(fingerprint(config, spec.key), *digests):016x}"
 
 
-def _build_objective(
-    network: nn.Module, spec: ModelSpec, folder: RunFolder, device: torch.device
+def build_objective(
+    network: nn.Module, spec: ModelSpec, *, task_network: nn.Module | None = None
 ) -> Objective:
-    """Build what trains a network; a joint objective gets its frozen task network."""
+    """Build what trains a network as its spec says; a joint objective needs its task network."""
     options: dict[str, Any] = {"sigma": spec.sigma}
     if spec.objective == "denoise":
         # The matched control pads, as the joint training that it is compared with does.
         options["crops"] = spec.recipe.patch is not None and spec.part == "denoising"
     if spec.objective == "joint":
         options["task_weight"] = spec.recipe.task_weight
-        frozen = checkpoint.load_model(folder.model(spec.frozen))[0]
-        options["task_network"] = frozen.to(device, memory_format=torch.channels_last)
+        options["task_network"] = task_network
     return importlib.import_module(OBJECTIVES[spec.objective]).Objective(network, **options)

@@ -1,0 +1,1 @@
+"""Clean images: the embedded data set, folders, and their form on disk."""

@@ -53,7 +53,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Tell, before its pixels are read, whether Pillow would reduce an image to 8 bits a channel."""
+    """Tell, before pixels are read, whether Pillow would reduce them to 8 bits a channel."""
     codings = [args if isinstance(args, tuple) else (args,) for *_, args in image.tile]
     if image.format == "PPM":  # the second argument is the highest level
         return any(len(coding) > 1 and coding[1] > 255 for coding in codings)

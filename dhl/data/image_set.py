@@ -88,7 +88,7 @@ def load_split(path: Path, split: str) -> ImageSet:
             images=arrays[f"{split}/images"]
             if f"{split}/images" in arrays
             else [arrays[f"{split}/images/{index}"] for index in range(len(ids))],
-            targets=arrays[f"{split}/targets"] if f"{split}/targets" in arrays else None,
+            targets=arrays.get(f"{split}/targets"),
             origins={
                 name.removeprefix(prefix): arrays[name]
                 for name in arrays.files

@@ -1,9 +1,9 @@
 """photo-digits: handwritten digits as textured strokes on photographs, all from pip packages.
 
-The recipe is MNIST-M's (Ganin and Lempitsky, 2015): the digits of `sklearn.datasets.load_digits` are
-blended into crops of the colour photographs of scikit-image, scikit-learn and matplotlib. Every
-image is a pure function of base seed, part, split and index; photographs and handwritten samples are
-each used in one split only.
+The recipe is MNIST-M's (Ganin and Lempitsky, 2015): the digits of `sklearn.datasets.load_digits`
+are blended into crops of the colour photographs of scikit-image, scikit-learn and matplotlib. Every
+image is a pure function of base seed, part, split and index; photographs and handwritten samples
+are each used in one split only.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ PHOTOGRAPHS = (
         _skimage("stereo_motorcycle"),
     ),
     Photograph(
-        "immunohistochemistry", "train", "CMMI, no known copyright restrictions", _skimage("immunohistochemistry")
+        "immunohistochemistry",
+        "train",
+        "CMMI, no known copyright restrictions",
+        _skimage("immunohistochemistry"),
     ),
     Photograph("china", "train", "danielbuechele, CC BY 2.0", _sklearn("china.jpg")),
     Photograph("rocket", "validation", "SpaceX, public domain", _skimage("rocket")),

@@ -134,7 +134,7 @@ class ReleasedDenoiser(PaddedDenoiser):
 
 
 class PaperDenoiser(PaddedDenoiser):
-    """The network of the paper's Figure 2: an encoding module a scale, a decoding module a fusion."""
+    """The paper's Figure 2: an encoding module at each scale, a decoding one at each fusion."""
 
     def __init__(self, width: int):
         super().__init__()

@@ -38,7 +38,9 @@ def without_conda_if_missing():
     if DeploymentMethod.CONDA not in methods or shutil.which("conda"):
         return
     if os.environ.get("DHL_REQUIRE_CONDA"):
-        raise WorkflowError("DHL_REQUIRE_CONDA is set, and no conda is on the PATH: install one.")
+        raise WorkflowError(
+            "DHL_REQUIRE_CONDA is set, and no conda is on the PATH: install one."
+        )
     workflow.deployment_settings.deployment_method = methods - {DeploymentMethod.CONDA}
     logger.warning(
         "No conda is on the PATH: the jobs run in the environment that Snakemake runs in. "
@@ -121,4 +123,6 @@ def tables(suffix="csv"):
 
 def figures():
     names = figure_names(CONFIG.parts)
-    return [RUN.figures / f"{name}.{suffix}" for name in names for suffix in ("png", "svg")]
+    return [
+        RUN.figures / f"{name}.{suffix}" for name in names for suffix in ("png", "svg")
+    ]

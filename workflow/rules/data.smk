@@ -5,9 +5,6 @@ rule data:
     output:
         images=f"{ROOT}/data/{{part}}.npz",
         sheet=f"{ROOT}/data/{{part}}.png",
-    params:
-        settings=lambda w: settings_digest(CONFIG.base_seed, getattr(CONFIG.data, w.part)),
-        code=code_digest("dhl.data.prepare"),
     log:
         f"{ROOT}/logs/data/{{part}}.log",
     benchmark:
@@ -17,6 +14,11 @@ rule data:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        settings=lambda w: settings_digest(
+            CONFIG.base_seed, getattr(CONFIG.data, w.part)
+        ),
+        code=code_digest("dhl.data.prepare"),
     shell:
         dhl("data --part {wildcards.part}")
 
@@ -26,9 +28,6 @@ rule noise:
         f"{ROOT}/data/{{part}}.npz",
     output:
         f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
-    params:
-        settings=lambda w: settings_digest(CONFIG.base_seed, getattr(CONFIG.data, w.part).name),
-        code=code_digest("dhl.noise"),
     log:
         f"{ROOT}/logs/noise/{{part}}/sigma{{sigma}}.log",
     benchmark:
@@ -38,6 +37,11 @@ rule noise:
     resources:
         mem_mb=1000,
         runtime=30,
+    params:
+        settings=lambda w: settings_digest(
+            CONFIG.base_seed, getattr(CONFIG.data, w.part).name
+        ),
+        code=code_digest("dhl.noise"),
     shell:
         dhl("noise --part {wildcards.part} --sigma {wildcards.sigma}")
 
@@ -48,8 +52,6 @@ rule cbm3d:
         noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
     output:
         f"{ROOT}/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}.npz",
-    params:
-        code=code_digest("dhl.baselines"),
     log:
         f"{ROOT}/logs/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}.log",
     benchmark:
@@ -59,5 +61,9 @@ rule cbm3d:
     resources:
         mem_mb=1500,
         runtime=240,
+    params:
+        code=code_digest("dhl.baselines"),
     shell:
-        dhl("cbm3d --part {wildcards.part} --method {wildcards.cbm3d} --sigma {wildcards.sigma} --processes {threads}")
+        dhl(
+            "cbm3d --part {wildcards.part} --method {wildcards.cbm3d} --sigma {wildcards.sigma} --processes {threads}"
+        )

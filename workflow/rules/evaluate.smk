@@ -10,11 +10,6 @@ rule evaluate:
     output:
         rows=f"{ROOT}/evaluation/{{part}}/sigma{{sigma}}.csv",
         arrays=f"{ROOT}/evaluation/{{part}}/sigma{{sigma}}.npz",
-    params:
-        settings=lambda w: settings_digest(
-            CONFIG.evaluation.protocol, getattr(CONFIG.methods, w.part)
-        ),
-        code=code_digest("dhl.evaluation"),
     log:
         f"{ROOT}/logs/evaluate/{{part}}/sigma{{sigma}}.log",
     benchmark:
@@ -26,5 +21,10 @@ rule evaluate:
         gpu=1,
         mem_mb=4000,
         runtime=240,
+    params:
+        settings=lambda w: settings_digest(
+            CONFIG.evaluation.protocol, getattr(CONFIG.methods, w.part)
+        ),
+        code=code_digest("dhl.evaluation"),
     shell:
         dhl("evaluate --part {wildcards.part} --sigma {wildcards.sigma}")

@@ -7,18 +7,18 @@ rule table:
         published=PUBLISHED,
     output:
         multiext(f"{ROOT}/tables/table{{number}}", ".csv", ".md", ".tex", ".html"),
-    params:
-        part=lambda w: TABLE_PARTS[int(w.number)],
-        settings=settings_digest(CONFIG.statistics, CONFIG.methods),
-        code=code_digest("dhl.tables"),
     log:
         f"{ROOT}/logs/table/{{number}}.log",
     benchmark:
         f"{ROOT}/benchmarks/table/{{number}}.tsv"
-    conda:
-        "../../environment.yml"
     wildcard_constraints:
         number="|".join(map(str, TABLE_PARTS)),
+    conda:
+        "../../environment.yml"
+    params:
+        part=lambda w: TABLE_PARTS[int(w.number)],
+        settings=settings_digest(CONFIG.statistics, CONFIG.methods),
+        code=code_digest("dhl.tables"),
     shell:
         dhl("table --part {params.part}")
 
@@ -28,15 +28,15 @@ rule claims:
         evaluations(),
     output:
         RUN.claims,
-    params:
-        settings=settings_digest(CONFIG.statistics, CONFIG.methods),
-        code=code_digest("dhl.claims"),
     log:
         f"{ROOT}/logs/claims.log",
     benchmark:
         f"{ROOT}/benchmarks/claims/claims.tsv"
     conda:
         "../../environment.yml"
+    params:
+        settings=settings_digest(CONFIG.statistics, CONFIG.methods),
+        code=code_digest("dhl.claims"),
     shell:
         dhl("claims")
 
@@ -48,14 +48,14 @@ rule figures:
         tables(),
     output:
         figures(),
-    params:
-        code=code_digest("dhl.figures"),
     log:
         f"{ROOT}/logs/figures.log",
     benchmark:
         f"{ROOT}/benchmarks/figures/figures.tsv"
     conda:
         "../../environment.yml"
+    params:
+        code=code_digest("dhl.figures"),
     shell:
         dhl("figures")
 
@@ -85,12 +85,12 @@ rule write_report:
         sorted((PROJECT / "report").rglob("*.*")),
     output:
         RUN.report,
-    params:
-        code=code_digest("dhl.report"),
     log:
         f"{ROOT}/logs/report.log",
     conda:
         "../../environment.yml"
+    params:
+        code=code_digest("dhl.report"),
     shell:
         dhl("report")
 
@@ -112,9 +112,9 @@ rule tables:
 
 
 rule report:
+    default_target: True
     input:
         RUN.report,
-    default_target: True
     localrule: True
 
 

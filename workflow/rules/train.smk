@@ -7,20 +7,20 @@ rule train:
     output:
         weights=f"{ROOT}/models/{{model}}.pt",
         curve=f"{ROOT}/training/{{model}}.csv",
-    params:
-        # Recipe, network, data, code and parents: training is repeated when one of them changes.
-        fingerprint=lambda w: fingerprint(CONFIG, w.model),
     log:
         f"{ROOT}/logs/train/{{model}}.log",
     benchmark:
         f"{ROOT}/benchmarks/train/{{model}}.tsv"
+    priority: 10
     conda:
         "../../environment.yml"
-    priority: 10
     threads: CONFIG.threads
     resources:
         gpu=1,
         mem_mb=4000,
         runtime=1440,
+    params:
+        # Recipe, network, data, code and parents: training is repeated when one of them changes.
+        fingerprint=lambda w: fingerprint(CONFIG, w.model),
     shell:
         dhl("train {wildcards.model}")

@@ -1,0 +1,100 @@
+"""A tiny run that all tests share: twelve models of a few channels, a few steps each."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dhl.config import Config, parse_config
+from dhl.results import RunFolder
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is imported
+PROJECT = Path(__file__).parents[1]
+SIGMA = 30
+IMAGES = {
+    "denoising": {"train": 12, "validation": 2, "test": 4, "size": 40},
+    "classification": {"train": 24, "validation": 2, "test": 12, "size": 32},
+    "segmentation": {"train": 12, "validation": 2, "test": 6, "size": 48},
+}
+STEPS = {"steps": 5, "batch": 4, "checkpoint_every": 2}
+
+
+def tiny_settings() -> dict:
+    """Return `mini.yaml` with a handful of images, 8 channels, 5 steps and one sigma."""
+    content = yaml.safe_load((PROJECT / "config/mini.yaml").read_text())
+    content |= {"run": "tiny", "device": "cpu", "precision": "float32", "threads": 1}
+    for part, counts in IMAGES.items():
+        content["data"][part] = {"kind": "photo-digits", **counts}
+        content["sigmas"][part] = [SIGMA]
+    for part in ("classification", "segmentation"):
+        content["methods"][part] = [
+            "clean", "noisy", "separate", "separate-matched", "joint", "cross", "retrained",
+        ]  # fmt: skip
+        for section in ("task", "joint", "retrained"):
+            content["training"][section][part] = content["training"][section][part] | STEPS
+    for network in content["networks"].values():
+        network["width"] = 8
+    content["networks"]["dncnn"]["depth"] = 4
+    for name in ("warm_start", "separate"):
+        content["training"][name] |= {**STEPS, "patch": 24}
+    return copy.deepcopy(content)  # no two places share a mapping
+
+
+@pytest.fixture
+def tiny_content() -> dict:
+    """Settings that a test may change."""
+    return tiny_settings()
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Config:
+    """The configuration of the tiny run."""
+    return parse_config(tiny_settings(), source="tiny.yaml")
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny_config, tmp_path_factory) -> RunFolder:
+    """A run folder with clean images and noise; not to be changed."""
+    from dhl.data.prepare import write_data, write_noise
+
+    folder = RunFolder(tmp_path_factory.mktemp("tiny-data"))
+    for part in tiny_config.parts:
+        write_data(tiny_config, part, folder)
+        write_noise(tiny_config, part, SIGMA, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config, tiny_data, tmp_path_factory) -> RunFolder:
+    """A run folder with data, noise, CBM3D, models and evaluation; not to be changed."""
+    from dhl.baselines import write_cbm3d
+    from dhl.evaluation import evaluate
+    from dhl.lineage import all_models
+    from dhl.training import train_model
+
+    root = tmp_path_factory.mktemp("tiny") / "run"
+    shutil.copytree(tiny_data.root, root)
+    folder = RunFolder(root)
+    for key in all_models(tiny_config):
+        train_model(tiny_config, key, folder)
+    write_cbm3d("denoising", "cbm3d", SIGMA, folder, processes=1)
+    for part in tiny_config.parts:
+        evaluate(tiny_config, part, SIGMA, folder)
+    return folder
+
+
+@pytest.fixture
+def data_copy(tiny_data, tmp_path) -> RunFolder:
+    """A copy of the images and the noise that a test may write into."""
+    return RunFolder(shutil.copytree(tiny_data.root, tmp_path / "run"))
+
+
+@pytest.fixture
+def run_copy(tiny_run, tmp_path) -> RunFolder:
+    """A copy of the whole tiny run that a test may change."""
+    return RunFolder(shutil.copytree(tiny_run.root, tmp_path / "run"))

@@ -1,0 +1,168 @@
+"""Configurations: each mistake stops with the key path, the value and what is legal."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from dhl.config import load_config, parse_config
+from dhl.errors import UserError
+from dhl.methods import ALLOWED
+
+CONFIGS = sorted((Path(__file__).parents[1] / "config").glob("*.yaml"))
+
+
+def changed(content: dict, path: str, value) -> dict:
+    """Return settings with one value changed; `del` takes the key out."""
+    content = copy.deepcopy(content)
+    *keys, last = path.split(".")
+    node = content
+    for key in keys:
+        node = node[key]
+    if value == "del":
+        del node[last]
+    else:
+        node[last] = value
+    return content
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_configuration_is_legal_and_named_after_its_file(path):
+    assert load_config(path).run == path.stem
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("sigams", [1], ["unknown key `sigams`", "write `sigmas`"]),
+        ("training.joint.classification.task_wieght", 1,
+         ["`training.joint.classification.task_wieght`", "write `task_weight`"]),
+        ("training.separate.optimizer.zzz", 1,
+         ["`training.separate.optimizer.zzz`", "name, lr, momentum, weight_decay"]),
+        ("data.denoising.trian", 1, ["`data.denoising.trian`", "write `train`"]),
+        ("data.denoising.train", "many", ["`data.denoising.train`", "valid integer", '"many"']),
+        ("data.denoising.train", True, ["`data.denoising.train`", "valid integer", "true"]),
+        ("data.denoising.train", 0, ["`data.denoising.train`", "greater than or equal to 1"]),
+        ("data.denoising.kind", "imagenet", ["`data.denoising`", "imagenet", "photo-digits"]),
+        ("base_seed", -1, ["`base_seed`", "-1", "greater than or equal to 0"]),
+        ("base_seed", 1.5, ["`base_seed`", "1.5", "integer"]),
+        ("run", "../elsewhere", ["`run`", "../elsewhere"]),
+        ("device", "gpu", ["`device`", '"gpu"', "auto|cpu|mps|cuda"]),
+        ("precision", "float16", ["`precision`", '"float16"', "'bfloat16'"]),
+        ("sigmas.denoising", [0.1], ["`sigmas.denoising`", "0.1", "from 1 to 255"]),
+        ("sigmas.segmentation", [30, 300], ["`sigmas.segmentation`", "300", "from 1 to 255"]),
+        ("sigmas.denoising", [-5], ["`sigmas.denoising`", "-5", "from 1 to 255"]),
+        ("sigmas.denoising", [], ["`sigmas.denoising`", "[]", "at least 1"]),
+        ("sigmas.denoising", 30, ["`sigmas.denoising`", "30", "array"]),
+        ("sigmas.denoising", ["30"], ["`sigmas.denoising.0`", '"30"', "number"]),
+        ("sigmas.denoising", [30, 30.0], ["`sigmas.denoising`", "twice"]),
+        ("methods.denoising", ["bm4d"], ["`methods.denoising`", "`bm4d`",
+                                         ", ".join(ALLOWED["denoising"])]),
+        ("methods.segmentation", ["dncnn-joint"], ["`methods.segmentation`", "retrained"]),
+        ("methods.denoising", [], ["`methods.denoising`", "[]", "at least 1"]),
+        ("methods.denoising", ["noisy", "noisy"], ["`methods.denoising`", "`noisy` twice"]),
+        ("networks.denoiser.name", "unet",
+         ["`networks.denoiser.name`", "`unet`", "released, paper, dncnn"]),
+        ("networks.denoiser.depth", 9, ["`networks.denoiser.depth`", "`dncnn`"]),
+        ("networks.segmenter.width", 0, ["`networks.segmenter.width`", "0"]),
+        ("training.joint.segmentation.task_weight", -0.5,
+         ["`training.joint.segmentation.task_weight`", "-0.5", "greater than or equal to 0"]),
+        ("training.joint.segmentation.task_weight", float("nan"),
+         ["`training.joint.segmentation.task_weight`", "NaN"]),
+        ("training.separate.optimizer.lr", "1e-3",
+         ["`training.separate.optimizer.lr`", '"1e-3"', "number"]),
+        ("training.separate.schedule", {"name": "step"},
+         ["`training.separate.schedule`", "`every`"]),
+        ("training.separate.schedule", {"name": "cosine", "every": 3},
+         ["`training.separate.schedule`", "`every`"]),
+        ("training.separate.patch", 37, ["`training.separate.patch`", "37", "multiple of 4"]),
+        ("training.warm_start.sigma_low", 80, ["`training.warm_start`", "80", "65"]),
+        ("training", "del", ["no `training`", "add it"]),
+        ("training", None, ["`training`", "null"]),
+        ("data.denoising", "del", ["no `data.denoising`"]),
+        ("training.joint.classification", "del", ["`training.joint.classification`", "`joint"]),
+        ("training.retrained.segmentation", "del",
+         ["`training.retrained.segmentation`", "`retrained`", "`methods.segmentation`"]),
+        ("sigmas.classification", "del", ["`data.classification`", "`sigmas.classification`"]),
+        ("methods.segmentation", "del", ["`data.segmentation`", "`methods.segmentation`"]),
+        ("statistics.confidence", 95, ["`statistics.confidence`", "95", "less than 1"]),
+        ("evaluation.protocol", "matlab", ["`evaluation.protocol`", "'authors' or 'plain'"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_place_value_and_remedy(tiny_content, path, value, said):
+    with pytest.raises(UserError) as caught:
+        parse_config(changed(tiny_content, path, value), source="mine.yaml")
+    message = str(caught.value)
+    for words in said:
+        assert words in message
+    assert "mine.yaml" in message
+    assert message.index("\n  found: ") < message.index("\n  to do: ")
+
+
+def test_a_misspelt_key_of_a_folder_is_explained_by_the_keys_of_folders(tiny_content):
+    spec = {"kind": "folder", "nmae": "mine", "test": "pictures"}
+    with pytest.raises(UserError, match=r"`data.denoising.nmae`[\s\S]*write `name`"):
+        parse_config(changed(tiny_content, "data.denoising", spec), source="mine.yaml")
+
+
+def test_a_task_that_needs_another_ones_denoiser_needs_its_data(tiny_content):
+    for section in ("data", "sigmas", "methods"):
+        tiny_content[section].pop("segmentation")
+    tiny_content["methods"]["denoising"] = ["noisy", "separate"]
+    with pytest.raises(UserError, match=r"`cross` of classification needs .*`data.segmentation`"):
+        parse_config(tiny_content, source="mine.yaml")
+    tiny_content["methods"]["classification"].remove("cross")
+    assert parse_config(tiny_content, source="mine.yaml").parts == ("denoising", "classification")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"run: [1\n", "mend the syntax"),
+        (b"\xff\xfe\x00", "mend the syntax"),
+        (b"", "holds NoneType"),
+        (b"- 1\n", "holds list"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_named(tmp_path, content, said):
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=said) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "."])
+def test_a_missing_file_is_named(tmp_path, name):
+    with pytest.raises(UserError, match="no file") as caught:
+        load_config(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_loaded_configuration_equals_its_file_and_cannot_be_changed(tmp_path, tiny_content):
+    path = tmp_path / "tiny.yaml"
+    tiny_content["training"]["joint"]["segmentation"]["task_weight"] = 0.0198
+    path.write_text(yaml.safe_dump(tiny_content))
+    config = load_config(path)
+    assert config.sigmas.denoising == (30.0,)
+    assert config.training.joint.segmentation.task_weight == 0.0198
+    assert config.data.segmentation.size == 48
+    with pytest.raises(ValidationError, match="frozen"):
+        config.base_seed = 2
+
+
+def test_defaults_are_those_of_the_released_solver_and_networks(tiny_content):
+    tiny_content.pop("networks")
+    tiny_content["training"]["separate"] = {"steps": 1, "batch": 1}
+    config = parse_config(tiny_content, source="mine.yaml")
+    solver = config.training.separate.optimizer
+    assert (solver.name, solver.lr, solver.momentum, solver.weight_decay) == (
+        "sgd", 1e-4, 0.9, 5e-4,
+    )  # fmt: skip
+    assert (config.networks.denoiser.name, config.networks.denoiser.width) == ("released", 64)
+    assert (config.networks.dncnn.width, config.networks.dncnn.depth) == (64, 17)
+    assert config.evaluation.protocol == "authors"
