@@ -17,6 +17,38 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
 
+rule report:
+    default_target: True
+    input:
+        RUN.report,
+    localrule: True
+
+
+rule all:
+    input:
+        RUN.report,
+        tables(),
+        figures(),
+        RUN.claims,
+    localrule: True
+
+
+rule tables:
+    input:
+        tables(),
+    localrule: True
+
+
+for number in TABLE_PARTS:
+
+    rule:
+        name:
+            f"table{number}"
+        input:
+            RUN.table(number),
+        localrule: True
+
+
 onstart:
     keep_configuration()
 

@@ -80,7 +80,7 @@ def test_every_shipped_configuration_is_legal_and_named_after_its_file(path):
         ("training.separate.schedule", {"name": "cosine", "every": 3},
          ["`training.separate.schedule`", "`every`"]),
         ("training.separate.patch", 37, ["`training.separate.patch`", "37", "multiple of 4"]),
-        ("training.warm_start.sigma_low", 80, ["`training.warm_start`", "80", "65"]),
+        ("training.warm_start.sigma_low", 200, ["`training.warm_start`", "`sigma_low` (200)"]),
         ("training", "del", ["no `training`", "add it"]),
         ("training", None, ["`training`", "null"]),
         ("data.denoising", "del", ["no `data.denoising`"]),

@@ -69,7 +69,7 @@ def test_a_longer_split_begins_with_the_shorter_one(parts, part):
             np.testing.assert_array_equal(longer[split].targets[:count], parts[part][split].targets)
 
 
-@pytest.mark.parametrize(("one", "other"), itertools.combinations(SPLITS, 2))
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(SPLITS, 2)))
 def test_splits_share_no_photograph_and_no_handwritten_sample(one, other):
     names = {
         split: {photo.name for photo in PHOTOGRAPHS if photo.split == split} for split in SPLITS

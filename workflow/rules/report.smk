@@ -1,4 +1,4 @@
-# From per-image results to tables, verdicts, figures and the report; and the targets by name.
+# From per-image results to tables, verdicts, figures and the report.
 
 
 rule table:
@@ -93,35 +93,3 @@ rule write_report:
         code=code_digest("dhl.report"),
     shell:
         dhl("report")
-
-
-for number in TABLE_PARTS:
-
-    rule:
-        name:
-            f"table{number}"
-        input:
-            RUN.table(number),
-        localrule: True
-
-
-rule tables:
-    input:
-        tables(),
-    localrule: True
-
-
-rule report:
-    default_target: True
-    input:
-        RUN.report,
-    localrule: True
-
-
-rule all:
-    input:
-        RUN.report,
-        tables(),
-        figures(),
-        RUN.claims,
-    localrule: True
