@@ -12,6 +12,7 @@ from dhl import __version__
 from dhl.config import load_config
 from dhl.errors import UserError
 from dhl.methods import PARTS
+from dhl.noise import noise_std
 from dhl.results import RunFolder
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _add_free_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _check_part(arguments: Arguments, config: Config) -> None:
-    """Refuse a part that the configuration has no data for."""
+    """Refuse a part that the configuration has no data for, and a sigma off the 0-255 scale."""
     part = getattr(arguments, "part", None)
     if part is not None and part not in config.parts:
         raise UserError(
@@ -200,6 +201,7 @@ def _check_part(arguments: Arguments, config: Config) -> None:
             came=f"--part {part}, but {arguments.configfile} has {', '.join(config.parts)}",
             do=f"add `data.{part}`, `sigmas.{part}` and `methods.{part}`, or name another part.",
         )
+    noise_std(getattr(arguments, "sigma", 0))
 
 
 def main(argv: list[str] | None = None) -> int:

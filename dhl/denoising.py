@@ -11,6 +11,7 @@ from torch import nn
 
 from dhl import checkpoint
 from dhl.data.folder import read_image
+from dhl.device import find_device
 from dhl.errors import UserError
 from dhl.progress import Progress
 from dhl.results import atomic_path
@@ -50,9 +51,8 @@ def denoise_file(source: Path, target: Path, *, model: Path, device: str = "auto
             do="name a model such as results/mini/models/separate/sigma30.pt.",
         )
     noisy = read_image(source).astype(np.float32) / 255
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    denoised = denoise_tiles(network.to(device), noisy, device=torch.device(device))
+    place = find_device(device)
+    denoised = denoise_tiles(network.to(place), noisy, device=place)
     picture = Image.fromarray(np.rint(np.clip(denoised, 0, 1) * 255).astype(np.uint8))
     with atomic_path(target) as temporary:
         picture.save(temporary, format=Image.registered_extensions()[target.suffix.lower()])

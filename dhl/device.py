@@ -26,16 +26,26 @@ def prepare_device(config: Config) -> torch.device:
     torch.set_num_threads(config.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    name = config.device
+    return find_device(config.device)
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device by name; `auto` is CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    UserError
+        If it is not there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            "the device of the configuration is on this machine.",
+            "the device is on this machine.",
             came=f"device `{name}`: {str(error).splitlines()[0]}",
-            do="write `device: auto` or `device: cpu`.",
+            do="use `auto` or `cpu`.",
         ) from None
 
 

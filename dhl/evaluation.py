@@ -163,7 +163,9 @@ class Arrays:
             if not place.start <= index < place.stop:
                 continue
             here = index - place.start
-            shown = np.rint(np.clip(images[here], 0, 1) * 255).astype(np.uint8)
+            # In float64, as `finish` has it, so that the picture is the one that was measured.
+            levels = np.clip(images[here], 0, 1).astype(np.float64) * 255
+            shown = np.rint(levels).astype(np.uint8)
             self.arrays[f"image/{method}/{number}"] = shown
             if predicted is not None:
                 self.arrays[f"prediction/{method}/{number}"] = predicted[here]

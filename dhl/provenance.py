@@ -43,9 +43,22 @@ SCRATCH = ("checkpoints", "report", "benchmarks", "logs")
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file.
+
+    Raises
+    ------
+    UserError
+        If it is missing.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise UserError(
+            "a step finds the files of the steps before it.",
+            came=f"no file {path}",
+            do="run the Snakemake target that writes it, or check the path.",
+        ) from None
 
 
 def settings_digest(*settings: Any) -> str:
@@ -235,7 +248,7 @@ def verify(root: Path) -> list[str]:
     folder = RunFolder(root)
     try:
         recorded = json.loads(folder.manifest.read_text())["files"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             "a finished run has a manifest.",
             came=f"{folder.manifest}: {error}",

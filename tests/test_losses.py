@@ -73,9 +73,7 @@ def test_losses_are_computed_in_float32(dtype):
 
 @pytest.mark.parametrize("weight", [0.0, 0.0041, 0.5])
 def test_joint_loss_is_the_weighted_sum(weight):
-    loss = joint_loss(
-        reconstruction=torch.tensor(0.25), task=torch.tensor(2.0), task_weight=weight
-    )
+    loss = joint_loss(reconstruction=torch.tensor(0.25), task=torch.tensor(2.0), task_weight=weight)
     assert loss.item() == pytest.approx(0.25 + weight * 2)
 
 
@@ -137,9 +135,7 @@ def test_the_joint_objective_equals_its_formula_in_value_and_gradient(weight):
     objective = JointObjective(
         networks[0], task_network=networks[1], sigma=SIGMA, task_weight=weight
     )
-    losses = objective.losses(
-        clean, torch.from_numpy(target), torch.Generator().manual_seed(4)
-    )
+    losses = objective.losses(clean, torch.from_numpy(target), torch.Generator().manual_seed(4))
     losses["loss"].backward()
     assert losses["loss"].item() == pytest.approx(loss, rel=1e-5)
     np.testing.assert_allclose(networks[0].mix.weight.grad[..., 0, 0], mix, rtol=1e-4, atol=1e-6)
@@ -171,7 +167,9 @@ def test_crops_are_compared_on_the_valid_region_only():
     clean = uniform(2, 3, 12, 12)
     objective = DenoiseObjective(Loses(), sigma=SIGMA, crops=True)
     loss = objective.losses(clean, None, torch.Generator().manual_seed(4))["loss"]
-    noise = torch.empty_like(clean).normal_(generator=torch.Generator().manual_seed(4)) * SIGMA / 255
+    noise = (
+        torch.empty_like(clean).normal_(generator=torch.Generator().manual_seed(4)) * SIGMA / 255
+    )
     assert loss.item() == pytest.approx(noise[..., 3:-3, 3:-3].square().mean().item(), rel=1e-4)
 
 

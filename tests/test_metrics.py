@@ -104,9 +104,7 @@ def test_protocols_measure_the_8_bit_picture_that_a_viewer_would_save():
     clean = np.random.default_rng(0).integers(0, 256, (1, 20, 20, 3), dtype=np.uint8)
     raw = clean / 255 + np.random.default_rng(1).normal(0, 0.1, clean.shape)
     saved = (np.clip(raw, 0, 1) * 255).round().astype(np.uint8)
-    expected = peak_signal_noise_ratio(
-        clean[0, 3:-3, 3:-3], saved[0, 3:-3, 3:-3], data_range=255
-    )
+    expected = peak_signal_noise_ratio(clean[0, 3:-3, 3:-3], saved[0, 3:-3, 3:-3], data_range=255)
     measured = psnr(
         clean=clean_reference(clean, protocol="authors"), denoised=finish(raw, protocol="authors")
     )
