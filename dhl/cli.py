@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -162,7 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("--sigma", type=float, required=True, help="on the 0-255 scale")
         if name == "cbm3d":
             command.add_argument("--method", choices=("cbm3d", "cbm3d-2020"), default="cbm3d")
-            command.add_argument("--processes", type=int, default=1)
+            command.add_argument("--processes", type=_positive, default=1)
     step("train", run_train).add_argument(
         "model", help="such as separate/sigma30; `dhl describe` lists them"
     )
@@ -204,8 +205,17 @@ def _check_part(arguments: Arguments, config: Config) -> None:
     noise_std(getattr(arguments, "sigma", 0))
 
 
+def _positive(text: str) -> int:
+    """Read a number of processes."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, not {text}")
+    return int(text)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a user's mistake is one message and exit status 1."""
+    if hasattr(signal, "SIGPIPE"):  # `dhl describe | head` ends quietly
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     arguments = build_parser().parse_args(argv)
     try:

@@ -33,7 +33,7 @@ class PhotoDigits(Frozen):
     train: Count
     validation: Count
     test: Count
-    size: Annotated[int, Field(ge=16)]
+    size: Annotated[int, Field(ge=24)]
     contrast: Annotated[float, Field(gt=0, le=1)] = 0.5
 
     @property
@@ -174,11 +174,17 @@ class WarmStart(Recipe):
         return self
 
 
-class Training(Frozen):
-    """Every training of a run; `warm_start: null` trains each sigma from scratch."""
+class DenoiserTraining(Frozen):
+    """The training for MSE alone; `warm_start: null` trains each sigma from scratch."""
 
     warm_start: WarmStart | None = None
     separate: Recipe
+
+
+class Training(DenoiserTraining):
+    """Every training of a run; DnCNN is trained as the denoiser is, unless `dncnn` says how."""
+
+    dncnn: DenoiserTraining | None = None
     task: PerTask = PerTask()
     joint: JointPerTask = JointPerTask()
     retrained: PerTask = PerTask()

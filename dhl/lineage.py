@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from dhl.config import Config, Network, Recipe
+from dhl.config import Config, DenoiserTraining, Network, Recipe
 from dhl.errors import UserError
 from dhl.methods import TASKS, model_of
 from dhl.models import module_of
@@ -105,7 +105,7 @@ def model_spec(config: Config, key: str) -> ModelSpec:
     try:
         if variant == "clean":
             return _task_network(config, key, {v: k for k, v in TASK_NETWORKS.items()}[name])
-        if variant == "all" and task == "start" and config.training.warm_start:
+        if variant == "all" and task == "start":
             return _warm_start(config, key, kind)
         sigma = float(variant.removeprefix("sigma"))
         noise_std(sigma)
@@ -142,18 +142,25 @@ def _retrained(config: Config, key: str, task: str, sigma: float) -> ModelSpec:
 
 def _warm_start(config: Config, key: str, kind: str) -> ModelSpec:
     """Describe a denoiser over a range of sigmas."""
-    recipe = _given(config.training.warm_start)
+    recipe = _given(denoiser_training(config, kind).warm_start)
     sigmas = (recipe.sigma_low, recipe.sigma_high)
     network = getattr(config.networks, DENOISERS[kind])
     return ModelSpec(key, "denoiser", network, "denoise", "denoising", recipe, sigmas)
 
 
+def denoiser_training(config: Config, kind: str) -> DenoiserTraining:
+    """Return the recipes for MSE alone of a kind of denoiser, `separate` or `dncnn`."""
+    return (config.training.dncnn if kind == "dncnn" else None) or config.training
+
+
 def _denoiser(config: Config, key: str, kind: str, sigma: float) -> ModelSpec:
     """Describe a denoiser of one sigma with lambda = 0."""
     network = getattr(config.networks, DENOISERS[kind])
-    start = f"{kind}-start/all" if config.training.warm_start else None
-    recipe = config.training.separate
-    return ModelSpec(key, "denoiser", network, "denoise", "denoising", recipe, sigma, start=start)
+    recipes = denoiser_training(config, kind)
+    start = f"{kind}-start/all" if recipes.warm_start else None
+    return ModelSpec(
+        key, "denoiser", network, "denoise", "denoising", recipes.separate, sigma, start=start
+    )
 
 
 def _matched(config: Config, key: str, task: str, sigma: float) -> ModelSpec:

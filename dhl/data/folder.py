@@ -12,6 +12,7 @@ from dhl.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 SMALLEST_SIDE = 8
+SMALLEST_MEASURED_SIDE = 17
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -83,7 +84,16 @@ def read_folder(folder: Path) -> ImageSet:
             came=f"`{twice}` stands twice in {folder}",
             do="rename one of them.",
         )
-    return ImageSet(ids, [read_image(path) for path in paths])
+    images = [read_image(path) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if min(image.shape[:2]) < SMALLEST_MEASURED_SIDE:
+            raise UserError(
+                f"a measured image has at least {SMALLEST_MEASURED_SIDE} px a side: SSIM's window "
+                "inside a border of 3 px.",
+                came=f"{path} has {image.shape[1]} x {image.shape[0]} px",
+                do="leave it out or enlarge it.",
+            )
+    return ImageSet(ids, images)
 
 
 def _refused(path: Path, came: str, do: str) -> UserError:

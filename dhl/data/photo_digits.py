@@ -23,6 +23,7 @@ from dhl.seeding import numpy_generator
 
 SPLITS = ("train", "validation", "test")
 SHORT_SIDE = 224  # photographs are shrunk to this, so that a 32 px crop has structure
+TRAINING_SHORT_SIDES = (160, 224, 320, 448)  # a denoiser learns from fine and coarse texture
 DIGIT_SHARES = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
 
@@ -92,15 +93,19 @@ PHOTOGRAPHS = (
 
 
 @functools.cache
-def photographs(split: str) -> dict[str, np.ndarray]:
-    """Return the photographs of a split by name, uint8 (H, W, 3), short side `SHORT_SIDE`."""
-    return {photo.name: _shrink(photo.load()) for photo in PHOTOGRAPHS if photo.split == split}
+def photographs(split: str, short_side: int = SHORT_SIDE) -> dict[str, np.ndarray]:
+    """Return the photographs of a split by name, uint8 (H, W, 3), shrunk to a short side."""
+    return {
+        photo.name: _shrink(photo.load(), short_side)
+        for photo in PHOTOGRAPHS
+        if photo.split == split
+    }
 
 
-def _shrink(image: np.ndarray) -> np.ndarray:
-    """Shrink a photograph to `SHORT_SIDE` with an antialiasing filter."""
+def _shrink(image: np.ndarray, short_side: int) -> np.ndarray:
+    """Shrink a photograph with an antialiasing filter; a smaller one stays as it is."""
     height, width = image.shape[:2]
-    scale = SHORT_SIDE / min(height, width)
+    scale = min(1, short_side / min(height, width))
     size = (round(width * scale), round(height * scale))
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
@@ -143,7 +148,11 @@ def make_part(part: str, spec: PhotoDigits, *, base_seed: int) -> dict[str, Imag
 
 
 def _denoising_split(spec: PhotoDigits, *, split: str, base_seed: int) -> ImageSet:
-    """Cut scenes without digits: disjoint tiles of each photograph in turn, then random crops."""
+    """Cut scenes without digits from each photograph in turn.
+
+    To train on, random crops at several scales; to measure on, tiles that do not overlap, then
+    random crops.
+    """
     photos = photographs(split)
     tiles = {name: _tiles(photo, spec.size) for name, photo in photos.items()}
     images, names = [], []
@@ -151,8 +160,13 @@ def _denoising_split(spec: PhotoDigits, *, split: str, base_seed: int) -> ImageS
         generator = numpy_generator(base_seed, "photo-digits", "denoising", split, index)
         turn, place = divmod(index, len(photos))
         name = list(photos)[place]
-        tile = tiles[name][turn] if turn < len(tiles[name]) else None
-        images.append(_crop(photos[name], spec.size, generator) if tile is None else tile)
+        if split == "train":
+            short_side = int(generator.choice(TRAINING_SHORT_SIDES))
+            images.append(_crop(photographs(split, short_side)[name], spec.size, generator))
+        elif turn < len(tiles[name]):
+            images.append(tiles[name][turn])
+        else:
+            images.append(_crop(photos[name], spec.size, generator))
         names.append(name)
     ids = [f"{name}-{index:04d}" for index, name in enumerate(names)]
     return ImageSet(ids, np.stack(images), origins={"photographs": np.array(names)})

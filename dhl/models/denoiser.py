@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dhl.models.initialisation import begin_as_identity, initialise
+
 
 def released(width: int = 64) -> ReleasedDenoiser:
     """Build the authors' released network; 1,033,443 learnable parameters at width 64."""
@@ -122,6 +124,7 @@ class ReleasedDenoiser(PaddedDenoiser):
         self.out = nn.Conv2d(2 * width, 3, 3)
         initialise(self)
         nn.init.constant_(self.conv0.bias, 0.2)
+        begin_as_identity(self.out)
 
     def forward_unpadded(self, noisy: torch.Tensor) -> torch.Tensor:
         """Map (N, 3, H, W), H and W multiples of 4, to (N, 3, H - 6, W - 6)."""
@@ -150,6 +153,7 @@ class PaperDenoiser(PaddedDenoiser):
         self.decode0 = Module(wide + width, 2 * wide)
         self.out = nn.Conv2d(2 * wide, 3, 3, padding=1)
         initialise(self)
+        begin_as_identity(self.out)
 
     def forward_unpadded(self, noisy: torch.Tensor) -> torch.Tensor:
         """Map (N, 3, H, W), H and W multiples of 4, to the same shape."""
@@ -159,14 +163,3 @@ class PaperDenoiser(PaddedDenoiser):
         scale1 = self.decode1(torch.cat([scale1, self.up2(scale2)], 1))
         scale0 = self.decode0(torch.cat([scale0, self.up1(scale1)], 1))
         return noisy + self.out(scale0)
-
-
-def initialise(network: nn.Module) -> None:
-    """Fill convolutions as Caffe's `xavier` does (uniform, by fan-in), biases with zero."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            # Caffe's fan-in of either kind: the weight's count over its first dimension.
-            bound = (3 * layer.weight.shape[0] / layer.weight.numel()) ** 0.5
-            nn.init.uniform_(layer.weight, -bound, bound)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from dhl.models.initialisation import begin_as_identity
+
 
 def dncnn(width: int = 64, depth: int = 17) -> DnCNN:
     """Build a colour DnCNN; 17 layers of 64 channels are the published one for known sigma."""
@@ -29,7 +31,7 @@ class DnCNN(nn.Module):
                 nn.init.kaiming_normal_(layer.weight)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.layers[-1].weight, std=1e-3)  # begins as the identity, almost
+        begin_as_identity(self.layers[-1])
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         """Map (N, 3, H, W) on the [0, 1] scale, unclipped, to the same shape."""
