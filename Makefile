@@ -12,6 +12,7 @@ export PATH := $(BIN):$(PATH)
 
 report: $(READY) unlock
 	snakemake report --cores $(CORES) --configfile $(CONFIG)
+	@echo "The report is results/$$(sed -n 's/^run: *//p' $(CONFIG))/report/index.html"
 
 # A killed Snakemake leaves its lock behind; it is taken away if none of this checkout is alive.
 unlock: $(READY)

@@ -40,6 +40,7 @@ def tiny_settings() -> dict:
     for network in content["networks"].values():
         network["width"] = 8
     content["networks"]["dncnn"]["depth"] = 4
+    content["training"]["dncnn"] = None  # trained as the denoiser is
     for name in ("warm_start", "separate"):
         content["training"][name] |= {**STEPS, "patch": 24}
     return copy.deepcopy(content)  # no two places share a mapping

@@ -150,9 +150,6 @@ def test_a_killed_training_resumes_to_the_same_weights(smoke, tmp_path):
     (tmp_path / "long.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "dhl", "train", "separate/sigma30"]
     command += ["--configfile", str(tmp_path / "long.yaml"), "--folder"]
-    whole = subprocess.run([*command, str(smoke / "results/smoke-long")], capture_output=True)
-    assert whole.returncode == 1  # no data there: a message, no traceback
-    assert b"Traceback" not in whole.stderr
     shutil.copytree(root / "data", tmp_path / "whole/data")
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
 

@@ -1,0 +1,75 @@
+"""The results in README.md, made from the committed reference: `python tests/readme_block.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dhl.methods import METHODS
+from dhl.results import CLAIM_COLUMNS, PROJECT, TABLE_COLUMNS, RunFolder, read_csv
+
+REFERENCE = PROJECT / "results" / "reference" / "mini"
+ORIGINS = {
+    "paper": "Claims of the paper",
+    "control": "Controls that the paper lacks",
+    "beyond": "Beyond the paper",
+}
+
+
+def table_block(folder: RunFolder, columns: tuple[tuple[int, str, str, float, int], ...]) -> str:
+    """Return a Markdown table: methods in rows; table, metric and sigma in columns."""
+    cells: dict[str, list[str]] = {}
+    head = ["method"]
+    for number, metric, title, factor, decimals in columns:
+        table = read_csv(folder.table(number), TABLE_COLUMNS)
+        table = table[(table["image_id"] == "average") & (table["metric"] == metric)]
+        for sigma, rows in table.groupby("sigma"):
+            head.append(f"{title}, σ {sigma:g}")
+            for method, value in rows.set_index("method")["value"].items():
+                cells.setdefault(method, []).append(f"{factor * value:.{decimals}f}")
+    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
+    lines += [" | ".join([METHODS[method].label, *values]) for method, values in cells.items()]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def claims_block(folder: RunFolder) -> str:
+    """Return the verdicts over all sigmas, grouped by who makes the claim."""
+    claims = read_csv(folder.claims, CLAIM_COLUMNS)
+    summary = claims[claims["sigma"].isna()]
+    lines = ["| claim, over all sigmas | difference | verdict |", "| --- | --- | --- |"]
+    for origin, title in ORIGINS.items():
+        lines.append(f"| **{title}** | | |")
+        for row in summary[summary["origin"] == origin].itertuples():
+            lines.append(f"| {claim_title(row)} | {difference(row)} | {row.verdict} |")
+    return "\n".join(lines)
+
+
+def claim_title(row) -> str:
+    """Return a claim in a few words."""
+    first, second = METHODS[row.method_a].label, METHODS[row.method_b].label
+    metric = {"psnr": "PSNR", "top1": "top-1", "miou": "mIoU"}[row.metric]
+    relation = "nearly as good as" if "near" in row.claim else "above"
+    return f"{row.part.capitalize()}, {metric}: {first} {relation} {second}"
+
+
+def difference(row) -> str:
+    """Return a difference with its interval, in dB or points."""
+    factor, unit, decimals = (1, "dB", 2) if row.metric == "psnr" else (100, "points", 1)
+    value, low, high = (factor * one for one in (row.difference, row.ci_low, row.ci_high))
+    return f"{value:+.{decimals}f} {unit} ({low:+.{decimals}f} to {high:+.{decimals}f})"
+
+
+def readme_block(root: Path = REFERENCE) -> str:
+    """Return what stands between the markers in README.md."""
+    folder = RunFolder(root)
+    tasks = ((2, "top1", "top-1", 100, 1), (3, "miou", "mIoU", 100, 1))
+    return "\n\n".join(
+        [
+            table_block(folder, tasks),
+            table_block(folder, ((1, "psnr", "PSNR", 1, 2),)),
+            claims_block(folder),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    print(readme_block())
