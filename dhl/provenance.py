@@ -28,6 +28,7 @@ PLUMBING = {
         "checkpoint",
         "cli",
         "config",
+        "config_file",
         "errors",
         "lineage",
         "progress",

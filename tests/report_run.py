@@ -10,7 +10,8 @@ import yaml
 from synthetic_run import write_synthetic_run
 
 from dhl.claims import write_claims
-from dhl.config import Config, parse_config
+from dhl.config import Config
+from dhl.config_file import parse_config
 from dhl.results import RunFolder
 from dhl.tables import write_table
 

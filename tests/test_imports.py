@@ -14,10 +14,11 @@ PACKAGE = Path(__file__).parents[1] / "dhl"
 # Each layer imports from itself and from the layers above it in this list.
 LAYERS = (
     {"dhl", "errors", "methods", "seeding", "noise", "progress", "models", "objectives", "data",
-     "config", "results", "provenance", "lineage"},
+     "config", "config_file", "results", "provenance", "lineage"},
     {"losses", "metrics"},
     {"data.folder", "data.image_set", "data.photo_digits", "data.prepare", "models.cascade",
-     "models.classifier", "models.denoiser", "models.dncnn", "models.segmenter",
+     "models.classifier", "models.denoiser", "models.dncnn", "models.initialisation",
+     "models.segmenter",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},
     {"device", "checkpoint", "sampling", "training", "evaluation", "denoising"},
 )  # fmt: skip

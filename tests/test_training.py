@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from dhl import checkpoint, training
-from dhl.config import Config, Optimizer, Recipe, Schedule, parse_config
+from dhl.config import Config, Optimizer, Recipe, Schedule
+from dhl.config_file import parse_config
 from dhl.errors import UserError
 from dhl.models import build_network
 from dhl.objectives.denoise import Objective as DenoiseObjective

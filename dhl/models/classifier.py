@@ -23,18 +23,23 @@ def vgg_block(channels_in: int, channels: int, convolutions: int = 2) -> nn.Sequ
     return nn.Sequential(*layers)
 
 
+def vgg_features(width: int) -> nn.Sequential:
+    """Build three blocks of 1, 2 and 4 times `width` channels, to a quarter of the size."""
+    return nn.Sequential(
+        vgg_block(3, width),
+        nn.MaxPool2d(2),
+        vgg_block(width, 2 * width),
+        nn.MaxPool2d(2),
+        vgg_block(2 * width, 4 * width),
+    )
+
+
 class SmallVGG(nn.Module):
     """Three VGG blocks with pooling between them, an average, a linear layer."""
 
     def __init__(self, width: int, classes: int):
         super().__init__()
-        self.features = nn.Sequential(
-            vgg_block(3, width),
-            nn.MaxPool2d(2),
-            vgg_block(width, 2 * width),
-            nn.MaxPool2d(2),
-            vgg_block(2 * width, 4 * width),
-        )
+        self.features = vgg_features(width)
         self.head = nn.Linear(4 * width, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dhl.models.classifier import vgg_block
+from dhl.models.classifier import vgg_features
 
 
 def small_largefov(width: int = 32, classes: int = 11) -> SmallLargeFOV:
@@ -19,13 +19,7 @@ class SmallLargeFOV(nn.Module):
 
     def __init__(self, width: int, classes: int):
         super().__init__()
-        self.features = nn.Sequential(
-            vgg_block(3, width),
-            nn.MaxPool2d(2),
-            vgg_block(width, 2 * width),
-            nn.MaxPool2d(2),
-            vgg_block(2 * width, 4 * width),
-        )
+        self.features = vgg_features(width)
         # The large field of view: a 3x3 kernel spread over the map, as DeepLab's fc6.
         self.fc6 = nn.Conv2d(4 * width, 4 * width, 3, padding=3, dilation=3)
         self.fc7 = nn.Conv2d(4 * width, 4 * width, 1)
