@@ -17,7 +17,6 @@ from dhl import statistics
 from dhl.config import Config
 from dhl.measured import Key, Measured, bootstrap_scores, read_measured
 from dhl.methods import TASKS
-from dhl.noise import format_sigma
 from dhl.results import CLAIM_COLUMNS, RunFolder, write_csv
 from dhl.seeding import numpy_generator
 
@@ -186,8 +185,7 @@ def _judge(
                 p_adjusted=p_adjusted,
                 confidence=config.statistics.confidence,
             )
-    same_images = len({one.image_ids for one in measured}) == 1
-    return [*rows, _summarise(config, rows, gaps if same_images else [])]
+    return [*rows, _summarise(config, claim, measured, (rows, gaps))]
 
 
 def _gap(claim: Claim, scores: dict[Key, np.ndarray]) -> np.ndarray | None:
@@ -245,17 +243,48 @@ _SAME_AT_ALL_SIGMAS = (
 )  # fmt: skip
 
 
-def _summarise(config: Config, rows: list[dict], gaps: list[np.ndarray | None]) -> dict:
-    """Combine the rows of a claim; the interval needs the same images at every sigma."""
-    summary = {key: rows[0][key] for key in _SAME_AT_ALL_SIGMAS}
+def _summarise(
+    config: Config,
+    claim: Claim,
+    measured: list[Measured],
+    judged: tuple[list[dict], list[np.ndarray | None]],
+) -> dict:
+    """Judge the average over the sigmas; it needs the same images at every one."""
+    rows, gaps = judged
+    summary: dict = dict.fromkeys(CLAIM_COLUMNS, np.nan)
+    summary |= {key: rows[0][key] for key in _SAME_AT_ALL_SIGMAS}
     for column in ("mean_a", "mean_b", "difference"):
         summary[column] = float(np.mean([row[column] for row in rows]))
-    if gaps and all(gap is not None for gap in gaps):
-        mean_gap = np.mean(np.stack(gaps), axis=0)
-        interval = statistics.percentile_interval(mean_gap, confidence=config.statistics.confidence)
-        summary["ci_low"], summary["ci_high"] = interval
-        summary["n"] = rows[0]["n"]
-    sigmas = ", ".join(format_sigma(row["sigma"]) for row in rows)
-    summary["test"] = f"the verdicts at sigma {sigmas} together"
-    summary["verdict"] = statistics.combined_verdict(row["verdict"] for row in rows)
+    summary["verdict"] = statistics.INCONCLUSIVE
+    if any(gap is None for gap in gaps) or len({one.image_ids for one in measured}) > 1:
+        return summary | {"test": "none: not the same images at every sigma"}
+    summary["n"] = rows[0]["n"]
+    summary["ci_low"], summary["ci_high"] = statistics.percentile_interval(
+        np.mean(np.stack(gaps), axis=0), confidence=config.statistics.confidence
+    )
+    judge = _judge_margin if claim.kind == "nearly-as-good" else _judge_average
+    summary |= judge(config, claim, measured, summary)
+    average = summary["verdict"]
+    summary["verdict"] = statistics.overall_verdict(average, (row["verdict"] for row in rows))
     return summary
+
+
+def _judge_average(config: Config, claim: Claim, measured: list[Measured], summary: dict) -> dict:
+    """Test the difference averaged over the sigmas, image by image."""
+    first, second = (
+        np.stack([one.features[method, claim.metric] for one in measured], axis=1)
+        for method in (claim.method_a, claim.method_b)
+    )
+    p_value = statistics.swap_test(
+        first,
+        second,
+        metric=claim.metric,
+        generator=numpy_generator(config.base_seed, "permutation", claim.id, "average"),
+    )
+    verdict = statistics.directional_verdict(
+        difference=summary["difference"],
+        p_adjusted=p_value,
+        confidence=config.statistics.confidence,
+    )
+    test = "image-swap permutation of the average over sigma"
+    return {"test": test, "p_value": p_value, "p_adjusted": p_value, "verdict": verdict}

@@ -44,16 +44,6 @@ class ClaimRecord:
     summary: dict[str, Any]
     rows: list[dict[str, Any]]
 
-    @property
-    def largest_p(self) -> float:
-        """Return the weakest adjusted p-value over the sigmas; NaN if the rule needs none."""
-        return pd.Series([row["p_adjusted"] for row in self.rows], dtype=float).max()
-
-    @property
-    def tests(self) -> str:
-        """Name the tests that were made at the sigmas."""
-        return "; ".join(dict.fromkeys(str(row["test"]) for row in self.rows))
-
 
 def describe_scope(config: Config) -> list[str]:
     """Say which parts run on which data at which noise; parts that share both share a phrase."""

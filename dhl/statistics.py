@@ -11,8 +11,9 @@ Verdicts, and nowhere else:
   opposite direction `not reproduced`, else `inconclusive`.
 - "a is nearly as good as b" (`margin_verdict`), with a margin: by the interval of a - b. All of it
   above -margin is `reproduced`, all of it below `not reproduced`, else `inconclusive`.
-- a claim over all sigmas (`combined_verdict`): all `reproduced` is `reproduced`, any `not
-  reproduced` is `not reproduced`, else `inconclusive`.
+- a claim over all sigmas (`overall_verdict`): the same rule on the average over the sigmas, whose
+  test exchanges an image's results at all sigmas at once; `inconclusive` if the verdict at a single
+  sigma is the opposite.
 
 A measurement is an array of features of shape (n, k), one row per image, and a score, a function
 from mean features of shape (..., k) to (...): the mean itself, or mIoU from pooled counts.
@@ -173,8 +174,9 @@ def swap_test(
 
     Parameters
     ----------
-    first, second : ndarray of shape (n, k)
-        Features of the same images.
+    first, second : ndarray of shape (n, k) or (n, sigmas, k)
+        Features of the same images; with several sigmas the score is averaged over them, and an
+        image changes sides at all of them at once.
     metric : str
         A key of `SCORES`.
     generator : numpy.random.Generator
@@ -189,14 +191,18 @@ def swap_test(
     ----------
     .. [1] Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010.
     """
-    score = SCORES[metric]
+    first, second = (one.reshape(len(one), -1, one.shape[-1]) for one in (first, second))
     mean_first, mean_second = first.mean(axis=0), second.mean(axis=0)
     gap = (first - second) / len(first)
+
+    def score(features: np.ndarray) -> np.ndarray:
+        return SCORES[metric](features).mean(axis=-1)
+
     observed = abs(score(mean_first) - score(mean_second))
     extreme = 0
     exact = len(first) <= EXACT_LIMIT
     for swaps in _all_swaps(len(first)) if exact else _random_swaps(len(first), generator):
-        moved = swaps @ gap
+        moved = np.tensordot(swaps, gap, axes=1)
         difference = score(mean_first - moved) - score(mean_second + moved)
         extreme += int(np.sum(np.abs(difference) >= observed - _TIE))
     if exact:
@@ -278,9 +284,7 @@ def margin_verdict(*, low: float, high: float, margin: float) -> str:
     return NOT_REPRODUCED if high < -margin else INCONCLUSIVE
 
 
-def combined_verdict(verdicts: Iterable[str]) -> str:
-    """Judge a claim over all sigmas by its verdicts at each."""
-    found = set(verdicts)
-    if NOT_REPRODUCED in found:
-        return NOT_REPRODUCED
-    return REPRODUCED if found == {REPRODUCED} else INCONCLUSIVE
+def overall_verdict(average: str, verdicts: Iterable[str]) -> str:
+    """Judge a claim over all sigmas: by their average, unless a single one says the opposite."""
+    opposite = {REPRODUCED: NOT_REPRODUCED, NOT_REPRODUCED: REPRODUCED}.get(average)
+    return INCONCLUSIVE if opposite in set(verdicts) else average

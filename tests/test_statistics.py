@@ -208,17 +208,38 @@ def test_margin_verdicts(low, high, verdict):
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "combined"),
+    ("average", "verdicts", "overall"),
     [
-        (["reproduced", "reproduced"], "reproduced"),
-        (["reproduced", "inconclusive"], "inconclusive"),
-        (["reproduced", "not reproduced"], "not reproduced"),
-        (["inconclusive", "not reproduced"], "not reproduced"),
-        (["inconclusive", "inconclusive"], "inconclusive"),
+        ("reproduced", ["reproduced", "reproduced"], "reproduced"),
+        ("reproduced", ["reproduced", "inconclusive"], "reproduced"),
+        ("reproduced", ["reproduced", "not reproduced"], "inconclusive"),
+        ("not reproduced", ["inconclusive", "not reproduced"], "not reproduced"),
+        ("not reproduced", ["reproduced", "not reproduced"], "inconclusive"),
+        ("inconclusive", ["reproduced", "inconclusive"], "inconclusive"),
     ],
 )
-def test_combined_verdicts(verdicts, combined):
-    assert statistics.combined_verdict(verdicts) == combined
+def test_overall_verdicts(average, verdicts, overall):
+    assert statistics.overall_verdict(average, verdicts) == overall
+
+
+@pytest.mark.parametrize("metric", ["psnr", "miou"])
+def test_over_several_sigmas_whole_images_change_sides(metric):
+    """Against a loop over all exchanges of seven images at two sigmas."""
+    rng = np.random.default_rng(30)
+    features = 1 if metric == "psnr" else 6
+    first, second = rng.uniform(1, 2, (2, 7, 2, features))
+    score = statistics.SCORES[metric]
+
+    def gap(a, b):
+        return np.mean([score(a[:, i].mean(axis=0)) - score(b[:, i].mean(axis=0)) for i in (0, 1)])
+
+    extreme = 0
+    for swaps in itertools.product([False, True], repeat=7):
+        swapped = np.array(swaps)[:, None, None]
+        there, back = np.where(swapped, second, first), np.where(swapped, first, second)
+        extreme += abs(gap(there, back)) >= abs(gap(first, second)) - 1e-9
+    found = statistics.swap_test(first, second, metric=metric, generator=rng)
+    assert found == pytest.approx(extreme / 2**7)
 
 
 def simulated_verdicts(draw, metric, rng, *, sigmas=4):
@@ -292,10 +313,7 @@ def test_without_a_difference_a_verdict_is_rare(monkeypatch, draw, metric, seed)
 def test_a_clear_difference_is_found_at_every_sigma(monkeypatch, draw, metric, seed):
     monkeypatch.setattr(statistics, "PERMUTATIONS", 499)
     rng = np.random.default_rng(seed)
-    found = sum(
-        statistics.combined_verdict(simulated_verdicts(draw, metric, rng)) == "reproduced"
-        for _ in range(30)
-    )
+    found = sum(set(simulated_verdicts(draw, metric, rng)) == {"reproduced"} for _ in range(30))
     assert found >= 24
 
 
