@@ -160,7 +160,7 @@ def _title(family: str) -> str:
     if family in METHODS:
         return METHODS[family].label
     head, _, rest = family.partition("-")
-    first = METHODS[head].label if head in METHODS else head.capitalize()
+    first = METHODS[head].label if head == "dncnn" else head.capitalize()
     return f"{first}, {rest}" if rest else first
 
 
