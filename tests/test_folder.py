@@ -138,15 +138,21 @@ def test_an_image_below_8_px_is_refused_with_its_size(tmp_path, height, width):
 
 def test_a_folder_is_read_sorted_by_name_and_only_its_pictures(tmp_path):
     for index, name in enumerate(("b.png", "a.PNG", "c.bmp")):
-        Image.new("RGB", (9 + index, 8), (index, 0, 0)).save(tmp_path / name)
+        Image.new("RGB", (18 + index, 17), (index, 0, 0)).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not a picture")
     (tmp_path / "below").mkdir()
     Image.new("RGB", (9, 8)).save(tmp_path / "below/d.png")
     images = read_folder(tmp_path)
     assert images.ids == ["a", "b", "c"]
-    assert [image.shape for image in images.images] == [(8, 10, 3), (8, 9, 3), (8, 11, 3)]
+    assert [image.shape for image in images.images] == [(17, 19, 3), (17, 18, 3), (17, 20, 3)]
     assert [image[0, 0, 0] for image in images.images] == [1, 0, 2]
     assert images.targets is None
+
+
+def test_an_image_too_small_for_ssim_is_named(tmp_path):
+    Image.new("RGB", (40, 16)).save(tmp_path / "flat.png")
+    with pytest.raises(UserError, match=r"at least 17 px.*\n.*flat\.png has 40 x 16 px"):
+        read_folder(tmp_path)
 
 
 def test_a_missing_or_empty_folder_is_named(tmp_path):

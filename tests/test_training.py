@@ -412,11 +412,13 @@ def test_joint_training_leaves_the_frozen_network_as_it_was_to_the_bit():
     assert set(moved) == set(start)
 
 
-def test_training_lowers_the_loss(tiny_content, data_copy):
+def test_training_begins_at_the_power_of_the_noise_and_removes_some(tiny_content, data_copy):
     config = start_only(tiny_content, steps=60, patch=24)
     train_model(config, KEY, data_copy)
     curve = read_csv(data_copy.training(KEY), TRAINING_COLUMNS)
-    assert curve["loss"].tail(5).mean() < 0.5 * curve["loss"].head(5).mean()
+    power = (30 / 255) ** 2  # what returning the input would cost
+    assert curve["loss"].head(3).mean() == pytest.approx(power, rel=0.05)
+    assert curve["loss"].tail(5).mean() < 0.85 * power
 
 
 def test_a_model_file_says_what_it_is(tiny_config, tiny_run):
