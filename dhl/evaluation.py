@@ -60,8 +60,7 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder) -> None
     frame = pd.DataFrame(rows)
     frame["dataset"] = getattr(config.data, part).name
     frame["noise_seed"] = frame["image_id"].map(dict(zip(noise["image_id"], noise["seed"])))
-    frame["order"] = frame["method"].map({method: i for i, method in enumerate(methods)})
-    frame = frame.sort_values("order", kind="stable")
+    frame = frame.sort_values("method", key=lambda names: names.map(methods.index), kind="stable")
     path = folder.evaluation(part, sigma)
     with atomic_path(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays.content())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.util
 import json
 import os
 import platform
@@ -99,16 +98,16 @@ def _closure(modules: tuple[str, ...]) -> set[str]:
 @functools.cache
 def _module(name: str) -> tuple[str, frozenset[str]]:
     """Return a module's code without its docstrings, and the package's modules it imports."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
+    source = _source(name)
+    if source is None:
         raise ModuleNotFoundError(name)
-    tree = ast.parse(Path(spec.origin).read_text())
+    tree = ast.parse(source.read_text())
     imported = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dhl"):
             for alias in node.names:
                 submodule = f"{node.module}.{alias.name}"
-                imported.add(submodule if _is_module(submodule) else node.module)
+                imported.add(submodule if _source(submodule) else node.module)
         elif isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names if alias.name.startswith("dhl")}
         body = getattr(node, "body", None)
@@ -122,12 +121,14 @@ def _is_docstring(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
 
 
-def _is_module(name: str) -> bool:
-    """Tell a submodule from a function of the same package."""
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+def _source(name: str) -> Path | None:
+    """Return the file of a module of this package, None if it is something else.
+
+    Python's own search would import the parents of a name, and torch with them.
+    """
+    path = Path(__file__).parents[1].joinpath(*name.split("."))
+    files = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in files if file.is_file()), None)
 
 
 def write_manifest(config: Config, folder: RunFolder) -> None:

@@ -13,9 +13,8 @@ import pandas as pd
 
 from dhl.errors import UserError
 from dhl.noise import format_sigma
-from dhl.results import PROJECT
+from dhl.results import PUBLISHED
 
-PUBLISHED = PROJECT / "config" / "published.csv"
 AVERAGE = "average"
 
 TRANSCRIBED = "transcribed"

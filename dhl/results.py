@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PROJECT = Path(__file__).resolve().parents[1]  # where config/ and report/ lie
+PUBLISHED = PROJECT / "config" / "published.csv"
 
 NOISE_COLUMNS = (
     "image_id", "height", "width", "seed", "sha256", "noise_mean", "noise_std",

@@ -228,20 +228,16 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
     """
     spec = model_spec(config, key)
     device = prepare_device(config)
-    print_of = _content_fingerprint(config, spec, folder)
+    digest = _content_fingerprint(config, spec, folder)
     place = Fit(
         seed_names=(config.base_seed, "training", spec.seed_name),
         device=device,
         precision=resolve_precision(config, device),
-        side_file=folder.checkpoint(key, print_of),
-        fingerprint=print_of,
+        side_file=folder.checkpoint(key, digest),
+        fingerprint=digest,
     )
     logger.info("training %s on %s in %s", key, device, place.precision)
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(config.base_seed, "weights", spec.seed_name))
-        network = build_network(spec.role, **spec.build_options)
-    if spec.start:
-        network = checkpoint.load_model(folder.model(spec.start))[0]
+    network = _first_network(config, spec, folder)
     frozen = None
     if spec.frozen:
         frozen = checkpoint.load_model(folder.model(spec.frozen))[0]
@@ -258,6 +254,15 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
     }  # fmt: skip
     checkpoint.save(content, folder.model(key))
     place.side_file.unlink(missing_ok=True)
+
+
+def _first_network(config: Config, spec: ModelSpec, folder: RunFolder) -> nn.Module:
+    """Return the network that a training starts from: its parent's weights, or fresh ones."""
+    if spec.start:
+        return checkpoint.load_model(folder.model(spec.start))[0]
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(config.base_seed, "weights", spec.seed_name))
+        return build_network(spec.role, **spec.build_options)
 
 
 def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> str:

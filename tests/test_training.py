@@ -147,6 +147,17 @@ def start_only(content: dict, **separate) -> Config:
     return parse_config(content, source="tiny.yaml")
 
 
+def record_steps(monkeypatch) -> list[int]:
+    """Return a list to which every later batch adds its step."""
+    asked = []
+    sampler = training.BatchSampler.__call__
+    monkeypatch.setattr(
+        training.BatchSampler, "__call__",
+        lambda self, step, generator: asked.append(step) or sampler(self, step, generator),
+    )  # fmt: skip
+    return asked
+
+
 def interrupt_at(monkeypatch, step: int) -> None:
     """Make the denoise objective raise at the nth call."""
     calls = iter(range(1000))
@@ -184,12 +195,7 @@ def test_an_interrupted_training_resumes_to_the_same_bits(
     assert not data_copy.model(KEY).exists()
     (side,) = (data_copy.root / "checkpoints").rglob("*.pt")
     assert checkpoint.load(side)["step"] == stop // every * every
-    asked = []
-    sampler = training.BatchSampler.__call__
-    monkeypatch.setattr(
-        training.BatchSampler, "__call__",
-        lambda self, step, generator: asked.append(step) or sampler(self, step, generator),
-    )  # fmt: skip
+    asked = record_steps(monkeypatch)
     train_model(config, KEY, data_copy)
     assert asked == list(range(stop // every * every, 11))
     again = [path.read_bytes() for path in (data_copy.model(KEY), data_copy.training(KEY))]
@@ -305,12 +311,7 @@ def test_a_changed_recipe_data_set_or_parent_does_not_resume(
     elif change == "parent":
         content = checkpoint.load(path[change])
         checkpoint.save(content | {"steps": 99}, path[change])
-    asked = []
-    sampler = training.BatchSampler.__call__
-    monkeypatch.setattr(
-        training.BatchSampler, "__call__",
-        lambda self, step, generator: asked.append(step) or sampler(self, step, generator),
-    )  # fmt: skip
+    asked = record_steps(monkeypatch)
     train_model(parse_config(tiny_content, source="tiny.yaml"), KEY, run_copy)
     assert asked == list(range(6))
 

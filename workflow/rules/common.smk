@@ -14,10 +14,10 @@ sys.path.insert(0, str(workflow.basedir))
 
 from dhl.config_file import parse_config
 from dhl.errors import UserError
-from dhl.lineage import evaluated_models, fingerprint, model_spec
+from dhl.lineage import all_models, evaluated_models, fingerprint, model_spec
 from dhl.methods import CBM3D_METHODS, PARTS, TABLES
 from dhl.provenance import code_digest, settings_digest
-from dhl.results import PROJECT, RunFolder, atomic_path, figure_names
+from dhl.results import PROJECT, PUBLISHED, RunFolder, atomic_path, figure_names
 
 os.environ.setdefault("DHL_STARTED", str(time.time()))
 
@@ -28,7 +28,6 @@ except UserError as error:
 
 RUN = RunFolder(Path("results") / CONFIG.run)
 ROOT = str(RUN.root)
-PUBLISHED = PROJECT / "config" / "published.csv"
 TABLE_PARTS = {TABLES[part]: part for part in CONFIG.parts}
 
 
@@ -108,13 +107,7 @@ def evaluations(*parts):
 
 
 def training_curves():
-    keys = {
-        key
-        for part in CONFIG.parts
-        for sigma in getattr(CONFIG.sigmas, part)
-        for key in evaluated_models(CONFIG, part, sigma).values()
-    }
-    return sorted(RUN.training(key) for key in keys)
+    return [RUN.training(key) for key in all_models(CONFIG)]
 
 
 def tables(suffix="csv"):
