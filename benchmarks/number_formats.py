@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from dhl.config import Optimizer
+from dhl.config.training import Optimizer
 from dhl.device import autocast
 from dhl.losses import reconstruction_loss
 from dhl.models import build_network

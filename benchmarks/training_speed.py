@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dhl.config_file import load_config
+from dhl.config.file import load_config
 from dhl.data.image_set import ImageSet
 from dhl.device import autocast, prepare_device, resolve_precision
 from dhl.lineage import CLASSES, all_models, model_spec

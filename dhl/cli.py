@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dhl import __version__
-from dhl.config_file import load_config
+from dhl.config.file import load_config
 from dhl.errors import UserError
 from dhl.methods import PARTS
 from dhl.noise import noise_std

@@ -12,10 +12,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from dhl.config import Config, DenoiserTraining, Network, Recipe
+from dhl.config import Config
+from dhl.config.networks import Network
+from dhl.config.training import DenoiserTraining, Recipe
 from dhl.errors import UserError
 from dhl.methods import TASKS, model_of
-from dhl.models import module_of
+from dhl.models import NETWORKS
 from dhl.noise import format_sigma, noise_std
 from dhl.objectives import OBJECTIVES
 from dhl.provenance import code_digest
@@ -64,7 +66,7 @@ class ModelSpec:
     @property
     def build_options(self) -> dict[str, Any]:
         """Arguments of `dhl.models.build_network` after the role."""
-        options = self.network.model_dump(exclude_none=True)
+        options = {"name": self.network.name, **self.network.builder_options()}
         return options if self.role == "denoiser" else options | {"classes": CLASSES[self.part]}
 
     @property
@@ -79,7 +81,11 @@ class ModelSpec:
     @property
     def code(self) -> tuple[str, ...]:
         """Modules whose code, with all they import, decides the weights."""
-        return ("dhl.training", OBJECTIVES[self.objective], module_of(self.role, self.network.name))
+        return (
+            "dhl.training",
+            OBJECTIVES[self.objective],
+            NETWORKS[self.role][self.network.name].module,
+        )
 
 
 def sigma_key(name: str, sigma: float) -> str:

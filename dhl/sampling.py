@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dhl.config import Recipe
+from dhl.config.training import Recipe
 from dhl.data.image_set import ImageSet
 from dhl.errors import UserError
 from dhl.seeding import torch_generator

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from dhl import checkpoint
-from dhl.config import Config, Optimizer, Recipe, Schedule
+from dhl.config import Config
+from dhl.config.training import Optimizer, Recipe, Schedule
 from dhl.data.image_set import load_split
 from dhl.device import autocast, prepare_device, resolve_precision
 from dhl.errors import UserError

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from dhl.config import Config
-from dhl.config_file import parse_config
+from dhl.config.file import parse_config
 from dhl.results import RunFolder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is imported

@@ -11,7 +11,7 @@ from synthetic_run import write_synthetic_run
 
 from dhl.claims import write_claims
 from dhl.config import Config
-from dhl.config_file import parse_config
+from dhl.config.file import parse_config
 from dhl.results import RunFolder
 from dhl.tables import write_table
 

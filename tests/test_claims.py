@@ -10,7 +10,7 @@ from scipy.stats import binomtest, permutation_test
 from synthetic_run import write_synthetic_run
 
 from dhl.claims import CLAIMS, compute_claims, configured_claims, write_claims
-from dhl.config_file import load_config, parse_config
+from dhl.config.file import load_config, parse_config
 from dhl.methods import ALLOWED, METRICS, PARTS
 from dhl.results import CLAIM_COLUMNS, read_csv
 from dhl.seeding import numpy_generator

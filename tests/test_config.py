@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from dhl.config_file import load_config, parse_config
+from dhl.config.file import load_config, parse_config
 from dhl.errors import UserError
 from dhl.methods import ALLOWED
 

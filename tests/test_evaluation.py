@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
 from dhl import checkpoint
-from dhl.config_file import parse_config
+from dhl.config.file import parse_config
 from dhl.data.image_set import load_split
 from dhl.errors import UserError
 from dhl.evaluation import Arrays, Bench, evaluate

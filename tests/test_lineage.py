@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dhl.config_file import parse_config
+from dhl.config.file import parse_config
 from dhl.errors import UserError
 from dhl.lineage import all_models, evaluated_models, fingerprint, model_spec
 
@@ -200,7 +200,7 @@ def fingerprints_of_a_copy(tiny_config, tmp_path_factory):
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
     shutil.copytree(PROJECT / "dhl", folder / "dhl")
     program = (
-        "import json, dhl; from dhl.config_file import load_config; from dhl.lineage import *; "
+        "import json, dhl; from dhl.config.file import load_config; from dhl.lineage import *; "
         f"assert dhl.__file__.startswith({str(folder)!r}); config = load_config('tiny.yaml'); "
         "print(json.dumps({key: fingerprint(config, key) for key in all_models(config)}))"
     )

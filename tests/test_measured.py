@@ -8,7 +8,7 @@ import pytest
 import yaml
 from synthetic_run import write_synthetic_run
 
-from dhl.config_file import parse_config
+from dhl.config.file import parse_config
 from dhl.errors import UserError
 from dhl.measured import bootstrap_scores, read_measured
 from dhl.results import RunFolder

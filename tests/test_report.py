@@ -20,7 +20,7 @@ from report_run import (
 )
 
 from dhl import report_content
-from dhl.config_file import load_config
+from dhl.config.file import load_config
 from dhl.errors import UserError
 from dhl.figures import write_figures
 from dhl.methods import METHODS, TABLES

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dhl.config import Recipe
+from dhl.config.training import Recipe
 from dhl.data.image_set import ImageSet
 from dhl.errors import UserError
 from dhl.sampling import BatchSampler

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from synthetic_run import write_synthetic_run
 
-from dhl.config_file import parse_config
+from dhl.config.file import parse_config
 from dhl.errors import UserError
 from dhl.methods import METHODS
 from dhl.published import read_literature, read_published

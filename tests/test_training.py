@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from dhl import checkpoint, training
-from dhl.config import Config, Optimizer, Recipe, Schedule
-from dhl.config_file import parse_config
+from dhl.config import Config
+from dhl.config.file import parse_config
+from dhl.config.training import Optimizer, Recipe, Schedule
 from dhl.errors import UserError
 from dhl.models import build_network
 from dhl.objectives.denoise import Objective as DenoiseObjective

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dhl.config import Config, Folder
+from dhl.config import Config
+from dhl.config.data import Folder
 from dhl.data.folder import read_folder
 from dhl.data.image_set import ImageSet, load_split, save_splits
 from dhl.data.photo_digits import make_part

@@ -12,7 +12,7 @@ from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(workflow.basedir))
 
-from dhl.config_file import parse_config
+from dhl.config.file import parse_config
 from dhl.errors import UserError
 from dhl.lineage import all_models, evaluated_models, fingerprint, model_spec
 from dhl.methods import CBM3D_METHODS, PARTS, TABLES

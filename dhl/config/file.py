@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from dhl.config import Config, Folder, Frozen, PhotoDigits
+from dhl.config import Config
+from dhl.config.base import Frozen
+from dhl.config.data import Folder, PhotoDigits
 from dhl.errors import UserError
 
 # The kinds of data, which pydantic names in a key path as if they were keys.

@@ -1,0 +1,129 @@
+"""The configuration of a run: frozen models; an unknown key or a wrong type stops the run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dhl.config.base import Count, Frozen, Positive, Sigma
+from dhl.config.data import Data
+from dhl.config.networks import Networks
+from dhl.config.training import Training
+from dhl.methods import ALLOWED, PARTS, TASKS, model_of
+
+Grid = Annotated[tuple[Sigma, ...], Field(min_length=1)]
+MethodNames = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Sigmas(Frozen):
+    """Noise levels (0-255 scale) of each table."""
+
+    denoising: Grid
+    classification: Grid | None = None
+    segmentation: Grid | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _on_the_255_scale(cls, value: Any) -> Any:
+        for sigma in value if isinstance(value, list) else []:
+            if isinstance(sigma, int | float) and not 1 <= sigma <= 255:
+                raise ValueError(
+                    f"sigma {sigma:g} is not on the 0-255 scale (from 1 to 255); "
+                    "multiply a [0, 1]-scale value by 255"
+                )
+        if isinstance(value, list) and any(value.count(sigma) > 1 for sigma in value):
+            raise ValueError("a sigma stands twice in the list")
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Methods(Frozen):
+    """The rows of each table, in order."""
+
+    denoising: MethodNames
+    classification: MethodNames | None = None
+    segmentation: MethodNames | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Methods:
+        for part in PARTS:
+            methods = getattr(self, part) or ()
+            for method in methods:
+                if method not in ALLOWED[part]:
+                    legal = ", ".join(ALLOWED[part])
+                    raise ValueError(
+                        f"`methods.{part}` has no method `{method}`; there are {legal}"
+                    )
+                if methods.count(method) > 1:
+                    raise ValueError(f"`methods.{part}` has the method `{method}` twice")
+        return self
+
+
+class Evaluation(Frozen):
+    """`authors`: round, clip to 0-255, drop a 3 px border; `plain`: clip to [0, 1] only."""
+
+    protocol: Literal["authors", "plain"] = "authors"
+    batch: Count = 64
+
+
+class Statistics(Frozen):
+    """Settings of intervals and verdicts; `margin_*` bound what counts as "nearly as good"."""
+
+    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    margin_accuracy: Positive = 0.02
+    margin_miou: Positive = 0.02
+
+
+class Config(Frozen):
+    """The whole configuration of a run.
+
+    `threads` are the CPU threads of one job; `workers` the processes that decode images for one
+    training; `compile` lets `torch.compile` fuse the networks that are trained.
+    """
+
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    base_seed: Annotated[int, Field(ge=0)]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: Count = 1
+    workers: Annotated[int, Field(ge=0)] = 0
+    compile: bool = False
+    data: Data
+    sigmas: Sigmas
+    methods: Methods
+    networks: Networks = Networks()
+    training: Training
+    evaluation: Evaluation = Evaluation()
+    statistics: Statistics = Statistics()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the paper that this run covers, in the order of its tables."""
+        return tuple(part for part in PARTS if getattr(self.data, part) is not None)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Config:
+        for part in self.parts:
+            for section in ("sigmas", "methods"):
+                if getattr(getattr(self, section), part) is None:
+                    raise ValueError(f"`data.{part}` is given, so `{section}.{part}` must be too")
+            for method in getattr(self.methods, part):
+                self._require_recipe(method, part)
+        return self
+
+    def _require_recipe(self, method: str, part: str) -> None:
+        """Check that the recipe behind a method, and its task's data, are configured."""
+        model = model_of(method, part) or ""
+        kind, _, task = model.partition("-")
+        needed = {"joint": ["joint"], "matched": ["joint"], "retrained": ["retrained"]}
+        sections = [*needed.get(kind, []), "task"] if task else []
+        task = task or part
+        if part in TASKS:
+            sections.append("task")
+        for section in sections:
+            if task not in self.parts or getattr(getattr(self.training, section), task) is None:
+                raise ValueError(
+                    f"method `{method}` of {part} needs `training.{section}.{task}` and "
+                    f"`data.{task}`: add them, or take the method out of `methods.{part}`"
+                )

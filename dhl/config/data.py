@@ -1,0 +1,45 @@
+"""Where the images of each part come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dhl.config.base import Count, Frozen
+
+
+class PhotoDigits(Frozen):
+    """The embedded data set; counts are images per split, `size` their side in pixels."""
+
+    kind: Literal["photo-digits"]
+    train: Count
+    validation: Count
+    test: Count
+    size: Annotated[int, Field(ge=24)]
+    contrast: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    @property
+    def name(self) -> str:
+        """The data set's name, which the evaluation noise is derived from."""
+        return self.kind
+
+
+class Folder(Frozen):
+    """The user's own images for denoising: one folder to train on, one to test on."""
+
+    kind: Literal["folder"]
+    name: str
+    train: str | None = None
+    test: str
+
+
+DataPart = Annotated[PhotoDigits | Folder, Field(discriminator="kind")]
+
+
+class Data(Frozen):
+    """Where the images of each part come from; a part that is left out is not run."""
+
+    denoising: DataPart
+    classification: PhotoDigits | None = None
+    segmentation: PhotoDigits | None = None
