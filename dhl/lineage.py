@@ -238,7 +238,13 @@ def fingerprint(config: Config, key: str) -> str:
         "sigma": spec.sigma,
         "data": getattr(config.data, spec.part).model_dump(),
         "seed": config.base_seed,
-        "arithmetic": [config.device, config.precision, config.threads],
+        "arithmetic": [
+            config.device,
+            config.precision,
+            config.threads,
+            config.processes,
+            config.compile,
+        ],
         "code": code_digest(*spec.code),
         "parents": [fingerprint(config, parent) for parent in spec.parents],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from dhl import processes
 from dhl.metrics import IGNORED_LABEL
 
 
@@ -29,5 +30,10 @@ def task_loss(*, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     ----------
     logits : Tensor of shape (N, C) or (N, C, H, W)
     target : Tensor of int64, shape (N,) or (N, H, W)
+
+    Notes
+    -----
+    Of several processes each has the mean over the labels of all, of which it holds a part.
     """
-    return F.cross_entropy(logits.float(), target, ignore_index=IGNORED_LABEL)
+    total = F.cross_entropy(logits.float(), target, ignore_index=IGNORED_LABEL, reduction="sum")
+    return total / processes.mean((target != IGNORED_LABEL).sum().float())

@@ -33,6 +33,7 @@ PLUMBING = {
         "config.networks",
         "config.training",
         "errors",
+        "interruption",
         "lineage",
         "progress",
         "provenance",

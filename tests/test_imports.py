@@ -15,20 +15,23 @@ PACKAGE = Path(__file__).parents[1] / "dhl"
 LAYERS = (
     {"dhl", "errors", "methods", "seeding", "noise", "progress", "models", "objectives", "data",
      "config", "config.base", "config.data", "config.file", "config.networks", "config.training",
-     "results", "provenance", "lineage"},
+     "results", "provenance", "lineage", "processes", "interruption"},
     {"losses", "metrics"},
-    {"data.folder", "data.image_set", "data.photo_digits", "data.prepare", "models.cascade",
-     "models.classifier", "models.denoiser", "models.dncnn", "models.initialisation",
-     "models.segmenter",
+    {"data.folder", "data.image_files", "data.image_set", "data.photo_digits", "data.prepare",
+     "models.cascade", "models.classifier", "models.denoiser", "models.dncnn",
+     "models.initialisation", "models.segmenter", "models.synced_batch_norm",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},
-    {"device", "checkpoint", "sampling", "training", "evaluation", "denoising"},
+    {"device", "checkpoint", "optimization", "fitting", "reading", "sampling", "training",
+     "evaluation", "denoising"},
 )  # fmt: skip
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {
     "statistics", "measured", "claims", "tables", "published", "figures", "figure_style", "strips",
     "markup", "report", "report_content",
 }  # fmt: skip
-PRESENTATION_MAY_READ = LAYERS[0] | PRESENTATION | {"data.image_set", "data.photo_digits"}
+PRESENTATION_MAY_READ = (
+    LAYERS[0] | PRESENTATION | {"data.image_files", "data.image_set", "data.photo_digits"}
+)
 PROGRAM = {"cli", "__main__"}
 
 

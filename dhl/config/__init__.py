@@ -79,7 +79,8 @@ class Config(Frozen):
     """The whole configuration of a run.
 
     `threads` are the CPU threads of one job; `workers` the processes that decode images for one
-    training; `compile` lets `torch.compile` fuse the networks that are trained.
+    training; `processes` train one model together, each on its own GPU; `compile` lets
+    `torch.compile` fuse a training step.
     """
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -88,6 +89,7 @@ class Config(Frozen):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Count = 1
     workers: Annotated[int, Field(ge=0)] = 0
+    processes: Count = 1
     compile: bool = False
     data: Data
     sigmas: Sigmas

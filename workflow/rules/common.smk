@@ -52,9 +52,10 @@ WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_m
 PYTHON = "python" if WITH_CONDA else sys.executable
 
 
-def dhl(command):
+def dhl(command, processes=1):
     """A shell command of the package on this run, its messages in the rule's log."""
-    return f"{PYTHON} -m dhl {command} --configfile {RUN.config} --folder {ROOT} > {{log}} 2>&1"
+    many = f"torch.distributed.run --standalone --nproc-per-node {processes} -m "
+    return f"{PYTHON} -m {many if processes > 1 else ''}dhl {command} --configfile {RUN.config} --folder {ROOT} > {{log}} 2>&1"
 
 
 def keep_configuration():
