@@ -15,9 +15,10 @@ PACKAGE = Path(__file__).parents[1] / "dhl"
 LAYERS = (
     {"dhl", "errors", "methods", "seeding", "noise", "progress", "models", "objectives", "data",
      "config", "config.base", "config.data", "config.file", "config.networks", "config.training",
-     "results", "provenance", "lineage"},
+     "data.locations", "results", "provenance", "lineage"},
     {"losses", "metrics"},
-    {"data.folder", "data.image_set", "data.photo_digits", "data.prepare", "models.cascade",
+    {"data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
+     "data.photo_digits", "data.prepare", "data.segmentation", "models.cascade",
      "models.classifier", "models.denoiser", "models.dncnn", "models.initialisation",
      "models.segmenter",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},

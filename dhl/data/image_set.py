@@ -1,7 +1,9 @@
-"""A split of a data set in memory: clean images, their names, their targets."""
+"""A split of a data set: clean images in memory or in their files, their names, their targets."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dhl.data.image_files import ImageFiles, LabelFiles, Preparation, encoded
 from dhl.errors import UserError
 from dhl.results import atomic_path
 
@@ -22,52 +25,101 @@ class ImageSet:
     ids : sequence of str
         Unique names.
     images : sequence of ndarray, uint8, each (H, W, 3)
-        One array (N, H, W, 3) where all have one size.
-    targets : ndarray or None
-        Classes (N,), or label maps (N, H, W); 255 is ignored.
+        One array (N, H, W, 3) where all have one size and are in memory; `ImageFiles` are decoded
+        when they are asked for.
+    targets : ndarray, LabelFiles or None
+        Classes (N,), or label maps (H, W) as one array or as files; 255 is ignored.
     origins : mapping of str to ndarray
         What each image was made from, for the test that splits share nothing.
+    classes : int or None
+        How many classes there are, None without targets.
     """
 
     ids: Sequence[str]
     images: Sequence[np.ndarray]
-    targets: np.ndarray | None = None
+    targets: np.ndarray | LabelFiles | None = None
     origins: Mapping[str, np.ndarray] = field(default_factory=dict)
+    classes: int | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.ids)
 
+    @property
+    def has_label_maps(self) -> bool:
+        """Whether each target is a label map."""
+        return self.targets is not None and (
+            isinstance(self.targets, LabelFiles) or self.targets.ndim == 3
+        )
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Height and width of each image, shape (N, 2); no file is decoded for it."""
+        if isinstance(self.images, ImageFiles):
+            return self.images.sizes
+        return np.array([image.shape[:2] for image in self.images])
+
     def batches(self, size: int) -> Iterator[slice]:
         """Yield slices of at most `size` neighbours that share one image shape."""
-        start = 0
+        start, sizes = 0, self.sizes.tolist()
         for end in range(1, len(self) + 1):
             full = end - start == size or end == len(self)
-            if full or self.images[end].shape != self.images[start].shape:
+            if full or sizes[end] != sizes[start]:
                 yield slice(start, end)
                 start = end
 
 
 def save_splits(splits: Mapping[str, ImageSet], path: Path) -> None:
-    """Write the splits of a data set to one `.npz`, byte for byte the same for the same images."""
+    """Write the splits of a data set to one `.npz`, byte for byte the same for the same images.
+
+    Of images in files, it is an index: where they are, their sizes, targets and preparation.
+    """
     arrays: dict[str, np.ndarray] = {}
     for split, images in splits.items():
-        arrays[f"{split}/ids"] = np.array(images.ids)
-        if len({image.shape for image in images.images}) == 1:
-            arrays[f"{split}/images"] = np.asarray(images.images)
-        else:
-            for index, image in enumerate(images.images):
-                arrays[f"{split}/images/{index}"] = image
-        if images.targets is not None:
-            arrays[f"{split}/targets"] = images.targets
-        for name, values in images.origins.items():
-            arrays[f"{split}/origins/{name}"] = values
+        content = _index(images) if isinstance(images.images, ImageFiles) else _pixels(images)
+        arrays |= {f"{split}/{name}": values for name, values in content.items()}
+        if images.classes is not None:
+            arrays["classes"] = np.array(images.classes)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
 
+def _pixels(images: ImageSet) -> dict[str, np.ndarray]:
+    """Return the arrays of a split that is in memory."""
+    arrays = {"ids": np.array(images.ids)}
+    if len({image.shape for image in images.images}) == 1:
+        arrays["images"] = np.asarray(images.images)
+    else:
+        arrays |= {f"images/{index}": image for index, image in enumerate(images.images)}
+    if images.targets is not None:
+        arrays["targets"] = images.targets
+    return arrays | {f"origins/{name}": values for name, values in images.origins.items()}
+
+
+def _index(images: ImageSet) -> dict[str, np.ndarray]:
+    """Return the arrays of a split whose images stay in their files, and their digest."""
+    files = images.images
+    arrays = {
+        "ids": encoded(images.ids),
+        "paths": files.names,
+        "sizes": files.sizes,
+        "resize": np.array(files.preparation.resize or 0),  # 0 is none
+        "crop": np.array(files.preparation.crop or 0),
+        "damaged": np.array(files.damaged),
+    }
+    if isinstance(images.targets, LabelFiles):
+        arrays["label_paths"] = images.targets.names
+    elif images.targets is not None:
+        arrays["targets"] = images.targets
+    digest = hashlib.sha256()
+    for name, values in arrays.items():
+        digest.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
+    folder = encoded([str(files.folder)])  # not in the digest: the same set may lie elsewhere
+    return arrays | {"folder": folder, "digest": np.array(digest.hexdigest())}
+
+
 def load_split(path: Path, split: str) -> ImageSet:
-    """Read one split.
+    """Read one split; images in files are not read yet.
 
     Raises
     ------
@@ -81,20 +133,55 @@ def load_split(path: Path, split: str) -> ImageSet:
                 came=f"{path} without it",
                 do=f"give the folder of the {split} images in the configuration's `data`.",
             )
-        ids = arrays[f"{split}/ids"].tolist()
-        prefix = f"{split}/origins/"
-        return ImageSet(
-            ids=ids,
-            images=arrays[f"{split}/images"]
-            if f"{split}/images" in arrays
-            else [arrays[f"{split}/images/{index}"] for index in range(len(ids))],
-            targets=arrays.get(f"{split}/targets"),
-            origins={
-                name.removeprefix(prefix): arrays[name]
-                for name in arrays.files
-                if name.startswith(prefix)
-            },
-        )
+        prefix = f"{split}/"
+        content = {
+            name.removeprefix(prefix): arrays[name]
+            for name in arrays.files
+            if name.startswith(prefix)
+        }
+        classes = int(arrays["classes"]) if "classes" in arrays else None
+    return _from_index(content, classes) if "paths" in content else _in_memory(content, classes)
+
+
+def _in_memory(content: dict[str, np.ndarray], classes: int | None) -> ImageSet:
+    """Rebuild what `_pixels` took apart."""
+    ids = content["ids"].tolist()
+    return ImageSet(
+        ids=ids,
+        images=content["images"]
+        if "images" in content
+        else [content[f"images/{index}"] for index in range(len(ids))],
+        targets=content.get("targets"),
+        origins={
+            name.removeprefix("origins/"): values
+            for name, values in content.items()
+            if name.startswith("origins/")
+        },
+        classes=classes,
+    )
+
+
+def _from_index(content: dict[str, np.ndarray], classes: int | None) -> ImageSet:
+    """Rebuild what `_index` took apart."""
+    folder = Path(os.fsdecode(content["folder"][0]))
+    preparation = Preparation(
+        *(int(content[name]) or None for name in ("resize", "crop")),
+    )
+    targets = content.get("targets")
+    if "label_paths" in content:
+        targets = LabelFiles(folder, content["label_paths"], classes)
+    return ImageSet(
+        ids=[os.fsdecode(name) for name in content["ids"]],
+        images=ImageFiles(
+            folder,
+            content["paths"],
+            content["sizes"],
+            preparation=preparation,
+            damaged=str(content["damaged"]),
+        ),
+        targets=targets,
+        classes=classes,
+    )
 
 
 def open_arrays(path: Path) -> np.lib.npyio.NpzFile:

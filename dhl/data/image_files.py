@@ -1,0 +1,284 @@
+"""Images and label maps that stay in their files until they are asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+from PIL import Image
+
+from dhl.errors import UserError
+
+IGNORED = 255  # the label of pixels that belong to no class
+SMALLEST_SIDE = 8
+
+Damaged = Literal["stop", "skip"]
+
+
+@dataclass(frozen=True)
+class DamagedImage:
+    """A file that is no image, and why."""
+
+    path: Path
+    reason: str
+
+    def error(self) -> UserError:
+        """Return the error that stops a run because of it."""
+        return UserError(
+            "an image can be decoded.",
+            came=f"{self.path}: {self.reason}",
+            do="fetch the file again, or leave such images out with `damaged: skip` in `data`.",
+        )
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to an image before anything else sees it, as torchvision's `Resize` does.
+
+    Attributes
+    ----------
+    resize : int or None
+        The short side in pixels; antialiased bilinear, which the published networks were measured
+        with.
+    crop : int or None
+        The side of the square that is cut out of the middle.
+    """
+
+    resize: int | None = None
+    crop: int | None = None
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width after resizing; the long side is rounded down."""
+        short, long = sorted((height, width))
+        if self.resize is None or short == self.resize:
+            return height, width
+        long = self.resize * long // short
+        return (self.resize, long) if height <= width else (long, self.resize)
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of an image when all is done."""
+        return self.resized(height, width) if self.crop is None else (self.crop, self.crop)
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Return the pixels of an RGB image, uint8 (H, W, 3), resized and cropped."""
+        height, width = self.resized(image.height, image.width)
+        if (width, height) != image.size:
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        if self.crop is not None:
+            # To the even number, as torchvision's `CenterCrop` rounds.
+            top, left = (round((side - self.crop) / 2) for side in (height, width))
+            image = image.crop((left, top, left + self.crop, top + self.crop))
+        return np.array(image)
+
+
+class _Files(Sequence):
+    """Files of one split below a folder; items are read when they are asked for.
+
+    Parameters
+    ----------
+    folder : Path
+    paths : sequence of str
+        Below the folder. Kept as one array, so that a million of them are cheap to hand to the
+        processes that read.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[str] | np.ndarray):
+        self.folder = Path(folder)
+        self.names = paths if isinstance(paths, np.ndarray) else encoded(paths)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, index: int) -> Path:
+        """Return the file of an item."""
+        return self.folder / os.fsdecode(self.names[index])
+
+    def load(self, index: int) -> np.ndarray:
+        """Read an item."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.load(one) for one in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)  # ends a loop over the sequence
+        return self.load(int(index))
+
+
+class ImageFiles(_Files):
+    """Images of one split as uint8 arrays (H, W, 3), decoded when they are asked for.
+
+    Grey, CMYK and palette images become RGB, as everyone reads the public sets. An item that cannot
+    be decoded raises a UserError that names the file; `read` returns it instead.
+
+    Parameters
+    ----------
+    folder, paths
+        As above.
+    sizes : ndarray of int, shape (N, 2)
+        Height and width of each image as it is returned, known without decoding it.
+    preparation : Preparation
+    damaged : {"stop", "skip"}
+        What the user wants of training where `read` returns a `DamagedImage`: raise its `error()`,
+        or take another image.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        paths: Sequence[str] | np.ndarray,
+        sizes: np.ndarray,
+        *,
+        preparation: Preparation,
+        damaged: Damaged = "stop",
+    ):
+        super().__init__(folder, paths)
+        self.sizes, self.preparation, self.damaged = sizes, preparation, damaged
+
+    def read(self, index: int) -> np.ndarray | DamagedImage:
+        """Return an image, or what is wrong with its file."""
+        return read_prepared(self.path(index), self.preparation)
+
+    def load(self, index: int) -> np.ndarray:
+        """Return an image.
+
+        Raises
+        ------
+        UserError
+            If it cannot be decoded.
+        """
+        image = self.read(index)
+        if isinstance(image, DamagedImage):
+            raise image.error()
+        return image
+
+
+class LabelFiles(_Files):
+    """Label maps of one split as uint8 arrays (H, W), read when they are asked for.
+
+    Parameters
+    ----------
+    folder, paths
+        As above: PNGs whose pixels are the classes, or the `.mat` files of SBD.
+    classes : int
+        Pixels hold 0 to `classes` - 1, and 255 where they are ignored.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[str] | np.ndarray, classes: int):
+        super().__init__(folder, paths)
+        self.classes = classes
+
+    def read(self, index: int) -> np.ndarray | DamagedImage:
+        """Return a label map, or what is wrong with its file.
+
+        Raises
+        ------
+        UserError
+            If it can be read, and is no map of these classes.
+        """
+        path = self.path(index)
+        labels = _read_labels(path)
+        if isinstance(labels, np.ndarray):
+            _check_labels(labels, path, self.classes)
+        return labels
+
+    def load(self, index: int) -> np.ndarray:
+        """Return a label map.
+
+        Raises
+        ------
+        UserError
+            If it cannot be read, or is no map of these classes.
+        """
+        labels = self.read(index)
+        if isinstance(labels, DamagedImage):
+            raise labels.error()
+        return labels
+
+
+# What Pillow and SciPy raise on files that are cut short, garbled or something else.
+_UNREADABLE = (
+    OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, Image.DecompressionBombError
+)  # fmt: skip
+
+
+def read_prepared(path: Path, preparation: Preparation) -> np.ndarray | DamagedImage:
+    """Decode an image and prepare it, or say what is wrong with its file."""
+    try:
+        with Image.open(path) as image:
+            return preparation(image.convert("RGB"))
+    except _UNREADABLE as error:
+        return DamagedImage(path, _reason(error, path))
+
+
+def read_size(path: Path, preparation: Preparation) -> tuple[int, int] | DamagedImage:
+    """Read an image's header and return the height and width that it will have when prepared."""
+    try:
+        with Image.open(path) as image:
+            height, width = image.height, image.width
+    except _UNREADABLE as error:
+        return DamagedImage(path, _reason(error, path))
+    if min(height, width) < SMALLEST_SIDE:
+        return DamagedImage(path, f"{width} x {height} px, below {SMALLEST_SIDE} px a side")
+    return preparation.size(height, width)
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Say why a file cannot be read, without its name."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    reason = str(error).replace(repr(str(path)), "").strip() or type(error).__name__
+    return "it is of no known image format" if "cannot identify" in reason else reason
+
+
+def _read_labels(path: Path) -> np.ndarray | DamagedImage:
+    """Read the classes of a label map's pixels."""
+    try:
+        if path.suffix == ".mat":
+            return _read_sbd(path)
+        with Image.open(path) as image:
+            if image.mode in ("P", "L"):  # a palette's indices are the classes
+                return np.array(image)
+            mode = image.mode
+    except _UNREADABLE as error:
+        return DamagedImage(path, _reason(error, path))
+    raise UserError(
+        "a label map has one channel, whose values are the classes.",
+        came=f"{path} has {mode}",
+        do="save it with a palette or in grey, 8 bits a pixel.",
+    )
+
+
+def _read_sbd(path: Path) -> np.ndarray:
+    """Read the label map in a file of the Semantic Boundaries Dataset (Hariharan et al., 2011)."""
+    from scipy.io import loadmat
+
+    content = loadmat(path, squeeze_me=True, struct_as_record=False)
+    return np.array(content["GTcls"].Segmentation, dtype=np.uint8)
+
+
+def _check_labels(labels: np.ndarray, path: Path, classes: int) -> None:
+    """Refuse a label map with other classes."""
+    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
+    wrong = [int(value) for value in present if classes <= value < IGNORED]
+    if wrong:
+        raise UserError(
+            f"the pixels of a label map are classes 0 to {classes - 1}, or {IGNORED} (ignored).",
+            came=f"{path} has {', '.join(map(str, wrong))}",
+            do="mend the label map, or set the number of classes in `data`.",
+        )
+
+
+def encoded(names: Sequence[str]) -> np.ndarray:
+    """Return names as an array of their bytes: a million of them stay small, and pickle fast."""
+    return np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
