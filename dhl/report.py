@@ -258,10 +258,10 @@ def _untranscribed(published: Path) -> dict[str, int]:
 
 
 def _sources(config: Config, templates: Path) -> list[dict[str, str]]:
-    """List the sources, with licences, of the configured kinds of data."""
+    """List the sources, with licences, of the configured data."""
     texts = content.read_yaml(templates / "sources.yaml")
-    kinds = dict.fromkeys(getattr(config.data, part).kind for part in config.parts)
-    return [source for kind in (*kinds, "software") for source in texts[kind]]
+    data = [name for part in config.parts for name in getattr(config.data, part).sources]
+    return [source for name in (*dict.fromkeys(data), "software") for source in texts[name]]
 
 
 def _photographs(config: Config) -> list[Any]:

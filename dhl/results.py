@@ -20,6 +20,7 @@ PUBLISHED = PROJECT / "config" / "published.csv"
 NOISE_COLUMNS = (
     "image_id", "height", "width", "seed", "sha256", "noise_mean", "noise_std",
 )  # fmt: skip
+SKIPPED_COLUMNS = ("split", "image_id", "path", "reason")
 IMAGE_COLUMNS = (
     "dataset", "part", "sigma", "method", "image_id", "noise_seed", "protocol",
     "psnr", "ssim", "top1", "top5",
@@ -74,6 +75,10 @@ class RunFolder:
     def data(self, part: str) -> Path:
         """Return the file of a part's clean images."""
         return self.root / "data" / f"{part}.npz"
+
+    def skipped(self, part: str) -> Path:
+        """Return the file that lists a part's damaged images, which were left out."""
+        return self.root / "data" / f"{part}.skipped.csv"
 
     def noise(self, part: str, sigma: float) -> Path:
         """Return the file of noise seeds, digests and moments."""

@@ -15,9 +15,10 @@ PACKAGE = Path(__file__).parents[1] / "dhl"
 LAYERS = (
     {"dhl", "errors", "methods", "seeding", "noise", "progress", "models", "objectives", "data",
      "config", "config.base", "config.data", "config.file", "config.networks", "config.training",
-     "results", "provenance", "lineage", "processes", "interruption"},
+     "data.locations", "interruption", "lineage", "processes", "provenance", "results"},
     {"losses", "metrics"},
-    {"data.folder", "data.image_files", "data.image_set", "data.photo_digits", "data.prepare",
+    {"data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
+     "data.photo_digits", "data.prepare", "data.segmentation",
      "models.cascade", "models.classifier", "models.denoiser", "models.dncnn",
      "models.initialisation", "models.segmenter", "models.synced_batch_norm",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},

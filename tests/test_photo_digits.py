@@ -167,6 +167,14 @@ def test_test_scenes_overlap_only_after_the_photograph_is_used_up():
     assert len({image.tobytes() for image in images}) == count
 
 
+# The first colours of VOC's development kit.
+VOC_COLOURS = np.array(
+    [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [128, 0, 128], [0, 128, 128],
+     [128, 128, 128], [64, 0, 0], [192, 0, 0], [64, 128, 0]],
+    np.uint8,
+)  # fmt: skip
+
+
 def test_the_contact_sheet_shows_each_split_and_its_label_maps(tiny_config, tiny_data):
     sheet = np.asarray(Image.open(tiny_data.data("segmentation").with_suffix(".png")))
     assert sheet.shape == (6 * 64, 20 * 64, 3)
@@ -174,8 +182,9 @@ def test_the_contact_sheet_shows_each_split_and_its_label_maps(tiny_config, tiny
         images = load_split(tiny_data.data("segmentation"), split)
         first = Image.fromarray(images.images[0]).resize((64, 64), Image.Resampling.BOX)
         np.testing.assert_array_equal(sheet[128 * row :][:64, :64], np.asarray(first))
-        levels = Image.fromarray(images.targets[0] * 25).resize((64, 64), Image.Resampling.BOX)
-        np.testing.assert_array_equal(sheet[128 * row + 64 :][:64, :64, 0], np.asarray(levels))
+        colours = VOC_COLOURS[images.targets[0]]
+        labels = Image.fromarray(colours).resize((64, 64), Image.Resampling.BOX)
+        np.testing.assert_array_equal(sheet[128 * row + 64 :][:64, :64], np.asarray(labels))
     assert (sheet[:, 64 * 12 :] == 255).all()  # no split has more than 12 images
 
 

@@ -12,11 +12,8 @@ from pydantic import ValidationError
 
 from dhl.config import Config
 from dhl.config.base import Frozen
-from dhl.config.data import Folder, PhotoDigits
+from dhl.config.data import KINDS
 from dhl.errors import UserError
-
-# The kinds of data, which pydantic names in a key path as if they were keys.
-_KINDS = {"photo-digits": PhotoDigits, "folder": Folder}
 
 
 def parse_config(content: dict[str, Any], *, source: str) -> Config:
@@ -84,7 +81,8 @@ def _explain(error: ValidationError, source: str) -> UserError:
 
 def _problem(item: dict[str, Any]) -> tuple[str, str, str]:
     """Say rule, finding and remedy of one of pydantic's problems."""
-    place = [str(key) for key in item["loc"] if key not in _KINDS]
+    # Pydantic names the kind of data in a key path as if it were a key.
+    place = [str(key) for key in item["loc"] if key not in KINDS]
     path = ".".join(place) or "the whole configuration"
     if item["type"] == "extra_forbidden":
         legal = _legal_keys(item["loc"][:-1])
@@ -108,8 +106,8 @@ def _legal_keys(place: tuple[int | str, ...]) -> list[str]:
     """List the keys that the model at a key path knows."""
     node: Any = Config
     for key in place:
-        if key in _KINDS:  # pydantic names the kind of data as if it were a key
-            node = _KINDS[key]
+        if key in KINDS:
+            node = KINDS[key]
             continue
         field = node.model_fields.get(key) if node is not None else None
         node = _model_in(field.annotation) if field else None

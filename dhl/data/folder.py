@@ -1,4 +1,4 @@
-"""Images that a user brings in a folder: read whole, or refused with the reason."""
+"""Images in a folder, of the user or downloaded: read whole, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dhl.config.data import Folder
+from dhl.data.image_files import SMALLEST_SIDE
 from dhl.data.image_set import ImageSet
+from dhl.data.locations import downloaded
 from dhl.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
-SMALLEST_SIDE = 8
 SMALLEST_MEASURED_SIDE = 17
 
 
@@ -59,6 +61,44 @@ def _is_deep(image: Image.Image) -> bool:
     if image.format == "PPM":  # the second argument is the highest level
         return any(len(coding) > 1 and coding[1] > 255 for coding in codings)
     return any(";16" in str(coding[0]) for coding in codings)
+
+
+# Where the images of a downloadable set lie in it. BSDS500 is trained on as Chen et al. (2014) did,
+# with its 200 training and 200 test images; what they left, `val`, is what can be tested on.
+_PLACES = {
+    "kodak": {"train": (".",), "test": (".",)},
+    "bsds500": {
+        "train": ("BSR/BSDS500/data/images/train", "BSR/BSDS500/data/images/test"),
+        "test": ("BSR/BSDS500/data/images/val",),
+    },
+}
+
+
+def read_denoising(spec: Folder, root: Path) -> dict[str, ImageSet]:
+    """Read the images to train on and to test on, from folders or downloaded sets.
+
+    Parameters
+    ----------
+    spec : Folder
+    root : Path
+        The folder of downloaded sets.
+
+    Returns
+    -------
+    dict of str to ImageSet
+        Keyed by split.
+    """
+    splits = {}
+    for split, source in (("train", spec.train), ("test", spec.test)):
+        if source is None:
+            continue
+        folders = [Path(source)]
+        if source in _PLACES:
+            folders = [downloaded(root, source) / place for place in _PLACES[source][split]]
+        read = [read_folder(folder) for folder in folders]
+        ids = [name for images in read for name in images.ids]
+        splits[split] = ImageSet(ids, [image for images in read for image in images.images])
+    return splits
 
 
 def read_folder(folder: Path) -> ImageSet:

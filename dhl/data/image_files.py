@@ -273,7 +273,7 @@ def _check_labels(labels: np.ndarray, path: Path, classes: int) -> None:
     wrong = [int(value) for value in present if classes <= value < IGNORED]
     if wrong:
         raise UserError(
-            f"a label map holds classes 0 to {classes - 1}, and {IGNORED} where ignored.",
+            f"the pixels of a label map are classes 0 to {classes - 1}, or {IGNORED} (ignored).",
             came=f"{path} has {', '.join(map(str, wrong))}",
             do="mend the label map, or set the number of classes in `data`.",
         )

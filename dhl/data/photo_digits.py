@@ -206,6 +206,7 @@ def _digit_split(spec: PhotoDigits, *, part: str, split: str, base_seed: int) ->
         images=np.stack(images),
         targets=np.asarray(targets, dtype=np.uint8),
         origins={"photographs": np.array(names), "digits": np.array(samples)},
+        classes=spec.classes_of(part),
     )
 
 

@@ -2,49 +2,92 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from dhl.config import Config
-from dhl.config.data import Folder
-from dhl.data.folder import read_folder
+from dhl.config.data import Folder, PhotoDigits
+from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
+from dhl.data.folder import read_denoising
+from dhl.data.image_files import IGNORED
 from dhl.data.image_set import ImageSet, load_split, save_splits
+from dhl.data.inspection import Listing, Skipped, inspect
+from dhl.data.locations import data_root
 from dhl.data.photo_digits import make_part
+from dhl.data.segmentation import list_voc, list_voc2012
 from dhl.noise import evaluation_seed, noisy_image, pixel_digest
-from dhl.results import NOISE_COLUMNS, RunFolder, atomic_path, write_csv
+from dhl.progress import Progress
+from dhl.results import NOISE_COLUMNS, SKIPPED_COLUMNS, RunFolder, atomic_path, write_csv
 
+logger = logging.getLogger("dhl")
 SHEET_COLUMNS = 20
+
+# The kinds of data whose images stay in their files, and how these are listed.
+LISTINGS: dict[str, Callable[..., dict[str, Listing]]] = {
+    "imagenette": list_imagenette,
+    "ilsvrc2012": list_ilsvrc2012,
+    "image_folder": list_image_folder,
+    "voc2012": list_voc2012,
+    "voc": list_voc,
+}
 
 
 def write_data(config: Config, part: str, folder: RunFolder) -> None:
-    """Write the clean images of a part, and a contact sheet of its splits beside them."""
-    spec = getattr(config.data, part)
-    if isinstance(spec, Folder):
-        sources = {"train": spec.train, "test": spec.test}
-        splits = {split: read_folder(Path(path)) for split, path in sources.items() if path}
-    else:
-        splits = make_part(part, spec, base_seed=config.base_seed)
+    """Write the clean images of a part, or the index of their files.
+
+    Beside it come a contact sheet of the splits, and the list of damaged images that were left out.
+    """
+    splits, skipped = read_splits(config, part)
+    for split, images in splits.items():
+        logger.info("%s, %s: %d images", part, split, len(images))
     save_splits(splits, folder.data(part))
+    rows = pd.DataFrame([asdict(one) for one in skipped])
+    write_csv(rows, folder.skipped(part), SKIPPED_COLUMNS)
     with atomic_path(folder.data(part).with_suffix(".png")) as temporary:
         contact_sheet(splits).save(temporary, format="png")
 
 
-def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:
-    """Draw the first images of each split in a row, label maps below them.
+def read_splits(config: Config, part: str) -> tuple[dict[str, ImageSet], list[Skipped]]:
+    """Make, read or list the images of a part.
 
-    Classes of a label map are spread over the grey levels, background black.
+    Returns
+    -------
+    dict of str to ImageSet
+        Keyed by split.
+    list of Skipped
+        The damaged images that were left out.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or damaged, or the set is not what it should be.
     """
+    spec = getattr(config.data, part)
+    if isinstance(spec, PhotoDigits):
+        return make_part(part, spec, base_seed=config.base_seed), []
+    if isinstance(spec, Folder):
+        return read_denoising(spec, data_root(config)), []
+    splits, skipped = {}, []
+    for split, listing in LISTINGS[spec.kind](spec, data_root(config)).items():
+        chosen = listing.evenly(getattr(spec, f"{split}_images"))
+        splits[split], left_out = inspect(chosen, split, spec, threads=config.threads)
+        skipped += left_out
+    return splits, skipped
+
+
+def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:
+    """Draw the first images of each split in a row, label maps below them in VOC's colours."""
     side = 64
     sheet_rows = []
     for images in splits.values():
-        shown = [np.asarray(image) for image in images.images[:SHEET_COLUMNS]]
-        sheet_rows.append(shown)
-        if images.targets is not None and images.targets.ndim == 3:
-            maps = images.targets[:SHEET_COLUMNS].astype(int) * 25
-            sheet_rows.append([np.stack([one.clip(0, 255)] * 3, -1).astype("u1") for one in maps])
+        sheet_rows.append(_first(images.images))
+        if images.has_label_maps:
+            sheet_rows.append([label_colours()[labels] for labels in _first(images.targets)])
     sheet = Image.new("RGB", (side * SHEET_COLUMNS, side * len(sheet_rows)), "white")
     for row, shown in enumerate(sheet_rows):
         for column, image in enumerate(shown):
@@ -53,22 +96,49 @@ def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:
     return sheet
 
 
+def _first(images) -> list[np.ndarray]:
+    """Return the images of one row of the contact sheet; one that is damaged is grey."""
+    if not hasattr(images, "read"):
+        return [np.asarray(image) for image in images[:SHEET_COLUMNS]]
+    shown = [images.read(index) for index in range(min(SHEET_COLUMNS, len(images)))]
+    grey = np.full((1, 1, 3), 128, np.uint8)
+    return [image if isinstance(image, np.ndarray) else grey for image in shown]
+
+
+def label_colours() -> np.ndarray:
+    """Return VOC's colours of the labels 0 to 255, uint8 (256, 3).
+
+    The bits of a label are dealt to red, green and blue in turn, from the highest bit down; 255 is
+    near white.
+    """
+    labels = np.arange(IGNORED + 1)
+    colours = np.zeros((len(labels), 3), np.uint8)
+    for place in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((labels >> (3 * place + channel) & 1) << (7 - place)).astype(
+                "u1"
+            )
+    return colours
+
+
 def write_noise(config: Config, part: str, sigma: float, folder: RunFolder) -> None:
     """Record seed, digest and moments of the noise of each test image at a sigma."""
     clean = load_split(folder.data(part), "test")
     dataset = f"{getattr(config.data, part).name}/{part}"
     rows = []
-    for image_id, image in zip(clean.ids, clean.images, strict=True):
-        seed = evaluation_seed(
-            base_seed=config.base_seed, dataset=dataset, image_id=image_id, sigma=sigma
-        )
-        noisy = noisy_image(image, sigma=sigma, seed=seed)
-        noise = (noisy.astype(np.float64) - image / 255) * 255
-        rows.append(
-            {
-                "image_id": image_id, "height": image.shape[0], "width": image.shape[1],
-                "seed": seed, "sha256": pixel_digest(noisy),
-                "noise_mean": noise.mean(), "noise_std": noise.std(),
-            }
-        )  # fmt: skip
+    with Progress(f"noise of {part}, sigma {sigma:g}", len(clean)) as progress:
+        for image_id, image in zip(clean.ids, clean.images, strict=True):
+            seed = evaluation_seed(
+                base_seed=config.base_seed, dataset=dataset, image_id=image_id, sigma=sigma
+            )
+            noisy = noisy_image(image, sigma=sigma, seed=seed)
+            noise = (noisy.astype(np.float64) - image / 255) * 255
+            rows.append(
+                {
+                    "image_id": image_id, "height": image.shape[0], "width": image.shape[1],
+                    "seed": seed, "sha256": pixel_digest(noisy),
+                    "noise_mean": noise.mean(), "noise_std": noise.std(),
+                }
+            )  # fmt: skip
+            progress.advance()
     write_csv(pd.DataFrame(rows), folder.noise(part, sigma), NOISE_COLUMNS)

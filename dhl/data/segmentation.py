@@ -1,0 +1,148 @@
+"""Images with label maps: VOC 2012, with the Semantic Boundaries Dataset, and VOC's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dhl.config.data import CLASSES_OF_VOC, Voc, Voc2012
+from dhl.data.folder import SUFFIXES
+from dhl.data.image_files import LabelFiles
+from dhl.data.inspection import Listing, named
+from dhl.data.locations import downloaded
+from dhl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a data set has its images, label maps and lists; label maps end in `endings`."""
+
+    images: str
+    labels: str
+    lists: str
+    endings: tuple[str, ...]
+
+
+VOC = Layout("JPEGImages", "SegmentationClass", "ImageSets/Segmentation", (".png",))
+SBD = Layout("img", "cls", ".", (".mat",))
+
+# From an image's name to its file and its label map's, below the folder of the listing.
+Pairs = dict[str, tuple[str, str]]
+
+
+def list_voc2012(spec: Voc2012, root: Path) -> dict[str, Listing]:
+    """List VOC 2012's `train` or `train_aug`, and its `val`, which is tested on.
+
+    `train_aug`, 10,582 images, is all of SBD and VOC's `train`, less VOC's `val`. Where both sets
+    have a label map it is VOC's, whose borders are marked to be ignored.
+    """
+    voc = downloaded(root, "voc2012") / "VOCdevkit" / "VOC2012"
+    test = read_list(voc, VOC, "val")
+    train = find_pairs(root, voc, VOC, read_list(voc, VOC, "train"))
+    if spec.extra == "sbd":
+        sbd = downloaded(root, "sbd")
+        names = {name for part in ("train", "val") for name in read_list(sbd, SBD, part)}
+        train |= find_pairs(root, sbd, SBD, names - set(test) - set(train))
+    return _listings(root, train, find_pairs(root, voc, VOC, test), CLASSES_OF_VOC)
+
+
+def list_voc(spec: Voc, root: Path) -> dict[str, Listing]:
+    """List the user's images and label maps.
+
+    Raises
+    ------
+    UserError
+        If a list or a file in it is missing, or an image stands in both lists.
+    """
+    folder = Path(spec.path)
+    train, test = (
+        find_pairs(folder, folder, VOC, read_list(folder, VOC, name)) if name is not None else {}
+        for name in (spec.train, spec.test)
+    )
+    if both := sorted(set(train) & set(test)):
+        raise UserError(
+            "no image is trained on and tested on.",
+            came=f"{len(both)} in both `{spec.train}` and `{spec.test}`: {named(both)}",
+            do=f"take them out of one of the lists in {folder / VOC.lists}.",
+        )
+    return _listings(folder, train, test, spec.classes)
+
+
+def read_list(folder: Path, layout: Layout, name: str) -> list[str]:
+    """Read the names of images in a list; what follows a name in its line is not read.
+
+    Raises
+    ------
+    UserError
+        If the list is missing, or has no name.
+    """
+    path = folder / layout.lists / f"{name}.txt"
+    try:
+        names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+        came = f"{path} is empty"
+    except (OSError, UnicodeDecodeError) as error:
+        names, came = [], f"{path}: {error.strerror if isinstance(error, OSError) else error}"
+    if not names:
+        raise UserError(
+            "a list of images is a text file with a name in each line.",
+            came=came,
+            do="mend the path or the list's name in `data`, or download the set again.",
+        )
+    return names
+
+
+def find_pairs(root: Path, folder: Path, layout: Layout, names: Iterable[str]) -> Pairs:
+    """Find the image and the label map of each name.
+
+    Parameters
+    ----------
+    root : Path
+        What the paths that are returned are below.
+    folder : Path
+        The data set's.
+    layout : Layout
+    names : iterable of str
+
+    Raises
+    ------
+    UserError
+        If one is missing, or two files have one name.
+    """
+    names = sorted(set(names))
+    images = _find(root, folder / layout.images, names, SUFFIXES)
+    labels = _find(root, folder / layout.labels, names, layout.endings)
+    return {name: (images[name], labels[name]) for name in names}
+
+
+def _find(root: Path, folder: Path, names: list[str], endings: tuple[str, ...]) -> dict[str, str]:
+    """Return the one file of each name, below the root."""
+    files: dict[str, list[str]] = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.suffix.lower() in endings:
+            files.setdefault(path.stem, []).append(path.name)
+    if wrong := [name for name in names if len(files.get(name, [])) != 1]:
+        shown = named([f"{name} ({len(files.get(name, []))} files)" for name in wrong])
+        raise UserError(
+            f"a list names images and label maps that are there: one file each, {endings[0]} or "
+            "such, in the folder.",
+            came=f"{len(wrong)} of {len(names)} not in {folder}: {shown}",
+            do="copy or download the files again, or take the names out of the list.",
+        )
+    below = folder.relative_to(root)
+    return {name: str(below / files[name][0]) for name in names}
+
+
+def _listings(folder: Path, train: Pairs, test: Pairs, classes: int) -> dict[str, Listing]:
+    """Return the listings of both splits, without an empty one."""
+    return {
+        split: Listing(
+            folder=folder,
+            ids=sorted(pairs),
+            paths=[pairs[name][0] for name in sorted(pairs)],
+            targets=LabelFiles(folder, [pairs[name][1] for name in sorted(pairs)], classes),
+            classes=classes,
+        )
+        for split, pairs in (("train", train), ("test", test))
+        if pairs
+    }
