@@ -112,7 +112,8 @@ def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> Non
         spec = model_spec(config, key)
         state = "trained" if folder.model(key).exists() else "to train"
         parents = f" from {', '.join(spec.parents)}" if spec.parents else ""
-        print(f"{state:9} {key}: {spec.network.name}, {spec.recipe.steps} steps{parents}")
+        made = f"{spec.recipe.steps} steps" if spec.recipe else "published weights"
+        print(f"{state:9} {key}: {spec.network.name}, {made}{parents}")
 
 
 def run_verify(arguments: Arguments) -> None:

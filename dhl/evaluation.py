@@ -13,7 +13,7 @@ from dhl import checkpoint
 from dhl.config import Config
 from dhl.data.image_set import ImageSet, load_split, open_arrays
 from dhl.device import prepare_device
-from dhl.lineage import CLASSES, evaluated_models, fingerprint
+from dhl.lineage import evaluated_models, fingerprint
 from dhl.methods import CBM3D_METHODS
 from dhl.metrics import clean_reference, confusion_matrix, finish, psnr, ssim, top_k
 from dhl.noise import recorded_noisy_image
@@ -155,7 +155,7 @@ class Arrays:
         if self.part == "segmentation":
             predicted = logits.argmax(1).astype(np.uint8)
             self.confusions.setdefault(method, []).extend(
-                confusion_matrix(target=target, predicted=one, classes=CLASSES[self.part])
+                confusion_matrix(target=target, predicted=one, classes=self.clean.classes)
                 for target, one in zip(self.clean.targets[place], predicted, strict=True)
             )
         for number, index in enumerate(self.examples):

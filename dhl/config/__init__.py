@@ -124,8 +124,19 @@ class Config(Frozen):
         if part in TASKS:
             sections.append("task")
         for section in sections:
+            if task in self.parts and section == "task" and self._published_whole(task):
+                continue
             if task not in self.parts or getattr(getattr(self.training, section), task) is None:
                 raise ValueError(
                     f"method `{method}` of {part} needs `training.{section}.{task}` and "
                     f"`data.{task}`: add them, or take the method out of `methods.{part}`"
                 )
+
+    def _published_whole(self, task: str) -> bool:
+        """Tell whether a task network comes with all its weights: then it needs no recipe.
+
+        ImageNet's weights are of a classifier; a segmenter has only its first layers from them.
+        """
+        if task == "segmentation":
+            return self.networks.segmenter.weights not in (None, "imagenet")
+        return self.networks.classifier.weights is not None
