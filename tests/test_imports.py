@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "dhl"
 # Each layer imports from itself and from the layers above it in this list.
 LAYERS = (
     {"dhl", "errors", "methods", "seeding", "noise", "progress", "models", "objectives", "data",
-     "config", "config.base", "config.data", "config.file", "config.networks", "config.training",
+     "config", "config.base", "config.data", "config.file", "config.networks", "config.presets",
+     "config.training", "shards",
      "results", "provenance", "lineage"},
     {"losses", "metrics"},
     {"data.folder", "data.image_set", "data.photo_digits", "data.prepare", "models.cascade",
