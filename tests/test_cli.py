@@ -74,7 +74,8 @@ def test_the_version_is_the_packages(capsys):
     "arguments",
     [[], ["fly"], ["data"], ["data", "--part", "captioning"], ["noise", "--part", "denoising"],
      ["noise", "--part", "denoising", "--sigma", "much"], ["train"],
-     ["cbm3d", "--part", "denoising", "--sigma", "30", "--shard", "4-of-3"], ["denoise", "a.png", "b.png"]],
+     ["cbm3d", "--part", "denoising", "--sigma", "30", "--shard", "4-of-3"],
+     ["denoise", "a.png", "b.png"]],
 )  # fmt: skip
 def test_a_wrong_command_line_ends_with_status_2_and_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
