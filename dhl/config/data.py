@@ -38,8 +38,19 @@ DataPart = Annotated[PhotoDigits | Folder, Field(discriminator="kind")]
 
 
 class Data(Frozen):
-    """Where the images of each part come from; a part that is left out is not run."""
+    """Where the images of each part come from; a part that is left out is not run.
 
+    Attributes
+    ----------
+    root : str or None
+        The folder of downloaded sets; `$DHL_DATA` unless given, and `datasets` without either.
+    mirrors : dict of str to list of str
+        Per set, where its files are looked for before their official place: the address or the
+        folder that holds them, or a file itself.
+    """
+
+    root: str | None = None
+    mirrors: dict[str, tuple[str, ...]] = {}
     denoising: DataPart
     classification: PhotoDigits | None = None
     segmentation: PhotoDigits | None = None
