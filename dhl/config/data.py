@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dhl.config.base import Count, Frozen
+from dhl.data.catalogue import CATALOGUE
 
 
 class PhotoDigits(Frozen):
@@ -50,7 +51,16 @@ class Data(Frozen):
     """
 
     root: str | None = None
-    mirrors: dict[str, tuple[str, ...]] = {}
+    mirrors: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     denoising: DataPart
     classification: PhotoDigits | None = None
     segmentation: PhotoDigits | None = None
+
+    @field_validator("mirrors")
+    @classmethod
+    def _of_known_sets(cls, mirrors: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name in mirrors:
+            if name not in CATALOGUE:
+                legal = ", ".join(CATALOGUE)
+                raise ValueError(f"`data.mirrors` has no set `{name}`; there are {legal}")
+        return mirrors
