@@ -76,6 +76,10 @@ class RunFolder:
         """Return the file of a part's clean images."""
         return self.root / "data" / f"{part}.npz"
 
+    def download(self, name: str) -> Path:
+        """Return the receipt of a downloaded set: what the set consists of."""
+        return self.root / "downloads" / f"{name}.json"
+
     def noise(self, part: str, sigma: float) -> Path:
         """Return the file of noise seeds, digests and moments."""
         return self.root / "noise" / part / f"sigma{format_sigma(sigma)}.csv"

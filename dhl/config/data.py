@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dhl.config.base import Count, Frozen
+from dhl.data.catalogue import CATALOGUE
 
 
 class PhotoDigits(Frozen):
@@ -38,8 +39,28 @@ DataPart = Annotated[PhotoDigits | Folder, Field(discriminator="kind")]
 
 
 class Data(Frozen):
-    """Where the images of each part come from; a part that is left out is not run."""
+    """Where the images of each part come from; a part that is left out is not run.
 
+    Attributes
+    ----------
+    root : str or None
+        The folder of downloaded sets; `$DHL_DATA` unless given, and `datasets` without either.
+    mirrors : dict of str to list of str
+        Per set, where its files are looked for before their official place: the address or the
+        folder that holds them, or a file itself.
+    """
+
+    root: str | None = None
+    mirrors: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     denoising: DataPart
     classification: PhotoDigits | None = None
     segmentation: PhotoDigits | None = None
+
+    @field_validator("mirrors")
+    @classmethod
+    def _of_known_sets(cls, mirrors: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name in mirrors:
+            if name not in CATALOGUE:
+                legal = ", ".join(CATALOGUE)
+                raise ValueError(f"`data.mirrors` has no set `{name}`; there are {legal}")
+        return mirrors
