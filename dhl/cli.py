@@ -15,6 +15,7 @@ from dhl.errors import UserError
 from dhl.methods import PARTS
 from dhl.noise import noise_std
 from dhl.results import RunFolder
+from dhl.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,7 @@ def run_cbm3d(arguments: Arguments, config: Config, folder: RunFolder) -> None:
         arguments.sigma,
         folder,
         processes=arguments.processes,
+        shard=arguments.shard,
     )
 
 
@@ -165,6 +167,9 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "cbm3d":
             command.add_argument("--method", choices=("cbm3d", "cbm3d-2020"), default="cbm3d")
             command.add_argument("--processes", type=_positive, default=1)
+            command.add_argument(
+                "--shard", type=_shard, default=WHOLE, help="a slice of the images, such as 2-of-3"
+            )
     step("train", run_train).add_argument(
         "model", help="such as separate/sigma30; `dhl describe` lists them"
     )
@@ -211,6 +216,14 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, not {text}")
     return int(text)
+
+
+def _shard(text: str) -> Shard:
+    """Read a slice of the images."""
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,6 +11,12 @@ from tqdm import tqdm
 
 logger = logging.getLogger("dhl")
 SECONDS_BETWEEN_LINES = 10.0
+MEGABYTE = 2**20
+
+
+def megabytes(count: int) -> int:
+    """Round bytes up to whole megabytes, which progress is counted in."""
+    return -(-count // MEGABYTE)
 
 
 class Progress:

@@ -73,7 +73,9 @@ def test_the_version_is_the_packages(capsys):
 @pytest.mark.parametrize(
     "arguments",
     [[], ["fly"], ["data"], ["data", "--part", "captioning"], ["noise", "--part", "denoising"],
-     ["noise", "--part", "denoising", "--sigma", "much"], ["train"], ["denoise", "a.png", "b.png"]],
+     ["noise", "--part", "denoising", "--sigma", "much"], ["train"],
+     ["cbm3d", "--part", "denoising", "--sigma", "30", "--shard", "4-of-3"],
+     ["denoise", "a.png", "b.png"]],
 )  # fmt: skip
 def test_a_wrong_command_line_ends_with_status_2_and_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -156,7 +158,7 @@ def test_commands_write_what_the_library_writes(tiny_file, tiny_run, tmp_path):
     ):
         assert main([*command, *options]) == 0
     for name in ("data/denoising.npz", "data/denoising.png", "noise/denoising/sigma30.csv",
-                 "cbm3d/denoising/cbm3d-sigma30.npz", "models/separate/sigma30.pt",
+                 "cbm3d/denoising/cbm3d-sigma30/1-of-1.npz", "models/separate/sigma30.pt",
                  "training/separate/sigma30.csv"):  # fmt: skip
         assert (root / name).read_bytes() == (tiny_run.root / name).read_bytes(), name
 

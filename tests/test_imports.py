@@ -14,10 +14,12 @@ PACKAGE = Path(__file__).parents[1] / "dhl"
 # Each layer imports from itself and from the layers above it in this list.
 LAYERS = (
     {"dhl", "errors", "methods", "seeding", "noise", "progress", "models", "objectives", "data",
-     "config", "config.base", "config.data", "config.file", "config.networks", "config.training",
-     "data.locations", "interruption", "lineage", "processes", "provenance", "results"},
+     "config", "config.base", "config.data", "config.file", "config.networks", "config.presets",
+     "config.training", "data.catalogue", "data.locations",
+     "interruption", "lineage", "processes", "provenance", "results", "shards"},
     {"losses", "metrics"},
-    {"data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
+    {"data.archives", "data.check", "data.download", "data.transfer",
+     "data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
      "data.photo_digits", "data.prepare", "data.segmentation",
      "models.cascade", "models.classifier", "models.denoiser", "models.dncnn",
      "models.initialisation", "models.segmenter", "models.synced_batch_norm",

@@ -13,6 +13,7 @@ from dhl.config.training import Training
 from dhl.methods import ALLOWED, PARTS, TASKS, model_of
 
 Grid = Annotated[tuple[Sigma, ...], Field(min_length=1)]
+ShardCount = Annotated[int, Field(ge=1, le=400)]
 MethodNames = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -59,11 +60,30 @@ class Methods(Frozen):
         return self
 
 
+class Shards(Frozen):
+    """Into how many jobs a part's test images are split; an evaluation opens all their files."""
+
+    denoising: ShardCount = 1
+    classification: ShardCount = 1
+    segmentation: ShardCount = 1
+
+
 class Evaluation(Frozen):
-    """`authors`: round, clip to 0-255, drop a 3 px border; `plain`: clip to [0, 1] only."""
+    """How methods are measured.
+
+    Attributes
+    ----------
+    protocol : {"authors", "plain"}
+        `authors`: round, clip to 0-255, drop a 3 px border; `plain`: clip to [0, 1] only.
+    batch : int
+        Images that go through a network at once.
+    cbm3d_shards : Shards
+        CBM3D's jobs per method and sigma; an interrupted job repeats its own images only.
+    """
 
     protocol: Literal["authors", "plain"] = "authors"
     batch: Count = 64
+    cbm3d_shards: Shards = Shards()
 
 
 class Statistics(Frozen):

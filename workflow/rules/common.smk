@@ -18,6 +18,7 @@ from dhl.lineage import all_models, evaluated_models, fingerprint, model_spec
 from dhl.methods import CBM3D_METHODS, PARTS, TABLES
 from dhl.provenance import code_digest, settings_digest
 from dhl.results import PROJECT, PUBLISHED, RunFolder, atomic_path, figure_names
+from dhl.shards import shards
 
 os.environ.setdefault("DHL_STARTED", str(time.time()))
 
@@ -71,6 +72,7 @@ wildcard_constraints:
     sigma=r"[0-9]+(\.[0-9]+)?",
     model=r"[a-z0-9-]+/[a-z0-9.-]+",
     cbm3d="|".join(CBM3D_METHODS),
+    shard="[0-9]+-of-[0-9]+",
 
 
 def sigma_of(wildcards):
@@ -90,10 +92,12 @@ def models_of_evaluation(wildcards):
 
 def cbm3d_of_evaluation(wildcards):
     methods = getattr(CONFIG.methods, wildcards.part)
+    total = getattr(CONFIG.evaluation.cbm3d_shards, wildcards.part)
     return [
-        RUN.cbm3d(wildcards.part, method, sigma_of(wildcards))
+        RUN.cbm3d(wildcards.part, method, sigma_of(wildcards), shard)
         for method in methods
         if method in CBM3D_METHODS
+        for shard in shards(total)
     ]
 
 

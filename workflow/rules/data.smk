@@ -51,19 +51,19 @@ rule cbm3d:
         images=f"{ROOT}/data/{{part}}.npz",
         noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
     output:
-        f"{ROOT}/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}.npz",
+        f"{ROOT}/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}/{{shard}}.npz",
     log:
-        f"{ROOT}/logs/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}.log",
+        f"{ROOT}/logs/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}/{{shard}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/cbm3d/{{part}}-{{cbm3d}}-sigma{{sigma}}.tsv"
+        f"{ROOT}/benchmarks/cbm3d/{{part}}-{{cbm3d}}-sigma{{sigma}}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1500,
+        mem_mb=lambda w, threads: 1000 + 500 * threads,
         runtime=240,
     params:
         code=code_digest("dhl.baselines"),
     shell:
         dhl(
-            "cbm3d --part {wildcards.part} --method {wildcards.cbm3d} --sigma {wildcards.sigma} --processes {threads}"
+            "cbm3d --part {wildcards.part} --method {wildcards.cbm3d} --sigma {wildcards.sigma} --shard {wildcards.shard} --processes {threads}"
         )
