@@ -18,10 +18,12 @@ LAYERS = (
      "results", "provenance", "lineage"},
     {"losses", "metrics"},
     {"data.folder", "data.image_set", "data.photo_digits", "data.prepare", "models.cascade",
-     "models.classifier", "models.denoiser", "models.dncnn", "models.initialisation",
-     "models.segmenter",
+     "models.authors_input", "models.classifier", "models.deeplab", "models.denoiser",
+     "models.dncnn", "models.efficientnet_lite", "models.imagenet", "models.initialisation",
+     "models.normalised", "models.segmenter",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},
-    {"device", "checkpoint", "sampling", "training", "evaluation", "denoising"},
+    {"device", "checkpoint", "models.weights", "caffe", "sampling", "training", "evaluation",
+     "denoising"},
 )  # fmt: skip
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {
