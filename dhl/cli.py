@@ -133,9 +133,24 @@ def run_verify(arguments: Arguments) -> None:
 
 def run_denoise(arguments: Arguments) -> None:
     """Denoise a picture."""
-    from dhl.denoising import denoise_file
+    from dhl.denoising import denoise_blockwise, denoise_file, denoise_tiles
 
-    denoise_file(arguments.input, arguments.output, model=arguments.model, device=arguments.device)
+    denoise_file(
+        arguments.input,
+        arguments.output,
+        model=arguments.model,
+        device=arguments.device,
+        run=denoise_blockwise if arguments.blocks else denoise_tiles,
+    )
+
+
+def run_import_caffe(arguments: Arguments) -> None:
+    """Make a model file of a denoiser that the authors' Caffe code trained."""
+    from dhl.caffe import import_denoiser
+
+    if arguments.sigma is not None:
+        noise_std(arguments.sigma)
+    import_denoiser(arguments.file, arguments.output, sigma=arguments.sigma)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -196,7 +211,17 @@ def _add_free_commands(commands: argparse._SubParsersAction) -> None:
         help="such as results/mini/models/joint-classification/sigma30.pt",
     )
     command.add_argument("--device", default="auto")
+    command.add_argument(
+        "--blocks",
+        action="store_true",
+        help="average overlapping blocks, as the authors' deployment does",
+    )
     command.set_defaults(free=run_denoise)
+    command = commands.add_parser("import-caffe", help=run_import_caffe.__doc__.splitlines()[0])
+    command.add_argument("file", type=Path, help="a binary .caffemodel")
+    command.add_argument("--output", type=Path, required=True, help="such as denoiser.pt")
+    command.add_argument("--sigma", type=float, help="what it was trained for, on the 0-255 scale")
+    command.set_defaults(free=run_import_caffe)
 
 
 def _check_part(arguments: Arguments, config: Config) -> None:

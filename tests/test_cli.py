@@ -18,7 +18,7 @@ from dhl.cli import main
 PROJECT = Path(__file__).parents[1]
 COMMANDS = (
     "data", "noise", "cbm3d", "train", "evaluate", "table", "claims", "figures", "manifest",
-    "report", "describe", "verify", "denoise",
+    "report", "describe", "verify", "denoise", "import-caffe",
 )  # fmt: skip
 
 
@@ -101,6 +101,8 @@ MISTAKES = [
     (["verify", "nowhere"], "nowhere/manifest.json"),
     (["denoise", "a.png", "b.png", "--model", "c.pt"], "c.pt"),
     (["denoise", "a.png", "b.xyz", "--model", "c.pt"], "b.xyz"),
+    (["import-caffe", "a.caffemodel", "--output", "b.pt"], "a.caffemodel: No such file"),
+    (["import-caffe", "a.caffemodel", "--output", "b.pt", "--sigma", "0.3"], "sigma 0.3"),
 ]
 
 
@@ -117,7 +119,7 @@ def test_a_mistake_is_one_message_and_status_1(
         tiny_content[section] = {"denoising": tiny_content[section]["denoising"]}
     tiny_content["methods"]["denoising"] = ["noisy", "separate"]
     (tmp_path / "denoising.yaml").write_text(yaml.safe_dump(tiny_content))
-    free = arguments[0] in ("verify", "denoise")
+    free = arguments[0] in ("verify", "denoise", "import-caffe")
     extra = [] if free or "--configfile" in arguments else ["--configfile", str(tiny_file)]
     assert main([*arguments, *extra]) == 1
     message = capsys.readouterr().err

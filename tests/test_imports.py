@@ -21,11 +21,12 @@ LAYERS = (
     {"data.archives", "data.check", "data.download", "data.transfer",
      "data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
      "data.photo_digits", "data.prepare", "data.segmentation",
-     "models.cascade", "models.classifier", "models.denoiser", "models.dncnn",
-     "models.initialisation", "models.segmenter", "models.synced_batch_norm",
+     "models.authors_input", "models.cascade", "models.classifier", "models.deeplab",
+     "models.denoiser", "models.dncnn", "models.efficientnet_lite", "models.imagenet",
+     "models.initialisation", "models.normalised", "models.segmenter", "models.synced_batch_norm",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},
-    {"device", "checkpoint", "optimization", "fitting", "reading", "sampling", "training",
-     "evaluation", "denoising"},
+    {"device", "checkpoint", "models.weights", "caffe", "optimization", "fitting", "reading",
+     "sampling", "training", "evaluation", "denoising"},
 )  # fmt: skip
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {
