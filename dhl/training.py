@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,11 +13,15 @@ from torch import nn
 
 from dhl import checkpoint, processes
 from dhl.config import Config
+from dhl.data.catalogue import CATALOGUE, downloaded_weights
 from dhl.data.image_set import load_split
+from dhl.data.locations import data_root, downloaded
 from dhl.device import find_device, prepare_device, resolve_precision
 from dhl.fitting import Fit, Objective, fit
 from dhl.lineage import ModelSpec, fingerprint, model_spec
 from dhl.models import build_network
+from dhl.models.efficientnet_lite import packaged_weights
+from dhl.models.weights import load_pretrained
 from dhl.objectives import OBJECTIVES
 from dhl.provenance import file_digest
 from dhl.results import TRAINING_COLUMNS, RunFolder, write_csv
@@ -44,6 +49,10 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
 
 def _train(config: Config, spec: ModelSpec, folder: RunFolder) -> None:
     """Train a model; of several processes the first one writes."""
+    if spec.recipe is None:
+        logger.info("taking %s with its published weights", spec.key)
+        _write_model(config, spec, folder, (_first_network(config, spec, folder), pd.DataFrame()))
+        return
     device = processes.local_device(prepare_device(config))
     digest = _content_fingerprint(config, spec, folder)
     place = Fit(
@@ -74,7 +83,8 @@ def _write_model(
     write_csv(curve, folder.training(spec.key), TRAINING_COLUMNS)
     content = {
         "key": spec.key, "role": spec.role, "network": spec.build_options, "sigma": spec.sigma,
-        "steps": spec.recipe.steps, "fingerprint": fingerprint(config, spec.key),
+        "steps": spec.recipe.steps if spec.recipe else 0,
+        "fingerprint": fingerprint(config, spec.key),
         "state": network.cpu().state_dict(),
     }  # fmt: skip
     checkpoint.save(content, folder.model(spec.key))
@@ -92,17 +102,37 @@ def _objective(
 
 
 def _first_network(config: Config, spec: ModelSpec, folder: RunFolder) -> nn.Module:
-    """Return the network that a training starts from: its parent's weights, or fresh ones."""
+    """Return the network that a training starts from: its parent's weights, or its own first ones.
+
+    Published weights fill a network whole, or the layers that they have of it.
+    """
     if spec.start:
         return checkpoint.load_model(folder.model(spec.start))[0]
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(config.base_seed, "weights", spec.seed_name))
-        return build_network(spec.role, **spec.build_options)
+        network = build_network(spec.role, **spec.build_options)
+    if (path := weights_file(config, spec)) is not None:
+        load_pretrained(network, path)
+    return network
+
+
+def weights_file(config: Config, spec: ModelSpec) -> Path | None:
+    """Return the file of a task network's published weights; None if it has none."""
+    weights = spec.network.weights
+    if weights != "imagenet":
+        return None if weights is None else Path(weights)
+    name = downloaded_weights(spec.role, spec.network)
+    if name is None:
+        return packaged_weights()
+    (archive,) = CATALOGUE[name].archives
+    return downloaded(data_root(config), name) / archive.name
 
 
 def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> str:
     """Digest the recipe with the bytes of data and parents, as a resumed training needs it."""
     files = [folder.data(spec.part), *(folder.model(key) for key in spec.parents)]
+    if not spec.start and (weights := weights_file(config, spec)) is not None:
+        files.append(weights)
     digests = [file_digest(path) for path in files]
     return f"{derive_seed(fingerprint(config, spec.key), *digests):016x}"
 
