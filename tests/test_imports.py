@@ -15,9 +15,10 @@ PACKAGE = Path(__file__).parents[1] / "dhl"
 LAYERS = (
     {"dhl", "errors", "methods", "seeding", "noise", "progress", "models", "objectives", "data",
      "config", "config.base", "config.data", "config.file", "config.networks", "config.training",
-     "results", "provenance", "lineage"},
+     "results", "provenance", "lineage", "data.catalogue"},
     {"losses", "metrics"},
-    {"data.folder", "data.image_set", "data.photo_digits", "data.prepare", "models.cascade",
+    {"data.archives", "data.check", "data.download", "data.transfer",
+     "data.folder", "data.image_set", "data.photo_digits", "data.prepare", "models.cascade",
      "models.classifier", "models.denoiser", "models.dncnn", "models.initialisation",
      "models.segmenter",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},
