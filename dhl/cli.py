@@ -50,6 +50,8 @@ def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> N
     for finding in check_data(config, decode=arguments.decode):
         print(finding, flush=True)
         findings.append(finding)
+    if not findings:
+        print(f"{config.run}: its data is made from installed packages, nothing is downloaded.")
     if bad := [finding.name for finding in findings if not finding.complete]:
         raise UserError(
             "the data sets of a run are there and whole.",

@@ -187,6 +187,11 @@ def test_sets_and_folders_of_a_configuration_are_checked(tiny_config, root, monk
     assert [finding.complete for finding in findings.values()] == [False, True, False]
 
 
+def test_embedded_data_needs_no_check(capsys):
+    assert main(["data", "check", "--configfile", str(PROJECT / "config/mini.yaml")]) == 0
+    assert "mini: its data is made from installed packages" in capsys.readouterr().out
+
+
 def test_the_commands_download_and_check(site, tiny_content, tmp_path, monkeypatch, capsys):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/one.png").write_bytes(picture(0, "png"))

@@ -229,6 +229,13 @@ def test_a_file_that_is_lost_comes_back_from_the_kept_archive(site, content, tmp
     assert len(site.requests) == 1
 
 
+def test_a_kept_archive_that_was_damaged_is_downloaded_anew(site, content, tmp_path):
+    kept(tmp_path).parent.mkdir(parents=True)
+    kept(tmp_path).write_bytes(content[:-1] + b"!")
+    fetch(NAME, root=tmp_path, mirrors={})
+    assert kept(tmp_path).read_bytes() == content
+
+
 def test_a_file_without_a_public_digest_is_compared_with_its_first_download(
     site, monkeypatch, tmp_path
 ):

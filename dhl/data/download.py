@@ -88,6 +88,7 @@ def fetch(name: str, *, root: Path, mirrors: Mirrors) -> Path:
             files = _collect(data_set, root, mirrors.get(name, ()))
             unpack(data_set, files, folder)
             _record_digests(data_set, root, files)
+    logger.info("`%s` is whole, in %s", name, folder)
     return folder
 
 
