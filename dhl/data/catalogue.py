@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dhl.models import NETWORKS
+
 if TYPE_CHECKING:
     from dhl.config import Config
+    from dhl.config.networks import Network
 
 
 @dataclass(frozen=True)
@@ -211,13 +214,6 @@ _ALL = (
 
 CATALOGUE = {data_set.name: data_set for data_set in _ALL}
 
-# The networks whose `weights: imagenet` are a file of the catalogue.
-WEIGHTS = {
-    "vgg16": "vgg16-imagenet",
-    "deeplab-largefov": "vgg16-imagenet",
-    "resnet50": "resnet50-imagenet",
-}
-
 
 def needed_sets(config: Config) -> tuple[str, ...]:
     """Name what a configuration downloads: the sets of its parts, the weights of its networks."""
@@ -226,7 +222,8 @@ def needed_sets(config: Config) -> tuple[str, ...]:
     names += [
         weights
         for part, role in roles.items()
-        if part in config.parts and (weights := downloaded_weights(config, role))
+        if part in config.parts
+        and (weights := downloaded_weights(role, getattr(config.networks, role)))
     ]
     return tuple(dict.fromkeys(names))
 
@@ -236,7 +233,7 @@ def downloads_of(config: Config, part: str) -> tuple[str, ...]:
     return tuple(getattr(getattr(config.data, part), "downloads", ()))
 
 
-def downloaded_weights(config: Config, role: str) -> str | None:
-    """Name the catalogue's weights that a task network starts from, if it does."""
-    network = getattr(config.networks, role)
-    return WEIGHTS.get(network.name) if network.weights == "imagenet" else None
+def downloaded_weights(role: str, network: Network) -> str | None:
+    """Name the catalogue's weights that a network starts from; None if it starts from others."""
+    name = NETWORKS[role][network.name].pretrained
+    return name if network.weights == "imagenet" and name in CATALOGUE else None
