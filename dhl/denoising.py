@@ -129,6 +129,9 @@ def denoise_blockwise(network: nn.Module, noisy: np.ndarray, *, device: torch.de
     end, from inputs of 140 px; the image is first framed by the network's border of 3 px in the
     mean colour, which is zero to the authors' network. A side below 134 px is one block; where its
     input is no multiple of 4, on which the released code stops, the frame's end is made longer.
+
+    The authors' PSNR is that of images denoised so; `dhl.evaluation` runs the whole image at once.
+    Both agree where no block ends within the receptive field.
     """
     forward = getattr(network, "forward_unpadded", network)
     border, multiple = network.border, getattr(network, "multiple", 1)

@@ -120,7 +120,8 @@ def change(name, blob, *, data=None, shape=None):
     def apply(net):
         target = layer(net, name).blobs[blob]
         if data is not None:
-            target.data[:] = data
+            target.ClearField("data")
+            target.data.extend(data)
         if shape is not None:
             target.shape.dim[:] = shape
 
@@ -151,6 +152,7 @@ def drop_blob(net):
                                                      "not (16, 4, 4, 4)"),
         (change("conv0", 1, shape=[2, 2]), "layer `conv0` has the shape (2, 2), not (4,)"),
         (change("conv0", 1, shape=[5]), "layer `conv0` has 4 numbers for the shape (5,)"),
+        (change("conv0", 1, shape=[2, 4], data=range(8)), "`conv0` has the shape (2, 4), not (4,)"),
         (change("concat_reduction", 1, data=[1, np.nan, 0]), "`concat_reduction` has numbers "
                                                              "that are not finite"),
     ],

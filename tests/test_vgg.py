@@ -115,8 +115,12 @@ def centre_crop(path: Path) -> np.ndarray:
         return np.asarray(photo.crop((left, top, left + 224, top + 224)), np.float32) / 255
 
 
-def test_efficientnet_lite_has_the_published_number_of_parameters():
-    assert count_parameters(efficientnet()) == 4_652_008
+def test_efficientnet_lite_has_the_published_parameters_and_normalisation():
+    network = efficientnet()
+    assert count_parameters(network) == 4_652_008
+    pixels = torch.tensor([0.0, 127.0, 255.0]).view(1, 1, 1, 3).expand(1, 3, 1, 3)
+    expected = torch.tensor([-127 / 128, 0, 1]).view(1, 1, 1, 3).expand(1, 3, 1, 3)
+    torch.testing.assert_close(network.normalise(pixels / 255), expected)
 
 
 def test_efficientnet_lite_knows_photographs():
