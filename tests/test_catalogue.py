@@ -10,7 +10,14 @@ import pytest
 from dhl.config.file import load_config, parse_config
 from dhl.config.networks import Network, Networks
 from dhl.data.archives import UNPACKERS
-from dhl.data.catalogue import CATALOGUE, WEIGHTS, downloaded_weights, downloads_of, needed_sets
+from dhl.data.catalogue import (
+    CATALOGUE,
+    WEIGHTS,
+    downloaded_weights,
+    downloads_of,
+    mirrors_of,
+    needed_sets,
+)
 from dhl.errors import UserError
 from dhl.results import RunFolder
 
@@ -76,9 +83,9 @@ def test_the_embedded_data_needs_no_download(path):
 def test_a_configuration_needs_the_sets_of_its_parts_and_the_weights_of_its_networks(tiny_config):
     config = with_data(
         tiny_config,
-        denoising=SimpleNamespace(downloads=("bsds500", "kodak")),
-        classification=SimpleNamespace(downloads=("imagenette",)),
-        segmentation=SimpleNamespace(downloads=("voc2012", "sbd")),
+        denoising=SimpleNamespace(kind="any", downloads=("bsds500", "kodak")),
+        classification=SimpleNamespace(kind="any", downloads=("imagenette",)),
+        segmentation=SimpleNamespace(kind="any", downloads=("voc2012", "sbd")),
     )
     config = with_networks(
         config,
@@ -91,6 +98,15 @@ def test_a_configuration_needs_the_sets_of_its_parts_and_the_weights_of_its_netw
     )  # fmt: skip
     without = with_data(config, classification=None, segmentation=None)
     assert needed_sets(without) == ("bsds500", "kodak")
+
+
+def test_official_archives_in_the_users_folder_are_unpacked(tiny_config, tmp_path):
+    data = SimpleNamespace(kind="ilsvrc2012", path=str(tmp_path))
+    config = with_data(tiny_config, classification=data, mirrors={"ilsvrc2012": ("/lab",)})
+    assert needed_sets(config) == ()
+    (tmp_path / "ILSVRC2012_img_val.tar").write_bytes(b"")
+    assert needed_sets(config) == ("ilsvrc2012",)
+    assert mirrors_of(config) == {"ilsvrc2012": ("/lab", str(tmp_path))}
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,9 @@ def test_a_whole_set_is_complete_with_count_and_size(root):
 def test_a_set_that_is_not_there_is_incomplete(tmp_path):
     finding = found(tmp_path)
     assert not finding.complete
-    assert str(finding).startswith(f"{NAME}: incomplete; missing: the whole set; 0 files")
+    assert str(finding).startswith(
+        f"{NAME}: incomplete; missing: the whole set, 99 MB to download; 0 files"
+    )
 
 
 def test_missing_files_are_named_the_first_of_them_and_their_number(root):
