@@ -34,13 +34,13 @@ def run_data_make(arguments: Arguments, config: Config, folder: RunFolder) -> No
 
 def run_data_download(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Download data sets and weights, those that the configuration needs unless named."""
-    from dhl.data.catalogue import needed_sets
+    from dhl.data.catalogue import mirrors_of, needed_sets
     from dhl.data.download import fetch, write_receipt
     from dhl.data.locations import data_root
 
     root = data_root(config)
     for name in arguments.sets or needed_sets(config):
-        fetch(name, root=root, mirrors=config.data.mirrors)
+        fetch(name, root=root, mirrors=mirrors_of(config))
         write_receipt(name, root=root, path=folder.download(name))
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from dhl.config.data import Folder, Ilsvrc2012, Imagenette, Voc2012
 from dhl.config.file import load_config, parse_config
 from dhl.config.networks import Network, Networks
 from dhl.data.archives import UNPACKERS
-from dhl.data.catalogue import CATALOGUE, downloaded_weights, downloads_of, needed_sets
+from dhl.data.catalogue import (
+    CATALOGUE,
+    downloaded_weights,
+    downloads_of,
+    mirrors_of,
+    needed_sets,
+)
 from dhl.errors import UserError
 from dhl.models import NETWORKS
 from dhl.results import RunFolder
@@ -18,7 +24,7 @@ from dhl.results import RunFolder
 PROJECT = Path(__file__).parents[1]
 
 
-def with_data(config, **parts: SimpleNamespace):
+def with_data(config, **parts):
     """A configuration whose parts are read from other data."""
     return config.model_copy(update={"data": config.data.model_copy(update=parts)})
 
@@ -77,9 +83,9 @@ def test_the_embedded_data_needs_no_download(path):
 def test_a_configuration_needs_the_sets_of_its_parts_and_the_weights_of_its_networks(tiny_config):
     config = with_data(
         tiny_config,
-        denoising=SimpleNamespace(downloads=("bsds500", "kodak")),
-        classification=SimpleNamespace(downloads=("imagenette",)),
-        segmentation=SimpleNamespace(downloads=("voc2012", "sbd")),
+        denoising=Folder(kind="folder", name="kodak24", train="bsds500", test="kodak"),
+        classification=Imagenette(kind="imagenette"),
+        segmentation=Voc2012(kind="voc2012", extra="sbd"),
     )
     config = with_networks(
         config,
@@ -88,10 +94,19 @@ def test_a_configuration_needs_the_sets_of_its_parts_and_the_weights_of_its_netw
     )
     assert downloads_of(config, "segmentation") == ("voc2012", "sbd")
     assert needed_sets(config) == (
-        "bsds500", "kodak", "imagenette", "voc2012", "sbd", "vgg16-imagenet",
+        "kodak", "bsds500", "imagenette", "voc2012", "sbd", "vgg16-imagenet",
     )  # fmt: skip
     without = with_data(config, classification=None, segmentation=None)
-    assert needed_sets(without) == ("bsds500", "kodak")
+    assert needed_sets(without) == ("kodak", "bsds500")
+
+
+def test_official_archives_in_the_users_folder_are_unpacked(tiny_config, tmp_path):
+    data = Ilsvrc2012(kind="ilsvrc2012", path=str(tmp_path))
+    config = with_data(tiny_config, classification=data, mirrors={"ilsvrc2012": ("/lab",)})
+    assert needed_sets(config) == ()
+    (tmp_path / "ILSVRC2012_img_val.tar").write_bytes(b"")
+    assert needed_sets(config) == ("ilsvrc2012",)
+    assert mirrors_of(config) == {"ilsvrc2012": ("/lab", str(tmp_path))}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -18,6 +17,7 @@ from misbehaving_server import Site, serve
 from tiny_archives import picture, tiny_set
 
 from dhl.cli import main
+from dhl.config.data import KINDS, Folder, Imagenette
 from dhl.data.catalogue import CATALOGUE
 from dhl.data.check import check_data, check_folder, check_set
 from dhl.data.download import archive_path, fetch
@@ -67,7 +67,9 @@ def test_a_whole_set_is_complete_with_count_and_size(root):
 def test_a_set_that_is_not_there_is_incomplete(tmp_path):
     finding = found(tmp_path)
     assert not finding.complete
-    assert str(finding).startswith(f"{NAME}: incomplete; missing: the whole set; 0 files")
+    assert str(finding).startswith(
+        f"{NAME}: incomplete; missing: the whole set, 99 MB to download; 0 files"
+    )
 
 
 def test_missing_files_are_named_the_first_of_them_and_their_number(root):
@@ -127,7 +129,9 @@ def test_changed_weights_are_damaged(tmp_path):
 def folder_line(folder: Path, *, decode: bool = False, **spec: object) -> str:
     """Check a user's folder."""
     field = "path" if spec else "test"
-    data = SimpleNamespace(**({"kind": "folder"} | spec | {field: str(folder)}))
+    settings = {"name": "own"} | (spec or {"kind": "folder"}) | {field: str(folder)}
+    model = KINDS[settings["kind"]]
+    data = model(**{key: settings[key] for key in settings if key in model.model_fields})
     return str(check_folder(data, field, "data.part", decode=decode))
 
 
@@ -176,10 +180,8 @@ def test_sets_and_folders_of_a_configuration_are_checked(tiny_config, root, monk
     monkeypatch.setenv("DHL_DATA", str(root))
     (root / "own").mkdir()
     parts = {
-        "denoising": SimpleNamespace(
-            kind="folder", train="kodak", test=str(root / "own"), downloads=("kodak",)
-        ),
-        "classification": SimpleNamespace(kind="imagenette", downloads=(NAME,)),
+        "denoising": Folder(kind="folder", name="own", train="kodak", test=str(root / "own")),
+        "classification": Imagenette(kind="imagenette", size=160),
     }
     config = tiny_config.model_copy(update={"data": tiny_config.data.model_copy(update=parts)})
     findings = {finding.name: finding for finding in check_data(config, decode=False)}

@@ -230,7 +230,17 @@ def needed_sets(config: Config) -> tuple[str, ...]:
 
 def downloads_of(config: Config, part: str) -> tuple[str, ...]:
     """Name the sets that the data of a part is read from."""
-    return tuple(getattr(getattr(config.data, part), "downloads", ()))
+    return getattr(config.data, part).downloads
+
+
+def mirrors_of(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return, per set, where its files are looked for before their official places."""
+    mirrors = dict(config.data.mirrors)
+    for part in config.parts:
+        spec = getattr(config.data, part)
+        if spec.kind == "ilsvrc2012":
+            mirrors[spec.kind] = (*mirrors.get(spec.kind, ()), spec.path)
+    return mirrors
 
 
 def downloaded_weights(role: str, network: Network) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dhl.config import Config
 from dhl.config.base import Frozen
 from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
-from dhl.data.catalogue import CATALOGUE, DataSet, downloads_of, needed_sets
+from dhl.data.catalogue import CATALOGUE, DataSet, needed_sets
 from dhl.data.download import (
     archive_path,
     expected_digests,
@@ -95,7 +95,8 @@ def check_set(data_set: DataSet, root: Path, *, decode: bool) -> Finding:
     """Check a set of the catalogue: its files, and the archives that were kept."""
     folder = set_folder(root, data_set.name)
     if not folder.is_dir():
-        return Finding(data_set.name, folder, missing=("the whole set",))
+        missing = f"the whole set, {data_set.bytes / 1e6:.0f} MB to download"
+        return Finding(data_set.name, folder, missing=(missing,))
     listing = read_listing(folder)
     if listing is None:
         missing, damaged = count_mismatches(data_set, folder), []
@@ -134,7 +135,7 @@ def user_folders(config: Config) -> Iterator[tuple[Frozen, str, str]]:
     for part in config.parts:
         spec = getattr(config.data, part)
         for field in USER_FOLDERS.get(spec.kind, ()):
-            if getattr(spec, field) not in (None, *downloads_of(config, part)):
+            if getattr(spec, field) not in (None, *spec.downloads):
                 yield spec, field, f"data.{part}.{field}"
 
 
