@@ -80,13 +80,14 @@ def spoil(path: Path, how: str) -> None:
     """Write a file that is no whole image."""
     whole = jpeg("whole", 240, 320)
     content = {"cut": whole[: 3 * len(whole) // 4], "empty": b"", "text": b"no picture",
-               "head": b"\xff\xd8" + bytes(600)}  # fmt: skip
+               "head": b"\xff\xd8" + bytes(600),
+               "garbled": whole[: len(whole) // 2] + b"\xff" * 900 + whole[len(whole) // 2 + 900 :]}  # fmt: skip
     path.write_bytes(content[how])
 
 
 @pytest.mark.parametrize(
     ("how", "reason"),
-    [("cut", "truncated"), ("empty", "no known image format"), ("text", "no known image format"),
+    [("cut", "truncated"), ("garbled", "broken data stream"), ("empty", "no known image format"), ("text", "no known image format"),
      ("head", "no known image format")],
 )  # fmt: skip
 def test_a_damaged_image_is_returned_by_read_and_raised_by_index(tmp_path, how, reason):

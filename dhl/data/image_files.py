@@ -207,7 +207,10 @@ class LabelFiles(_Files):
 
 
 def read_prepared(path: Path, preparation: Preparation) -> np.ndarray | DamagedImage:
-    """Decode an image and prepare it, or say what is wrong with its file."""
+    """Decode an image and prepare it, or say what is wrong with its file.
+
+    What the decoder passes over, such as zeros inside the data of a JPEG, goes unnoticed here too.
+    """
     try:
         with Image.open(path) as image:
             return preparation(image.convert("RGB"))
