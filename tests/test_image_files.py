@@ -79,17 +79,27 @@ def test_items_are_taken_by_index_from_the_end_and_by_slice(tmp_path):
 def spoil(path: Path, how: str) -> None:
     """Write a file that is no whole image."""
     whole = jpeg("whole", 240, 320)
-    content = {"cut": whole[: 3 * len(whole) // 4], "empty": b"", "text": b"no picture",
-               "head": b"\xff\xd8" + bytes(600),
-               "garbled": whole[: len(whole) // 2] + b"\xff" * 900 + whole[len(whole) // 2 + 900 :]}  # fmt: skip
+    middle = len(whole) // 2
+    content = {
+        "cut": whole[: 3 * middle // 2],
+        "garbled": whole[:middle] + b"\xff" * 900 + whole[middle + 900 :],
+        "head": b"\xff\xd8" + bytes(600),
+        "text": b"no picture",
+        "empty": b"",
+    }
     path.write_bytes(content[how])
 
 
 @pytest.mark.parametrize(
     ("how", "reason"),
-    [("cut", "truncated"), ("garbled", "broken data stream"), ("empty", "no known image format"), ("text", "no known image format"),
-     ("head", "no known image format")],
-)  # fmt: skip
+    [
+        ("cut", "truncated"),
+        ("garbled", "broken data stream"),
+        ("head", "no known image format"),
+        ("text", "no known image format"),
+        ("empty", "no known image format"),
+    ],
+)
 def test_a_damaged_image_is_returned_by_read_and_raised_by_index(tmp_path, how, reason):
     spoil(tmp_path / "bad.jpg", how)
     files = files_in(tmp_path, "bad.jpg")
