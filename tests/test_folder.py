@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage import data as pictures
+from tiny_sets import make_bsds500, make_kodak
 
-from dhl.data.folder import read_folder, read_image
+from dhl.config.data import Folder
+from dhl.data.folder import read_denoising, read_folder, read_image
 from dhl.errors import UserError
 
 COLOUR = pictures.astronaut()[:20, :24]
@@ -176,3 +178,28 @@ def test_one_bad_picture_stops_the_folder_with_its_name(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "grey.png")
     with pytest.raises(UserError, match=r"grey\.png is grey"):
         read_folder(tmp_path)
+
+
+def denoising(**folders: str) -> Folder:
+    """Specify folders for denoising."""
+    return Folder(kind="folder", name="mine", **folders)
+
+
+def test_kodak_and_bsds500_are_read_from_where_they_are_downloaded(tmp_path):
+    make_kodak(tmp_path)
+    make_bsds500(tmp_path, train=4, val=3, test=2)
+    splits = read_denoising(denoising(train="bsds500", test="kodak"), tmp_path)
+    assert splits["test"].ids == [f"kodim{number:02d}" for number in range(1, 25)]
+    # Its 400 are `train` and `test`; never `val`, which has 128, 135 and 142 here.
+    assert splits["train"].ids == ["100", "107", "114", "121", "149", "156"]
+    assert read_denoising(denoising(test="bsds500"), tmp_path)["test"].ids == ["128", "135", "142"]
+
+
+def test_a_folder_that_is_called_kodak_is_written_with_a_dot(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kodak").mkdir()
+    Image.new("RGB", (18, 17)).save(tmp_path / "kodak/mine.png")
+    splits = read_denoising(denoising(test="./kodak"), tmp_path / "root")
+    assert splits["test"].ids == ["mine"]
+    with pytest.raises(UserError, match=r"no folder .*root/kodak[\s\S]*`dhl data download kodak`"):
+        read_denoising(denoising(test="kodak"), tmp_path / "root")

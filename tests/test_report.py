@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from html_tree import parse
 from report_run import (
     MANIFEST,
@@ -267,13 +266,6 @@ def test_every_configuration_has_its_deviations(path):
     entries = report_content.read_deviations(load_config(path), TEMPLATES / "deviations.yaml")
     assert entries
     assert not [entry for entry in entries if "{" in entry["ours"] or not entry["source"]]
-
-
-def test_conditions_name_keys_that_exist():
-    values = load_config(REPOSITORY / "config" / "mini.yaml").model_dump(mode="json")
-    for entry in yaml.safe_load((TEMPLATES / "deviations.yaml").read_text()):
-        for place in (*entry.get("when", {}), *entry.get("when_any", {})):
-            report_content.interpolate(f"{{{place}}}", values)
 
 
 def test_an_unknown_key_in_a_text_stops_the_report():

@@ -206,19 +206,16 @@ class LabelFiles(_Files):
         return labels
 
 
-# What Pillow and SciPy raise on files that are cut short, garbled or something else.
-_UNREADABLE = (
-    OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, Image.DecompressionBombError
-)  # fmt: skip
-
-
 def read_prepared(path: Path, preparation: Preparation) -> np.ndarray | DamagedImage:
-    """Decode an image and prepare it, or say what is wrong with its file."""
+    """Decode an image and prepare it, or say what is wrong with its file.
+
+    What the decoder passes over, such as zeros inside the data of a JPEG, goes unnoticed here too.
+    """
     try:
         with Image.open(path) as image:
             return preparation(image.convert("RGB"))
-    except _UNREADABLE as error:
-        return DamagedImage(path, _reason(error, path))
+    except Exception as error:
+        return _damage(path, error)
 
 
 def read_size(path: Path, preparation: Preparation) -> tuple[int, int] | DamagedImage:
@@ -226,19 +223,32 @@ def read_size(path: Path, preparation: Preparation) -> tuple[int, int] | Damaged
     try:
         with Image.open(path) as image:
             height, width = image.height, image.width
-    except _UNREADABLE as error:
-        return DamagedImage(path, _reason(error, path))
+    except Exception as error:
+        return _damage(path, error)
     if min(height, width) < SMALLEST_SIDE:
         return DamagedImage(path, f"{width} x {height} px, below {SMALLEST_SIDE} px a side")
     return preparation.size(height, width)
 
 
-def _reason(error: Exception, path: Path) -> str:
-    """Say why a file cannot be read, without its name."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+def _damage(path: Path, error: Exception) -> DamagedImage:
+    """Say why the content of a file cannot be decoded: decoders raise whatever their parts do.
+
+    Raises
+    ------
+    UserError
+        If the system cannot open the file, which says nothing about its content.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        raise UserError(
+            "the files of a data set are there and can be opened.",
+            came=f"{path}: {error.strerror}",
+            do="check the disk, the path in `data` and the permissions, and run again.",
+        ) from None
+    if isinstance(error, MemoryError):
+        raise error
     reason = str(error).replace(repr(str(path)), "").strip() or type(error).__name__
-    return "it is of no known image format" if "cannot identify" in reason else reason
+    unknown = "cannot identify" in reason
+    return DamagedImage(path, "it is of no known image format" if unknown else reason)
 
 
 def _read_labels(path: Path) -> np.ndarray | DamagedImage:
@@ -250,8 +260,8 @@ def _read_labels(path: Path) -> np.ndarray | DamagedImage:
             if image.mode in ("P", "L"):  # a palette's indices are the classes
                 return np.array(image)
             mode = image.mode
-    except _UNREADABLE as error:
-        return DamagedImage(path, _reason(error, path))
+    except Exception as error:
+        return _damage(path, error)
     raise UserError(
         "a label map has one channel, whose values are the classes.",
         came=f"{path} has {mode}",

@@ -1,0 +1,81 @@
+"""Each kind of data says what is downloaded for it, is credited, and has its deviations."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from dhl import report, report_content
+from dhl.config import Config
+from dhl.config.data import Data, Imagenette
+from dhl.config.file import load_config, parse_config
+from dhl.results import PROJECT
+
+TEMPLATES = PROJECT / "report"
+MINI = PROJECT / "config" / "mini.yaml"
+FOLDER = {"kind": "folder", "name": "kodak24", "train": "bsds500", "test": "kodak"}
+OTHER_DATA = (
+    {"denoising": FOLDER, "classification": {"kind": "imagenette"},
+     "segmentation": {"kind": "voc2012", "extra": "sbd"}},
+    {"denoising": FOLDER | {"test": "mine"},
+     "classification": {"kind": "image_folder", "name": "mine", "test": "mine"},
+     "segmentation": {"kind": "voc", "name": "mine", "path": "mine", "test": "val"}},
+    {"denoising": FOLDER, "classification": {"kind": "ilsvrc2012", "path": "mine",
+                                             "test_images": 5000},
+     "segmentation": {"kind": "voc2012"}},
+)  # fmt: skip
+
+
+def config_with(data: dict) -> Config:
+    """Return mini's configuration with other data."""
+    content = yaml.safe_load(MINI.read_text())
+    return parse_config(content | {"data": data}, source="mini.yaml")
+
+
+def test_conditions_name_keys_that_exist():
+    configs = [load_config(MINI), *map(config_with, OTHER_DATA)]
+    values = [config.model_dump(mode="json") for config in configs]
+    for entry in yaml.safe_load((TEMPLATES / "deviations.yaml").read_text()):
+        for place in (*entry.get("when", {}), *entry.get("when_any", {})):
+            assert any(report_content.look_up(one, place) is not report_content._ABSENT
+                       for one in values), place  # fmt: skip
+
+
+def test_deviations_of_the_data_follow_its_kind():
+    found = [
+        {entry["topic"]: entry["ours"] for entry in report_content.read_deviations(
+            config_with(data), TEMPLATES / "deviations.yaml")}
+        for data in OTHER_DATA
+    ]  # fmt: skip
+    assert not {"Denoising data", "Segmentation data"} & set(found[0])  # the paper's own
+    assert "ten of the 1,000 classes" in found[0]["Classification data"]
+    assert "those of mine to test on" in found[1]["Denoising data"]
+    assert "data set mine, 21 classes" in found[1]["Segmentation data"]
+    assert "Classification data" not in found[2]
+    assert "5,000 to test on" in found[2]["Number of images for classification"]
+    assert "1,464 images" in found[2]["Segmentation data"]
+
+
+@pytest.mark.parametrize("data", OTHER_DATA)
+def test_the_sources_of_all_data_are_credited(data):
+    credited = [source["name"] for source in report._sources(config_with(data), TEMPLATES)]
+    assert any("Kodak" in name or "own folder" in name for name in credited)
+    assert any("ImageNet" in name or "own folders" in name for name in credited)
+    assert any("PASCAL" in name or "label maps" in name for name in credited)
+    assert any("Boundaries" in name for name in credited) == ("extra" in data["segmentation"])
+
+
+def test_what_is_downloaded_and_credited_follows_from_the_kind():
+    data = Data.model_validate(
+        {
+            "denoising": {"kind": "folder", "name": "a", "train": "bsds500", "test": "./kodak"},
+            "classification": {"kind": "imagenette", "size": 160},
+            "segmentation": {"kind": "voc2012", "extra": "sbd"},
+        }
+    )
+    assert data.denoising.downloads == ("bsds500",)
+    assert data.denoising.sources == ("bsds500", "folder")
+    assert data.classification.downloads == ("imagenette-160",)
+    assert data.classification.sources == ("imagenette",)
+    assert data.segmentation.downloads == data.segmentation.sources == ("voc2012", "sbd")
+    assert Imagenette(kind="imagenette").name == "imagenette"

@@ -1,0 +1,215 @@
+"""Tiny copies of the public data sets, in the layout and with the names that the real ones have.
+
+`make_*` writes a set as it lies when extracted; `pack_*` makes the official archives from it.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+from dhl.data.classification import IMAGENETTE, imagenet_synsets
+
+DEVKIT = "ILSVRC2012_devkit_t12"
+VOC_TRAIN = ("2007_000032", "2007_000039", "2007_000063")
+VOC_VAL = ("2007_000033", "2007_000042")
+# SBD shares images with both lists of VOC.
+SBD_TRAIN = ("2007_000032", "2008_000002", "2008_000007", "2007_000042")
+SBD_VAL = ("2007_000033", "2008_000008")
+
+
+def picture(name: str, height: int, width: int) -> np.ndarray:
+    """Return a picture of waves that its name decides, uint8 (height, width, 3)."""
+    generator = np.random.default_rng(list(name.encode()))
+    rows, columns = np.mgrid[:height, :width] / 16
+    slopes = generator.normal(size=(3, 2, 1, 1))
+    waves = np.sin(slopes[:, 0] * rows + slopes[:, 1] * columns + generator.uniform(0, 6))
+    return np.rint(127.5 + 120 * waves.transpose(1, 2, 0)).astype(np.uint8)
+
+
+def write_picture(path: Path, *, height: int = 36, width: int = 48) -> None:
+    """Write a picture that the file's stem decides, in the format of the ending."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture(path.stem, height, width)).save(path)
+
+
+def jpeg(name: str, height: int, width: int) -> bytes:
+    """Return a picture as the bytes of a JPEG."""
+    content = io.BytesIO()
+    Image.fromarray(picture(name, height, width)).save(content, "jpeg")
+    return content.getvalue()
+
+
+def label_map(name: str, height: int, width: int, *, classes: int = 21) -> np.ndarray:
+    """Return a label map of two halves with a border that is ignored."""
+    one, other = np.random.default_rng(list(name.encode())).integers(0, classes, 2)
+    labels = np.full((height, width), one, np.uint8)
+    labels[:, width // 2 :] = other
+    labels[:, width // 2] = 255
+    return labels
+
+
+def make_kodak(root: Path) -> Path:
+    """Write 24 images of the names of Kodak's."""
+    for number in range(1, 25):
+        write_picture(root / f"kodak/kodim{number:02d}.png")
+    return root / "kodak"
+
+
+def make_bsds500(root: Path, *, train: int = 4, val: int = 3, test: int = 2) -> Path:
+    """Write BSDS500's folders of images."""
+    folder = root / "bsds500/BSR/BSDS500/data/images"
+    number = 100
+    for split, count in (("train", train), ("val", val), ("test", test)):
+        for _ in range(count):
+            write_picture(folder / split / f"{number}.jpg")
+            number += 7
+        (folder / split / "Thumbs.db").write_bytes(b"as in the archive")
+    return root / "bsds500"
+
+
+def make_imagenette(root: Path, *, suffix: str = "", train: int = 3, val: int = 2) -> Path:
+    """Write so many images of each of the ten classes; `suffix` is `-320` or `-160`."""
+    folder = root / f"imagenette{suffix}/imagenette2{suffix}"
+    for place, synset in enumerate(IMAGENETTE):
+        for number in range(train):
+            write_picture(folder / f"train/{synset}/{synset}_{number + 1}.JPEG")
+        for number in range(val):
+            name = f"ILSVRC2012_val_{10 * place + number + 1:08d}.JPEG"
+            write_picture(folder / "val" / synset / name, height=40, width=30)
+    return root / f"imagenette{suffix}"
+
+
+def make_voc_layout(folder: Path, lists: dict[str, Iterable[str]]) -> Path:
+    """Write images, label maps and lists as VOC has them."""
+    for name in sorted({name for names in lists.values() for name in names}):
+        height, width = 36 + sum(name.encode()) % 7, 48
+        write_picture(folder / f"JPEGImages/{name}.jpg", height=height, width=width)
+        labels = Image.fromarray(label_map(name, height, width)).convert("P")
+        labels.putpalette([value for value in range(256) for _ in range(3)])
+        path = folder / f"SegmentationClass/{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        labels.save(path)
+    for list_name, names in lists.items():
+        path = folder / f"ImageSets/Segmentation/{list_name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{name}\n" for name in names))
+    return folder
+
+
+def make_voc2012(
+    root: Path, *, train: Iterable[str] = VOC_TRAIN, val: Iterable[str] = VOC_VAL
+) -> Path:
+    """Write VOC 2012's development kit, with an image that is in no list."""
+    folder = root / "voc2012/VOCdevkit/VOC2012"
+    make_voc_layout(folder, {"train": train, "val": val, "trainval": sorted([*train, *val])})
+    write_picture(folder / "JPEGImages/2007_000027.jpg")
+    return root / "voc2012"
+
+
+def make_sbd(root: Path) -> Path:
+    """Write the Semantic Boundaries Dataset, whose label maps are MATLAB's."""
+    folder = root / "sbd"
+    (folder / "cls").mkdir(parents=True)
+    for list_name, names in (("train", SBD_TRAIN), ("val", SBD_VAL)):
+        for name in names:
+            write_picture(folder / f"img/{name}.jpg", height=30, width=40)
+            labels = np.minimum(label_map(f"sbd {name}", 30, 40), 20)
+            truth = {"Boundaries": np.zeros((20, 1)), "Segmentation": labels,
+                     "CategoriesPresent": np.unique(labels)}  # fmt: skip
+            savemat(folder / f"cls/{name}.mat", {"GTcls": truth}, do_compression=True)
+        (folder / f"{list_name}.txt").write_text("\n".join(names) + "\n")
+    return folder
+
+
+def make_ilsvrc2012(folder: Path, *, flat: bool = False) -> Path:
+    """Write an image of each synset to train on and to validate, and the development kit.
+
+    `flat` puts all validation images into one folder, as their archive has them.
+    """
+    synsets = list(imagenet_synsets())
+    pictures = [jpeg(name, 12, 16) for name in synsets[:10]]
+    numbers = np.random.default_rng(0).permutation(1000)  # as there, in no order of the synsets
+    for place, synset in enumerate(synsets):
+        path = folder / f"train/{synset}/{synset}_{place + 1}.JPEG"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(pictures[place % 10])
+        below = "" if flat else f"{synset}/"
+        path = folder / f"val/{below}ILSVRC2012_val_{numbers[place] + 1:08d}.JPEG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pictures[place % 7])
+    data = folder / DEVKIT / "data"
+    data.mkdir(parents=True)
+    ids = np.random.default_rng(1).permutation(1000) + 1
+    truth = [ids[place] for place in np.argsort(numbers)]
+    (data / "ILSVRC2012_validation_ground_truth.txt").write_text(
+        "".join(f"{number}\n" for number in truth)
+    )
+    write_meta(data / "meta.mat", dict(zip(synsets, ids.tolist(), strict=True)))
+    return folder
+
+
+def write_meta(path: Path, ids: dict[str, int]) -> None:
+    """Write the development kit's table of synsets, with an inner node of their hierarchy."""
+    fields = ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children",
+              "wordnet_height", "num_train_images")  # fmt: skip
+    table = np.empty((len(ids) + 1, 1), dtype=[(field, object) for field in fields])
+    for row, (synset, number) in enumerate(ids.items()):
+        table[row, 0] = (number, synset, f"words of {synset}", "gloss", 0, [], 0, 1300)
+    table[-1, 0] = (1001, "n00001740", "entity", "gloss", 2, [1.0, 2.0], 19, 0)
+    savemat(path, {"synsets": table})
+
+
+def pack(path: Path, members: dict[str, Path]) -> Path:
+    """Write a tar archive, compressed as its ending says; `members` are names inside and places."""
+    mode = "w:gz" if path.suffix in (".gz", ".tgz") else "w"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as archive:
+        for name, place in members.items():
+            archive.add(place, name)
+    return path
+
+
+def pack_imagenette(root: Path, to: Path, *, suffix: str = "") -> Path:
+    """Make Imagenette's archive."""
+    name = f"imagenette2{suffix}"
+    return pack(to / f"{name}.tgz", {name: root / f"imagenette{suffix}" / name})
+
+
+def pack_voc2012(root: Path, to: Path) -> Path:
+    """Make VOC 2012's archive."""
+    name = "VOCtrainval_11-May-2012.tar"
+    return pack(to / name, {"VOCdevkit": root / "voc2012/VOCdevkit"})
+
+
+def pack_sbd(root: Path, to: Path) -> Path:
+    """Make SBD's archive."""
+    return pack(to / "benchmark.tgz", {"benchmark_RELEASE/dataset": root / "sbd"})
+
+
+def pack_bsds500(root: Path, to: Path) -> Path:
+    """Make BSDS500's archive."""
+    return pack(to / "BSR_bsds500.tgz", {"BSR": root / "bsds500/BSR"})
+
+
+def pack_ilsvrc2012(folder: Path, to: Path) -> list[Path]:
+    """Make the three archives of ILSVRC2012; that of the training images holds one per synset."""
+    inner = [
+        pack(to / f"{place.name}.tar", {path.name: path for path in place.iterdir()})
+        for place in sorted((folder / "train").iterdir())
+    ]
+    train = pack(to / "ILSVRC2012_img_train.tar", {path.name: path for path in inner})
+    for path in inner:
+        path.unlink()
+    images = sorted(folder.glob("val/**/*.JPEG"), key=lambda path: path.name)
+    return [
+        pack(to / f"{DEVKIT}.tar.gz", {DEVKIT: folder / DEVKIT}),
+        pack(to / "ILSVRC2012_img_val.tar", {path.name: path for path in images}),
+        train,
+    ]
