@@ -15,14 +15,15 @@ PACKAGE = Path(__file__).parents[1] / "dhl"
 LAYERS = (
     {"dhl", "errors", "methods", "seeding", "noise", "progress", "models", "objectives", "data",
      "config", "config.base", "config.data", "config.file", "config.networks", "config.presets",
-     "config.training", "shards",
+     "config.training", "extents", "shards",
      "results", "provenance", "lineage"},
     {"losses", "metrics"},
     {"data.folder", "data.image_set", "data.photo_digits", "data.prepare", "models.cascade",
      "models.classifier", "models.denoiser", "models.dncnn", "models.initialisation",
      "models.segmenter",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},
-    {"device", "checkpoint", "sampling", "training", "evaluation", "denoising"},
+    {"device", "checkpoint", "sampling", "training", "evaluation", "denoising",
+     "flops", "plan", "plan_text"},
 )  # fmt: skip
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {
