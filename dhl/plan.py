@@ -215,28 +215,29 @@ def _training(config: Config, extents: dict[str, Extent], device: Device) -> Ite
     keys = all_models(config)
     for kind, count in Counter(key.partition("/")[0] for key in keys).items():
         spec = next(model_spec(config, key) for key in keys if key.startswith(f"{kind}/"))
-        if spec.recipe is None:  # published weights, used as they are
-            yield Row("train", kind, count, "published weights")
-            continue
         height, width = _training_sides(spec, extents[spec.part])
+        parameters = network_size(spec, height, width).parameters
+        row = Row("train", kind, count, disk_bytes=count * parameters * FLOAT_BYTES)
+        if spec.recipe is None:
+            yield replace(row, work="published weights")
+            continue
         frozen = model_spec(config, spec.frozen) if spec.frozen else None
         flops = spec.recipe.batch * training_flops(spec, frozen, height, width)
         step = max(device.step_seconds, flops / (device.training * device.share * 1e12))
-        parameters = network_size(spec, height, width).parameters
         steps = count * spec.recipe.steps
-        yield Row(
-            "train", kind, count,
-            f"{count} x {spec.recipe.steps:,} steps of {spec.recipe.batch} images of "
+        yield replace(
+            row,
+            work=f"{count} x {spec.recipe.steps:,} steps of {spec.recipe.batch} images of "
             f"{width} x {height} px",
             flops_each=flops, flops=steps * flops, device_hours=steps * step / 3600,
             cpu_hours=steps * spec.recipe.batch * _decoding(config, spec.part) / 3600,
-            disk_bytes=count * parameters * FLOAT_BYTES, workers=max(1, config.workers),
+            workers=max(1, config.workers),
         )  # fmt: skip
 
 
 def _training_sides(spec: ModelSpec, images: Extent) -> tuple[int, int]:
     """Return height and width of what a training step reads."""
-    if spec.recipe.patch:
+    if spec.recipe and spec.recipe.patch:
         return spec.recipe.patch, spec.recipe.patch
     whole = images.train or images.test
     return whole.height, whole.width

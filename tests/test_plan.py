@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from dhl import plan
 from dhl.cli import main
 from dhl.config.file import load_config, parse_config
 from dhl.errors import UserError
@@ -139,8 +141,8 @@ def test_a_run_on_public_data_is_planned_without_having_it(tiny_content):
     for section in ("task", "joint", "retrained"):
         tiny_content["training"][section]["segmentation"]["patch"] = 320
     config = parse_config(tiny_content, source="tiny.yaml")
-    plan = make_plan(config.model_copy(update={"data": public_data()}), DEVICES["h100"])
-    rows = {(row.rule, row.what): row for row in plan.rows}
+    made = make_plan(config.model_copy(update={"data": public_data()}), DEVICES["h100"])
+    rows = {(row.rule, row.what): row for row in made.rows}
     cbm3d = rows["cbm3d", "cbm3d, classification"]
     assert cbm3d.disk_bytes == 50_000 * 224 * 224 * 3 * 4
     assert cbm3d.cpu_hours == pytest.approx(50_000 * 224 * 224 * 3.05e-5 / 3600, rel=0.02)
@@ -148,11 +150,24 @@ def test_a_run_on_public_data_is_planned_without_having_it(tiny_content):
     assert rows["data", "denoising"].disk_bytes == 3 * (400 * 321 * 481 + 24 * 768 * 512)
     assert rows["data", "classification"].disk_bytes == 0  # the files stay where they are
     assert "1,281,167 to train" in rows["data", "classification"].work
-    assert [row.what for row in plan.rows if row.rule == "download"] == [
+    assert [row.what for row in made.rows if row.rule == "download"] == [
         "kodak", "bsds500", "voc2012", "sbd",
     ]  # fmt: skip
-    assert 3e9 < plan.download_bytes < 5e9
+    assert 3e9 < made.download_bytes < 5e9
     assert rows["train", "segmenter"].cpu_hours > 0  # photographs must be decoded
+
+
+def test_published_weights_are_stored_and_not_trained(tiny_config, monkeypatch):
+    def untrained(config, key):
+        spec = model_spec(config, key)
+        return replace(spec, recipe=None) if key == "classifier/clean" else spec
+
+    monkeypatch.setattr(plan, "model_spec", untrained)
+    rows = {row.what: row for row in make_plan(tiny_config, DEVICES["h100"]).rows}
+    classifier = rows["classifier"]
+    assert (classifier.jobs, classifier.work, classifier.flops) == (1, "published weights", 0)
+    parameters = network_size(model_spec(tiny_config, "classifier/clean"), 32, 32).parameters
+    assert classifier.disk_bytes == 4 * parameters
 
 
 @pytest.mark.parametrize(
@@ -235,16 +250,16 @@ def test_the_program_plans_in_an_empty_folder_and_writes_nothing(tmp_path, monke
 
 
 def test_the_table_is_aligned_and_its_totals_are_the_sums_of_its_rows(plan_of_mini):
-    plan = plan_of_mini
-    _, _, head, *lines = to_text(plan).splitlines()
-    lines = lines[: len(plan.rows) + 1]
+    rows = plan_of_mini.rows
+    _, _, head, *lines = to_text(plan_of_mini).splitlines()
+    lines = lines[: len(rows) + 1]
     place = head.index("work")
-    for row, line in zip(plan.rows, lines, strict=False):
+    for row, line in zip(rows, lines, strict=False):
         assert line.startswith(row.rule)
         assert line[place:].startswith(row.work)
         assert len(line) <= len(head)
-    assert lines[-1].split()[:2] == ["total", str(sum(plan.jobs.values()))]
-    content = json.loads(to_json(plan))
+    assert lines[-1].split()[:2] == ["total", str(sum(plan_of_mini.jobs.values()))]
+    content = json.loads(to_json(plan_of_mini))
     for column in ("flops", "device_hours", "cpu_hours", "disk_bytes"):
         expected = sum(row[column] for row in content["rows"])
         assert content["totals"][column] == pytest.approx(expected)
