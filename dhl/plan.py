@@ -59,7 +59,7 @@ CBM3D_SECONDS = {
 # Seconds a pixel: drawing and checking the noise; PSNR of a method; SSIM or a confusion matrix.
 NOISE, PSNR, SSIM, CONFUSION = 5.2e-8, 2.8e-8, 1.6e-7, 5.4e-8
 DECODING = 0.004  # seconds a photograph of 500 x 375 px, with its resizing
-ROW_BYTES = 160  # of the CSV of per-image results
+ROW_BYTES = 120  # of the CSV of per-image results
 FLOAT_BYTES = 4
 
 
