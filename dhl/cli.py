@@ -148,6 +148,15 @@ def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> Non
         print(f"{state:9} {key}: {spec.network.name}, {made}{parents}")
 
 
+def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Print what a run will take: jobs, operations, hours, disk and downloads."""
+    from dhl.plan import device_named, make_plan
+    from dhl.plan_text import to_json, to_text
+
+    plan = make_plan(config, device_named(arguments.device, arguments.tflops))
+    print(to_json(plan) if arguments.json else to_text(plan))
+
+
 def run_verify(arguments: Arguments) -> None:
     """Compare a run's files with its manifest."""
     from dhl.provenance import verify
@@ -223,6 +232,10 @@ def build_parser() -> argparse.ArgumentParser:
                       ("describe", run_describe)):  # fmt: skip
         step(name, run)
     _add_data_commands(commands, common)
+    command = step("plan", run_plan)
+    command.add_argument("--device", choices=("h100", "a100", "v100", "cpu-2"), default="h100")
+    command.add_argument("--tflops", type=float, help="a sustained rate, instead of the device's")
+    command.add_argument("--json", action="store_true", help="for machines")
     _add_free_commands(commands)
     return parser
 

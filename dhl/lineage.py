@@ -109,28 +109,49 @@ def model_spec(config: Config, key: str) -> ModelSpec:
     UserError
         If no model has this key.
     """
-    name, _, variant = key.partition("/")
-    kind, _, task = name.partition("-")
     try:
-        if variant == "clean":
-            return _task_network(config, key, {v: k for k, v in TASK_NETWORKS.items()}[name])
-        if variant == "all" and task == "start":
-            return _warm_start(config, key, kind)
-        sigma = float(variant.removeprefix("sigma"))
-        noise_std(sigma)
-        if key != sigma_key(name, sigma):
-            raise KeyError(key)
-        if kind in DENOISERS and not task:
-            return _denoiser(config, key, kind, sigma)
-        build = {"matched": _matched, "joint": _joint, "retrained": _retrained}[kind]
-        return build(config, key, task, sigma)
-    except (KeyError, ValueError, AttributeError):
+        return _spec(config, key)
+    except _NoSuchModel:
         raise UserError(
             "a model's key is `<name>/<variant>`, such as `separate/sigma30`, `classifier/clean` "
             "or `joint-segmentation/sigma30`, and its recipe is in the configuration.",
             came=f"`{key}`",
             do="`dhl describe` lists the models of a configuration.",
         ) from None
+
+
+class _NoSuchModel(Exception):
+    """No model of this run has the key."""
+
+
+def _spec(config: Config, key: str) -> ModelSpec:
+    """Find the kind of model that a key names, and describe it."""
+    name, _, variant = key.partition("/")
+    kind, _, task = name.partition("-")
+    tasks = {role: task for task, role in TASK_NETWORKS.items()}
+    if variant == "clean" and name in tasks:
+        return _task_network(config, key, tasks[name])
+    if variant == "all" and task == "start" and kind in DENOISERS:
+        return _warm_start(config, key, kind)
+    sigma = _sigma_of(name, key)
+    if kind in DENOISERS and not task:
+        return _denoiser(config, key, kind, sigma)
+    trained_on_a_task = {"matched": _matched, "joint": _joint, "retrained": _retrained}
+    if kind not in trained_on_a_task or task not in TASKS:
+        raise _NoSuchModel
+    return trained_on_a_task[kind](config, key, task, sigma)
+
+
+def _sigma_of(name: str, key: str) -> float:
+    """Return the sigma of the model of one sigma."""
+    try:
+        sigma = float(key.removeprefix(f"{name}/sigma"))
+    except ValueError:
+        raise _NoSuchModel from None
+    noise_std(sigma)
+    if key != sigma_key(name, sigma):
+        raise _NoSuchModel
+    return sigma
 
 
 def _task_network(config: Config, key: str, task: str) -> ModelSpec:
@@ -194,7 +215,7 @@ def _joint(config: Config, key: str, task: str, sigma: float) -> ModelSpec:
 def _given(recipe: Recipe | None) -> Recipe:
     """Return a recipe, or say that the configuration has none."""
     if recipe is None:
-        raise KeyError("no recipe")
+        raise _NoSuchModel
     return recipe
 
 

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "dhl"
 LAYERS = (
     {"dhl", "errors", "methods", "seeding", "noise", "progress", "models", "objectives", "data",
      "config", "config.base", "config.data", "config.file", "config.networks", "config.presets",
-     "config.training", "data.catalogue", "data.locations",
+     "config.training", "data.catalogue", "data.locations", "extents",
      "interruption", "lineage", "processes", "provenance", "results", "shards"},
     {"losses", "metrics"},
     {"data.archives", "data.check", "data.download", "data.transfer",
@@ -26,7 +26,7 @@ LAYERS = (
      "models.initialisation", "models.normalised", "models.segmenter", "models.synced_batch_norm",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},
     {"device", "checkpoint", "models.weights", "caffe", "optimization", "fitting", "reading",
-     "sampling", "training", "evaluation", "denoising"},
+     "sampling", "training", "evaluation", "denoising", "flops", "plan", "plan_text"},
 )  # fmt: skip
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {

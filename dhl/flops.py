@@ -1,0 +1,63 @@
+"""Operations of networks, counted by torch on tensors without content: no image, no arithmetic.
+
+A multiplication and an addition are two operations; convolutions and matrix products count.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dhl.lineage import ModelSpec
+from dhl.models import build_network
+from dhl.training import build_objective
+
+
+@dataclass(frozen=True)
+class Size:
+    """A network's operations for one image, forward, and its parameters."""
+
+    flops: int
+    parameters: int
+
+
+def network_size(spec: ModelSpec, height: int, width: int) -> Size:
+    """Count what a model's network takes for one image of this height and width."""
+    return _size(spec.role, tuple(sorted(spec.build_options.items())), height, width)
+
+
+@functools.cache
+def _size(role: str, options: tuple, height: int, width: int) -> Size:
+    """Count by what decides a network, so that all sigmas share one count."""
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network = build_network(role, **dict(options)).eval()
+        network(torch.empty(1, 3, height, width))
+    return Size(counter.get_total_flops(), sum(one.numel() for one in network.parameters()))
+
+
+def training_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width: int) -> int:
+    """Count one training image, forward and backward, as the model's own objective has them.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    frozen : ModelSpec or None
+        The task network behind it, for the joint objective.
+    height, width : int
+        Of the training image or its crop, in pixels.
+    """
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        network = build_network(spec.role, **spec.build_options).train()
+        behind = frozen and build_network(frozen.role, **frozen.build_options)
+        objective = build_objective(network, spec, task_network=behind)
+        targets = {"classification": (1,), "segmentation": (1, height, width)}.get(spec.part)
+        losses = objective.losses(
+            torch.empty(1, 3, height, width),
+            None if targets is None else torch.zeros(targets, dtype=torch.long),
+            None,  # on such tensors nothing is drawn
+        )
+        losses["loss"].backward()
+    return counter.get_total_flops()

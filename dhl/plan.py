@@ -1,0 +1,268 @@
+"""What a run will take, before anything of it starts and without its data: jobs, time, disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from dhl.config import Config
+from dhl.data.catalogue import CATALOGUE, needed_sets
+from dhl.errors import UserError
+from dhl.extents import Extent, extent
+from dhl.flops import network_size, training_flops
+from dhl.lineage import ModelSpec, all_models, evaluated_models, model_spec
+from dhl.methods import CBM3D_METHODS, TASKS
+
+
+@dataclass(frozen=True)
+class Device:
+    """How fast networks run.
+
+    Attributes
+    ----------
+    label : str
+    training, evaluation : float
+        Peak rates in TFLOPS: of training in its number format, and of evaluation in float32.
+    share : float
+        Of the peak that is reached.
+    step_seconds : float
+        What a training step takes at least, for the launching of its kernels.
+    source : str
+        Where the rates come from.
+    """
+
+    label: str
+    training: float
+    evaluation: float
+    share: float
+    step_seconds: float
+    source: str
+
+
+DEVICES = {
+    "h100": Device("NVIDIA H100 SXM, bfloat16", 989, 67, 0.15, 0.005,
+                   "peak by NVIDIA's data sheet, share and step assumed"),
+    "a100": Device("NVIDIA A100, bfloat16", 312, 19.5, 0.2, 0.005,
+                   "peak by NVIDIA's data sheet, share and step assumed"),
+    "v100": Device("NVIDIA V100 SXM2, float32", 15.7, 15.7, 0.4, 0.005,
+                   "peak by NVIDIA's data sheet, share and step assumed"),
+    "cpu-2": Device("two cores of an Intel Xeon with AMX, bfloat16", 2.27, 0.93, 0.18, 0,
+                    "measured: benchmarks/README.md"),
+}  # fmt: skip
+
+# One core, measured. CBM3D: pixels and seconds of a small and a large image.
+CBM3D_SECONDS = {
+    "cbm3d": ((32 * 32, 0.015), (768 * 512, 12)),
+    "cbm3d-2020": ((32 * 32, 0.9), (768 * 512, 47)),
+}
+# Seconds a pixel: drawing and checking the noise; PSNR of a method; SSIM or a confusion matrix.
+NOISE, PSNR, SSIM, CONFUSION = 5.2e-8, 2.8e-8, 1.6e-7, 5.4e-8
+DECODING = 0.004  # seconds a photograph of 500 x 375 px, with its resizing
+ROW_BYTES = 120  # of the CSV of per-image results
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """Jobs of one rule that are alike; operations, hours and bytes are those of all of them.
+
+    `flops_each` is what a training step takes, or a test image with all methods; `cpu_hours` are of
+    one core, `device_hours` of the device that trains; `workers` processes share a job's CPU hours.
+    """
+
+    rule: str
+    what: str
+    jobs: int
+    work: str = ""
+    flops_each: float = 0
+    flops: float = 0
+    device_hours: float = 0
+    cpu_hours: float = 0
+    disk_bytes: int = 0
+    workers: int = 1
+
+    @property
+    def job_hours(self) -> float:
+        """Hours of one of the jobs, whose device does not wait for its CPU."""
+        return max(self.device_hours, self.cpu_hours / self.workers) / self.jobs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All rows of a run, and the bytes that are downloaded."""
+
+    run: str
+    device: Device
+    rows: tuple[Row, ...]
+    download_bytes: int
+
+    @property
+    def jobs(self) -> dict[str, int]:
+        """Jobs per rule, as Snakemake counts them."""
+        counts: Counter[str] = Counter()
+        for row in self.rows:
+            counts[row.rule] += row.jobs
+        return dict(counts)
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """Operations, hours and bytes of all rows."""
+        columns = ("flops", "device_hours", "cpu_hours", "disk_bytes")
+        return {column: sum(getattr(row, column) for row in self.rows) for column in columns}
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """What the largest training keeps while it runs: its weights, and two moments of each."""
+        return max((3 * row.disk_bytes // row.jobs for row in self.rows if row.rule == "train"),
+                   default=0)  # fmt: skip
+
+
+def device_named(name: str, tflops: float | None = None) -> Device:
+    """Return a device by name, with the sustained rate that a user measured if there is one.
+
+    Raises
+    ------
+    UserError
+        If the rate is not positive.
+    """
+    if tflops is None:
+        return DEVICES[name]
+    if not tflops > 0:
+        raise UserError(
+            "a rate is positive.", came=f"{tflops:g} TFLOPS", do="give what you measured."
+        )
+    return replace(
+        DEVICES[name], label=f"{tflops:g} TFLOPS sustained", training=tflops, evaluation=tflops,
+        share=1.0, source="given",
+    )  # fmt: skip
+
+
+def make_plan(config: Config, device: Device) -> Plan:
+    """Count jobs, operations, hours and bytes of a configuration.
+
+    Raises
+    ------
+    UserError
+        If a user's own images cannot be counted.
+    """
+    extents = {part: extent(getattr(config.data, part)) for part in config.parts}
+    names = needed_sets(config)
+    rows = [
+        *(_download(name) for name in names),
+        *(row for part in config.parts for row in _images(config, part, extents[part])),
+        *_training(config, extents, device),
+        *(_evaluation(config, part, extents[part], device) for part in config.parts),
+        *(Row("table", part, 1) for part in config.parts),
+        *(Row(rule, "", 1) for rule in ("claims", "figures", "manifest", "write_report", "report")),
+    ]
+    return Plan(config.run, device, tuple(rows), sum(CATALOGUE[name].bytes for name in names))
+
+
+def _download(name: str) -> Row:
+    """Describe a download; beside what is unpacked, the archive needs its room for a while."""
+    room = sum(
+        (archive.bytes or 0) * (1 if archive.unpack == "file" else 2)
+        for archive in CATALOGUE[name].archives
+    )
+    return Row("download", name, 1, disk_bytes=room)
+
+
+def _images(config: Config, part: str, images: Extent) -> Iterator[Row]:
+    """Describe a part's data, noise and CBM3D."""
+    sigmas = len(getattr(config.sigmas, part))
+    train = images.train.count if images.train else 0
+    pixels = images.test.pixels + (images.train.pixels if images.train else 0)
+    decoding = _decoding(config, part)
+    seconds = images.test.count * decoding
+    yield Row(
+        "data", part, 1, f"{train:,} to train, {images.test.count:,} to test",
+        cpu_hours=seconds / 3600, disk_bytes=0 if decoding else 3 * pixels,
+    )  # fmt: skip
+    seconds += images.test.pixels * NOISE
+    yield Row("noise", part, sigmas, _grid(sigmas, images), cpu_hours=sigmas * seconds / 3600)
+    shards = getattr(config.evaluation.cbm3d_shards, part)
+    for method in getattr(config.methods, part):
+        if method in CBM3D_METHODS:
+            seconds = cbm3d_seconds(method, images.test.height * images.test.width)
+            yield Row(
+                "cbm3d", f"{method}, {part}", sigmas * shards, _grid(sigmas, images),
+                cpu_hours=sigmas * images.test.count * seconds / 3600,
+                disk_bytes=sigmas * images.test.pixels * 3 * FLOAT_BYTES,
+            )  # fmt: skip
+
+
+def _decoding(config: Config, part: str) -> float:
+    """Return the seconds that reading an image takes; 0 where a run keeps the pixels."""
+    embedded = getattr(config.data, part).kind == "photo-digits"
+    return 0 if embedded or part == "denoising" else DECODING
+
+
+def _grid(sigmas: int, images: Extent) -> str:
+    """Say how many test images are gone through, and how large they are."""
+    test = images.test
+    return f"{sigmas} x {test.count:,} images of {test.width} x {test.height} px"
+
+
+def cbm3d_seconds(method: str, pixels: int) -> float:
+    """Estimate one image's time on one core, on the line through the two measured ones."""
+    (small, first), (large, last) = CBM3D_SECONDS[method]
+    return max(first, first + (last - first) * (pixels - small) / (large - small))
+
+
+def _training(config: Config, extents: dict[str, Extent], device: Device) -> Iterator[Row]:
+    """Describe the training of each kind of model, whose sigmas cost the same."""
+    keys = all_models(config)
+    for kind, count in Counter(key.partition("/")[0] for key in keys).items():
+        spec = next(model_spec(config, key) for key in keys if key.startswith(f"{kind}/"))
+        height, width = _training_sides(spec, extents[spec.part])
+        parameters = network_size(spec, height, width).parameters
+        row = Row("train", kind, count, disk_bytes=count * parameters * FLOAT_BYTES)
+        if spec.recipe is None:
+            yield replace(row, work="published weights")
+            continue
+        frozen = model_spec(config, spec.frozen) if spec.frozen else None
+        flops = spec.recipe.batch * training_flops(spec, frozen, height, width)
+        step = max(device.step_seconds, flops / (device.training * device.share * 1e12))
+        steps = count * spec.recipe.steps
+        yield replace(
+            row,
+            work=f"{count} x {spec.recipe.steps:,} steps of {spec.recipe.batch} images of "
+            f"{width} x {height} px",
+            flops_each=flops, flops=steps * flops, device_hours=steps * step / 3600,
+            cpu_hours=steps * spec.recipe.batch * _decoding(config, spec.part) / 3600,
+            workers=max(1, config.workers),
+        )  # fmt: skip
+
+
+def _training_sides(spec: ModelSpec, images: Extent) -> tuple[int, int]:
+    """Return height and width of what a training step reads."""
+    if spec.recipe and spec.recipe.patch:
+        return spec.recipe.patch, spec.recipe.patch
+    whole = images.train or images.test
+    return whole.height, whole.width
+
+
+def _evaluation(config: Config, part: str, images: Extent, device: Device) -> Row:
+    """Describe the evaluation of all methods of a part."""
+    test, sigmas = images.test, getattr(config.sigmas, part)
+    models = evaluated_models(config, part, sigmas[0])
+    methods = getattr(config.methods, part)
+    forward = {
+        method: network_size(model_spec(config, key), test.height, test.width).flops
+        for method, key in models.items()
+    }
+    readers = [method for method in methods if method != "retrained"] if part in TASKS else []
+    each = sum(forward.get(method, 0) for method in methods)
+    each += len(readers) * forward.get("task-network", 0)
+    flops = len(sigmas) * test.count * each
+    measured = PSNR + {"denoising": SSIM, "segmentation": CONFUSION}.get(part, 0)
+    seconds = test.count * _decoding(config, part)
+    seconds += test.pixels * (NOISE + len(methods) * measured)
+    return Row(
+        "evaluate", part, len(sigmas), _grid(len(sigmas), images),
+        flops_each=each, flops=flops,
+        device_hours=flops / (device.evaluation * device.share * 1e12) / 3600,
+        cpu_hours=len(sigmas) * seconds / 3600,
+        disk_bytes=len(sigmas) * test.count * len(methods) * ROW_BYTES,
+    )  # fmt: skip

@@ -1,0 +1,274 @@
+"""The plan against Snakemake's own job count, torch's count on real steps, and measured times."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from dhl import plan
+from dhl.cli import main
+from dhl.config.data import KINDS, DataSet
+from dhl.config.file import load_config, parse_config
+from dhl.errors import UserError
+from dhl.extents import extent
+from dhl.flops import network_size, training_flops
+from dhl.lineage import model_spec
+from dhl.plan import DEVICES, cbm3d_seconds, device_named, make_plan
+from dhl.plan_text import to_json, to_text
+
+PROJECT = Path(__file__).parents[1]
+MINI = load_config(PROJECT / "config/mini.yaml")
+
+# GFLOP of one training step of `mini`, counted on real steps: benchmarks/README.md.
+STEPS = {
+    "dncnn-start/all": 7.1, "dncnn/sigma30": 7.1, "separate-start/all": 5.5,
+    "separate/sigma30": 5.5, "classifier/clean": 14.7, "joint-classification/sigma30": 18.9,
+    "segmenter/clean": 18.8, "joint-segmentation/sigma30": 18.8,
+    "matched-classification/sigma30": 14.0, "retrained-classification/sigma30": 14.7,
+    "matched-segmentation/sigma30": 12.5, "retrained-segmentation/sigma30": 18.8,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plan_of_mini():
+    """The plan of `mini` on the machine of the reference run."""
+    return make_plan(MINI, DEVICES["cpu-2"])
+
+
+def sides(spec) -> tuple[int, int]:
+    """Return height and width of what a step of `mini` reads."""
+    side = spec.recipe.patch or getattr(MINI.data, spec.part).size
+    return side, side
+
+
+def frozen_of(spec):
+    """Return the task network behind a joint denoiser."""
+    return model_spec(MINI, spec.frozen) if spec.frozen else None
+
+
+@pytest.mark.parametrize(("key", "gigaflops"), STEPS.items())
+def test_a_training_step_takes_the_operations_that_were_counted_on_a_real_one(key, gigaflops):
+    spec = model_spec(MINI, key)
+    flops = spec.recipe.batch * training_flops(spec, frozen_of(spec), *sides(spec))
+    assert round(flops / 1e9, 1) == gigaflops
+
+
+def test_training_takes_three_forward_passes_and_a_frozen_network_two():
+    spec = model_spec(MINI, "joint-segmentation/sigma30")
+    behind = frozen_of(spec)
+    denoiser, segmenter = (network_size(one, 64, 64).flops for one in (spec, behind))
+    flops = training_flops(spec, behind, 64, 64)
+    assert flops == pytest.approx(3 * denoiser + 2 * segmenter, rel=0.01)
+    assert flops < 3 * denoiser + 2 * segmenter  # no gradient of the noisy image
+
+
+def test_a_network_has_the_operations_of_its_formula_and_the_published_parameters(tiny_content):
+    tiny_content["networks"] = {}  # the full-size denoiser and DnCNN
+    config = parse_config(tiny_content, source="tiny.yaml")
+    dncnn = network_size(model_spec(config, "dncnn/sigma30"), 32, 48)
+    macs = 9 * (3 * 64 + 15 * 64 * 64 + 64 * 3)  # 17 convolutions of 3x3, 64 channels
+    assert dncnn.flops == 2 * macs * 32 * 48
+    assert network_size(model_spec(config, "separate/sigma30"), 32, 48).parameters == 1_033_443
+
+
+def test_job_counts_are_snakemakes_own(tmp_path):
+    content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    content["methods"]["classification"] = [*content["methods"]["classification"], "cbm3d-2020"]
+    content["sigmas"]["segmentation"] = [15, 30]
+    content["evaluation"] = {"cbm3d_shards": {"classification": 3, "segmentation": 2}}
+    path = tmp_path / "smoke.yaml"
+    path.write_text(yaml.safe_dump(content))
+    command = [sys.executable, "-m", "snakemake", "report", "--dry-run", "--cores", "1",
+               "--snakefile", PROJECT / "Snakefile", "--directory", tmp_path,
+               "--configfile", path]  # fmt: skip
+    result = subprocess.run(
+        command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, text=True,
+        capture_output=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    table = (result.stdout + result.stderr).split("Job stats:")[1].split("total")[0]
+    rows = [line.split() for line in table.splitlines()[3:] if line.split()]
+    counted = {name: int(count) for name, count in rows}
+    assert counted["cbm3d"] == 1 + 2 * 3 + 2 * 2
+    assert make_plan(load_config(path), DEVICES["h100"]).jobs == counted
+
+
+def test_the_estimates_for_mini_are_near_the_times_that_were_measured(plan_of_mini):
+    seconds = {
+        rule: 3600 * sum(getattr(row, column) for row in plan_of_mini.rows if row.rule == rule)
+        for rule, column in (("train", "device_hours"), ("evaluate", "device_hours"),
+                             ("cbm3d", "cpu_hours"))
+    }  # fmt: skip
+    # benchmarks/README.md: seconds of computing; of one core, of which the device has two.
+    assert seconds["train"] == pytest.approx(1029 / 2, rel=0.1)
+    assert seconds["evaluate"] == pytest.approx(224 / 2, rel=0.25)
+    assert seconds["cbm3d"] == pytest.approx(292, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("method", "pixels", "seconds"),
+    [("cbm3d", 32 * 32, 0.015), ("cbm3d", 768 * 512, 12), ("cbm3d", 2 * 768 * 512, 24),
+     ("cbm3d", 8 * 8, 0.015), ("cbm3d-2020", 32 * 32, 0.9), ("cbm3d-2020", 768 * 512, 47)],
+)  # fmt: skip
+def test_cbm3d_takes_what_was_measured_and_grows_with_the_pixels(method, pixels, seconds):
+    assert cbm3d_seconds(method, pixels) == pytest.approx(seconds, rel=0.01)
+
+
+PUBLIC_DATA = {
+    "denoising": {"kind": "folder", "name": "kodak24", "train": "bsds500", "test": "kodak"},
+    "classification": {"kind": "ilsvrc2012", "path": "/nowhere"},
+    "segmentation": {"kind": "voc2012", "extra": "sbd"},
+}
+
+
+def data_of(settings: dict) -> DataSet:
+    """Return the model of the data of one part."""
+    return KINDS[settings["kind"]](**settings)
+
+
+def test_a_run_on_public_data_is_planned_without_having_it(tiny_content):
+    tiny_content["methods"]["classification"].append("cbm3d")
+    tiny_content["training"]["task"]["classification"]["patch"] = 224
+    for section in ("task", "joint", "retrained"):
+        tiny_content["training"][section]["segmentation"]["patch"] = 320
+    tiny_content["data"] = PUBLIC_DATA
+    made = make_plan(parse_config(tiny_content, source="tiny.yaml"), DEVICES["h100"])
+    rows = {(row.rule, row.what): row for row in made.rows}
+    cbm3d = rows["cbm3d", "cbm3d, classification"]
+    assert cbm3d.disk_bytes == 50_000 * 224 * 224 * 3 * 4
+    assert cbm3d.cpu_hours == pytest.approx(50_000 * 224 * 224 * 3.05e-5 / 3600, rel=0.02)
+    assert rows["cbm3d", "cbm3d, denoising"].disk_bytes == 24 * 768 * 512 * 3 * 4
+    assert rows["data", "denoising"].disk_bytes == 3 * (400 * 321 * 481 + 24 * 768 * 512)
+    assert rows["data", "classification"].disk_bytes == 0  # the files stay where they are
+    assert "1,281,167 to train" in rows["data", "classification"].work
+    assert [row.what for row in made.rows if row.rule == "download"] == [
+        "kodak", "bsds500", "voc2012", "sbd",
+    ]  # fmt: skip
+    assert 3e9 < made.download_bytes < 5e9
+    assert rows["train", "segmenter"].cpu_hours > 0  # photographs must be decoded
+
+
+def test_published_weights_are_stored_and_not_trained(tiny_config, monkeypatch):
+    def untrained(config, key):
+        spec = model_spec(config, key)
+        return replace(spec, recipe=None) if key == "classifier/clean" else spec
+
+    monkeypatch.setattr(plan, "model_spec", untrained)
+    rows = {row.what: row for row in make_plan(tiny_config, DEVICES["h100"]).rows}
+    classifier = rows["classifier"]
+    assert (classifier.jobs, classifier.work, classifier.flops) == (1, "published weights", 0)
+    parameters = network_size(model_spec(tiny_config, "classifier/clean"), 32, 32).parameters
+    assert classifier.disk_bytes == 4 * parameters
+
+
+@pytest.mark.parametrize(
+    ("data", "train", "test"),
+    [
+        ({"kind": "photo-digits", "train": 7, "validation": 1, "test": 5, "size": 32},
+         (7, 32, 32), (5, 32, 32)),
+        ({"kind": "folder", "name": "k", "test": "kodak"}, None, (24, 512, 768)),
+        ({"kind": "folder", "name": "k", "train": "bsds500", "test": "kodak"},
+         (400, 321, 481), (24, 512, 768)),
+        ({"kind": "imagenette", "crop": 224}, (9_469, 224, 224), (3_925, 224, 224)),
+        ({"kind": "imagenette", "crop": 160, "train_images": 100, "test_images": 50},
+         (100, 160, 160), (50, 160, 160)),
+        ({"kind": "ilsvrc2012", "path": "/nowhere"}, (1_281_167, 224, 224), (50_000, 224, 224)),
+        ({"kind": "voc2012", "extra": None}, (1_464, 375, 500), (1_449, 375, 500)),
+        ({"kind": "voc2012", "extra": "sbd", "test_images": 9_999},
+         (10_582, 375, 500), (1_449, 375, 500)),
+    ],
+)  # fmt: skip
+def test_public_sets_have_their_published_counts(data, train, test):
+    found = extent(data_of(data))
+    sizes = [part and (part.count, part.height, part.width) for part in (found.train, found.test)]
+    assert sizes == [train, test]
+
+
+def write_pictures(folder: Path, *sizes: tuple[int, int], suffix: str = "png") -> None:
+    """Write black pictures of some widths and heights."""
+    folder.mkdir(parents=True)
+    for index, (width, height) in enumerate(sizes):
+        pixels = np.zeros((height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"p{index}.{suffix}")
+
+
+def test_a_users_own_images_are_counted_and_measured(tmp_path):
+    write_pictures(tmp_path / "test", (40, 20), (60, 40))
+    (tmp_path / "test/notes.txt").write_text("no picture")
+    own = data_of({"kind": "folder", "name": "own", "test": str(tmp_path / "test")})
+    assert (extent(own).test.count, extent(own).test.height, extent(own).test.width) == (2, 30, 50)
+
+    for name, count in (("a", 3), ("b", 2)):
+        write_pictures(tmp_path / "classes" / name, *[(9, 9)] * count)
+    classes = str(tmp_path / "classes")
+    own = data_of({"kind": "image_folder", "name": "own", "test": classes, "crop": 32})
+    assert (extent(own).train, extent(own).test.count, extent(own).test.height) == (None, 5, 32)
+
+    write_pictures(tmp_path / "voc/JPEGImages", (50, 40), (50, 40), suffix="jpg")
+    lists = tmp_path / "voc/ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "mine.txt").write_text("p0\n")
+    (lists / "theirs.txt").write_text("p0\np1\n")
+    voc = {"kind": "voc", "name": "own", "path": str(tmp_path / "voc")}
+    own = data_of(voc | {"train": "theirs", "test": "mine"})
+    assert (extent(own).train.count, extent(own).test.count, extent(own).test.width) == (2, 1, 50)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"kind": "folder", "test": "nowhere"},
+     {"kind": "image_folder", "test": "nowhere", "crop": 32},
+     {"kind": "voc", "path": "nowhere", "train": "train", "test": "val"}],
+)  # fmt: skip
+def test_images_that_are_not_there_are_named(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no image in nowhere"):
+        extent(data_of({"name": "own"} | data))
+
+
+def test_the_program_plans_in_an_empty_folder_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["--configfile", str(PROJECT / "config/smoke.yaml")]
+    assert main(["plan", *options, "--device", "cpu-2"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("smoke: ")
+    assert "two cores of an Intel Xeon" in text
+    assert main(["plan", *options, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["jobs"]["train"] == 10
+    assert content["device"]["label"] == DEVICES["h100"].label
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_is_aligned_and_its_totals_are_the_sums_of_its_rows(plan_of_mini):
+    rows = plan_of_mini.rows
+    _, _, head, *lines = to_text(plan_of_mini).splitlines()
+    lines = lines[: len(rows) + 1]
+    place = head.index("work")
+    for row, line in zip(rows, lines, strict=False):
+        assert line.startswith(row.rule)
+        assert line[place:].startswith(row.work)
+        assert len(line) <= len(head)
+    assert lines[-1].split()[:2] == ["total", str(sum(plan_of_mini.jobs.values()))]
+    content = json.loads(to_json(plan_of_mini))
+    for column in ("flops", "device_hours", "cpu_hours", "disk_bytes"):
+        expected = sum(row[column] for row in content["rows"])
+        assert content["totals"][column] == pytest.approx(expected)
+        assert expected > 0
+
+
+def test_a_given_rate_replaces_the_devices():
+    smoke = load_config(PROJECT / "config/smoke.yaml")
+    totals = make_plan(smoke, device_named("cpu-2", 0.5)).totals
+    assert totals["device_hours"] == pytest.approx(totals["flops"] / 0.5e12 / 3600)
+    with pytest.raises(UserError, match="0 TFLOPS"):
+        device_named("h100", 0)
