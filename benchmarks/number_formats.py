@@ -14,7 +14,7 @@ from dhl.config.training import Optimizer
 from dhl.device import autocast
 from dhl.losses import reconstruction_loss
 from dhl.models import build_network
-from dhl.training import build_optimizer
+from dhl.optimization import build_optimizer
 
 NETWORKS = (
     ("released", {"width": 24}),

@@ -19,10 +19,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from dhl.config.file import load_config
 from dhl.data.image_set import ImageSet
 from dhl.device import autocast, prepare_device, resolve_precision
+from dhl.fitting import Fit, fit
 from dhl.lineage import CLASSES, all_models, model_spec
 from dhl.models import build_network
+from dhl.optimization import build_optimizer
 from dhl.sampling import BatchSampler
-from dhl.training import Fit, build_objective, build_optimizer, fit
+from dhl.training import build_objective
 
 
 def peak_rate(device: torch.device, precision: torch.dtype, *, seconds: float = 2.0) -> float:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+import zipfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
-from dhl.data.image_set import load_split
+from dhl.data.image_set import load_split, open_arrays
 from dhl.errors import UserError
 from dhl.noise import noise_std, recorded_noisy_image
 from dhl.progress import Progress
 from dhl.results import NOISE_COLUMNS, RunFolder, atomic_path, read_csv
+from dhl.shards import WHOLE, Shard
 
 # The classical algorithm for white noise, which the paper compared with, and the exact transform
 # variances of the 2020 one: `nf` is the size at which noise spectra are computed.
@@ -67,19 +71,40 @@ def cbm3d(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d") -> np.ndar
 
 @contextmanager
 def cbm3d_stream(
-    noisy: Iterator[np.ndarray], *, sigma: float, profile: str, processes: int
+    noisy: Iterable[np.ndarray], *, sigma: float, profile: str, processes: int
 ) -> Iterator[Iterator[np.ndarray]]:
-    """Denoise a stream of images in parallel processes, in order."""
+    """Denoise a stream of images in parallel processes, in order; it is read as it is needed."""
     one = functools.partial(cbm3d, sigma=sigma, profile=profile)
     if processes == 1:
         yield map(one, noisy)
         return
     with ProcessPoolExecutor(processes) as pool:
-        yield pool.map(one, noisy, chunksize=8)
+        yield _ordered(pool, one, noisy, ahead=2 * processes)
 
 
-def write_cbm3d(part: str, method: str, sigma: float, folder: RunFolder, *, processes: int) -> None:
-    """Denoise a part's test images with CBM3D and keep the results as a file.
+def _ordered(
+    pool: Executor, function: Callable, inputs: Iterable[np.ndarray], *, ahead: int
+) -> Iterator[np.ndarray]:
+    """Yield the results in order, with at most `ahead` inputs in the pool."""
+    waiting: deque[Future] = deque()
+    for value in inputs:
+        waiting.append(pool.submit(function, value))
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def write_cbm3d(
+    part: str,
+    method: str,
+    sigma: float,
+    folder: RunFolder,
+    *,
+    processes: int,
+    shard: Shard = WHOLE,
+) -> None:
+    """Denoise a shard of a part's test images with CBM3D, and write each as soon as it is done.
 
     Raises
     ------
@@ -88,18 +113,50 @@ def write_cbm3d(part: str, method: str, sigma: float, folder: RunFolder, *, proc
     """
     require_bm3d()
     clean = load_split(folder.data(part), "test")
-    records = read_csv(folder.noise(part, sigma), NOISE_COLUMNS).itertuples()
+    place = shard.of(len(clean))
+    records = list(read_csv(folder.noise(part, sigma), NOISE_COLUMNS).itertuples())[place]
+    indices = range(len(clean))[place]
     noisy = (
-        recorded_noisy_image(image, sigma=sigma, record=record)
-        for image, record in zip(clean.images, records, strict=True)
+        recorded_noisy_image(clean.images[index], sigma=sigma, record=record)
+        for index, record in zip(indices, records, strict=True)
     )
-    images = {}
     with (
-        Progress(f"{method}, {part}, sigma {sigma:g}", len(clean)) as progress,
-        cbm3d_stream(noisy, sigma=sigma, profile=method, processes=processes) as stream,
+        Progress(f"{method}, {part}, sigma {sigma:g}, {shard}", len(indices)) as progress,
+        cbm3d_stream(noisy, sigma=sigma, profile=method, processes=processes) as images,
+        atomic_path(folder.cbm3d(part, method, sigma, shard)) as temporary,
+        zipfile.ZipFile(temporary, "w", allowZip64=True) as archive,
     ):
-        for name, image in zip(clean.ids, stream, strict=True):
-            images[name] = image
+        for name, image in zip(clean.ids[place], images, strict=True):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, image, allow_pickle=False)
             progress.advance()
-    with atomic_path(folder.cbm3d(part, method, sigma)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **images)
+
+
+class DenoisedImages:
+    """CBM3D's images of all shards by name, read one at a time.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        The files of all shards.
+    ids : sequence of str
+        The images that must be there.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or damaged, or an image is in none of them.
+    """
+
+    def __init__(self, paths: Iterable[Path], ids: Sequence[str]):
+        self._files = {name: arrays for arrays in map(open_arrays, paths) for name in arrays.files}
+        if missing := [name for name in ids if name not in self._files]:
+            raise UserError(
+                "CBM3D's files hold every test image.",
+                came=f"{len(missing)} of {len(ids)} images in none of them, such as {missing[0]}",
+                do="delete the run's `cbm3d` folder and run again.",
+            )
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return one image, float32 of shape (H, W, 3)."""
+        return self._files[name][name]

@@ -17,7 +17,7 @@ from dhl.results import atomic_path
 
 FORMAT = 1
 # What torch raises for truncated files, for flipped bits and for files of other programs.
-_DAMAGED = (
+DAMAGED = (
     RuntimeError, EOFError, OSError, LookupError, ValueError, AttributeError,
     zipfile.BadZipFile, pickle.UnpicklingError,
 )  # fmt: skip
@@ -49,7 +49,7 @@ def load(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise _unreadable(path, "no such file") from None
-    except _DAMAGED:
+    except DAMAGED:
         raise _unreadable(path, "truncated, or not a model of this project") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _unreadable(path, "another format")

@@ -15,6 +15,7 @@ from dhl.errors import UserError
 from dhl.methods import PARTS
 from dhl.noise import noise_std
 from dhl.results import RunFolder
+from dhl.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +25,41 @@ if TYPE_CHECKING:
 Arguments = argparse.Namespace
 
 
-def run_data(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+def run_data_make(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Make or read a part's clean images."""
     from dhl.data.prepare import write_data
 
     write_data(config, arguments.part, folder)
+
+
+def run_data_download(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Download data sets and weights, those that the configuration needs unless named."""
+    from dhl.data.catalogue import mirrors_of, needed_sets
+    from dhl.data.download import fetch, write_receipt
+    from dhl.data.locations import data_root
+
+    root = data_root(config)
+    for name in arguments.sets or needed_sets(config):
+        fetch(name, root=root, mirrors=mirrors_of(config))
+        write_receipt(name, root=root, path=folder.download(name))
+
+
+def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Tell whether the data sets of a configuration are there and whole."""
+    from dhl.data.check import check_data
+
+    findings = []
+    for finding in check_data(config, decode=arguments.decode):
+        print(finding, flush=True)
+        findings.append(finding)
+    if not findings:
+        print(f"{config.run}: its data is made from installed packages, nothing is downloaded.")
+    if bad := [finding.name for finding in findings if not finding.complete]:
+        raise UserError(
+            "the data sets of a run are there and whole.",
+            came=f"{len(bad)} of {len(findings)} are not: {', '.join(bad)}",
+            do="run `dhl data download` with the same configuration, and mend folders of your own.",
+        )
 
 
 def run_noise(arguments: Arguments, config: Config, folder: RunFolder) -> None:
@@ -48,6 +79,7 @@ def run_cbm3d(arguments: Arguments, config: Config, folder: RunFolder) -> None:
         arguments.sigma,
         folder,
         processes=arguments.processes,
+        shard=arguments.shard,
     )
 
 
@@ -112,7 +144,8 @@ def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> Non
         spec = model_spec(config, key)
         state = "trained" if folder.model(key).exists() else "to train"
         parents = f" from {', '.join(spec.parents)}" if spec.parents else ""
-        print(f"{state:9} {key}: {spec.network.name}, {spec.recipe.steps} steps{parents}")
+        made = f"{spec.recipe.steps} steps" if spec.recipe else "published weights"
+        print(f"{state:9} {key}: {spec.network.name}, {made}{parents}")
 
 
 def run_verify(arguments: Arguments) -> None:
@@ -130,9 +163,24 @@ def run_verify(arguments: Arguments) -> None:
 
 def run_denoise(arguments: Arguments) -> None:
     """Denoise a picture."""
-    from dhl.denoising import denoise_file
+    from dhl.denoising import denoise_blockwise, denoise_file, denoise_tiles
 
-    denoise_file(arguments.input, arguments.output, model=arguments.model, device=arguments.device)
+    denoise_file(
+        arguments.input,
+        arguments.output,
+        model=arguments.model,
+        device=arguments.device,
+        run=denoise_blockwise if arguments.blocks else denoise_tiles,
+    )
+
+
+def run_import_caffe(arguments: Arguments) -> None:
+    """Make a model file of a denoiser that the authors' Caffe code trained."""
+    from dhl.caffe import import_denoiser
+
+    if arguments.sigma is not None:
+        noise_std(arguments.sigma)
+    import_denoiser(arguments.file, arguments.output, sigma=arguments.sigma)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -155,15 +203,18 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(step=run)
         return command
 
-    for name, run in (("data", run_data), ("noise", run_noise), ("cbm3d", run_cbm3d),
+    for name, run in (("noise", run_noise), ("cbm3d", run_cbm3d),
                       ("evaluate", run_evaluate), ("table", run_table)):  # fmt: skip
         command = step(name, run)
         command.add_argument("--part", choices=PARTS, required=True)
-        if name not in ("data", "table"):
+        if name != "table":
             command.add_argument("--sigma", type=float, required=True, help="on the 0-255 scale")
         if name == "cbm3d":
             command.add_argument("--method", choices=("cbm3d", "cbm3d-2020"), default="cbm3d")
             command.add_argument("--processes", type=_positive, default=1)
+            command.add_argument(
+                "--shard", type=_shard, default=WHOLE, help="a slice of the images, such as 2-of-3"
+            )
     step("train", run_train).add_argument(
         "model", help="such as separate/sigma30; `dhl describe` lists them"
     )
@@ -171,8 +222,31 @@ def build_parser() -> argparse.ArgumentParser:
                       ("manifest", run_manifest), ("report", run_report),
                       ("describe", run_describe)):  # fmt: skip
         step(name, run)
+    _add_data_commands(commands, common)
     _add_free_commands(commands)
     return parser
+
+
+def _add_data_commands(
+    commands: argparse._SubParsersAction, common: argparse.ArgumentParser
+) -> None:
+    """Describe the commands about data sets."""
+    group = commands.add_parser("data", help="Download, check and make the data.")
+    actions = group.add_subparsers(required=True, metavar="ACTION")
+
+    def action(name: str, run: Callable) -> argparse.ArgumentParser:
+        summary = run.__doc__.splitlines()[0]
+        command = actions.add_parser(name, parents=[common], help=summary, description=summary)
+        command.set_defaults(step=run)
+        return command
+
+    action("make", run_data_make).add_argument("--part", choices=PARTS, required=True)
+    action("download", run_data_download).add_argument(
+        "sets", nargs="*", metavar="SET", help="such as kodak"
+    )
+    action("check", run_data_check).add_argument(
+        "--decode", action="store_true", help="decode every image; takes minutes to hours"
+    )
 
 
 def _add_free_commands(commands: argparse._SubParsersAction) -> None:
@@ -190,7 +264,17 @@ def _add_free_commands(commands: argparse._SubParsersAction) -> None:
         help="such as results/mini/models/joint-classification/sigma30.pt",
     )
     command.add_argument("--device", default="auto")
+    command.add_argument(
+        "--blocks",
+        action="store_true",
+        help="average overlapping blocks, as the authors' deployment does",
+    )
     command.set_defaults(free=run_denoise)
+    command = commands.add_parser("import-caffe", help=run_import_caffe.__doc__.splitlines()[0])
+    command.add_argument("file", type=Path, help="a binary .caffemodel")
+    command.add_argument("--output", type=Path, required=True, help="such as denoiser.pt")
+    command.add_argument("--sigma", type=float, help="what it was trained for, on the 0-255 scale")
+    command.set_defaults(free=run_import_caffe)
 
 
 def _check_part(arguments: Arguments, config: Config) -> None:
@@ -210,6 +294,14 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, not {text}")
     return int(text)
+
+
+def _shard(text: str) -> Shard:
+    """Read a slice of the images."""
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,42 @@ import pandas as pd
 import torch
 
 from dhl import checkpoint
+from dhl.baselines import DenoisedImages
 from dhl.config import Config
-from dhl.data.image_set import ImageSet, load_split, open_arrays
+from dhl.data.image_set import ImageSet, load_split
 from dhl.device import prepare_device
-from dhl.lineage import CLASSES, evaluated_models, fingerprint
+from dhl.errors import UserError
+from dhl.lineage import evaluated_models, fingerprint
 from dhl.methods import CBM3D_METHODS
 from dhl.metrics import clean_reference, confusion_matrix, finish, psnr, ssim, top_k
 from dhl.noise import recorded_noisy_image
 from dhl.progress import Progress
 from dhl.results import IMAGE_COLUMNS, NOISE_COLUMNS, RunFolder, atomic_path, read_csv, write_csv
+from dhl.shards import shards
 
 EXAMPLES = {"denoising": 4, "classification": 12, "segmentation": 6}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Neighbours of one size, read once for all methods.
+
+    Attributes
+    ----------
+    place : slice
+        Where they stand in the data set.
+    ids : sequence of str
+    clean : ndarray of uint8, shape (N, H, W, 3)
+    noisy : ndarray of float32, shape (N, H, W, 3), on the [0, 1] scale, unclipped
+    targets : ndarray or None
+        Classes (N,), or label maps (N, H, W).
+    """
+
+    place: slice
+    ids: Sequence[str]
+    clean: np.ndarray
+    noisy: np.ndarray
+    targets: np.ndarray | None
 
 
 def evaluate(config: Config, part: str, sigma: float, folder: RunFolder) -> None:
@@ -38,26 +64,23 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder) -> None
     Raises
     ------
     UserError
-        If a model is of another configuration, or the noise is not the recorded one.
+        If a model is of another configuration, the noise is not the recorded one, or a batch does
+        not fit the device's memory.
     """
     clean = load_split(folder.data(part), "test")
     noise = read_csv(folder.noise(part, sigma), NOISE_COLUMNS)
-    records = list(noise.itertuples())
-    rows, arrays = [], Arrays(part, clean)
-    bench = Bench(config, part, sigma, folder)
+    frames, arrays = [], Arrays(part, clean)
+    bench = Bench(config, part, sigma, folder, clean.ids)
     methods = getattr(config.methods, part)
     with Progress(f"{part}, sigma {sigma:g}", len(clean)) as progress:
-        for place in clean.batches(config.evaluation.batch):
-            pairs = zip(clean.images[place], records[place], strict=True)
-            noisy = np.stack(
-                [recorded_noisy_image(image, sigma=sigma, record=one) for image, one in pairs]
-            )
+        for batch in _batches(clean, noise, sigma, size=config.evaluation.batch):
             for method in methods:
-                images, logits = bench.apply(method, noisy, clean, place)
-                rows += _rows(config, (part, sigma, method), clean, place, (images, logits))
-                arrays.add(method, place, images, logits)
-            progress.advance(place.stop - place.start)
-    frame = pd.DataFrame(rows)
+                images, logits = bench.apply(method, batch)
+                frames.append(_measure(method, batch, images, logits, config.evaluation.protocol))
+                arrays.add(method, batch, images, logits)
+            progress.advance(len(batch.ids))
+    frame = pd.concat(frames, ignore_index=True)
+    frame = frame.assign(part=part, sigma=sigma, protocol=config.evaluation.protocol)
     frame["dataset"] = getattr(config.data, part).name
     frame["noise_seed"] = frame["image_id"].map(dict(zip(noise["image_id"], noise["seed"])))
     frame = frame.sort_values("method", key=lambda names: names.map(methods.index), kind="stable")
@@ -67,10 +90,25 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder) -> None
     write_csv(frame, path, IMAGE_COLUMNS)
 
 
+def _batches(clean: ImageSet, noise: pd.DataFrame, sigma: float, *, size: int) -> Iterator[Batch]:
+    """Read the test images batch by batch, with their recorded noise."""
+    records = list(noise.itertuples())
+    for place in clean.batches(size):
+        images = np.stack(clean.images[place])
+        noisy = [
+            recorded_noisy_image(image, sigma=sigma, record=record)
+            for image, record in zip(images, records[place], strict=True)
+        ]
+        targets = None if clean.targets is None else np.asarray(clean.targets[place])
+        yield Batch(place, clean.ids[place], images, np.stack(noisy), targets)
+
+
 class Bench:
     """The models that one evaluation needs, on their device."""
 
-    def __init__(self, config: Config, part: str, sigma: float, folder: RunFolder):
+    def __init__(
+        self, config: Config, part: str, sigma: float, folder: RunFolder, ids: Sequence[str] = ()
+    ):
         self.device = prepare_device(config)
         self.networks = {}
         for method, key in evaluated_models(config, part, sigma).items():
@@ -78,64 +116,67 @@ class Bench:
                 folder.model(key), fingerprint=fingerprint(config, key)
             )
             self.networks[method] = network.to(self.device, memory_format=torch.channels_last)
-        self.files = {
-            method: open_arrays(folder.cbm3d(part, method, sigma))
+        parts = shards(getattr(config.evaluation.cbm3d_shards, part))
+        self.denoised = {
+            method: DenoisedImages((folder.cbm3d(part, method, sigma, one) for one in parts), ids)
             for method in getattr(config.methods, part)
             if method in CBM3D_METHODS
         }
 
-    def apply(
-        self, method: str, noisy: np.ndarray, clean: ImageSet, place: slice
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def apply(self, method: str, batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
         """Return a method's raw images (N, H, W, 3) of a batch, and the task network's logits.
 
         The task network reads the images neither clipped nor rounded.
         """
         if method == "clean":
-            images = np.stack(clean.images[place]).astype(np.float32) / 255
+            images = batch.clean.astype(np.float32) / 255
         elif method in ("noisy", "retrained"):
-            images = noisy
-        elif method in self.files:
-            images = np.stack([self.files[method][name] for name in clean.ids[place]])
+            images = batch.noisy
+        elif method in self.denoised:
+            images = np.stack([self.denoised[method][name] for name in batch.ids])
         else:
-            images = self._run(self.networks[method], noisy).transpose(0, 2, 3, 1)
+            images = self._run(self.networks[method], batch.noisy).transpose(0, 2, 3, 1)
         reader = self.networks.get("task-network" if method != "retrained" else method)
         return images, None if reader is None else self._run(reader, images)
 
     @torch.inference_mode()
     def _run(self, network: Callable, images: np.ndarray) -> np.ndarray:
         """Run a network in float32 on images (N, H, W, 3)."""
-        batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-        return network(batch).float().cpu().numpy()
+        try:
+            batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+            return network(batch).float().cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            raise _too_large(images.shape, error) from None
 
 
-def _rows(
-    config: Config,
-    names: tuple[str, float, str],
-    clean: ImageSet,
-    place: slice,
-    outputs: tuple[np.ndarray, np.ndarray | None],
-) -> list[dict[str, Any]]:
-    """Measure one method on one batch."""
-    part, sigma, method = names
-    images, logits = outputs
-    protocol = config.evaluation.protocol
-    columns: dict[str, Any] = {"image_id": clean.ids[place]}
+def _too_large(shape: tuple[int, ...], error: torch.OutOfMemoryError) -> UserError:
+    """Say that a batch does not fit the device, and what would."""
+    count, height, width = shape[:3]
+    half = f"set `evaluation.batch` to {count // 2}, which changes no result"
+    return UserError(
+        "a batch of images fits the device's memory.",
+        came=f"{count} images of {width} x {height} px: {str(error).splitlines()[0]}",
+        do=f"{half if count > 1 else 'use a device with more memory, or `device: cpu`'}.",
+    )
+
+
+def _measure(
+    method: str, batch: Batch, images: np.ndarray, logits: np.ndarray | None, protocol: str
+) -> pd.DataFrame:
+    """Measure one method on one batch: a row an image."""
+    columns: dict[str, Any] = {"method": method, "image_id": batch.ids}
     if method not in ("clean", "retrained"):
-        truth = clean_reference(np.stack(clean.images[place]), protocol=protocol)
+        truth = clean_reference(batch.clean, protocol=protocol)
         finished = finish(images, protocol=protocol)
         columns["psnr"] = psnr(clean=truth, denoised=finished)
-        if part == "denoising":
+        if batch.targets is None:
             columns["ssim"] = [
                 ssim(clean=one, denoised=other) for one, other in zip(truth, finished, strict=True)
             ]
-    if part == "classification":
+    if batch.targets is not None and batch.targets.ndim == 1:
         for k in (1, 5):
-            right = top_k(logits=logits, target=clean.targets[place], k=k)
-            columns[f"top{k}"] = right.astype(float)
-    frame = pd.DataFrame(columns)
-    frame = frame.assign(part=part, sigma=sigma, method=method, protocol=protocol)
-    return frame.to_dict("records")
+            columns[f"top{k}"] = top_k(logits=logits, target=batch.targets, k=k).astype(float)
+    return pd.DataFrame(columns)
 
 
 class Arrays:
@@ -145,23 +186,23 @@ class Arrays:
         self.part, self.clean = part, clean
         count = min(EXAMPLES[part], len(clean))
         # Spread over the set, so that the examples are not of one photograph.
-        self.examples = np.linspace(0, len(clean) - 1, count).astype(int)
+        self.examples = np.linspace(0, len(clean) - 1, count).astype(int).tolist()
         self.arrays: dict[str, Any] = {}
         self.confusions: dict[str, list[np.ndarray]] = {}
 
-    def add(self, method: str, place: slice, images: np.ndarray, logits: np.ndarray | None) -> None:
+    def add(self, method: str, batch: Batch, images: np.ndarray, logits: np.ndarray | None) -> None:
         """Take over one batch of one method."""
         predicted = None
         if self.part == "segmentation":
             predicted = logits.argmax(1).astype(np.uint8)
             self.confusions.setdefault(method, []).extend(
-                confusion_matrix(target=target, predicted=one, classes=CLASSES[self.part])
-                for target, one in zip(self.clean.targets[place], predicted, strict=True)
+                confusion_matrix(target=target, predicted=one, classes=logits.shape[1])
+                for target, one in zip(batch.targets, predicted, strict=True)
             )
         for number, index in enumerate(self.examples):
-            if not place.start <= index < place.stop:
+            if not batch.place.start <= index < batch.place.stop:
                 continue
-            here = index - place.start
+            here = index - batch.place.start
             # In float64, as `finish` has it, so that the picture is the one that was measured.
             levels = np.clip(images[here], 0, 1).astype(np.float64) * 255
             shown = np.rint(levels).astype(np.uint8)

@@ -192,11 +192,13 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
         key = path.relative_to(root).with_suffix("")
         # A model's key is `<family>/<variant>`, and the variant `sigma<number>` or a word.
         sigma = float(key.name.removeprefix("sigma")) if key.name.startswith("sigma") else None
-        families.setdefault(key.parent.as_posix(), {})[sigma] = read_csv(path, TRAINING_COLUMNS)
+        curve = read_csv(path, TRAINING_COLUMNS)
+        if len(curve):  # a network with published weights was not trained
+            families.setdefault(key.parent.as_posix(), {})[sigma] = curve
     if not families:
         raise UserError(
             "training curves are drawn from the files that training wrote.",
-            came=f"no CSV file below {root}",
+            came=f"no CSV file with a curve below {root}",
             do="run `make report`, or the Snakemake target that trains the models.",
         )
     return families

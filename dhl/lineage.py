@@ -7,9 +7,9 @@ fingerprint that decides whether it must be trained again.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from dhl.config import Config
@@ -23,11 +23,10 @@ from dhl.objectives import OBJECTIVES
 from dhl.provenance import code_digest
 
 TASK_NETWORKS = {"classification": "classifier", "segmentation": "segmenter"}
-CLASSES = {"classification": 10, "segmentation": 11}
 DENOISERS = {"separate": "denoiser", "dncnn": "dncnn"}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class ModelSpec:
     """Everything that decides a model's weights.
 
@@ -39,9 +38,12 @@ class ModelSpec:
     objective : {"denoise", "task", "joint"}
     part : str
         The part whose training images it sees.
-    recipe : Recipe
+    recipe : Recipe or None
+        None takes the network's published weights as they are.
     sigma : float, pair of float or None
         On the 0-255 scale; None is clean.
+    classes : int or None
+        Of a task network.
     start : str or None
         Key of the model whose weights it starts from.
     frozen : str or None
@@ -53,8 +55,9 @@ class ModelSpec:
     network: Network
     objective: str
     part: str
-    recipe: Recipe
+    recipe: Recipe | None
     sigma: float | tuple[float, float] | None
+    classes: int | None = None
     start: str | None = None
     frozen: str | None = None
 
@@ -67,7 +70,7 @@ class ModelSpec:
     def build_options(self) -> dict[str, Any]:
         """Arguments of `dhl.models.build_network` after the role."""
         options = {"name": self.network.name, **self.network.builder_options()}
-        return options if self.role == "denoiser" else options | {"classes": CLASSES[self.part]}
+        return options if self.classes is None else options | {"classes": self.classes}
 
     @property
     def seed_name(self) -> str:
@@ -131,19 +134,21 @@ def model_spec(config: Config, key: str) -> ModelSpec:
 
 
 def _task_network(config: Config, key: str, task: str) -> ModelSpec:
-    """Describe a task network on clean images."""
+    """Describe a task network on clean images: trained, or with its published weights."""
     role = TASK_NETWORKS[task]
-    recipe = _given(getattr(config.training.task, task))
-    return ModelSpec(key, role, getattr(config.networks, role), "task", task, recipe, None)
+    network = getattr(config.networks, role)
+    recipe = getattr(config.training.task, task)
+    if network.weights is None:
+        recipe = _given(recipe)
+    classes = getattr(config.data, task).classes_of(task)
+    return ModelSpec(key, role, network, "task", task, recipe, None, classes)
 
 
 def _retrained(config: Config, key: str, task: str, sigma: float) -> ModelSpec:
     """Describe a task network trained on, on noisy images."""
-    role = TASK_NETWORKS[task]
+    clean = _task_network(config, task_network_key(task), task)
     recipe = _given(getattr(config.training.retrained, task))
-    network = getattr(config.networks, role)
-    start = task_network_key(task)
-    return ModelSpec(key, role, network, "task", task, recipe, sigma, start=start)
+    return dataclasses.replace(clean, key=key, recipe=recipe, sigma=sigma, start=clean.key)
 
 
 def _warm_start(config: Config, key: str, kind: str) -> ModelSpec:
@@ -234,11 +239,18 @@ def fingerprint(config: Config, key: str) -> str:
         "key": key,
         "network": spec.network.model_dump(),
         "objective": spec.objective,
-        "recipe": spec.recipe.model_dump(exclude={"checkpoint_every"}),
+        "recipe": spec.recipe and spec.recipe.model_dump(exclude={"checkpoint_every"}),
         "sigma": spec.sigma,
         "data": getattr(config.data, spec.part).model_dump(),
+        "classes": spec.classes,
         "seed": config.base_seed,
-        "arithmetic": [config.device, config.precision, config.threads],
+        "arithmetic": [
+            config.device,
+            config.precision,
+            config.threads,
+            config.processes,
+            config.compile,
+        ],
         "code": code_digest(*spec.code),
         "parents": [fingerprint(config, parent) for parent in spec.parents],
     }

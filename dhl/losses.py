@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from dhl import processes
 from dhl.metrics import IGNORED_LABEL
 
 
@@ -29,5 +31,44 @@ def task_loss(*, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     ----------
     logits : Tensor of shape (N, C) or (N, C, H, W)
     target : Tensor of int64, shape (N,) or (N, H, W)
+
+    Notes
+    -----
+    Of several processes each has the mean over the labels of all, of which it holds a part.
     """
-    return F.cross_entropy(logits.float(), target, ignore_index=IGNORED_LABEL)
+    total = F.cross_entropy(logits.float(), target, ignore_index=IGNORED_LABEL, reduction="sum")
+    return total / processes.mean((target != IGNORED_LABEL).sum().float())
+
+
+def logits_for_loss(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return a task network's logits where its loss is taken: DeepLab's before the upsampling."""
+    return getattr(network, "forward_coarse", network)(images)
+
+
+def labels_for_loss(network: nn.Module, target: torch.Tensor) -> torch.Tensor:
+    """Return the targets that belong to `logits_for_loss`."""
+    return shrink_labels(target, network.stride) if hasattr(network, "stride") else target
+
+
+def shrink_labels(target: torch.Tensor, stride: int) -> torch.Tensor:
+    """Sample label maps at the positions of a coarse grid.
+
+    Parameters
+    ----------
+    target : Tensor of int64, shape (N, H, W)
+    stride : int
+        Pixels between positions; the first is on the first pixel.
+
+    Returns
+    -------
+    Tensor of int64, shape (N, ceil((H - 1) / stride) + 1, ceil((W - 1) / stride) + 1)
+        The label 255, which no loss counts, where a position lies beyond the image.
+
+    Notes
+    -----
+    DeepLab's Caffe code shrinks labels by an aligned interpolation, (H - 1) / stride + 1 positions
+    a side. For the sides that its training has, k * stride + 1, every position is a pixel and its
+    label is taken over: 321 px at stride 8 give 41 labels, those of pixels 0, 8, ..., 320.
+    """
+    bottom, right = (-(side - 1) % stride for side in target.shape[-2:])
+    return F.pad(target, (0, right, 0, bottom), value=IGNORED_LABEL)[..., ::stride, ::stride]

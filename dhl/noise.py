@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from dhl import processes
 from dhl.errors import UserError
 from dhl.seeding import derive_seed
 
@@ -146,11 +147,9 @@ def add_gaussian_noise(
     ----------
     .. [1] Liu et al., IJCAI 2018, Sec. 3.1.
     """
-    import torch
-
-    noise = torch.empty_like(clean).normal_(generator=generator)
+    noise = processes.normal_like(clean, generator)
     if isinstance(sigma, tuple):
         low, high = (noise_std(bound) for bound in sigma)
-        level = torch.rand(len(clean), 1, 1, 1, generator=generator, device=clean.device)
+        level = processes.uniform_per_image(clean, generator)
         return clean + noise * (low + (high - low) * level)
     return clean + noise * noise_std(sigma)

@@ -11,6 +11,12 @@ from tqdm import tqdm
 
 logger = logging.getLogger("dhl")
 SECONDS_BETWEEN_LINES = 10.0
+MEGABYTE = 2**20
+
+
+def megabytes(count: int) -> int:
+    """Round bytes up to whole megabytes, which progress is counted in."""
+    return -(-count // MEGABYTE)
 
 
 class Progress:
@@ -49,7 +55,8 @@ class Progress:
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            left = (now - self.started) / (self.done - self.begun_with) * (self.total - self.done)
+            each = (now - self.started) / (self.done - self.begun_with)
+            left = each * max(self.total - self.done, 0)
             logger.info(
                 "%s: %d of %d, about %.0f s left %s", self.title, self.done, self.total, left, note
             )

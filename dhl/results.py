@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dhl.errors import UserError
 from dhl.noise import format_sigma
+from dhl.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +81,10 @@ class RunFolder:
         """Return the file that lists a part's damaged images, which were left out."""
         return self.root / "data" / f"{part}.skipped.csv"
 
+    def download(self, name: str) -> Path:
+        """Return the receipt of a downloaded set: what the set consists of."""
+        return self.root / "downloads" / f"{name}.json"
+
     def noise(self, part: str, sigma: float) -> Path:
         """Return the file of noise seeds, digests and moments."""
         return self.root / "noise" / part / f"sigma{format_sigma(sigma)}.csv"
@@ -96,9 +101,10 @@ class RunFolder:
         """Return the side file that an interrupted training resumes from."""
         return self.root / "checkpoints" / f"{key}-{fingerprint[:12]}.pt"
 
-    def cbm3d(self, part: str, method: str, sigma: float) -> Path:
-        """Return the file of CBM3D's denoised images."""
-        return self.root / "cbm3d" / part / f"{method}-sigma{format_sigma(sigma)}.npz"
+    def cbm3d(self, part: str, method: str, sigma: float, shard: Shard = WHOLE) -> Path:
+        """Return the file of CBM3D's denoised images of one shard of the test images."""
+        name = f"{method}-sigma{format_sigma(sigma)}"
+        return self.root / "cbm3d" / part / name / f"{shard}.npz"
 
     def evaluation(self, part: str, sigma: float) -> Path:
         """Return the file of per-image results; `.npz` beside it has arrays for pooled metrics."""

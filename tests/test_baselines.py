@@ -11,10 +11,21 @@ import pytest
 from skimage import data as pictures
 from skimage.metrics import peak_signal_noise_ratio
 
-from dhl.baselines import PROFILE_NF, cbm3d, cbm3d_stream, require_bm3d, write_cbm3d
+from dhl import baselines
+from dhl.baselines import (
+    PROFILE_NF,
+    DenoisedImages,
+    cbm3d,
+    cbm3d_stream,
+    require_bm3d,
+    write_cbm3d,
+)
+from dhl.config.file import parse_config
 from dhl.data.folder import read_image
 from dhl.data.image_set import load_split
 from dhl.errors import UserError
+from dhl.evaluation import evaluate
+from dhl.shards import Shard, shards
 
 DATA = os.environ.get("DHL_TEST_DATA")
 
@@ -64,6 +75,41 @@ def test_one_process_and_two_return_the_same_images_in_order():
     assert [image.shape[0] for image in done[0]] == [24, 32, 28]
 
 
+@pytest.mark.parametrize(("processes", "ahead"), [(1, 0), (2, 3)])
+def test_images_are_read_only_shortly_before_they_are_denoised(processes, ahead):
+    taken, noisy = [], noisy_crop(30, side=12)[1]
+
+    def images():
+        for index in range(8):
+            taken.append(index)
+            yield noisy
+
+    with cbm3d_stream(images(), sigma=30, profile="cbm3d", processes=processes) as stream:
+        for done, _ in enumerate(stream, 1):
+            assert len(taken) <= done + ahead
+    assert len(taken) == 8
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("count", [0, 1, 6, 7, 100])
+def test_shards_are_contiguous_and_hold_each_image_once(total, count):
+    images = list(range(count))
+    parts = [images[shard.of(count)] for shard in shards(total)]
+    assert [image for part in parts for image in part] == images
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_shard_is_read_as_it_is_written():
+    assert [str(shard) for shard in shards(3)] == ["1-of-3", "2-of-3", "3-of-3"]
+    assert tuple(Shard.parse(str(shard)) for shard in shards(12)) == shards(12)
+
+
+@pytest.mark.parametrize("text", ["", "2", "0-of-3", "4-of-3", "1-of-0", "2-of-3x", "-1-of-3"])
+def test_what_is_no_shard_is_refused(text):
+    with pytest.raises(ValueError, match="shard is"):
+        Shard.parse(text)
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_the_file_holds_every_test_image_and_repeats_to_the_byte(tiny_run, run_copy, processes):
     path = run_copy.cbm3d("denoising", "cbm3d", 30)
@@ -76,6 +122,69 @@ def test_the_file_holds_every_test_image_and_repeats_to_the_byte(tiny_run, run_c
         for name, image in zip(clean.ids, clean.images, strict=True):
             error = np.square(arrays[name] - image / 255.0).mean()
             assert error < 0.5 * (30 / 255) ** 2, name
+
+
+def write_shards(folder, total: int) -> list[Path]:
+    """Denoise the tiny run's test images in several shards."""
+    for shard in shards(total):
+        write_cbm3d("denoising", "cbm3d", 30, folder, processes=1, shard=shard)
+    return [folder.cbm3d("denoising", "cbm3d", 30, shard) for shard in shards(total)]
+
+
+@pytest.mark.parametrize("total", [2, 3, 5])  # of four images, so that a shard may be empty
+def test_the_number_of_shards_changes_no_result(tiny_content, tiny_run, run_copy, total):
+    whole = run_copy.cbm3d("denoising", "cbm3d", 30)
+    before = load_all([whole])
+    whole.unlink()
+    after = load_all(write_shards(run_copy, total))
+    assert list(after) == list(before)
+    for name, image in before.items():
+        np.testing.assert_array_equal(after[name], image)
+    tiny_content["evaluation"]["cbm3d_shards"] = {"denoising": total}
+    evaluate(parse_config(tiny_content, source="tiny.yaml"), "denoising", 30, run_copy)
+    rows, expected = (folder.evaluation("denoising", 30) for folder in (run_copy, tiny_run))
+    assert rows.read_bytes() == expected.read_bytes()
+    assert rows.with_suffix(".npz").read_bytes() == expected.with_suffix(".npz").read_bytes()
+
+
+def load_all(paths: list[Path]) -> dict[str, np.ndarray]:
+    """Read all images of several files."""
+    images = {}
+    for path in paths:
+        with np.load(path) as arrays:
+            images |= dict(arrays)
+    return images
+
+
+def test_a_shard_that_is_interrupted_leaves_the_others_and_nothing_of_itself(run_copy, monkeypatch):
+    paths = write_shards(run_copy, 2)
+    before = paths[0].read_bytes()
+    paths[1].unlink()
+    written = []
+
+    def interrupted(noisy, **options):
+        written.append(sum(path.stat().st_size for path in paths[0].parent.glob(".*")))
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        return cbm3d(noisy, **options)
+
+    monkeypatch.setattr(baselines, "cbm3d", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_cbm3d("denoising", "cbm3d", 30, run_copy, processes=1, shard=Shard(2, 2))
+    assert written[0] == 0
+    assert written[1] >= 40 * 40 * 3 * 4 - 8192  # the first image is on disk, but for a buffer
+    assert sorted(paths[0].parent.iterdir()) == sorted(
+        [paths[0], run_copy.cbm3d("denoising", "cbm3d", 30)]
+    )
+    assert paths[0].read_bytes() == before
+
+
+def test_an_image_that_is_in_no_shard_is_named(run_copy):
+    ids = load_split(run_copy.data("denoising"), "test").ids
+    first, second = write_shards(run_copy, 2)
+    assert DenoisedImages([first, second], ids)[ids[3]].shape == (40, 40, 3)
+    with pytest.raises(UserError, match=f"2 of 4 images .* such as {ids[2]}"):
+        DenoisedImages([first], ids)
 
 
 def test_without_the_package_the_message_says_what_to_do(monkeypatch, tiny_run):

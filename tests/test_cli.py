@@ -18,7 +18,7 @@ from dhl.cli import main
 PROJECT = Path(__file__).parents[1]
 COMMANDS = (
     "data", "noise", "cbm3d", "train", "evaluate", "table", "claims", "figures", "manifest",
-    "report", "describe", "verify", "denoise",
+    "report", "describe", "verify", "denoise", "import-caffe",
 )  # fmt: skip
 
 
@@ -72,8 +72,10 @@ def test_the_version_is_the_packages(capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["data"], ["data", "--part", "captioning"], ["noise", "--part", "denoising"],
-     ["noise", "--part", "denoising", "--sigma", "much"], ["train"], ["denoise", "a.png", "b.png"]],
+    [[], ["fly"], ["data"], ["data", "make", "--part", "captioning"],
+     ["noise", "--part", "denoising"], ["noise", "--part", "denoising", "--sigma", "much"],
+     ["train"], ["cbm3d", "--part", "denoising", "--sigma", "30", "--shard", "4-of-3"],
+     ["denoise", "a.png", "b.png"]],
 )  # fmt: skip
 def test_a_wrong_command_line_ends_with_status_2_and_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -95,10 +97,16 @@ MISTAKES = [
     (["table", "--part", "classification"], "classification"),
     (["claims"], "no file"),
     (["figures"], "no file"),
-    (["data", "--part", "segmentation", "--configfile", "denoising.yaml"], "--part segmentation"),
+    (
+        ["data", "make", "--part", "segmentation", "--configfile", "denoising.yaml"],
+        "--part segmentation",
+    ),
+    (["data", "download", "imagenot"], "`imagenot`"),
     (["verify", "nowhere"], "nowhere/manifest.json"),
     (["denoise", "a.png", "b.png", "--model", "c.pt"], "c.pt"),
     (["denoise", "a.png", "b.xyz", "--model", "c.pt"], "b.xyz"),
+    (["import-caffe", "a.caffemodel", "--output", "b.pt"], "a.caffemodel: No such file"),
+    (["import-caffe", "a.caffemodel", "--output", "b.pt", "--sigma", "0.3"], "sigma 0.3"),
 ]
 
 
@@ -115,7 +123,7 @@ def test_a_mistake_is_one_message_and_status_1(
         tiny_content[section] = {"denoising": tiny_content[section]["denoising"]}
     tiny_content["methods"]["denoising"] = ["noisy", "separate"]
     (tmp_path / "denoising.yaml").write_text(yaml.safe_dump(tiny_content))
-    free = arguments[0] in ("verify", "denoise")
+    free = arguments[0] in ("verify", "denoise", "import-caffe")
     extra = [] if free or "--configfile" in arguments else ["--configfile", str(tiny_file)]
     assert main([*arguments, *extra]) == 1
     message = capsys.readouterr().err
@@ -148,7 +156,7 @@ def test_commands_write_what_the_library_writes(tiny_file, tiny_run, tmp_path):
     root = tmp_path / "by-hand"
     options = ["--configfile", str(tiny_file), "--folder", str(root)]
     for command in (
-        ["data", "--part", "denoising"],
+        ["data", "make", "--part", "denoising"],
         ["noise", "--part", "denoising", "--sigma", "30"],
         ["cbm3d", "--part", "denoising", "--sigma", "30"],
         ["train", "separate-start/all"],
@@ -156,7 +164,7 @@ def test_commands_write_what_the_library_writes(tiny_file, tiny_run, tmp_path):
     ):
         assert main([*command, *options]) == 0
     for name in ("data/denoising.npz", "data/denoising.png", "noise/denoising/sigma30.csv",
-                 "cbm3d/denoising/cbm3d-sigma30.npz", "models/separate/sigma30.pt",
+                 "cbm3d/denoising/cbm3d-sigma30/1-of-1.npz", "models/separate/sigma30.pt",
                  "training/separate/sigma30.csv"):  # fmt: skip
         assert (root / name).read_bytes() == (tiny_run.root / name).read_bytes(), name
 

@@ -14,22 +14,28 @@ PACKAGE = Path(__file__).parents[1] / "dhl"
 # Each layer imports from itself and from the layers above it in this list.
 LAYERS = (
     {"dhl", "errors", "methods", "seeding", "noise", "progress", "models", "objectives", "data",
-     "config", "config.base", "config.data", "config.file", "config.networks", "config.training",
-     "data.locations", "results", "provenance", "lineage"},
+     "config", "config.base", "config.data", "config.file", "config.networks", "config.presets",
+     "config.training", "data.catalogue", "data.locations",
+     "interruption", "lineage", "processes", "provenance", "results", "shards"},
     {"losses", "metrics"},
-    {"data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
-     "data.photo_digits", "data.prepare", "data.segmentation", "models.cascade",
-     "models.classifier", "models.denoiser", "models.dncnn", "models.initialisation",
-     "models.segmenter",
+    {"data.archives", "data.check", "data.download", "data.transfer",
+     "data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
+     "data.photo_digits", "data.prepare", "data.segmentation",
+     "models.authors_input", "models.cascade", "models.classifier", "models.deeplab",
+     "models.denoiser", "models.dncnn", "models.efficientnet_lite", "models.imagenet",
+     "models.initialisation", "models.normalised", "models.segmenter", "models.synced_batch_norm",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},
-    {"device", "checkpoint", "sampling", "training", "evaluation", "denoising"},
+    {"device", "checkpoint", "models.weights", "caffe", "optimization", "fitting", "reading",
+     "sampling", "training", "evaluation", "denoising"},
 )  # fmt: skip
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {
     "statistics", "measured", "claims", "tables", "published", "figures", "figure_style", "strips",
     "markup", "report", "report_content",
 }  # fmt: skip
-PRESENTATION_MAY_READ = LAYERS[0] | PRESENTATION | {"data.image_set", "data.photo_digits"}
+PRESENTATION_MAY_READ = (
+    LAYERS[0] | PRESENTATION | {"data.image_files", "data.image_set", "data.photo_digits"}
+)
 PROGRAM = {"cli", "__main__"}
 
 

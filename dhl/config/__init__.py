@@ -13,6 +13,7 @@ from dhl.config.training import Training
 from dhl.methods import ALLOWED, PARTS, TASKS, model_of
 
 Grid = Annotated[tuple[Sigma, ...], Field(min_length=1)]
+ShardCount = Annotated[int, Field(ge=1, le=400)]
 MethodNames = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -59,11 +60,30 @@ class Methods(Frozen):
         return self
 
 
+class Shards(Frozen):
+    """Into how many jobs a part's test images are split; an evaluation opens all their files."""
+
+    denoising: ShardCount = 1
+    classification: ShardCount = 1
+    segmentation: ShardCount = 1
+
+
 class Evaluation(Frozen):
-    """`authors`: round, clip to 0-255, drop a 3 px border; `plain`: clip to [0, 1] only."""
+    """How methods are measured.
+
+    Attributes
+    ----------
+    protocol : {"authors", "plain"}
+        `authors`: round, clip to 0-255, drop a 3 px border; `plain`: clip to [0, 1] only.
+    batch : int
+        Images that go through a network at once.
+    cbm3d_shards : Shards
+        CBM3D's jobs per method and sigma; an interrupted job repeats its own images only.
+    """
 
     protocol: Literal["authors", "plain"] = "authors"
     batch: Count = 64
+    cbm3d_shards: Shards = Shards()
 
 
 class Statistics(Frozen):
@@ -79,7 +99,8 @@ class Config(Frozen):
     """The whole configuration of a run.
 
     `threads` are the CPU threads of one job; `workers` the processes that decode images for one
-    training; `compile` lets `torch.compile` fuse the networks that are trained.
+    training; `processes` train one model together, each on its own GPU; `compile` lets
+    `torch.compile` fuse a training step.
     """
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -88,6 +109,7 @@ class Config(Frozen):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Count = 1
     workers: Annotated[int, Field(ge=0)] = 0
+    processes: Count = 1
     compile: bool = False
     data: Data
     sigmas: Sigmas
@@ -122,8 +144,19 @@ class Config(Frozen):
         if part in TASKS:
             sections.append("task")
         for section in sections:
+            if task in self.parts and section == "task" and self._published_whole(task):
+                continue
             if task not in self.parts or getattr(getattr(self.training, section), task) is None:
                 raise ValueError(
                     f"method `{method}` of {part} needs `training.{section}.{task}` and "
                     f"`data.{task}`: add them, or take the method out of `methods.{part}`"
                 )
+
+    def _published_whole(self, task: str) -> bool:
+        """Tell whether a task network comes with all its weights: then it needs no recipe.
+
+        ImageNet's weights are of a classifier; a segmenter has only its first layers from them.
+        """
+        if task == "segmentation":
+            return self.networks.segmenter.weights not in (None, "imagenet")
+        return self.networks.classifier.weights is not None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dhl.config.base import Count, Frozen
+from dhl.data.catalogue import CATALOGUE
 from dhl.errors import UserError
 
 # Words that stand for a downloadable set where a folder of pictures is named.
@@ -294,6 +295,15 @@ class Data(Frozen):
         Annotated[PhotoDigits | Imagenette | Ilsvrc2012 | ImageFolder, _ByKind] | None
     ) = None
     segmentation: Annotated[PhotoDigits | Voc2012 | Voc, _ByKind] | None = None
+
+    @field_validator("mirrors")
+    @classmethod
+    def _of_known_sets(cls, mirrors: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name in mirrors:
+            if name not in CATALOGUE:
+                legal = ", ".join(CATALOGUE)
+                raise ValueError(f"`data.mirrors` has no set `{name}`; there are {legal}")
+        return mirrors
 
 
 def class_folders(folder: Path) -> list[str]:

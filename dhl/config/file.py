@@ -13,11 +13,12 @@ from pydantic import ValidationError
 from dhl.config import Config
 from dhl.config.base import Frozen
 from dhl.config.data import KINDS
+from dhl.config.presets import expand_preset
 from dhl.errors import UserError
 
 
 def parse_config(content: dict[str, Any], *, source: str) -> Config:
-    """Check a configuration and return it, frozen.
+    """Check a configuration and return it, frozen; a preset of its training is expanded.
 
     Parameters
     ----------
@@ -31,6 +32,7 @@ def parse_config(content: dict[str, Any], *, source: str) -> Config:
     UserError
         With the full path of the first wrong key, its value, and what is legal.
     """
+    content = expand_preset(content, source=source)
     try:
         return Config.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
@@ -111,7 +113,8 @@ def _legal_keys(place: tuple[int | str, ...]) -> list[str]:
             continue
         field = node.model_fields.get(key) if node is not None else None
         node = _model_in(field.annotation) if field else None
-    return list(node.model_fields) if node is not None else []
+    presets = ["preset"] if place == ("training",) else []
+    return presets + (list(node.model_fields) if node is not None else [])
 
 
 def _model_in(annotation: Any) -> type[Frozen] | None:

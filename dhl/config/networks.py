@@ -36,11 +36,11 @@ class Network(Frozen):
     weights: str | None = None
     input: Literal["unit", "authors"] = "unit"
 
-    def builder_options(self) -> dict[str, int]:
-        """Return the options that the builder is called with."""
-        return {
-            name: value for name in ("width", "depth") if (value := getattr(self, name)) is not None
-        }
+    def builder_options(self) -> dict[str, int | str]:
+        """Return the options that the builder is called with: those that are not its defaults."""
+        options = {"width": self.width, "depth": self.depth}
+        options["input"] = None if self.input == "unit" else self.input
+        return {name: value for name, value in options.items() if value is not None}
 
 
 class Networks(Frozen):
@@ -61,9 +61,10 @@ class Networks(Frozen):
                     f"`networks.{place}.name` is one of {', '.join(known)}, but not "
                     f"`{network.name}`"
                 )
-            for option in network.builder_options():
-                if option not in known[network.name].options:
-                    takers = [name for name, entry in known.items() if option in entry.options]
+            options = [*network.builder_options(), *(["weights"] if network.weights else [])]
+            for option in options:
+                if option not in known[network.name].takes:
+                    takers = [name for name, entry in known.items() if option in entry.takes]
                     belongs = f"belongs to `{'`, `'.join(takers)}`, and " if takers else "does "
                     raise ValueError(
                         f"`networks.{place}.{option}` {belongs}not to `{network.name}`"

@@ -18,7 +18,7 @@ def data_root(config: Config) -> Path:
 
 
 def set_folder(root: Path, name: str) -> Path:
-    """Return the folder of one extracted set."""
+    """Return where a set is unpacked."""
     return root / name
 
 

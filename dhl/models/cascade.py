@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from dhl.losses import logits_for_loss
+
 
 class Cascade(nn.Module):
     """A denoiser D followed by a frozen task network H.
@@ -26,9 +28,9 @@ class Cascade(nn.Module):
         return self
 
     def forward(self, noisy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Map noisy images (N, 3, H, W) to denoised ones and the task's logits.
+        """Map noisy images (N, 3, H, W) to denoised ones and the task's logits for the loss.
 
         H reads D's output as it is, neither clipped nor rounded.
         """
         denoised = self.denoiser(noisy)
-        return denoised, self.task_network(denoised)
+        return denoised, logits_for_loss(self.task_network, denoised)

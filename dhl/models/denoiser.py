@@ -2,7 +2,8 @@
 
 Two forms: `released`, layer by layer as in the authors' published network definition, and `paper`,
 as in the paper's Figure 2, which has an encoding module at full resolution and a decoding module at
-each fusion. `width` is the number of channels of the first scale; 64 is the published one.
+each fusion. `width` is the number of channels of the first scale; 64 is the published one. `input`
+is the scale of the first layer: `unit` is [0, 1], `authors` that of weights imported from Caffe.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dhl.models.authors_input import INPUTS
 from dhl.models.initialisation import begin_as_identity, initialise
 
 
-def released(width: int = 64) -> ReleasedDenoiser:
+def released(width: int = 64, input: str = "unit") -> nn.Module:
     """Build the authors' released network; 1,033,443 learnable parameters at width 64."""
-    return ReleasedDenoiser(width)
+    return INPUTS[input](ReleasedDenoiser(width))
 
 
-def paper(width: int = 64) -> PaperDenoiser:
+def paper(width: int = 64, input: str = "unit") -> nn.Module:
     """Build the network of the paper's Figure 2."""
-    return PaperDenoiser(width)
+    return INPUTS[input](PaperDenoiser(width))
 
 
 def conv_bn(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dhl.losses import reconstruction_loss, task_loss
+from dhl.losses import labels_for_loss, reconstruction_loss, task_loss
 from dhl.models.cascade import Cascade
 from dhl.noise import add_gaussian_noise
 
@@ -41,7 +41,8 @@ class Objective:
         noisy = add_gaussian_noise(images, sigma=self.sigma, generator=generator)
         denoised, logits = self.cascade(noisy)
         reconstruction = reconstruction_loss(denoised=denoised, clean=images)
-        task = task_loss(logits=logits, target=targets)
+        target = labels_for_loss(self.cascade.task_network, targets)
+        task = task_loss(logits=logits, target=target)
         loss = joint_loss(reconstruction=reconstruction, task=task, task_weight=self.task_weight)
         return {
             "loss": loss,

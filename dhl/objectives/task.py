@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dhl.losses import task_loss
+from dhl.losses import labels_for_loss, logits_for_loss, task_loss
 from dhl.noise import add_gaussian_noise
 
 
@@ -22,5 +22,6 @@ class Objective:
         """Return `loss` and `task_loss` of images (N, 3, H, W) in [0, 1] and their targets."""
         if self.sigma is not None:
             images = add_gaussian_noise(images, sigma=self.sigma, generator=generator)
-        loss = task_loss(logits=self.network(images), target=targets)
+        logits = logits_for_loss(self.network, images)
+        loss = task_loss(logits=logits, target=labels_for_loss(self.network, targets))
         return {"loss": loss, "task_loss": loss.detach()}

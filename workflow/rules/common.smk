@@ -13,11 +13,13 @@ from snakemake.settings.types import DeploymentMethod
 sys.path.insert(0, str(workflow.basedir))
 
 from dhl.config.file import parse_config
+from dhl.data.catalogue import CATALOGUE, downloaded_weights, downloads_of
 from dhl.errors import UserError
 from dhl.lineage import all_models, evaluated_models, fingerprint, model_spec
 from dhl.methods import CBM3D_METHODS, PARTS, TABLES
 from dhl.provenance import code_digest, settings_digest
 from dhl.results import PROJECT, PUBLISHED, RunFolder, atomic_path, figure_names
+from dhl.shards import shards
 
 os.environ.setdefault("DHL_STARTED", str(time.time()))
 
@@ -52,9 +54,10 @@ WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_m
 PYTHON = "python" if WITH_CONDA else sys.executable
 
 
-def dhl(command):
+def dhl(command, processes=1):
     """A shell command of the package on this run, its messages in the rule's log."""
-    return f"{PYTHON} -m dhl {command} --configfile {RUN.config} --folder {ROOT} > {{log}} 2>&1"
+    many = f"torch.distributed.run --standalone --nproc-per-node {processes} -m "
+    return f"{PYTHON} -m {many if processes > 1 else ''}dhl {command} --configfile {RUN.config} --folder {ROOT} > {{log}} 2>&1"
 
 
 def keep_configuration():
@@ -70,16 +73,27 @@ wildcard_constraints:
     sigma=r"[0-9]+(\.[0-9]+)?",
     model=r"[a-z0-9-]+/[a-z0-9.-]+",
     cbm3d="|".join(CBM3D_METHODS),
+    shard="[0-9]+-of-[0-9]+",
+    set="|".join(CATALOGUE),
 
 
 def sigma_of(wildcards):
     return float(wildcards.sigma)
 
 
+def downloads_of_part(wildcards):
+    return [RUN.download(name) for name in downloads_of(CONFIG, wildcards.part)]
+
+
 def files_of_model(wildcards):
-    """The data and the parents of a model."""
+    """The data, the parents and the published weights of a model."""
     spec = model_spec(CONFIG, wildcards.model)
-    return [RUN.data(spec.part), *(RUN.model(key) for key in spec.parents)]
+    files = [RUN.data(spec.part), *(RUN.model(key) for key in spec.parents)]
+    if downloaded := downloaded_weights(spec.role, spec.network):
+        files.append(RUN.download(downloaded))
+    elif spec.network.weights not in (None, "imagenet"):
+        files.append(spec.network.weights)
+    return files
 
 
 def models_of_evaluation(wildcards):
@@ -89,10 +103,12 @@ def models_of_evaluation(wildcards):
 
 def cbm3d_of_evaluation(wildcards):
     methods = getattr(CONFIG.methods, wildcards.part)
+    total = getattr(CONFIG.evaluation.cbm3d_shards, wildcards.part)
     return [
-        RUN.cbm3d(wildcards.part, method, sigma_of(wildcards))
+        RUN.cbm3d(wildcards.part, method, sigma_of(wildcards), shard)
         for method in methods
         if method in CBM3D_METHODS
+        for shard in shards(total)
     ]
 
 

@@ -1,7 +1,25 @@
-# Clean images, the record of their noise, and CBM3D's results.
+# Downloads, clean images, the record of their noise, and CBM3D's results.
+
+
+# On the machine that Snakemake runs on: the nodes of a cluster often have no way out.
+rule download:
+    output:
+        f"{ROOT}/downloads/{{set}}.json",
+    log:
+        f"{ROOT}/logs/downloads/{{set}}.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=1440,
+    shell:
+        dhl("data download {wildcards.set}")
 
 
 rule data:
+    input:
+        downloads_of_part,
     output:
         images=f"{ROOT}/data/{{part}}.npz",
         sheet=f"{ROOT}/data/{{part}}.png",
@@ -20,7 +38,7 @@ rule data:
         ),
         code=code_digest("dhl.data.prepare"),
     shell:
-        dhl("data --part {wildcards.part}")
+        dhl("data make --part {wildcards.part}")
 
 
 rule noise:
@@ -51,19 +69,19 @@ rule cbm3d:
         images=f"{ROOT}/data/{{part}}.npz",
         noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
     output:
-        f"{ROOT}/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}.npz",
+        f"{ROOT}/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}/{{shard}}.npz",
     log:
-        f"{ROOT}/logs/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}.log",
+        f"{ROOT}/logs/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}/{{shard}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/cbm3d/{{part}}-{{cbm3d}}-sigma{{sigma}}.tsv"
+        f"{ROOT}/benchmarks/cbm3d/{{part}}-{{cbm3d}}-sigma{{sigma}}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1500,
+        mem_mb=lambda w, threads: 1000 + 500 * threads,
         runtime=240,
     params:
         code=code_digest("dhl.baselines"),
     shell:
         dhl(
-            "cbm3d --part {wildcards.part} --method {wildcards.cbm3d} --sigma {wildcards.sigma} --processes {threads}"
+            "cbm3d --part {wildcards.part} --method {wildcards.cbm3d} --sigma {wildcards.sigma} --shard {wildcards.shard} --processes {threads}"
         )

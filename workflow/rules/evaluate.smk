@@ -19,7 +19,7 @@ rule evaluate:
     threads: CONFIG.threads
     resources:
         gpu=1,
-        mem_mb=4000,
+        mem_mb=8000,
         runtime=240,
     params:
         settings=lambda w: settings_digest(

@@ -14,13 +14,13 @@ rule train:
     priority: 10
     conda:
         "../../environment.yml"
-    threads: CONFIG.threads
+    threads: CONFIG.processes * (CONFIG.threads + CONFIG.workers)
     resources:
-        gpu=1,
+        gpu=CONFIG.processes,
         mem_mb=4000,
         runtime=1440,
     params:
         # Recipe, network, data, code and parents: training is repeated when one of them changes.
         fingerprint=lambda w: fingerprint(CONFIG, w.model),
     shell:
-        dhl("train {wildcards.model}")
+        dhl("train {wildcards.model}", processes=CONFIG.processes)

@@ -1,0 +1,213 @@
+"""Whether the data sets of a configuration are there and whole: one finding per set or folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dhl.config import Config
+from dhl.config.base import Frozen
+from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
+from dhl.data.catalogue import CATALOGUE, DataSet, needed_sets
+from dhl.data.download import (
+    archive_path,
+    expected_digests,
+    verified_digest,
+)
+from dhl.data.folder import SUFFIXES
+from dhl.data.locations import data_root, set_folder
+from dhl.data.transfer import SourceFailed
+from dhl.progress import Progress
+
+NAMED = 3  # so many files of a kind are named, the others counted
+# The fields of a kind of data that are a user's folders.
+USER_FOLDERS = {
+    "folder": ("train", "test"),
+    "image_folder": ("train", "test"),
+    "ilsvrc2012": ("path",),
+    "voc": ("path",),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known about a set.
+
+    Attributes
+    ----------
+    name : str
+        In the catalogue, or the key of the configuration that names a folder.
+    folder : Path
+    missing, damaged : tuple of str
+        What is not there; what is there, but not as it should be.
+    files, bytes : int
+        How much is there.
+    """
+
+    name: str
+    folder: Path
+    missing: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+    files: int = 0
+    bytes: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing or damaged."""
+        return not self.missing and not self.damaged
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        state = "damaged" if self.damaged else "incomplete" if self.missing else "complete"
+        there = f"{self.files} files, {self.bytes / 1e6:.1f} MB in {self.folder}"
+        said = [
+            f"{word}: {', '.join(names[:NAMED])}{more}"
+            for word, names in (("damaged", self.damaged), ("missing", self.missing))
+            if names
+            for more in [f" and {len(names) - NAMED} more" if len(names) > NAMED else ""]
+        ]
+        return f"{self.name}: {'; '.join([state, *said, there])}"
+
+
+def check_data(config: Config, *, decode: bool) -> Iterator[Finding]:
+    """Check the sets that a configuration downloads, and the folders that it names.
+
+    Parameters
+    ----------
+    config : Config
+    decode : bool
+        Whether to decode every image.
+
+    Yields
+    ------
+    Finding
+        One per set, then one per folder.
+    """
+    root = data_root(config)
+    for name in needed_sets(config):
+        yield check_set(CATALOGUE[name], root, decode=decode)
+    for spec, field, key in user_folders(config):
+        yield check_folder(spec, field, key, decode=decode)
+
+
+def check_set(data_set: DataSet, root: Path, *, decode: bool) -> Finding:
+    """Check a set of the catalogue: its files, and the archives that were kept."""
+    folder = set_folder(root, data_set.name)
+    if not folder.is_dir():
+        missing = f"the whole set, {data_set.bytes / 1e6:.0f} MB to download"
+        return Finding(data_set.name, folder, missing=(missing,))
+    listing = read_listing(folder)
+    if listing is None:
+        missing, damaged = count_mismatches(data_set, folder), []
+    else:
+        missing, damaged = differing_files(folder, listing)
+    damaged += _wrong_digests(data_set, root)
+    return _finding(data_set.name, folder, missing=missing, damaged=damaged, decode=decode)
+
+
+def check_folder(spec: Frozen, field: str, key: str, *, decode: bool) -> Finding:
+    """Check a user's folder, by what the kind of data expects there.
+
+    Parameters
+    ----------
+    spec : Frozen
+        The model of the data.
+    field, key : str
+        Its field that names the folder, and that field's key path.
+    decode : bool
+    """
+    folder = Path(getattr(spec, field))
+    if not folder.is_dir():
+        return Finding(key, folder, missing=("the folder",))
+    missing, damaged = [], []
+    if spec.kind == "ilsvrc2012" and spec.complete:
+        missing, damaged = _official(CATALOGUE["ilsvrc2012"], folder)
+    elif spec.kind == "voc":
+        missing = _unlisted(folder, [name for name in (spec.train, spec.test) if name])
+    elif not any(path.suffix.lower() in SUFFIXES for path in files_of(folder)):
+        missing = [f"images ({', '.join(SUFFIXES)})"]
+    return _finding(key, folder, missing=missing, damaged=damaged, decode=decode)
+
+
+def user_folders(config: Config) -> Iterator[tuple[Frozen, str, str]]:
+    """Yield data, field and key path of each folder of the user's own."""
+    for part in config.parts:
+        spec = getattr(config.data, part)
+        for field in USER_FOLDERS.get(spec.kind, ()):
+            if getattr(spec, field) not in (None, *spec.downloads):
+                yield spec, field, f"data.{part}.{field}"
+
+
+def _official(data_set: DataSet, folder: Path) -> tuple[list[str], list[str]]:
+    """Say what is missing and damaged in a folder of a set's archives, or of the unpacked set."""
+    present = [archive for archive in data_set.archives if (folder / archive.name).is_file()]
+    if not present:
+        return count_mismatches(data_set, folder), []
+    missing = [archive.name for archive in data_set.archives if archive not in present]
+    damaged = [_wrong_digest(folder / archive.name, archive.digest) for archive in present]
+    return missing, [found for found in damaged if found]
+
+
+def _unlisted(folder: Path, lists: list[str]) -> list[str]:
+    """Name the lists of a VOC layout, and the images and label maps in them, that are not there."""
+    paths = []
+    for name in lists:
+        file = folder / "ImageSets/Segmentation" / f"{name}.txt"
+        paths.append(file)
+        for image in file.read_text().split() if file.is_file() else ():
+            paths += [folder / f"JPEGImages/{image}.jpg", folder / f"SegmentationClass/{image}.png"]
+    return [str(path.relative_to(folder)) for path in paths if not path.is_file()]
+
+
+def _finding(
+    name: str, folder: Path, *, missing: list[str], damaged: list[str], decode: bool
+) -> Finding:
+    """Add up a folder's files, and look for empty ones and, if told to, for broken images."""
+    damaged = list(damaged)
+    count = size = 0
+    with Progress(f"checking {name}", sum(1 for _ in files_of(folder))) as progress:
+        for path in files_of(folder):
+            count, size = count + 1, size + path.stat().st_size
+            if not path.stat().st_size or (decode and _is_broken(path)):
+                damaged.append(str(path.relative_to(folder)))
+            progress.advance()
+    return Finding(name, folder, tuple(missing), tuple(dict.fromkeys(damaged)), count, size)
+
+
+def _wrong_digests(data_set: DataSet, root: Path) -> list[str]:
+    """Name the files of a set, as downloaded, that have not the digest they should have."""
+    expected = expected_digests(data_set, root)
+    paths = {
+        path: expected[archive.name]
+        for archive in data_set.archives
+        for path in (
+            archive_path(root, data_set.name, archive.name),
+            set_folder(root, data_set.name) / archive.name,
+        )
+        if path.is_file()
+    }
+    return [found for path, digest in paths.items() if (found := _wrong_digest(path, digest))]
+
+
+def _wrong_digest(path: Path, expected: str | None) -> str | None:
+    """Say so if a file's digest is not what it should be."""
+    try:
+        verified_digest(path, expected)
+    except SourceFailed as failure:
+        return f"{path}: {failure}"
+    return None
+
+
+def _is_broken(path: Path) -> bool:
+    """Tell whether a file is an image that cannot be decoded."""
+    from PIL import Image
+
+    if path.suffix.lower() not in SUFFIXES:
+        return False
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return True
+    return False

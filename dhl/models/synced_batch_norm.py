@@ -1,0 +1,43 @@
+"""BatchNorm over a batch that several processes share; torch's own refuses the CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dhl import processes
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` whose statistics are those of all processes' images together.
+
+    Every process must hold equally many images. State and result with one process are
+    `nn.BatchNorm2d`'s.
+    """
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalise (N, C, H, W)."""
+        if not self.training or processes.count() == 1:
+            return super().forward(images)
+        values = images.float()
+        average = processes.mean(values.mean((0, 2, 3)))
+        centred = values - average[:, None, None]
+        variance = processes.mean(centred.square().mean((0, 2, 3)))
+        self._follow(average.detach(), variance.detach(), values.numel() // self.num_features)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(images.dtype)
+
+    @torch.no_grad()
+    def _follow(self, average: torch.Tensor, variance: torch.Tensor, own: int) -> None:
+        """Move the running statistics; the variance is the unbiased one, as in torch."""
+        values = own * processes.count()
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(average, self.momentum)
+        self.running_var.lerp_(variance * values / (values - 1), self.momentum)
+
+
+def synchronise(network: nn.Module) -> None:
+    """Turn each BatchNorm of a network into a synced one, in place, with the same parameters."""
+    for layer in network.modules():
+        if type(layer) is nn.BatchNorm2d:
+            layer.__class__ = SyncedBatchNorm

@@ -1,0 +1,143 @@
+"""Training by several processes: each has its share of every batch, and all take the same step.
+
+With one process, which is how everything but a training under `torchrun` runs, nothing here
+communicates. torch is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dhl.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def _active() -> bool:
+    """Tell whether a process group has been started."""
+    from torch import distributed
+
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def count() -> int:
+    """Return the number of processes that train together."""
+    from torch import distributed
+
+    return distributed.get_world_size() if _active() else 1
+
+
+def rank() -> int:
+    """Return this process's place among them, from 0; the first one writes the files."""
+    from torch import distributed
+
+    return distributed.get_rank() if _active() else 0
+
+
+def local_device(device: torch.device) -> torch.device:
+    """Return this process's own GPU where several share the machine."""
+    import torch
+
+    if device.type == "cuda" and device.index in (None, 0) and count() > 1:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    return device
+
+
+@contextmanager
+def process_group(expected: int, *, device_type: str) -> Iterator[None]:
+    """Join the processes that `torchrun` started; alone, do nothing.
+
+    Parameters
+    ----------
+    expected : int
+        The configuration's `processes`: weights depend on it in their last bits.
+    device_type : str
+        `cuda` talks by NCCL, all else by gloo.
+
+    Raises
+    ------
+    UserError
+        If another number was started.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != expected:
+        raise UserError(
+            "a training runs in as many processes as `processes` says.",
+            came=f"{started} started, and `processes: {expected}`",
+            do=f"start it by `torchrun --standalone --nproc-per-node {expected} -m dhl train ...`, "
+            "as the workflow does, or change `processes`.",
+        )
+    if expected == 1:
+        yield
+        return
+    from torch import distributed
+
+    distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def own_share(batch: int) -> slice:
+    """Return which images of a batch are this process's: equal and contiguous shares.
+
+    Raises
+    ------
+    UserError
+        If the batch cannot be shared equally.
+    """
+    if batch % count():
+        raise UserError(
+            "a batch is shared equally by the processes.",
+            came=f"a batch of {batch} and {count()} processes",
+            do=f"make `batch` a multiple of {count()}, or change `processes`.",
+        )
+    share = batch // count()
+    return slice(rank() * share, (rank() + 1) * share)
+
+
+def normal_like(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Draw standard normal values for a share of images (N, ...), as one process would for all.
+
+    Returns
+    -------
+    Tensor like `images`
+        Its rows of the draw for the whole batch, whose layout in memory is that of `images`.
+    """
+    import torch
+
+    if count() == 1:
+        return torch.empty_like(images).normal_(generator=generator)
+    whole = images.new_empty((len(images) * count(), *images.shape[1:]))
+    if images.is_contiguous(memory_format=torch.channels_last):
+        whole = whole.to(memory_format=torch.channels_last)
+    return whole.normal_(generator=generator)[own_share(len(whole))]
+
+
+def uniform_per_image(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Draw a value in [0, 1) for each image of a share (N, ...), as one process would for all.
+
+    Returns
+    -------
+    Tensor of shape (N, 1, 1, 1)
+    """
+    import torch
+
+    whole = len(images) * count()
+    levels = torch.rand(whole, 1, 1, 1, generator=generator, device=images.device)
+    return levels[own_share(whole)]
+
+
+def mean(values: torch.Tensor) -> torch.Tensor:
+    """Average values over the processes; gradients pass."""
+    if count() == 1:
+        return values
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(values) / count()

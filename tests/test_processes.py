@@ -1,0 +1,87 @@
+"""Two processes that train together take the steps of one at the same global batch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import two_processes
+import yaml
+
+from dhl import checkpoint, processes
+from dhl.config.file import parse_config
+from dhl.errors import UserError
+from dhl.results import TRAINING_COLUMNS, read_csv
+from dhl.training import train_model
+
+TORCHRUN = (
+    sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+)  # fmt: skip
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def run(*command: str | Path) -> str:
+    """Run a command in two processes; returns what it said."""
+    done = subprocess.run(
+        [*TORCHRUN, *map(str, command)], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory) -> Path:
+    """A folder with what two processes have made."""
+    folder = tmp_path_factory.mktemp("together")
+    run(Path(__file__).with_name("two_processes.py"), folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["denoiser", "segmenter"])
+def test_two_processes_learn_what_one_learns(together, name):
+    network, losses = getattr(two_processes, f"{name}_fit")()
+    ranks = [torch.load(together / f"rank{rank}.pt")[name] for rank in (0, 1)]
+    np.testing.assert_allclose(ranks[0]["losses"], losses, rtol=2e-5)
+    assert ranks[1]["losses"] == ranks[0]["losses"]
+    for key, value in network.state_dict().items():
+        torch.testing.assert_close(ranks[0]["state"][key], value, rtol=1e-4, atol=1e-5)
+        assert torch.equal(ranks[0]["state"][key], ranks[1]["state"][key]), key
+
+
+def test_a_signal_to_one_process_stops_both_at_one_step_and_the_first_keeps_it(together):
+    messages = [(together / f"stopped-{rank}.txt").read_text() for rank in (0, 1)]
+    assert "a signal to another process came at step 3" in messages[0]
+    assert "SIGTERM came at step 3" in messages[1]
+    assert checkpoint.load(together / "side.pt")["step"] == 3
+
+
+def test_the_command_trains_in_as_many_processes_as_configured(tiny_content, data_copy, tmp_path):
+    tiny_content["training"]["warm_start"] = None
+    key = "separate/sigma30"
+    train_model(parse_config(tiny_content, source="tiny.yaml"), key, data_copy)
+    alone = read_csv(data_copy.training(key), TRAINING_COLUMNS)
+    data_copy.model(key).unlink()
+
+    path = tmp_path / "two.yaml"
+    path.write_text(yaml.safe_dump(tiny_content | {"processes": 2}))
+    run("-m", "dhl", "train", key, "--configfile", path, "--folder", data_copy.root)
+    both = read_csv(data_copy.training(key), TRAINING_COLUMNS)
+    np.testing.assert_allclose(both["loss"], alone["loss"], rtol=2e-4)
+    assert data_copy.model(key).exists()
+
+
+def test_a_training_refuses_another_number_of_processes(tiny_content, data_copy):
+    config = parse_config(tiny_content | {"processes": 2}, source="tiny.yaml")
+    with pytest.raises(UserError, match=r"1 started, and `processes: 2`[\s\S]*torchrun"):
+        train_model(config, "separate-start/all", data_copy)
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_refused(monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 3)
+    with pytest.raises(UserError, match=r"a batch of 16 and 3 processes"):
+        processes.own_share(16)

@@ -1,0 +1,87 @@
+"""Fits that `tests/test_processes.py` runs in one process and under `torchrun` in two.
+
+Usage: `torchrun --standalone --nproc-per-node 2 tests/two_processes.py FOLDER`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dhl import processes
+from dhl.config.training import Optimizer, Recipe
+from dhl.fitting import Fit, Stopped, fit
+from dhl.models import build_network
+from dhl.objectives.denoise import Objective as DenoiseObjective
+from dhl.objectives.task import Objective as TaskObjective
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(
+    steps=6, batch=4, optimizer=Optimizer(name="sgd", lr=0.02), clip_norm=1.0, checkpoint_every=100
+)
+
+
+def shared_batches(step: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return this process's share of a batch, of which the first half is mostly ignored."""
+    share = processes.own_share(RECIPE.batch)
+    images = torch.rand(RECIPE.batch, 3, 24, 24, generator=generator)
+    labels = torch.randint(11, (RECIPE.batch, 24, 24), generator=generator)
+    labels[:2, 2:] = 255
+    return images[share], labels[share]
+
+
+def denoiser_fit() -> tuple[nn.Module, list[float]]:
+    """Train a denoiser with BatchNorm on noise of a range of sigmas."""
+    torch.manual_seed(3)
+    objective = DenoiseObjective(
+        build_network("denoiser", "released", width=8), sigma=(10, 50), crops=True
+    )
+    curve = fit(objective, shared_batches, RECIPE, Fit(("two",), CPU))
+    return objective.network, curve["loss"].tolist()
+
+
+def segmenter_fit() -> tuple[nn.Module, list[float]]:
+    """Train a segmenter, whose labels are unequally many in either process."""
+    torch.manual_seed(3)
+    objective = TaskObjective(
+        build_network("segmenter", "small-largefov", width=4, classes=11), sigma=None
+    )
+    curve = fit(objective, shared_batches, RECIPE, Fit(("two",), CPU))
+    return objective.network, curve["loss"].tolist()
+
+
+def stopped_fit(folder: Path) -> None:
+    """Send a signal to one process in the middle; all must stop at one step."""
+
+    def batches(step: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        if step == 2 and processes.rank() == processes.count() - 1:
+            signal.raise_signal(signal.SIGTERM)
+        return shared_batches(step, generator)
+
+    network = build_network("denoiser", "released", width=8)
+    place = Fit(("two",), CPU, side_file=folder / "side.pt", fingerprint="two")
+    try:
+        fit(DenoiseObjective(network, sigma=30, crops=True), batches, RECIPE, place)
+    except Stopped as stop:
+        (folder / f"stopped-{processes.rank()}.txt").write_text(str(stop))
+
+
+def main(folder: Path) -> None:
+    """Run all fits in a process group and keep what the first process has."""
+    with processes.process_group(int(os.environ["WORLD_SIZE"]), device_type="cpu"):
+        content = {}
+        for name, run in (("denoiser", denoiser_fit), ("segmenter", segmenter_fit)):
+            network, losses = run()
+            content[name] = {"state": network.state_dict(), "losses": losses}
+        stopped_fit(folder)
+        torch.save(content, folder / f"rank{processes.rank()}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))
