@@ -300,8 +300,8 @@ def test_damaged_images_are_left_out_and_listed(written, tmp_path, caplog):
     ]
     assert rows["reason"].str.contains("truncated|no known image format").all()
     assert [record.message for record in caplog.records] == [
-        "mine, train: 1 of 5 images are damaged and left out.",
-        "mine, test: 2 of 7 images are damaged and left out.",
+        "mine, train: 1 of 5 images are damaged, left out and listed.",
+        "mine, test: 2 of 7 images are damaged, left out and listed.",
     ]
     test = load_split(folder.data(PART), "test")
     assert test.ids == ["cat/0", "cat/1", "cat/3", "dog/0", "dog/2"]

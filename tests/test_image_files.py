@@ -12,7 +12,7 @@ from scipy.io import savemat
 from tiny_sets import jpeg, picture
 from torchvision import transforms
 
-from dhl.data.image_files import DamagedImage, ImageFiles, LabelFiles, Preparation
+from dhl.data.image_files import DamagedImage, ImageFiles, LabelFiles, Preparation, read_size
 from dhl.data.image_set import ImageSet, load_split, save_splits
 from dhl.data.inspection import evenly_spaced
 from dhl.errors import UserError
@@ -61,6 +61,12 @@ def test_grey_cmyk_palette_and_a_png_called_jpeg_become_rgb(tmp_path):
     colours = np.array(palette.getpalette()).reshape(-1, 3)
     np.testing.assert_array_equal(read[2], colours[np.asarray(palette)])
     np.testing.assert_array_equal(read[3], COLOUR)
+
+
+def test_an_image_of_more_than_8_bits_a_pixel_is_not_cut_off(tmp_path):
+    Image.fromarray(np.full((30, 41), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    found = read_size(tmp_path / "deep.png", Preparation())
+    assert "more than 8 bits" in found.reason
 
 
 def test_items_are_taken_by_index_from_the_end_and_by_slice(tmp_path):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -75,15 +75,15 @@ class Preparation:
         return np.array(image)
 
 
-class _Files(Sequence):
-    """Files of one split below a folder; items are read when they are asked for.
+class Files(Sequence):
+    """Arrays that stay in files below a folder; each is read when it is asked for.
 
     Parameters
     ----------
     folder : Path
     paths : sequence of str
-        Below the folder. Kept as one array, so that a million of them are cheap to hand to the
-        processes that read.
+        Below the folder. They are kept as one array of bytes, so that a million of them are cheap
+        to hand to the processes that read.
     """
 
     def __init__(self, folder: Path, paths: Sequence[str] | np.ndarray):
@@ -93,44 +93,39 @@ class _Files(Sequence):
     def __len__(self) -> int:
         return len(self.names)
 
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        found = self.read(index)
+        if isinstance(found, DamagedImage):
+            raise found.error()
+        return found
+
     def path(self, index: int) -> Path:
         """Return the file of an item."""
         return self.folder / os.fsdecode(self.names[index])
 
-    def load(self, index: int) -> np.ndarray:
-        """Read an item."""
+    def read(self, index: int) -> np.ndarray | DamagedImage:
+        """Return an item, or what is wrong with its file; an index raises that as a UserError."""
         raise NotImplementedError
 
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
 
-    @overload
-    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self.load(one) for one in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)  # ends a loop over the sequence
-        return self.load(int(index))
-
-
-class ImageFiles(_Files):
+class ImageFiles(Files):
     """Images of one split as uint8 arrays (H, W, 3), decoded when they are asked for.
 
-    Grey, CMYK and palette images become RGB, as everyone reads the public sets. An item that cannot
-    be decoded raises a UserError that names the file; `read` returns it instead.
+    Grey, CMYK and palette images become RGB, as everyone reads the public sets. Whoever draws
+    images to train on calls `read`, and where it returns a `DamagedImage` does what `damaged` says.
 
     Parameters
     ----------
-    folder, paths
-        As above.
+    folder : Path
+    paths : sequence of str
+        Below the folder.
     sizes : ndarray of int, shape (N, 2)
         Height and width of each image as it is returned, known without decoding it.
     preparation : Preparation
     damaged : {"stop", "skip"}
-        What the user wants of training where `read` returns a `DamagedImage`: raise its `error()`,
-        or take another image.
+        Raise its `error()`, or take another image.
     """
 
     def __init__(
@@ -149,27 +144,15 @@ class ImageFiles(_Files):
         """Return an image, or what is wrong with its file."""
         return read_prepared(self.path(index), self.preparation)
 
-    def load(self, index: int) -> np.ndarray:
-        """Return an image.
 
-        Raises
-        ------
-        UserError
-            If it cannot be decoded.
-        """
-        image = self.read(index)
-        if isinstance(image, DamagedImage):
-            raise image.error()
-        return image
-
-
-class LabelFiles(_Files):
+class LabelFiles(Files):
     """Label maps of one split as uint8 arrays (H, W), read when they are asked for.
 
     Parameters
     ----------
-    folder, paths
-        As above: PNGs whose pixels are the classes, or the `.mat` files of SBD.
+    folder : Path
+    paths : sequence of str
+        Below the folder: PNGs whose pixels are the classes, or the `.mat` files of SBD.
     classes : int
         Pixels hold 0 to `classes` - 1, and 255 where they are ignored.
     """
@@ -192,19 +175,6 @@ class LabelFiles(_Files):
             _check_labels(labels, path, self.classes)
         return labels
 
-    def load(self, index: int) -> np.ndarray:
-        """Return a label map.
-
-        Raises
-        ------
-        UserError
-            If it cannot be read, or is no map of these classes.
-        """
-        labels = self.read(index)
-        if isinstance(labels, DamagedImage):
-            raise labels.error()
-        return labels
-
 
 def read_prepared(path: Path, preparation: Preparation) -> np.ndarray | DamagedImage:
     """Decode an image and prepare it, or say what is wrong with its file.
@@ -222,9 +192,11 @@ def read_size(path: Path, preparation: Preparation) -> tuple[int, int] | Damaged
     """Read an image's header and return the height and width that it will have when prepared."""
     try:
         with Image.open(path) as image:
-            height, width = image.height, image.width
+            height, width, mode = image.height, image.width, image.mode
     except Exception as error:
         return _damage(path, error)
+    if mode.startswith(("I", "F")):  # Pillow would cut the values off at 255
+        return DamagedImage(path, "it has more than 8 bits a pixel in one channel")
     if min(height, width) < SMALLEST_SIDE:
         return DamagedImage(path, f"{width} x {height} px, below {SMALLEST_SIDE} px a side")
     return preparation.size(height, width)

@@ -164,21 +164,19 @@ def inspect(
         for one in pool.imap(look, range(len(listing)), chunksize=16):
             found.append(one)
             progress.advance()
-    damaged = {place: one for place, one in enumerate(found) if isinstance(one, DamagedImage)}
-    if damaged and (spec.damaged == "stop" or len(damaged) == len(listing)):
-        raise _damaged(list(damaged.values()), len(listing))
-    if damaged:
-        logger.warning(
-            "%s, %s: %d of %d images are damaged and left out.",
-            spec.name, split, len(damaged), len(listing),
-        )  # fmt: skip
+    whole = [place for place, one in enumerate(found) if not isinstance(one, DamagedImage)]
     skipped = [
-        Skipped(split, listing.ids[place], str(one.path), one.reason)
-        for place, one in damaged.items()
+        Skipped(split, image_id, str(one.path), one.reason)
+        for image_id, one in zip(listing.ids, found, strict=True)
+        if isinstance(one, DamagedImage)
     ]
-    whole = [place for place in range(len(listing)) if place not in damaged]
-    sizes = np.array([found[place] for place in whole], np.int32)
-    listing = listing.take(whole)
+    if skipped and (spec.damaged == "stop" or not whole):
+        raise _all_named(skipped, len(listing))
+    if skipped:
+        counts = (len(skipped), len(listing))
+        logger.warning("%s, %s: %d of %d images are damaged, left out and listed.",
+                       spec.name, split, *counts)  # fmt: skip
+    listing, sizes = listing.take(whole), np.array([found[place] for place in whole], np.int32)
     files = ImageFiles(
         listing.folder, listing.paths, sizes, preparation=preparation, damaged=spec.damaged
     )
@@ -218,12 +216,12 @@ def _look(
     return size
 
 
-def _damaged(images: list[DamagedImage], total: int) -> UserError:
+def _all_named(damaged: list[Skipped], total: int) -> UserError:
     """Name damaged images."""
-    shown = named([f"{image.path} ({image.reason})" for image in images], separator="\n    ")
+    shown = named([f"{image.path} ({image.reason})" for image in damaged], separator="\n    ")
     return UserError(
         "every image can be decoded.",
-        came=f"{len(images)} of {total} cannot:\n    {shown}",
+        came=f"{len(damaged)} of {total} cannot:\n    {shown}",
         do="fetch the files again; or set `damaged: skip` in `data`, which leaves such images out "
         "and lists them in `data/<part>.skipped.csv`, as long as others are left.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -14,7 +14,7 @@ from dhl.config import Config
 from dhl.config.data import Folder, PhotoDigits
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
 from dhl.data.folder import read_denoising
-from dhl.data.image_files import IGNORED
+from dhl.data.image_files import IGNORED, Files
 from dhl.data.image_set import ImageSet, load_split, save_splits
 from dhl.data.inspection import Listing, Skipped, inspect
 from dhl.data.locations import data_root
@@ -96,9 +96,9 @@ def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:
     return sheet
 
 
-def _first(images) -> list[np.ndarray]:
+def _first(images: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return the images of one row of the contact sheet; one that is damaged is grey."""
-    if not hasattr(images, "read"):
+    if not isinstance(images, Files):
         return [np.asarray(image) for image in images[:SHEET_COLUMNS]]
     shown = [images.read(index) for index in range(min(SHEET_COLUMNS, len(images)))]
     grey = np.full((1, 1, 3), 128, np.uint8)

@@ -23,18 +23,20 @@ rule data:
     output:
         images=f"{ROOT}/data/{{part}}.npz",
         sheet=f"{ROOT}/data/{{part}}.png",
+        skipped=f"{ROOT}/data/{{part}}.skipped.csv",
     log:
         f"{ROOT}/logs/data/{{part}}.log",
     benchmark:
         f"{ROOT}/benchmarks/data/{{part}}.tsv"
     conda:
         "../../environment.yml"
+    threads: CONFIG.threads
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=3000,
+        runtime=240,
     params:
         settings=lambda w: settings_digest(
-            CONFIG.base_seed, getattr(CONFIG.data, w.part)
+            CONFIG.base_seed, CONFIG.data.root, getattr(CONFIG.data, w.part)
         ),
         code=code_digest("dhl.data.prepare"),
     shell:
@@ -54,7 +56,7 @@ rule noise:
         "../../environment.yml"
     resources:
         mem_mb=1000,
-        runtime=30,
+        runtime=240,
     params:
         settings=lambda w: settings_digest(
             CONFIG.base_seed, getattr(CONFIG.data, w.part).name
