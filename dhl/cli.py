@@ -25,11 +25,40 @@ if TYPE_CHECKING:
 Arguments = argparse.Namespace
 
 
-def run_data(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+def run_data_make(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Make or read a part's clean images."""
     from dhl.data.prepare import write_data
 
     write_data(config, arguments.part, folder)
+
+
+def run_data_download(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Download data sets and weights, those that the configuration needs unless named."""
+    from dhl.data.catalogue import mirrors_of, needed_sets
+    from dhl.data.download import data_root, fetch, write_receipt
+
+    root = data_root(config)
+    for name in arguments.sets or needed_sets(config):
+        fetch(name, root=root, mirrors=mirrors_of(config))
+        write_receipt(name, root=root, path=folder.download(name))
+
+
+def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Tell whether the data sets of a configuration are there and whole."""
+    from dhl.data.check import check_data
+
+    findings = []
+    for finding in check_data(config, decode=arguments.decode):
+        print(finding, flush=True)
+        findings.append(finding)
+    if not findings:
+        print(f"{config.run}: its data is made from installed packages, nothing is downloaded.")
+    if bad := [finding.name for finding in findings if not finding.complete]:
+        raise UserError(
+            "the data sets of a run are there and whole.",
+            came=f"{len(bad)} of {len(findings)} are not: {', '.join(bad)}",
+            do="run `dhl data download` with the same configuration, and mend folders of your own.",
+        )
 
 
 def run_noise(arguments: Arguments, config: Config, folder: RunFolder) -> None:
@@ -166,11 +195,11 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(step=run)
         return command
 
-    for name, run in (("data", run_data), ("noise", run_noise), ("cbm3d", run_cbm3d),
+    for name, run in (("noise", run_noise), ("cbm3d", run_cbm3d),
                       ("evaluate", run_evaluate), ("table", run_table)):  # fmt: skip
         command = step(name, run)
         command.add_argument("--part", choices=PARTS, required=True)
-        if name not in ("data", "table"):
+        if name != "table":
             command.add_argument("--sigma", type=float, required=True, help="on the 0-255 scale")
         if name == "cbm3d":
             command.add_argument("--method", choices=("cbm3d", "cbm3d-2020"), default="cbm3d")
@@ -189,8 +218,31 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--device", choices=("h100", "a100", "v100", "cpu-2"), default="h100")
     command.add_argument("--tflops", type=float, help="a sustained rate, instead of the device's")
     command.add_argument("--json", action="store_true", help="for machines")
+    _add_data_commands(commands, common)
     _add_free_commands(commands)
     return parser
+
+
+def _add_data_commands(
+    commands: argparse._SubParsersAction, common: argparse.ArgumentParser
+) -> None:
+    """Describe the commands about data sets."""
+    group = commands.add_parser("data", help="Download, check and make the data.")
+    actions = group.add_subparsers(required=True, metavar="ACTION")
+
+    def action(name: str, run: Callable) -> argparse.ArgumentParser:
+        summary = run.__doc__.splitlines()[0]
+        command = actions.add_parser(name, parents=[common], help=summary, description=summary)
+        command.set_defaults(step=run)
+        return command
+
+    action("make", run_data_make).add_argument("--part", choices=PARTS, required=True)
+    action("download", run_data_download).add_argument(
+        "sets", nargs="*", metavar="SET", help="such as kodak"
+    )
+    action("check", run_data_check).add_argument(
+        "--decode", action="store_true", help="decode every image; takes minutes to hours"
+    )
 
 
 def _add_free_commands(commands: argparse._SubParsersAction) -> None:

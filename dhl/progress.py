@@ -55,7 +55,8 @@ class Progress:
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            left = (now - self.started) / (self.done - self.begun_with) * (self.total - self.done)
+            each = (now - self.started) / (self.done - self.begun_with)
+            left = each * max(self.total - self.done, 0)
             logger.info(
                 "%s: %d of %d, about %.0f s left %s", self.title, self.done, self.total, left, note
             )

@@ -72,9 +72,9 @@ def test_the_version_is_the_packages(capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["data"], ["data", "--part", "captioning"], ["noise", "--part", "denoising"],
-     ["noise", "--part", "denoising", "--sigma", "much"], ["train"],
-     ["cbm3d", "--part", "denoising", "--sigma", "30", "--shard", "4-of-3"],
+    [[], ["fly"], ["data"], ["data", "make", "--part", "captioning"],
+     ["noise", "--part", "denoising"], ["noise", "--part", "denoising", "--sigma", "much"],
+     ["train"], ["cbm3d", "--part", "denoising", "--sigma", "30", "--shard", "4-of-3"],
      ["denoise", "a.png", "b.png"]],
 )  # fmt: skip
 def test_a_wrong_command_line_ends_with_status_2_and_the_usage(arguments, capsys):
@@ -97,7 +97,11 @@ MISTAKES = [
     (["table", "--part", "classification"], "classification"),
     (["claims"], "no file"),
     (["figures"], "no file"),
-    (["data", "--part", "segmentation", "--configfile", "denoising.yaml"], "--part segmentation"),
+    (
+        ["data", "make", "--part", "segmentation", "--configfile", "denoising.yaml"],
+        "--part segmentation",
+    ),
+    (["data", "download", "imagenot"], "`imagenot`"),
     (["verify", "nowhere"], "nowhere/manifest.json"),
     (["denoise", "a.png", "b.png", "--model", "c.pt"], "c.pt"),
     (["denoise", "a.png", "b.xyz", "--model", "c.pt"], "b.xyz"),
@@ -150,7 +154,7 @@ def test_commands_write_what_the_library_writes(tiny_file, tiny_run, tmp_path):
     root = tmp_path / "by-hand"
     options = ["--configfile", str(tiny_file), "--folder", str(root)]
     for command in (
-        ["data", "--part", "denoising"],
+        ["data", "make", "--part", "denoising"],
         ["noise", "--part", "denoising", "--sigma", "30"],
         ["cbm3d", "--part", "denoising", "--sigma", "30"],
         ["train", "separate-start/all"],

@@ -123,25 +123,26 @@ def test_cbm3d_takes_what_was_measured_and_grows_with_the_pixels(method, pixels,
     assert cbm3d_seconds(method, pixels) == pytest.approx(seconds, rel=0.01)
 
 
-def public_data() -> SimpleNamespace:
+def public_data(imagenet: Path) -> SimpleNamespace:
     """Return data of the public kinds, as the configuration describes them."""
     chosen = {"train_images": None, "test_images": None}
     return SimpleNamespace(
         denoising=SimpleNamespace(kind="folder", train="bsds500", test="kodak",
                                   downloads=("kodak", "bsds500")),
-        classification=SimpleNamespace(kind="ilsvrc2012", crop=224, downloads=(), **chosen),
+        classification=SimpleNamespace(kind="ilsvrc2012", path=str(imagenet), crop=224, **chosen),
         segmentation=SimpleNamespace(kind="voc2012", extra="sbd", downloads=("voc2012", "sbd"),
                                      **chosen),
     )  # fmt: skip
 
 
-def test_a_run_on_public_data_is_planned_without_having_it(tiny_content):
+def test_a_run_on_public_data_is_planned_without_having_it(tiny_content, tmp_path):
     tiny_content["methods"]["classification"].append("cbm3d")
     tiny_content["training"]["task"]["classification"]["patch"] = 224
     for section in ("task", "joint", "retrained"):
         tiny_content["training"][section]["segmentation"]["patch"] = 320
     config = parse_config(tiny_content, source="tiny.yaml")
-    made = make_plan(config.model_copy(update={"data": public_data()}), DEVICES["h100"])
+    config = config.model_copy(update={"data": public_data(tmp_path)})
+    made = make_plan(config, DEVICES["h100"])
     rows = {(row.rule, row.what): row for row in made.rows}
     cbm3d = rows["cbm3d", "cbm3d, classification"]
     assert cbm3d.disk_bytes == 50_000 * 224 * 224 * 3 * 4
@@ -154,6 +155,11 @@ def test_a_run_on_public_data_is_planned_without_having_it(tiny_content):
         "kodak", "bsds500", "voc2012", "sbd",
     ]  # fmt: skip
     assert 3e9 < made.download_bytes < 5e9
+    (tmp_path / "ILSVRC2012_img_val.tar").touch()  # official archives: unpacked, not downloaded
+    again = make_plan(config, DEVICES["h100"])
+    assert again.jobs["download"] == made.jobs["download"] + 1
+    assert again.download_bytes == made.download_bytes
+    assert again.totals["disk_bytes"] - made.totals["disk_bytes"] > 150e9
     assert rows["train", "segmenter"].cpu_hours > 0  # photographs must be decoded
 
 

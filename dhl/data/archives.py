@@ -95,16 +95,18 @@ def count_mismatches(data_set: DataSet, folder: Path) -> list[str]:
     ]
 
 
+def files_of(folder: Path) -> Iterator[Path]:
+    """Yield the files of a set, at any depth, in a fixed order and not all at once."""
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(place, name) for name in sorted(names) if name != LISTING)
+
+
 def write_listing(folder: Path, digests: Mapping[str, str]) -> None:
     """List all files of a set with their sizes, and the digests of the archives they are from."""
-    files = {
-        (path := Path(place, name)).relative_to(folder).as_posix(): path.stat().st_size
-        for place, _, names in os.walk(folder)
-        for name in names
-        if name != LISTING
-    }
+    files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files_of(folder)}
     temporary = folder.with_name(f".{folder.name}.{LISTING}")
-    listing = {"archives": dict(digests), "files": dict(sorted(files.items()))}
+    listing = {"archives": dict(digests), "files": files}
     temporary.write_text(json.dumps(listing, indent=0) + "\n")
     os.replace(temporary, folder / LISTING)
 

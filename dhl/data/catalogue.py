@@ -7,6 +7,7 @@ public digest is digested when it first arrives, and compared with that ever aft
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -232,8 +233,27 @@ def needed_sets(config: Config) -> tuple[str, ...]:
 
 
 def downloads_of(config: Config, part: str) -> tuple[str, ...]:
-    """Name the sets that the data of a part is read from."""
-    return tuple(getattr(getattr(config.data, part), "downloads", ()))
+    """Name the sets that the data of a part is read from.
+
+    Official archives in the user's folder of ILSVRC2012 are unpacked as if they were downloaded.
+    """
+    spec = getattr(config.data, part)
+    names = tuple(getattr(spec, "downloads", ()))
+    if spec.kind == "ilsvrc2012":
+        official = CATALOGUE[spec.kind].archives
+        if any(Path(spec.path, archive.name).is_file() for archive in official):
+            names += (spec.kind,)
+    return names
+
+
+def mirrors_of(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return, per set, where its files are looked for before their official places."""
+    mirrors = dict(config.data.mirrors)
+    for part in config.parts:
+        spec = getattr(config.data, part)
+        if spec.kind == "ilsvrc2012":
+            mirrors[spec.kind] = (*mirrors.get(spec.kind, ()), spec.path)
+    return mirrors
 
 
 def downloaded_weights(config: Config, role: str) -> str | None:

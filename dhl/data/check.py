@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dhl.config import Config
-from dhl.data.archives import LISTING, count_mismatches, differing_files, read_listing
+from dhl.config.base import Frozen
+from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
 from dhl.data.catalogue import CATALOGUE, DataSet, needed_sets
 from dhl.data.download import (
     archive_path,
@@ -87,15 +88,16 @@ def check_data(config: Config, *, decode: bool) -> Iterator[Finding]:
     root = data_root(config)
     for name in needed_sets(config):
         yield check_set(CATALOGUE[name], root, decode=decode)
-    for key, folder, data_set in user_folders(config):
-        yield check_folder(key, folder, data_set=data_set, decode=decode)
+    for spec, field, key in user_folders(config):
+        yield check_folder(spec, field, key, decode=decode)
 
 
 def check_set(data_set: DataSet, root: Path, *, decode: bool) -> Finding:
     """Check a set of the catalogue: its files, and the archives that were kept."""
     folder = set_folder(root, data_set.name)
     if not folder.is_dir():
-        return Finding(data_set.name, folder, missing=("the whole set",))
+        missing = f"the whole set, {data_set.bytes / 1e6:.0f} MB to download"
+        return Finding(data_set.name, folder, missing=(missing,))
     listing = read_listing(folder)
     if listing is None:
         missing, damaged = count_mismatches(data_set, folder), []
@@ -105,86 +107,108 @@ def check_set(data_set: DataSet, root: Path, *, decode: bool) -> Finding:
     return _finding(data_set.name, folder, missing=missing, damaged=damaged, decode=decode)
 
 
-def check_folder(key: str, folder: Path, *, data_set: DataSet | None, decode: bool) -> Finding:
-    """Check a user's folder, which may be a set of the catalogue, unpacked or not."""
+def check_folder(spec: Frozen, field: str, key: str, *, decode: bool) -> Finding:
+    """Check a user's folder, by what the kind of data expects there.
+
+    Parameters
+    ----------
+    spec : Frozen
+        The model of the data.
+    field, key : str
+        Its field that names the folder, and that field's key path.
+    decode : bool
+    """
+    folder = Path(getattr(spec, field))
     if not folder.is_dir():
         return Finding(key, folder, missing=("the folder",))
     missing, damaged = [], []
-    if data_set is not None:
-        archives = {archive.name: archive for archive in data_set.archives}
-        if any((folder / name).is_file() for name in archives):
-            for name, archive in archives.items():
-                if not (folder / name).is_file():
-                    missing.append(name)
-                else:
-                    damaged += _wrong_digest(folder / name, archive.digest)
-        else:
-            missing = count_mismatches(data_set, folder)
-    elif not any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*")):
+    if spec.kind == "ilsvrc2012" and spec.complete:
+        missing, damaged = _official(CATALOGUE["ilsvrc2012"], folder)
+    elif spec.kind == "voc":
+        missing = _unlisted(folder, [name for name in (spec.train, spec.test) if name])
+    elif not any(path.suffix.lower() in SUFFIXES for path in files_of(folder)):
         missing = [f"images ({', '.join(SUFFIXES)})"]
     return _finding(key, folder, missing=missing, damaged=damaged, decode=decode)
 
 
-def user_folders(config: Config) -> Iterator[tuple[str, Path, DataSet | None]]:
-    """Yield the key and the path of each folder of the user's, and the set that it should hold."""
+def user_folders(config: Config) -> Iterator[tuple[Frozen, str, str]]:
+    """Yield data, field and key path of each folder of the user's own."""
     for part in config.parts:
         spec = getattr(config.data, part)
-        downloads = getattr(spec, "downloads", ())
         for field in USER_FOLDERS.get(spec.kind, ()):
-            path = getattr(spec, field)
-            if path is not None and path not in downloads:
-                key = f"data.{part}.{field}"
-                yield key, Path(path).expanduser(), CATALOGUE.get(spec.kind)
+            if getattr(spec, field) not in (None, *getattr(spec, "downloads", ())):
+                yield spec, field, f"data.{part}.{field}"
+
+
+def _official(data_set: DataSet, folder: Path) -> tuple[list[str], list[str]]:
+    """Say what is missing and damaged in a folder of a set's archives, or of the unpacked set."""
+    present = [archive for archive in data_set.archives if (folder / archive.name).is_file()]
+    if not present:
+        return count_mismatches(data_set, folder), []
+    missing = [archive.name for archive in data_set.archives if archive not in present]
+    damaged = [_wrong_digest(folder / archive.name, archive.digest) for archive in present]
+    return missing, [found for found in damaged if found]
+
+
+def _unlisted(folder: Path, lists: list[str]) -> list[str]:
+    """Name the lists of a VOC layout, and the images and label maps in them, that are not there."""
+    paths = []
+    for name in lists:
+        file = folder / "ImageSets/Segmentation" / f"{name}.txt"
+        paths.append(file)
+        for image in file.read_text().split() if file.is_file() else ():
+            paths += [folder / f"JPEGImages/{image}.jpg", folder / f"SegmentationClass/{image}.png"]
+    return [str(path.relative_to(folder)) for path in paths if not path.is_file()]
 
 
 def _finding(
     name: str, folder: Path, *, missing: list[str], damaged: list[str], decode: bool
 ) -> Finding:
-    """Add up a folder's files, and look for empty files and, if told to, for broken images."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != LISTING]
-    sizes = [path.stat().st_size for path in paths]
-    bad = [path for path, size in zip(paths, sizes, strict=True) if not size]
-    if decode:
-        bad += _broken_images([path for path in paths if path not in set(bad)])
-    names = [str(path.relative_to(folder)) for path in bad]
-    damaged = list(dict.fromkeys([*damaged, *names]))
-    return Finding(name, folder, tuple(missing), tuple(damaged), len(paths), sum(sizes))
+    """Add up a folder's files, and look for empty ones and, if told to, for broken images."""
+    damaged = list(damaged)
+    count = size = 0
+    with Progress(f"checking {name}", sum(1 for _ in files_of(folder))) as progress:
+        for path in files_of(folder):
+            count, size = count + 1, size + path.stat().st_size
+            if not path.stat().st_size or (decode and _is_broken(path)):
+                damaged.append(str(path.relative_to(folder)))
+            progress.advance()
+    return Finding(name, folder, tuple(missing), tuple(dict.fromkeys(damaged)), count, size)
 
 
 def _wrong_digests(data_set: DataSet, root: Path) -> list[str]:
     """Name the files of a set, as downloaded, that have not the digest they should have."""
     expected = expected_digests(data_set, root)
-    wrong = []
-    for archive in data_set.archives:
-        kept = archive_path(root, data_set.name, archive.name)
-        placed = set_folder(root, data_set.name) / archive.name
-        for path in (kept, placed):
-            if path.is_file():
-                wrong += _wrong_digest(path, expected[archive.name])
-    return wrong
+    paths = {
+        path: expected[archive.name]
+        for archive in data_set.archives
+        for path in (
+            archive_path(root, data_set.name, archive.name),
+            set_folder(root, data_set.name) / archive.name,
+        )
+        if path.is_file()
+    }
+    return [found for path, digest in paths.items() if (found := _wrong_digest(path, digest))]
 
 
-def _wrong_digest(path: Path, expected: str | None) -> list[str]:
-    """Name a file if its digest is not what it should be."""
+def _wrong_digest(path: Path, expected: str | None) -> str | None:
+    """Say so if a file's digest is not what it should be."""
     try:
         verified_digest(path, expected)
     except SourceFailed as failure:
-        return [f"{path}: {failure}"]
-    return []
+        return f"{path}: {failure}"
+    return None
 
 
-def _broken_images(paths: list[Path]) -> list[Path]:
-    """Decode all images and return those that cannot be decoded."""
+def _is_broken(path: Path) -> bool:
+    """Tell whether a file is an image that cannot be decoded."""
     from PIL import Image
 
-    broken = []
-    images = [path for path in paths if path.suffix.lower() in SUFFIXES]
-    with Progress("decoding", len(images)) as progress:
-        for path in images:
-            try:
-                with Image.open(path) as image:
-                    image.load()
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-                broken.append(path)
-            progress.advance()
-    return broken
+    if path.suffix.lower() not in SUFFIXES:
+        return False
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return True
+    return False

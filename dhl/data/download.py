@@ -25,7 +25,7 @@ from dhl.data.archives import (
     unpack,
     write_listing,
 )
-from dhl.data.catalogue import CATALOGUE, DataSet
+from dhl.data.catalogue import CATALOGUE, Archive, DataSet
 from dhl.data.transfer import (
     SourceFailed,
     discard,
@@ -88,6 +88,7 @@ def fetch(name: str, *, root: Path, mirrors: Mirrors) -> Path:
             files = _collect(data_set, root, mirrors.get(name, ()))
             unpack(data_set, files, folder)
             _record_digests(data_set, root, files)
+    logger.info("`%s` is whole, in %s", name, folder)
     return folder
 
 
@@ -214,22 +215,38 @@ def _is_whole(data_set: DataSet, folder: Path, root: Path) -> bool:
 
 def _collect(data_set: DataSet, root: Path, mirrors: Sequence[str]) -> dict[str, Verified]:
     """Bring all files of a set, verified, after a look at the room on the disk."""
-    sources = {
-        archive.name: [*(_on_mirror(mirror, archive.name) for mirror in mirrors), *archive.urls]
-        for archive in data_set.archives
+    places = {
+        archive.name: _places(archive, data_set, root, mirrors) for archive in data_set.archives
     }
     to_come = sum(
-        (archive.bytes or 0) - file_size(part_of(kept))
+        (archive.bytes or 0) - file_size(part_of(archive_path(root, data_set.name, archive.name)))
         for archive in data_set.archives
-        if not (kept := archive_path(root, data_set.name, archive.name)).exists()
-        and not any(isinstance(place, Path) and place.is_file() for place in sources[archive.name])
+        if not any(isinstance(place, Path) and place.is_file() for place in places[archive.name])
     )
     require_space(root, to_come + data_set.bytes, f"`{data_set.name}`")
     expected = expected_digests(data_set, root)
     return {
-        name: _obtain(name, data_set, root, places=places, expected=expected[name])
-        for name, places in sources.items()
+        name: _obtain(name, data_set, root, places=places[name], expected=expected[name])
+        for name in places
     }
+
+
+def _places(
+    archive: Archive, data_set: DataSet, root: Path, mirrors: Sequence[str]
+) -> list[str | Path]:
+    """List where a file may be: here from before, then on mirrors, then at its official places.
+
+    Raises
+    ------
+    UserError
+        If no address is known, and no local mirror has it.
+    """
+    kept = archive_path(root, data_set.name, archive.name)
+    places = [*([kept] if kept.is_file() else []), *(_on_mirror(m, archive.name) for m in mirrors)]
+    if archive.urls or any(isinstance(place, str) or place.is_file() for place in places):
+        return [*places, *archive.urls]
+    reasons = [f"{place}: no such file" for place in places]
+    raise _nowhere(archive.name, data_set, kept.parent, reasons)
 
 
 def _on_mirror(mirror: str, name: str) -> str | Path:
@@ -245,10 +262,10 @@ def _on_mirror(mirror: str, name: str) -> str | Path:
 def _obtain(
     name: str, data_set: DataSet, root: Path, *, places: list[str | Path], expected: str | None
 ) -> Verified:
-    """Return a verified file: one that was kept, or that of the first good place."""
+    """Return a verified file: that of the first good place."""
     kept = archive_path(root, data_set.name, name)
     reasons = []
-    for place in [*([kept] if kept.exists() else []), *places]:
+    for place in places:
         try:
             if isinstance(place, Path):
                 return Verified(place, verified_digest(place, expected))

@@ -13,6 +13,7 @@ from snakemake.settings.types import DeploymentMethod
 sys.path.insert(0, str(workflow.basedir))
 
 from dhl.config.file import parse_config
+from dhl.data.catalogue import CATALOGUE, downloads_of
 from dhl.errors import UserError
 from dhl.lineage import all_models, evaluated_models, fingerprint, model_spec
 from dhl.methods import CBM3D_METHODS, PARTS, TABLES
@@ -72,10 +73,15 @@ wildcard_constraints:
     model=r"[a-z0-9-]+/[a-z0-9.-]+",
     cbm3d="|".join(CBM3D_METHODS),
     shard="[0-9]+-of-[0-9]+",
+    set="|".join(CATALOGUE),
 
 
 def sigma_of(wildcards):
     return float(wildcards.sigma)
+
+
+def downloads_of_part(wildcards):
+    return [RUN.download(name) for name in downloads_of(CONFIG, wildcards.part)]
 
 
 def files_of_model(wildcards):

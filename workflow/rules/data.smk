@@ -1,7 +1,25 @@
-# Clean images, the record of their noise, and CBM3D's results.
+# Downloads, clean images, the record of their noise, and CBM3D's results.
+
+
+# On the machine that Snakemake runs on: the nodes of a cluster often have no way out.
+rule download:
+    output:
+        f"{ROOT}/downloads/{{set}}.json",
+    log:
+        f"{ROOT}/logs/downloads/{{set}}.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=1440,
+    shell:
+        dhl("data download {wildcards.set}")
 
 
 rule data:
+    input:
+        downloads_of_part,
     output:
         images=f"{ROOT}/data/{{part}}.npz",
         sheet=f"{ROOT}/data/{{part}}.png",
@@ -20,7 +38,7 @@ rule data:
         ),
         code=code_digest("dhl.data.prepare"),
     shell:
-        dhl("data --part {wildcards.part}")
+        dhl("data make --part {wildcards.part}")
 
 
 rule noise:
