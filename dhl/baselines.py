@@ -7,6 +7,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,13 +74,26 @@ def cbm3d(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d") -> np.ndar
 def cbm3d_stream(
     noisy: Iterable[np.ndarray], *, sigma: float, profile: str, processes: int
 ) -> Iterator[Iterator[np.ndarray]]:
-    """Denoise a stream of images in parallel processes, in order; it is read as it is needed."""
+    """Denoise a stream of images in parallel processes, in order; it is read as it is needed.
+
+    Raises
+    ------
+    UserError
+        If one of the processes is killed.
+    """
     one = functools.partial(cbm3d, sigma=sigma, profile=profile)
     if processes == 1:
         yield map(one, noisy)
         return
-    with ProcessPoolExecutor(processes) as pool:
-        yield _ordered(pool, one, noisy, ahead=2 * processes)
+    try:
+        with ProcessPoolExecutor(processes) as pool:
+            yield _ordered(pool, one, noisy, ahead=2 * processes)
+    except BrokenProcessPool:
+        raise UserError(
+            "CBM3D's processes live until they are done.",
+            came="one of them was killed, most likely for want of memory",
+            do="give the job more memory, or fewer `--processes` (the rule's threads).",
+        ) from None
 
 
 def _ordered(

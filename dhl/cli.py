@@ -231,11 +231,11 @@ def build_parser() -> argparse.ArgumentParser:
                       ("manifest", run_manifest), ("report", run_report),
                       ("describe", run_describe)):  # fmt: skip
         step(name, run)
-    _add_data_commands(commands, common)
     command = step("plan", run_plan)
     command.add_argument("--device", choices=("h100", "a100", "v100", "cpu-2"), default="h100")
     command.add_argument("--tflops", type=float, help="a sustained rate, instead of the device's")
     command.add_argument("--json", action="store_true", help="for machines")
+    _add_data_commands(commands, common)
     _add_free_commands(commands)
     return parser
 

@@ -156,14 +156,17 @@ def make_plan(config: Config, device: Device) -> Plan:
         *(Row("table", part, 1) for part in config.parts),
         *(Row(rule, "", 1) for rule in ("claims", "figures", "manifest", "write_report", "report")),
     ]
-    return Plan(config.run, device, tuple(rows), sum(CATALOGUE[name].bytes for name in names))
+    # What needs an account lies in the user's own folder, and is only unpacked.
+    fetched = [CATALOGUE[name] for name in names if not CATALOGUE[name].account]
+    return Plan(config.run, device, tuple(rows), sum(one.bytes for one in fetched))
 
 
 def _download(name: str) -> Row:
-    """Describe a download; beside what is unpacked, the archive needs its room for a while."""
+    """Describe a download; a fetched archive needs its room beside what is unpacked."""
+    data_set = CATALOGUE[name]
     room = sum(
-        (archive.bytes or 0) * (1 if archive.unpack == "file" else 2)
-        for archive in CATALOGUE[name].archives
+        (archive.bytes or 0) * (1 if archive.unpack == "file" or data_set.account else 2)
+        for archive in data_set.archives
     )
     return Row("download", name, 1, disk_bytes=room)
 

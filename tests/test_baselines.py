@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from skimage import data as pictures
 from skimage.metrics import peak_signal_noise_ratio
@@ -88,6 +89,21 @@ def test_images_are_read_only_shortly_before_they_are_denoised(processes, ahead)
         for done, _ in enumerate(stream, 1):
             assert len(taken) <= done + ahead
     assert len(taken) == 8
+
+
+def test_a_killed_process_is_one_message():
+    def images():
+        for index in range(8):
+            if index == 3:
+                for child in psutil.Process().children():
+                    child.kill()
+            yield noisy_crop(30, side=12)[1]
+
+    with (
+        pytest.raises(UserError, match="for want of memory"),
+        cbm3d_stream(images(), sigma=30, profile="cbm3d", processes=2) as stream,
+    ):
+        list(stream)
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 50])

@@ -125,7 +125,7 @@ def test_cbm3d_takes_what_was_measured_and_grows_with_the_pixels(method, pixels,
 
 PUBLIC_DATA = {
     "denoising": {"kind": "folder", "name": "kodak24", "train": "bsds500", "test": "kodak"},
-    "classification": {"kind": "ilsvrc2012", "path": "/nowhere"},
+    "classification": {"kind": "ilsvrc2012"},
     "segmentation": {"kind": "voc2012", "extra": "sbd"},
 }
 
@@ -135,13 +135,15 @@ def data_of(settings: dict) -> DataSet:
     return KINDS[settings["kind"]](**settings)
 
 
-def test_a_run_on_public_data_is_planned_without_having_it(tiny_content):
+def test_a_run_on_public_data_is_planned_without_having_it(tiny_content, tmp_path):
     tiny_content["methods"]["classification"].append("cbm3d")
     tiny_content["training"]["task"]["classification"]["patch"] = 224
     for section in ("task", "joint", "retrained"):
         tiny_content["training"][section]["segmentation"]["patch"] = 320
-    tiny_content["data"] = PUBLIC_DATA
-    made = make_plan(parse_config(tiny_content, source="tiny.yaml"), DEVICES["h100"])
+    imagenet = PUBLIC_DATA["classification"] | {"path": str(tmp_path)}
+    tiny_content["data"] = PUBLIC_DATA | {"classification": imagenet}
+    config = parse_config(tiny_content, source="tiny.yaml")
+    made = make_plan(config, DEVICES["h100"])
     rows = {(row.rule, row.what): row for row in made.rows}
     cbm3d = rows["cbm3d", "cbm3d, classification"]
     assert cbm3d.disk_bytes == 50_000 * 224 * 224 * 3 * 4
@@ -154,6 +156,11 @@ def test_a_run_on_public_data_is_planned_without_having_it(tiny_content):
         "kodak", "bsds500", "voc2012", "sbd",
     ]  # fmt: skip
     assert 3e9 < made.download_bytes < 5e9
+    (tmp_path / "ILSVRC2012_img_val.tar").touch()  # official archives: unpacked, not downloaded
+    again = make_plan(config, DEVICES["h100"])
+    assert again.jobs["download"] == made.jobs["download"] + 1
+    assert again.download_bytes == made.download_bytes
+    assert again.totals["disk_bytes"] - made.totals["disk_bytes"] > 150e9
     assert rows["train", "segmenter"].cpu_hours > 0  # photographs must be decoded
 
 
