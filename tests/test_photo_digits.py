@@ -37,7 +37,7 @@ def parts() -> dict:
 
 def test_another_process_writes_the_same_bytes(tiny_config, tiny_data, tmp_path):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
-    command = [sys.executable, "-m", "dhl", "data", "--part", "segmentation"]
+    command = [sys.executable, "-m", "dhl", "data", "make", "--part", "segmentation"]
     command += ["--configfile", str(tmp_path / "tiny.yaml"), "--folder", str(tmp_path / "run")]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "7"}
     subprocess.run(command, check=True, env=environment, capture_output=True)
