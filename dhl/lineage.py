@@ -44,6 +44,8 @@ class ModelSpec:
         On the 0-255 scale; None is clean.
     classes : int or None
         Of a task network.
+    crop : int or None
+        Side of the images that the task network reads, where all have one.
     start : str or None
         Key of the model whose weights it starts from.
     frozen : str or None
@@ -58,6 +60,7 @@ class ModelSpec:
     recipe: Recipe | None
     sigma: float | tuple[float, float] | None
     classes: int | None = None
+    crop: int | None = None
     start: str | None = None
     frozen: str | None = None
 
@@ -200,7 +203,10 @@ def _matched(config: Config, key: str, task: str, sigma: float) -> ModelSpec:
     joint = _given(getattr(config.training.joint, task))
     recipe = Recipe(**joint.model_dump(exclude={"task_weight"}))
     network, start = config.networks.denoiser, sigma_key("separate", sigma)
-    return ModelSpec(key, "denoiser", network, "denoise", task, recipe, sigma, start=start)
+    return ModelSpec(
+        key, "denoiser", network, "denoise", task, recipe, sigma,
+        crop=_crop(config, task), start=start,
+    )  # fmt: skip
 
 
 def _joint(config: Config, key: str, task: str, sigma: float) -> ModelSpec:
@@ -208,8 +214,14 @@ def _joint(config: Config, key: str, task: str, sigma: float) -> ModelSpec:
     recipe = _given(getattr(config.training.joint, task))
     return ModelSpec(
         key, "denoiser", config.networks.denoiser, "joint", task, recipe, sigma,
+        crop=_crop(config, task),
         start=sigma_key("separate", sigma), frozen=task_network_key(task),
     )  # fmt: skip
+
+
+def _crop(config: Config, task: str) -> int | None:
+    """Return the side of the crops that a task is tested on, if its data is cropped."""
+    return getattr(getattr(config.data, task), "crop", None)
 
 
 def _given(recipe: Recipe | None) -> Recipe:

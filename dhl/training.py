@@ -142,10 +142,22 @@ def build_objective(
 ) -> Objective:
     """Build what trains a network as its spec says; a joint objective needs its task network."""
     options: dict[str, Any] = {"sigma": spec.sigma}
-    if spec.objective == "denoise":
-        # The matched control pads, as the joint training that it is compared with does.
-        options["crops"] = spec.recipe.patch is not None and spec.part == "denoising"
+    if spec.objective != "task":
+        options["output"] = _output_side(network, spec)
     if spec.objective == "joint":
         options["task_weight"] = spec.recipe.task_weight
         options["task_network"] = task_network
     return importlib.import_module(OBJECTIVES[spec.objective]).Objective(network, **options)
+
+
+def _output_side(network: nn.Module, spec: ModelSpec) -> int | None:
+    """Return the side of a denoiser's valid output that its losses are taken on; None for all.
+
+    The matched control has the same as the joint training that it is compared with.
+    """
+    patch = spec.recipe.patch
+    if patch is None:
+        return None
+    if spec.part == "denoising":
+        return patch - 2 * network.border
+    return spec.crop if spec.crop is not None and patch > spec.crop else None

@@ -122,7 +122,7 @@ def small_fit(precision: torch.dtype = torch.float32, steps: int = 4) -> tuple[d
     network = build_network("denoiser", "released", width=8)
     images = torch.rand(4, 3, 24, 24)
     recipe = Recipe(steps=steps, batch=4, optimizer=Optimizer(name="sgd", lr=0.01))
-    objective = DenoiseObjective(network, sigma=30, crops=True)
+    objective = DenoiseObjective(network, sigma=30, output=18)
     place = Fit(("small",), CPU, precision)
     curve = fit(objective, lambda step, generator: (images, None), recipe, place)
     return network.state_dict(), curve
@@ -274,7 +274,7 @@ def test_a_compiled_training_computes_what_a_plain_one_computes():
     for compiled in (False, True):
         torch.manual_seed(3)
         network = build_network("denoiser", "dncnn", width=4, depth=3)
-        objective = DenoiseObjective(network, sigma=30, crops=True)
+        objective = DenoiseObjective(network, sigma=30, output=8)
         recipe = line_recipe(steps=2)
         images = torch.rand(2, 3, 8, 8)
         place = Fit(("small",), CPU, compiled=compiled)

@@ -244,3 +244,20 @@ def test_an_edit_makes_exactly_the_models_stale_that_it_can_change(
     after = fingerprints_of_a_copy(module, old, new)
     before = fingerprints(tiny_config)
     assert {key for key in ALL if after[key] != before[key]} == stale
+
+
+def test_the_joint_denoiser_of_cropped_images_feeds_the_classifier_its_own_crop(tiny_content):
+    tiny_content["training"]["joint"]["classification"]["patch"] = 232
+    tiny_content["data"]["classification"] = {"kind": "imagenette"}
+    config = parse_config(tiny_content, source="tiny.yaml")
+    for name in ("joint", "matched"):
+        assert model_spec(config, f"{name}-classification/sigma30").crop == 224
+        assert model_spec(config, f"{name}-segmentation/sigma30").crop is None
+
+
+@pytest.mark.parametrize("patch", [223, 226, 228, 230, 233])
+def test_a_joint_patch_that_leaves_no_crop_is_refused(tiny_content, patch):
+    tiny_content["training"]["joint"]["classification"]["patch"] = patch
+    tiny_content["data"]["classification"] = {"kind": "imagenette"}
+    with pytest.raises(UserError, match=rf"classifier's crop \(224\)[\s\S]*not {patch}"):
+        parse_config(tiny_content, source="tiny.yaml")

@@ -9,6 +9,7 @@ from skimage.metrics import mean_squared_error
 from torch import nn
 
 from dhl.losses import reconstruction_loss, task_loss
+from dhl.models import build_network
 from dhl.objectives.denoise import Objective as DenoiseObjective
 from dhl.objectives.joint import Objective as JointObjective
 from dhl.objectives.joint import joint_loss
@@ -149,7 +150,7 @@ def test_the_denoise_objective_equals_the_joint_one_without_its_task():
     denoiser, task = linear_networks()
     clean = uniform(5, 3, SIDE, SIDE, seed=9)
     joint = JointObjective(denoiser, task_network=task, sigma=SIGMA, task_weight=0.5)
-    plain = DenoiseObjective(denoiser, sigma=SIGMA, crops=False)
+    plain = DenoiseObjective(denoiser, sigma=SIGMA, output=None)
     both = joint.losses(clean, torch.tensor([0, 1, 2, 3, 1]), torch.Generator().manual_seed(4))
     alone = plain.losses(clean, None, torch.Generator().manual_seed(4))
     assert alone["loss"].item() == both["reconstruction_loss"].item()
@@ -165,12 +166,29 @@ def test_crops_are_compared_on_the_valid_region_only():
             return noisy[..., 3:-3, 3:-3]
 
     clean = uniform(2, 3, 12, 12)
-    objective = DenoiseObjective(Loses(), sigma=SIGMA, crops=True)
+    objective = DenoiseObjective(Loses(), sigma=SIGMA, output=6)
     loss = objective.losses(clean, None, torch.Generator().manual_seed(4))["loss"]
     noise = (
         torch.empty_like(clean).normal_(generator=torch.Generator().manual_seed(4)) * SIGMA / 255
     )
     assert loss.item() == pytest.approx(noise[..., 3:-3, 3:-3].square().mean().item(), rel=1e-4)
+
+
+def test_the_task_network_reads_the_middle_of_what_is_made_without_padding():
+    denoiser = build_network("denoiser", "released", width=4)
+    task = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, CLASSES))
+    clean, target = uniform(2, 3, 16, 16), torch.tensor([0, 2])
+    joint = JointObjective(denoiser, task_network=task, sigma=SIGMA, task_weight=0.5, output=8)
+    losses = joint.losses(clean, target, torch.Generator().manual_seed(4))
+    noise = torch.empty_like(clean).normal_(generator=torch.Generator().manual_seed(4))
+    denoised = denoiser.forward_unpadded(clean + noise * SIGMA / 255)[..., 1:-1, 1:-1]
+    expected = nn.functional.cross_entropy(task(denoised), target)
+    torch.testing.assert_close(losses["task_loss"], expected.detach())
+    error = (denoised - clean[..., 4:-4, 4:-4]).square().mean()
+    torch.testing.assert_close(losses["reconstruction_loss"], error.detach())
+    control = DenoiseObjective(denoiser, sigma=SIGMA, output=8)
+    alone = control.losses(clean, None, torch.Generator().manual_seed(4))
+    assert alone["loss"].item() == losses["reconstruction_loss"].item()
 
 
 @pytest.mark.parametrize("sigma", [None, 30])

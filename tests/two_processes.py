@@ -39,7 +39,7 @@ def denoiser_fit() -> tuple[nn.Module, list[float]]:
     """Train a denoiser with BatchNorm on noise of a range of sigmas."""
     torch.manual_seed(3)
     objective = DenoiseObjective(
-        build_network("denoiser", "released", width=8), sigma=(10, 50), crops=True
+        build_network("denoiser", "released", width=8), sigma=(10, 50), output=18
     )
     curve = fit(objective, shared_batches, RECIPE, Fit(("two",), CPU))
     return objective.network, curve["loss"].tolist()
@@ -66,7 +66,7 @@ def stopped_fit(folder: Path) -> None:
     network = build_network("denoiser", "released", width=8)
     place = Fit(("two",), CPU, side_file=folder / "side.pt", fingerprint="two")
     try:
-        fit(DenoiseObjective(network, sigma=30, crops=True), batches, RECIPE, place)
+        fit(DenoiseObjective(network, sigma=30, output=18), batches, RECIPE, place)
     except Stopped as stop:
         (folder / f"stopped-{processes.rank()}.txt").write_text(str(stop))
 

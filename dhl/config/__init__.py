@@ -134,6 +134,19 @@ class Config(Frozen):
                 self._require_recipe(method, part)
         return self
 
+    @model_validator(mode="after")
+    def _joint_crops_fit(self) -> Config:
+        crop = getattr(self.data.classification, "crop", None)
+        recipe = self.training.joint.classification
+        if crop is None or recipe is None or recipe.patch in (None, crop):
+            return self
+        if recipe.patch % 4 or recipe.patch < crop + 6:
+            raise ValueError(
+                f"`training.joint.classification.patch` is the classifier's crop ({crop}), or at "
+                f"least 6 px more and a multiple of 4, but not {recipe.patch}"
+            )
+        return self
+
     def _require_recipe(self, method: str, part: str) -> None:
         """Check that the recipe behind a method, and its task's data, are configured."""
         model = model_of(method, part) or ""

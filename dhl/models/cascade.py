@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dhl.losses import logits_for_loss
+from dhl.models.middle import middle_of_denoised
 
 
 class Cascade(nn.Module):
@@ -13,10 +14,17 @@ class Cascade(nn.Module):
 
     H is in evaluation mode whatever mode the cascade is put in, and needs no gradients of its own;
     gradients pass through it to D.
+
+    Parameters
+    ----------
+    denoiser, task_network : nn.Module
+    output : int or None
+        Side of the middle of D's output that H reads; None for all of it.
     """
 
-    def __init__(self, denoiser: nn.Module, task_network: nn.Module):
+    def __init__(self, denoiser: nn.Module, task_network: nn.Module, output: int | None = None):
         super().__init__()
+        self.output = output
         self.denoiser = denoiser
         self.task_network = task_network.requires_grad_(False)
         self.train(self.training)
@@ -32,5 +40,5 @@ class Cascade(nn.Module):
 
         H reads D's output as it is, neither clipped nor rounded.
         """
-        denoised = self.denoiser(noisy)
+        denoised = middle_of_denoised(self.denoiser, noisy, self.output)
         return denoised, logits_for_loss(self.task_network, denoised)

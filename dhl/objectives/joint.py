@@ -7,6 +7,7 @@ from torch import nn
 
 from dhl.losses import labels_for_loss, reconstruction_loss, task_loss
 from dhl.models.cascade import Cascade
+from dhl.models.middle import middle
 from dhl.noise import add_gaussian_noise
 
 
@@ -24,15 +25,26 @@ def joint_loss(
 
 
 class Objective:
-    """Trains the denoiser of a cascade; the task network stays as it is."""
+    """Trains the denoiser of a cascade; the task network stays as it is.
+
+    Parameters
+    ----------
+    network, task_network : nn.Module
+    sigma : float
+        On the 0-255 scale.
+    task_weight : float
+        The paper's lambda.
+    output : int or None
+        Side of the middle of each crop that the task network reads, as in `denoise.Objective`.
+    """
 
     def __init__(
-        self, network: nn.Module, *, task_network: nn.Module, sigma: float, task_weight: float
-    ):
+        self, network: nn.Module, *, task_network: nn.Module, sigma: float, task_weight: float,
+        output: int | None = None,
+    ):  # fmt: skip
         self.network = network
-        self.cascade = Cascade(network, task_network)
-        self.sigma = sigma
-        self.task_weight = task_weight
+        self.cascade = Cascade(network, task_network, output)
+        self.sigma, self.task_weight, self.output = sigma, task_weight, output
 
     def losses(
         self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
@@ -40,7 +52,7 @@ class Objective:
         """Return `loss`, `reconstruction_loss` and `task_loss` of clean images and targets."""
         noisy = add_gaussian_noise(images, sigma=self.sigma, generator=generator)
         denoised, logits = self.cascade(noisy)
-        reconstruction = reconstruction_loss(denoised=denoised, clean=images)
+        reconstruction = reconstruction_loss(denoised=denoised, clean=middle(images, self.output))
         target = labels_for_loss(self.cascade.task_network, targets)
         task = task_loss(logits=logits, target=target)
         loss = joint_loss(reconstruction=reconstruction, task=task, task_weight=self.task_weight)
