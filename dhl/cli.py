@@ -33,7 +33,7 @@ def run_data_make(arguments: Arguments, config: Config, folder: RunFolder) -> No
 
 
 def run_data_download(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Download data sets and weights, those that the configuration needs unless named."""
+    """Download the named data sets and weights, or all that the configuration needs."""
     from dhl.data.catalogue import mirrors_of, needed_sets
     from dhl.data.download import fetch, write_receipt
     from dhl.data.locations import data_root
@@ -201,10 +201,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--configfile", type=Path, default=Path("config/mini.yaml"))
     common.add_argument(
-        "--folder", type=Path, help="the run's folder; results/<run> unless told otherwise"
+        "--configfile", type=Path, default=Path("config/mini.yaml"), help="default: %(default)s"
     )
+    common.add_argument("--folder", type=Path, help="the run's folder; default: results/<run>")
 
     def step(name: str, run: Callable) -> argparse.ArgumentParser:
         summary = run.__doc__.splitlines()[0]
@@ -220,7 +220,7 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("--sigma", type=float, required=True, help="on the 0-255 scale")
         if name == "cbm3d":
             command.add_argument("--method", choices=("cbm3d", "cbm3d-2020"), default="cbm3d")
-            command.add_argument("--processes", type=_positive, default=1)
+            command.add_argument("--processes", type=_positive, default=1, help="run side by side")
             command.add_argument(
                 "--shard", type=_shard, default=WHOLE, help="a slice of the images, such as 2-of-3"
             )
@@ -232,9 +232,12 @@ def build_parser() -> argparse.ArgumentParser:
                       ("describe", run_describe)):  # fmt: skip
         step(name, run)
     command = step("plan", run_plan)
-    command.add_argument("--device", choices=("h100", "a100", "v100", "cpu-2"), default="h100")
-    command.add_argument("--tflops", type=float, help="a sustained rate, instead of the device's")
-    command.add_argument("--json", action="store_true", help="for machines")
+    command.add_argument("--device", choices=("h100", "a100", "v100", "cpu-2"), default="h100",
+                         help="what trains; default: %(default)s")  # fmt: skip
+    command.add_argument(
+        "--tflops", type=float, help="the sustained rate that you measured, instead"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON, for machines")
     _add_data_commands(commands, common)
     _add_free_commands(commands)
     return parser
@@ -244,7 +247,8 @@ def _add_data_commands(
     commands: argparse._SubParsersAction, common: argparse.ArgumentParser
 ) -> None:
     """Describe the commands about data sets."""
-    group = commands.add_parser("data", help="Download, check and make the data.")
+    summary = "Download, check and make the data."
+    group = commands.add_parser("data", help=summary, description=summary)
     actions = group.add_subparsers(required=True, metavar="ACTION")
 
     def action(name: str, run: Callable) -> argparse.ArgumentParser:
@@ -255,7 +259,7 @@ def _add_data_commands(
 
     action("make", run_data_make).add_argument("--part", choices=PARTS, required=True)
     action("download", run_data_download).add_argument(
-        "sets", nargs="*", metavar="SET", help="such as kodak"
+        "sets", nargs="*", metavar="SET", help="such as kodak or vgg16-imagenet"
     )
     action("check", run_data_check).add_argument(
         "--decode", action="store_true", help="decode every image; takes minutes to hours"
@@ -264,30 +268,34 @@ def _add_data_commands(
 
 def _add_free_commands(commands: argparse._SubParsersAction) -> None:
     """Describe the commands that need no configuration."""
-    command = commands.add_parser("verify", help=run_verify.__doc__.splitlines()[0])
+
+    def free(name: str, run: Callable) -> argparse.ArgumentParser:
+        summary = run.__doc__.splitlines()[0]
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.set_defaults(free=run)
+        return command
+
+    command = free("verify", run_verify)
     command.add_argument("run", type=Path, help="such as results/mini")
-    command.set_defaults(free=run_verify)
-    command = commands.add_parser("denoise", help=run_denoise.__doc__.splitlines()[0])
+    command = free("denoise", run_denoise)
     command.add_argument("input", type=Path, help="a noisy picture, 8-bit RGB, of any size")
-    command.add_argument("output", type=Path)
+    command.add_argument("output", type=Path, help="its ending names the format, such as .png")
     command.add_argument(
         "--model",
         type=Path,
         required=True,
         help="such as results/mini/models/joint-classification/sigma30.pt",
     )
-    command.add_argument("--device", default="auto")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     command.add_argument(
         "--blocks",
         action="store_true",
         help="average overlapping blocks, as the authors' deployment does",
     )
-    command.set_defaults(free=run_denoise)
-    command = commands.add_parser("import-caffe", help=run_import_caffe.__doc__.splitlines()[0])
+    command = free("import-caffe", run_import_caffe)
     command.add_argument("file", type=Path, help="a binary .caffemodel")
     command.add_argument("--output", type=Path, required=True, help="such as denoiser.pt")
     command.add_argument("--sigma", type=float, help="what it was trained for, on the 0-255 scale")
-    command.set_defaults(free=run_import_caffe)
 
 
 def _check_part(arguments: Arguments, config: Config) -> None:

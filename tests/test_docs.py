@@ -1,0 +1,85 @@
+"""The pages hold commands, configurations, links and figures that are those of the program."""
+
+import re
+import shlex
+
+import pytest
+import torch
+import yaml
+
+from dhl.cli import build_parser
+from dhl.config.file import load_config, parse_config
+from dhl.data.catalogue import CATALOGUE
+from dhl.models import NETWORKS, build_network
+from dhl.plan import device_named, make_plan
+from dhl.plan_text import to_text
+from dhl.results import PROJECT
+
+DOCS = PROJECT / "docs"
+PAGES = [PROJECT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAPER = PROJECT / "config" / "paper.yaml"
+COMMANDS = r"^(?:torchrun .*-m )?dhl ([a-z-]+ .+|[a-z-]+)$"
+YAML_BLOCKS = r"^```yaml\n([\s\S]*?)^```$"
+LINKS = r"\]\((?!https?:)([^)#]+)\)"
+
+
+def found(pattern):
+    """List what a pattern finds in the pages, with the page."""
+    return [
+        pytest.param(page, text, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, text in enumerate(re.findall(pattern, page.read_text(), re.MULTILINE))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "least"),
+    [(COMMANDS, 15), (YAML_BLOCKS, 9), (LINKS, 8)],
+    ids=["dhl", "yaml", "link"],
+)
+def test_the_pages_have_commands_configurations_and_links(pattern, least):
+    assert len(found(pattern)) >= least
+
+
+@pytest.mark.parametrize(("page", "line"), found(COMMANDS))
+def test_each_command_is_understood_and_names_a_shipped_configuration(page, line):
+    arguments = build_parser().parse_args(shlex.split(line, comments=True))
+    named = getattr(arguments, "configfile", PAPER)
+    assert (PROJECT / named).is_file()
+
+
+@pytest.mark.parametrize(("page", "block"), found(YAML_BLOCKS))
+def test_each_yaml_block_is_a_configuration_or_fits_into_that_of_the_paper(page, block):
+    content = yaml.safe_load(block)
+    if "run" not in content:
+        shipped = yaml.safe_load(PAPER.read_text())
+        content = shipped | content | {"data": shipped["data"] | content.get("data", {})}
+    assert parse_config(content, source=page.name).run
+
+
+@pytest.mark.parametrize(("page", "link"), found(LINKS))
+def test_each_relative_link_leads_to_a_file(page, link):
+    assert (page.parent / link).is_file()
+
+
+def test_the_page_about_plans_shows_what_the_program_prints():
+    plan = make_plan(load_config(PAPER), device_named("h100"))
+    assert to_text(plan) in (DOCS / "plan.md").read_text()
+
+
+def test_each_set_that_can_be_downloaded_has_a_row_with_its_licence():
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \|", (DOCS / "data.md").read_text(), re.MULTILINE)
+    assert rows == list(CATALOGUE)
+
+
+@pytest.mark.parametrize("role", NETWORKS)
+def test_each_network_has_a_row_with_its_number_of_parameters(role):
+    page = (DOCS / "networks.md").read_text()
+    for name in NETWORKS[role]:
+        if name == "efficientnet-lite0":
+            pytest.importorskip("efficientnet_lite_pytorch")
+        classes = {"classes": 21} if name == "deeplab-largefov" else {}
+        with torch.device("meta"):
+            network = build_network(role, name, **classes)
+        count = sum(weight.numel() for weight in network.parameters())
+        assert re.search(rf"\| `{name}`[^|]*\| {count:,} \|", page)
