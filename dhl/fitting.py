@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dhl import checkpoint, processes
+from dhl.averaging import mean_over_processes
 from dhl.config.training import Recipe
 from dhl.device import autocast
 from dhl.errors import UserError
@@ -166,7 +167,7 @@ class _Loop:
         if place.compiled:
             self.losses.compile()
         if processes.count() > 1:
-            self.losses = DistributedDataParallel(self.losses, broadcast_buffers=False)
+            self.losses = DistributedDataParallel(self.losses)
 
     def advance(self, signal_name: Callable[[], str]) -> None:
         """Take one optimizer step; every draw is derived from the step's number."""
@@ -204,7 +205,7 @@ class _Loop:
         values = torch.stack([value.detach().float() for value in losses.values()])
         if processes.count() > 1:
             flag = values.new_tensor([float(stop_asked)])
-            *values, flag = processes.mean(torch.cat([values, flag]))
+            *values, flag = mean_over_processes(torch.cat([values, flag]))
             self.stopping = float(flag) > 0
         for name, value in zip(losses, values, strict=True):
             self.sums[name] = self.sums.get(name, 0) + value

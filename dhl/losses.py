@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dhl import processes
+from dhl.averaging import mean_over_processes
 from dhl.metrics import IGNORED_LABEL
 
 
@@ -37,7 +37,7 @@ def task_loss(*, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     Of several processes each has the mean over the labels of all, of which it holds a part.
     """
     total = F.cross_entropy(logits.float(), target, ignore_index=IGNORED_LABEL, reduction="sum")
-    return total / processes.mean((target != IGNORED_LABEL).sum().float())
+    return total / mean_over_processes((target != IGNORED_LABEL).sum().float())
 
 
 def logits_for_loss(network: nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -132,12 +132,3 @@ def uniform_per_image(images: torch.Tensor, generator: torch.Generator) -> torch
     whole = len(images) * count()
     levels = torch.rand(whole, 1, 1, 1, generator=generator, device=images.device)
     return levels[own_share(whole)]
-
-
-def mean(values: torch.Tensor) -> torch.Tensor:
-    """Average values over the processes; gradients pass."""
-    if count() == 1:
-        return values
-    from torch.distributed.nn.functional import all_reduce
-
-    return all_reduce(values) / count()

@@ -17,7 +17,7 @@ LAYERS = (
      "config", "config.base", "config.data", "config.file", "config.networks", "config.presets",
      "config.training", "data.catalogue", "data.locations", "extents",
      "interruption", "lineage", "processes", "provenance", "results", "shards"},
-    {"losses", "metrics"},
+    {"averaging", "losses", "metrics"},
     {"data.archives", "data.check", "data.download", "data.transfer",
      "data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
      "data.photo_digits", "data.prepare", "data.segmentation",

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dhl import processes
+from dhl.averaging import mean_over_processes
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
@@ -20,9 +21,9 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         if not self.training or processes.count() == 1:
             return super().forward(images)
         values = images.float()
-        average = processes.mean(values.mean((0, 2, 3)))
+        average = mean_over_processes(values.mean((0, 2, 3)))
         centred = values - average[:, None, None]
-        variance = processes.mean(centred.square().mean((0, 2, 3)))
+        variance = mean_over_processes(centred.square().mean((0, 2, 3)))
         self._follow(average.detach(), variance.detach(), values.numel() // self.num_features)
         scale = self.weight * (variance + self.eps).rsqrt()
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(images.dtype)
