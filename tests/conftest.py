@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from misbehaving_server import Site, serve
+from tiny_archives import NAME, offer
 
 from dhl.config import Config
 from dhl.config.file import parse_config
@@ -100,3 +103,20 @@ def data_copy(tiny_data, tmp_path) -> RunFolder:
 def run_copy(tiny_run, tmp_path) -> RunFolder:
     """A copy of the whole tiny run that a test may change."""
     return RunFolder(shutil.copytree(tiny_run.root, tmp_path / "run"))
+
+
+@pytest.fixture
+def site(monkeypatch) -> Iterator[Site]:
+    """A server of its own for each test; no pauses between attempts, and no proxy."""
+    from dhl.data import transfer
+
+    monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0)
+    monkeypatch.setenv("no_proxy", "*")
+    with serve() as site:
+        yield site
+
+
+@pytest.fixture
+def content(site, monkeypatch) -> bytes:
+    """The archive of a tiny Imagenette, which the server has."""
+    return offer(NAME, site, monkeypatch)

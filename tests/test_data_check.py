@@ -7,14 +7,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
-from misbehaving_server import Site, serve
-from tiny_archives import picture, tiny_set
+from tiny_archives import NAME, picture
 
 from dhl.cli import main
 from dhl.config.data import KINDS, Folder, Imagenette
@@ -23,22 +21,10 @@ from dhl.data.check import check_data, check_folder, check_set
 from dhl.data.download import archive_path, fetch
 
 PROJECT = Path(__file__).parents[1]
-NAME = "imagenette-160"
 
 
 @pytest.fixture
-def site(monkeypatch) -> Iterator[Site]:
-    """A server that has a tiny Imagenette."""
-    monkeypatch.setenv("no_proxy", "*")
-    with serve() as site:
-        data_set, content = tiny_set(NAME, place=site.address)
-        monkeypatch.setitem(CATALOGUE, NAME, data_set)
-        site.files["/imagenette2-160.tgz"] = content
-        yield site
-
-
-@pytest.fixture
-def root(site, tmp_path) -> Path:
+def root(content, tmp_path) -> Path:
     """A root with the set in it."""
     fetch(NAME, root=tmp_path, mirrors={})
     return tmp_path
@@ -194,7 +180,7 @@ def test_embedded_data_needs_no_check(capsys):
     assert "mini: its data is made from installed packages" in capsys.readouterr().out
 
 
-def test_the_commands_download_and_check(site, tiny_content, tmp_path, monkeypatch, capsys):
+def test_the_commands_download_and_check(content, tiny_content, tmp_path, monkeypatch, capsys):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/one.png").write_bytes(picture(0, "png"))
     tiny_content["data"] = {

@@ -9,53 +9,17 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from misbehaving_server import Site, serve
-from tiny_archives import picture, tiny_set
+from tiny_archives import FILE, NAME, offer, picture
 
 from dhl.data import transfer
 from dhl.data.catalogue import CATALOGUE, Archive
 from dhl.data.download import archive_path, fetch, write_receipt
-from dhl.data.locations import data_root
 from dhl.errors import UserError
-
-KODAK = Path(__file__).parents[2] / "shared/data/kodak"
-NAME = "imagenette-160"
-FILE = "imagenette2-160.tgz"
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch) -> None:
-    """No pauses between attempts, and no proxy."""
-    monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0)
-    monkeypatch.setenv("no_proxy", "*")
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    """A server of its own for each test."""
-    with serve() as site:
-        yield site
-
-
-@pytest.fixture
-def content(site, monkeypatch) -> bytes:
-    """The archive of a tiny Imagenette, which the server has."""
-    return offer(NAME, site, monkeypatch)
-
-
-def offer(name: str, site: Site, monkeypatch) -> bytes:
-    """Put a tiny set into the catalogue and its archive on the server."""
-    data_set, content = tiny_set(name, place=site.address)
-    monkeypatch.setitem(CATALOGUE, name, data_set)
-    site.files[f"/{data_set.archives[0].name}"] = content
-    return content
 
 
 def kept(root: Path) -> Path:
@@ -273,66 +237,6 @@ def test_a_set_of_single_files_is_whole_with_its_last_file(site, monkeypatch, tm
     assert site.paths == ["/kodim01.png", "/kodim02.png", "/kodim02.png"]
 
 
-@pytest.mark.skipif(not KODAK.is_dir(), reason="no folder ../shared/data/kodak")
-def test_the_24_kodak_images_come_from_a_folder(tmp_path):
-    folder = fetch("kodak", root=tmp_path, mirrors={"kodak": [str(KODAK)]})
-    images = sorted(folder.glob("*.png"))
-    assert len(images) == 24
-    assert images[22].read_bytes() == (KODAK / "kodim23.png").read_bytes()
-    assert len(json.loads((tmp_path / "digests.json").read_text())["kodak"]) == 24
-
-
-def test_weights_are_compared_with_the_digits_in_their_name(site, monkeypatch, tmp_path):
-    weights = b"weights"
-    digits = hashlib.sha256(weights).hexdigest()[:8]
-    archive = Archive("net.pth", (f"{site.address}/net.pth",), f"sha256:{digits}", unpack="file")
-    entry = replace(CATALOGUE["vgg16-imagenet"], archives=(archive,), members={"net.pth": 1})
-    monkeypatch.setitem(CATALOGUE, "vgg16-imagenet", entry)
-    site.files["/net.pth"] = weights + b"!"
-    assert f"not sha256:{digits}" in refused(tmp_path, "vgg16-imagenet")
-    site.files["/net.pth"] = weights
-    assert (fetch("vgg16-imagenet", root=tmp_path, mirrors={}) / "net.pth").read_bytes() == weights
-
-
-def test_a_set_that_was_put_there_by_hand_is_accepted_if_it_is_whole(site, content, tmp_path):
-    made = fetch(NAME, root=tmp_path / "elsewhere", mirrors={})
-    (made / "files.json").unlink()
-    made.rename(tmp_path / NAME)
-    assert fetch(NAME, root=tmp_path, mirrors={}) == tmp_path / NAME
-    assert len(site.requests) == 1
-
-
-def test_a_folder_that_is_not_the_set_is_left_alone(site, content, tmp_path):
-    (tmp_path / NAME).mkdir()
-    (tmp_path / NAME / "thesis.txt").write_text("years of work")
-    message = refused(tmp_path)
-    assert "0 of 3 files imagenette2-160/train/*/*.JPEG" in message
-    assert "move it away" in message
-    assert (tmp_path / NAME / "thesis.txt").read_text() == "years of work"
-    assert site.requests == []
-
-
-def test_wrong_weights_that_were_put_there_by_hand_are_refused(tmp_path):
-    (tmp_path / "vgg16-imagenet").mkdir()
-    (tmp_path / "vgg16-imagenet/vgg16-397923af.pth").write_bytes(b"other weights")
-    assert "not sha256:397923af" in refused(tmp_path, "vgg16-imagenet")
-
-
-def test_what_needs_an_account_says_where_to_get_it_and_where_to_put_it(tmp_path):
-    message = refused(tmp_path, "ilsvrc2012")
-    assert "without an account" in message
-    assert "no ILSVRC2012_devkit_t12.tar.gz" in message
-    assert "https://image-net.org/download-images" in message
-    assert f"put ILSVRC2012_devkit_t12.tar.gz into {tmp_path}/archives/ilsvrc2012" in message
-    assert "`ilsvrc2012: [/the/folder]`" in message
-
-
-def test_an_unknown_set_is_named_with_the_known_ones(tmp_path):
-    message = refused(tmp_path, "imagenot")
-    assert "`imagenot`" in message
-    assert "kodak, bsds500, imagenette" in message
-
-
 def test_a_small_disk_is_noticed_before_the_download(site, content, tmp_path, monkeypatch):
     archive = replace(CATALOGUE[NAME].archives[0], bytes=10**18)
     monkeypatch.setitem(CATALOGUE, NAME, replace(CATALOGUE[NAME], archives=(archive,)))
@@ -390,13 +294,3 @@ def test_the_receipt_is_the_same_bytes_for_the_same_set(site, content, tmp_path)
     receipt = json.loads(receipts[0])
     assert receipt["archives"] == {FILE: f"md5:{hashlib.md5(content).hexdigest()}"}
     assert (receipt["name"], receipt["files"]) == (NAME, 5)
-
-
-def test_the_root_is_the_configurations_else_the_environments_else_datasets(monkeypatch):
-    monkeypatch.delenv("DHL_DATA", raising=False)
-    config = SimpleNamespace(data=SimpleNamespace(root=None))
-    assert data_root(config) == Path("datasets")
-    monkeypatch.setenv("DHL_DATA", "/big/disk")
-    assert data_root(config) == Path("/big/disk")
-    config.data.root = "/bigger/disk"
-    assert data_root(config) == Path("/bigger/disk")

@@ -10,9 +10,13 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 import numpy as np
+from misbehaving_server import Site
 from PIL import Image
 
 from dhl.data.catalogue import CATALOGUE, DataSet
+
+NAME = "imagenette-160"
+FILE = "imagenette2-160.tgz"
 
 VOC = "VOCdevkit/VOC2012"
 SBD = "benchmark_RELEASE/dataset"
@@ -99,3 +103,11 @@ def tiny_set(name: str, *, place: str) -> tuple[DataSet, bytes]:
     names = [PurePosixPath(path.removeprefix(prefix)) for path in LAYOUTS[name]]
     members = {pattern: sum(path.match(pattern) for path in names) for pattern in real.members}
     return replace(real, archives=(tiny,), members=members), content
+
+
+def offer(name: str, site: Site, monkeypatch) -> bytes:
+    """Put a tiny set into the catalogue and its archive on the server."""
+    data_set, content = tiny_set(name, place=site.address)
+    monkeypatch.setitem(CATALOGUE, name, data_set)
+    site.files[f"/{data_set.archives[0].name}"] = content
+    return content

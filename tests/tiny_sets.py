@@ -213,3 +213,12 @@ def pack_ilsvrc2012(folder: Path, to: Path) -> list[Path]:
         pack(to / "ILSVRC2012_img_val.tar", {path.name: path for path in images}),
         train,
     ]
+
+
+def make_folders(folder: Path, counts: dict[str, int]) -> str:
+    """Write so many images into each class's folder."""
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            write_picture(folder / f"{name}/{number}.png", height=20 + number, width=30)
+    return str(folder)
