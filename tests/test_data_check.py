@@ -70,9 +70,9 @@ def test_missing_files_are_named_the_first_of_them_and_their_number(root):
     assert paths[3].name not in line
 
 
-@pytest.mark.parametrize("content", [b"", b"short"])
-def test_a_file_of_another_size_is_damaged(content, root):
-    images(root)[2].write_bytes(content)
+@pytest.mark.parametrize("written", [b"", b"short"])
+def test_a_file_of_another_size_is_damaged(written, root):
+    images(root)[2].write_bytes(written)
     finding = found(root)
     assert finding.damaged == (images(root)[2].relative_to(root / NAME).as_posix(),)
     assert not finding.complete
