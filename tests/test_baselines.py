@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from real_images import KODAK, needs
 from skimage import data as pictures
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -27,8 +27,6 @@ from dhl.data.image_set import load_split
 from dhl.errors import UserError
 from dhl.evaluation import evaluate
 from dhl.shards import Shard, shards
-
-DATA = os.environ.get("DHL_TEST_DATA")
 
 
 def noisy_crop(sigma: float, side: int = 48) -> tuple[np.ndarray, np.ndarray]:
@@ -223,12 +221,9 @@ def test_changed_noise_is_refused(run_copy):
         write_cbm3d("denoising", "cbm3d", 30, run_copy, processes=1)
 
 
-@pytest.mark.skipif(
-    not DATA or not (Path(DATA) / "kodak" / "kodim01.png").exists(),
-    reason="DHL_TEST_DATA names no folder with kodak/kodim01.png",
-)
+@needs(KODAK)
 def test_cbm3d_has_its_known_psnr_on_the_first_kodak_image():
-    clean = read_image(Path(DATA) / "kodak" / "kodim01.png") / 255
+    clean = read_image(KODAK / "kodim01.png") / 255
     noisy = clean + np.random.default_rng(0).normal(0, 25 / 255, clean.shape)
     denoised = np.clip(cbm3d(noisy, sigma=25).astype(float), 0, 1)
     assert peak_signal_noise_ratio(clean, denoised, data_range=1) == pytest.approx(29.27, abs=0.05)

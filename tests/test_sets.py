@@ -9,14 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from real_images import KODAK, needs
 from tiny_archives import NAME
 
 from dhl.data.catalogue import CATALOGUE, Archive
 from dhl.data.download import fetch
 from dhl.data.locations import data_root
 from dhl.errors import UserError
-
-KODAK = Path(__file__).parents[2] / "shared/data/kodak"
 
 
 def refused(root: Path, name: str = NAME, **mirrors: list[str]) -> str:
@@ -26,7 +25,7 @@ def refused(root: Path, name: str = NAME, **mirrors: list[str]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.skipif(not KODAK.is_dir(), reason="no folder ../shared/data/kodak")
+@needs(KODAK)
 def test_the_24_kodak_images_come_from_a_folder(tmp_path):
     folder = fetch("kodak", root=tmp_path, mirrors={"kodak": [str(KODAK)]})
     images = sorted(folder.glob("*.png"))

@@ -11,13 +11,13 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from real_images import PHOTOS, needs
 from torchvision.transforms import v2
 
 from dhl.errors import UserError
 from dhl.models import build_network
 from dhl.models.cascade import Cascade
 
-PHOTOS = Path(__file__).parents[2] / "shared/data/photos"
 # ImageNet's class of each of the first photographs, from the names of their sources.
 CLASSES = (0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 22, 24, 28, 30, 34, 36, 40, 42)
 
@@ -123,9 +123,8 @@ def test_efficientnet_lite_has_the_published_parameters_and_normalisation():
     torch.testing.assert_close(network.normalise(pixels / 255), expected)
 
 
+@needs(PHOTOS)
 def test_efficientnet_lite_knows_photographs():
-    if not PHOTOS.is_dir():
-        pytest.skip(f"no photographs in {PHOTOS}")
     paths = [PHOTOS / f"photo{number:03}.png" for number in range(len(CLASSES))]
     images = torch.from_numpy(np.stack([centre_crop(path) for path in paths]))
     with torch.inference_mode():
