@@ -143,7 +143,10 @@ def training_curves(config: Config, folder: RunFolder) -> Figure:
     handles: dict[str, object] = {}
     for place, (axes, family) in enumerate(zip(panels, families, strict=False)):
         for sigma, curve in sorted(families[family].items(), key=lambda item: item[0] or 0):
-            (line,) = axes.plot(curve["step"], curve["loss"], color=colors[sigma], linewidth=1.1)
+            marker = "." if len(curve) == 1 else None  # a line of one point is not seen
+            (line,) = axes.plot(
+                curve["step"], curve["loss"], color=colors[sigma], linewidth=1.1, marker=marker
+            )
             handles["not for one sigma" if sigma is None else f"sigma {sigma:g}"] = line
         axes.set_title(_title(family))
         axes.set_xlabel("Step" if place + columns >= len(families) else "")

@@ -69,6 +69,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "config": config,
         "manifest": content.read_manifest(folder),
         "scope": content.describe_scope(config),
+        "image_counts": content.count_images(config, folder),
         "css": Markup(_read(templates / "assets" / "report.css")),
         "claims": claims,
         "origins": content.ORIGINS,

@@ -13,10 +13,11 @@ import pandas as pd
 import yaml
 
 from dhl.config import Config
+from dhl.data.image_set import open_arrays
 from dhl.errors import UserError
 from dhl.noise import format_sigma
 from dhl.published import AVERAGE
-from dhl.results import CLAIM_COLUMNS, TABLE_COLUMNS, RunFolder, read_csv
+from dhl.results import CLAIM_COLUMNS, SKIPPED_COLUMNS, TABLE_COLUMNS, RunFolder, read_csv
 
 ORIGINS = ("paper", "control", "beyond")
 _PLACEHOLDER = re.compile(r"\{([a-z_.]+)\}")
@@ -56,6 +57,35 @@ def describe_scope(config: Config) -> list[str]:
         f"on the data set {name} at sigma {sigmas}"
         for (name, sigmas), parts in shared.items()
     ]
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """How many images of a part were trained on and tested on, and left out as damaged."""
+
+    train: int
+    test: int
+    damaged: int
+
+
+def count_images(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
+    """Count the images of each part that were read from files; embedded data is configured.
+
+    Raises
+    ------
+    UserError
+        If the file of the part's images is missing or damaged, or was edited.
+    """
+    counts = {}
+    for part in config.parts:
+        if getattr(config.data, part).kind == "photo-digits":
+            continue
+        with open_arrays(folder.data(part)) as arrays:
+            splits = [f"{split}/ids" for split in ("train", "test")]
+            train, test = (len(arrays[ids]) if ids in arrays else 0 for ids in splits)
+        damaged = len(read_csv(folder.skipped(part), SKIPPED_COLUMNS))
+        counts[part] = ImageCounts(train, test, damaged)
+    return counts
 
 
 def read_claims(folder: RunFolder) -> list[ClaimRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,10 +127,14 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
     examples = read_examples(config, folder, "segmentation")
     shown = min(_MAX_IMAGES, len(examples.ids))
     columns = ["clean", *(method for method in _MAPPED if method in examples.methods)]
-    cell = WIDTH / len(columns)
-    figure = Figure(figsize=(WIDTH, 2 * shown * (cell + 0.1)), layout="constrained")
-    panels = figure.subplots(2 * shown, len(columns), squeeze=False)
-    digits = config.data.segmentation.kind == "photo-digits"
+    sides = [examples.image("clean", index).shape[:2] for index in range(shown)]
+    # Each row as high as its image, whose sides differ from photograph to photograph.
+    heights = [WIDTH / len(columns) * height / width + 0.15 for height, width in sides]
+    figure = Figure(figsize=(WIDTH, 2 * sum(heights)), layout="constrained")
+    panels = figure.subplots(
+        2 * shown, len(columns), squeeze=False, height_ratios=np.repeat(heights, 2)
+    )
+    name_of = _LABEL_NAMES.get(config.data.segmentation.kind, str)
     for index in range(shown):
         box = _failure_box(examples, index)
         for image_axes, map_axes, method in zip(
@@ -138,7 +143,7 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
             name = "Truth" if method == "clean" else METHODS[method].label
             _show(image_axes, examples.image(method, index), name if index == 0 else "")
             key = f"labels/{index}" if method == "clean" else f"prediction/{method}/{index}"
-            _show_labels(map_axes, examples.arrays[key], digits=digits)
+            _show_labels(map_axes, examples.arrays[key], name_of)
             for axes in (image_axes, map_axes) if box else ():
                 _draw_box(axes, box)
         panels[2 * index, 0].set_ylabel("Image", fontsize=8)
@@ -243,7 +248,7 @@ def _bare(axes: Axes) -> None:
     axes.grid(visible=False)
 
 
-def _show_labels(axes: Axes, labels: np.ndarray, *, digits: bool) -> None:
+def _show_labels(axes: Axes, labels: np.ndarray, name_of: Callable[[int], str]) -> None:
     """Show a label map in colours, and write each region's class on it."""
     shades = np.where(labels == IGNORED, len(_LABEL_COLORS) - 1, labels % 22)
     axes.imshow(
@@ -251,7 +256,7 @@ def _show_labels(axes: Axes, labels: np.ndarray, *, digits: bool) -> None:
     )
     _bare(axes)
     for label in np.setdiff1d(np.unique(labels), [0, IGNORED]):
-        name = str(int(label) - 1 if digits else int(label))
+        name = name_of(int(label))
         for row, column in _region_centres(labels == label):
             axes.text(
                 column, row, name, fontsize=7, color="black", ha="center", va="center",
@@ -289,3 +294,13 @@ _LABEL_COLORS = (
     "#bbbbbb", "#7b5bd6", "#9c6b3f", "#88ccaa", "#cc99bb", "#dd7733", "#99bb33", "#336666",
     "#ddbbaa", "#5566cc", "#b0d050", "#c05050", "#70a0a0", "#d0a0d0", "#ffffff",
 )  # fmt: skip
+_VOC_CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",
+    "train", "tv monitor",
+)  # fmt: skip
+# What is written on a region, by kind of data; the number of its class for all others.
+_LABEL_NAMES: dict[str, Callable[[int], str]] = {
+    "photo-digits": lambda label: str(label - 1),
+    "voc2012": lambda label: _VOC_CLASSES[label],
+}

@@ -19,7 +19,15 @@ from dhl.figures import (
     write_figures,
 )
 from dhl.methods import METHODS
-from dhl.results import FIGURE_PARTS, IMAGE_COLUMNS, TABLE_COLUMNS, figure_names, read_csv
+from dhl.results import (
+    FIGURE_PARTS,
+    IMAGE_COLUMNS,
+    TABLE_COLUMNS,
+    TRAINING_COLUMNS,
+    figure_names,
+    read_csv,
+    write_csv,
+)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +99,43 @@ def test_error_bars_end_at_the_table_s_intervals(config, folder):
     ends = np.array([segment[:, 1] for segment in bars.lines[2][0].get_segments()])
     expected = rows.loc[rows["method"] == "joint", ["ci_low", "ci_high"]]
     np.testing.assert_allclose(ends, 100 * expected)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [({}, "4"), ({"kind": "voc2012"}, "bottle"),
+     ({"kind": "voc", "name": "own", "path": ".", "test": "val"}, "5")],
+)  # fmt: skip
+def test_a_region_of_label_5_has_its_class_s_name(folder, tmp_path, data, name):
+    parts = small_config().model_dump(mode="json")["data"]
+    own = small_config(data=parts | {"segmentation": data or parts["segmentation"]})
+    copy = type(folder)(shutil.copytree(folder.root, tmp_path / "run"))
+    path = copy.evaluation("segmentation", 30).with_suffix(".npz")
+    with np.load(path) as file:
+        arrays = {key: file[key] for key in file.files}
+    for key in arrays:
+        if key.startswith(("labels/", "prediction/")):
+            arrays[key] = np.full((48, 64), 5, np.uint8)
+        elif key.startswith(("clean/", "image/")):
+            arrays[key] = arrays[key][:48]
+    np.savez(path, **arrays)
+    with drawing_style():
+        figure = strips.example_segmentation(own, copy)
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert texts == [name] * (2 * 5)
+    # A figure as high as its pictures, which are wider than high.
+    assert figure.get_figheight() < 4 * figure.get_figwidth() / 5
+
+
+def test_one_step_of_training_is_a_point(config, folder, tmp_path):
+    copy = type(folder)(shutil.copytree(folder.root, tmp_path / "run"))
+    path = copy.training("separate/sigma25")
+    write_csv(read_csv(path, TRAINING_COLUMNS).head(1), path, TRAINING_COLUMNS)
+    with drawing_style():
+        figure = training_curves(config, copy)
+    lines = [line for axes in figure.axes for line in axes.lines]
+    assert {len(line.get_xdata()) for line in lines} == {1, 10}
+    assert {line.get_marker() for line in lines if len(line.get_xdata()) == 1} == {"."}
 
 
 def test_denoising_labels_are_the_evaluation_s_psnr(config, folder):

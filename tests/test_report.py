@@ -31,7 +31,15 @@ from dhl.report import (
     format_value,
     write_report,
 )
-from dhl.results import CLAIM_COLUMNS, TABLE_COLUMNS, RunFolder, figure_names, read_csv
+from dhl.results import (
+    CLAIM_COLUMNS,
+    SKIPPED_COLUMNS,
+    TABLE_COLUMNS,
+    RunFolder,
+    figure_names,
+    read_csv,
+    write_csv,
+)
 
 BENCHMARK = "s\th:m:s\tmax_rss\tcpu_time\n{}\t0:00:01\t{}\t1\n"
 
@@ -178,6 +186,30 @@ def test_published_figures_are_the_file_s(page):
     own = rows[rows["table"] != "literature"]
     assert f"Of the {len(own)} cells" in section.text
     assert f"{own['value'].isna().sum()} are not transcribed" in section.text
+
+
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [
+        (0, None),
+        (1, "1 image could not be decoded and was left out"),
+        (2, "2 images could not be decoded and were left out"),
+    ],
+)
+def test_images_in_files_are_counted_and_damaged_ones_are_named(folder, tmp_path, damaged, said):
+    shutil.copytree(folder.root, tmp_path / "voc")
+    data = small_config().model_dump(mode="json")["data"] | {"segmentation": {"kind": "voc2012"}}
+    run = RunFolder(tmp_path / "voc")
+    run.data("segmentation").parent.mkdir()
+    with open(run.data("segmentation"), "wb") as file:
+        np.savez(file, **{"train/ids": np.arange(7), "test/ids": np.arange(3)})
+    rows = pd.DataFrame({"split": ["test"] * damaged, "image_id": ["a"] * damaged})
+    write_csv(rows, run.skipped("segmentation"), SKIPPED_COLUMNS)
+    write_report(small_config(data=data), run, templates=TEMPLATES, published=PUBLISHED)
+    (section,) = parse(run.report.read_text("utf-8")).find("section", id="measured")
+    assert "voc2012, read from files: 7 images to train on, 3 to test." in section.text
+    assert ("segmentation.skipped.csv" in section.text) == bool(damaged)
+    assert said in section.text if damaged else "decoded" not in section.text
 
 
 def test_cost_is_summed_by_rule(page):

@@ -62,13 +62,15 @@ def make_kodak(root: Path) -> Path:
     return root / "kodak"
 
 
-def make_bsds500(root: Path, *, train: int = 4, val: int = 3, test: int = 2) -> Path:
+def make_bsds500(
+    root: Path, *, train: int = 4, val: int = 3, test: int = 2, height: int = 36
+) -> Path:
     """Write BSDS500's folders of images."""
     folder = root / "bsds500/BSR/BSDS500/data/images"
     number = 100
     for split, count in (("train", train), ("val", val), ("test", test)):
         for _ in range(count):
-            write_picture(folder / split / f"{number}.jpg")
+            write_picture(folder / split / f"{number}.jpg", height=height)
             number += 7
         (folder / split / "Thumbs.db").write_bytes(b"as in the archive")
     return root / "bsds500"

@@ -17,7 +17,8 @@ rule train:
     threads: CONFIG.processes * (CONFIG.threads + CONFIG.workers)
     resources:
         gpu=CONFIG.processes,
-        mem_mb=4000,
+        # Each process, and each worker that decodes images for it, holds its own copy of torch.
+        mem_mb=CONFIG.processes * (4000 + 500 * CONFIG.workers),
         runtime=1440,
     params:
         # Recipe, network, data, code and parents: training is repeated when one of them changes.
