@@ -61,17 +61,14 @@ class Steps(Dataset):
     def _stack(self, index: int) -> torch.Tensor | DamagedImage:
         """Read an image as uint8 (3, H, W), its label map as a fourth channel."""
         image = self.images.images.read(index)
-        targets = self.images.targets
-        if isinstance(image, DamagedImage) or not isinstance(targets, LabelFiles):
-            labels = None
-        else:
-            labels = targets.read(index)
-        if isinstance(labels, DamagedImage):
-            return labels
         if isinstance(image, DamagedImage):
             return image
-        channels = image if labels is None else np.dstack([image, labels])
-        return torch.from_numpy(np.ascontiguousarray(channels.transpose(2, 0, 1)))
+        if isinstance(self.images.targets, LabelFiles):
+            labels = self.images.targets.read(index)
+            if isinstance(labels, DamagedImage):
+                return labels
+            image = np.dstack([image, labels])
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 class FileReader:

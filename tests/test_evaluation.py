@@ -117,14 +117,20 @@ def test_confusion_matrices_count_every_pixel_once(tiny_config, tiny_run):
             assert np.trace(counts[number]) == right
 
 
+def results_with_batch(
+    batch: int, content: dict, folder, part: str
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Evaluate a part at another batch size."""
+    content["evaluation"]["batch"] = batch
+    evaluate(parse_config(content, source="tiny.yaml"), part, SIGMA, folder)
+    return results(folder, part)
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_the_batch_size_changes_nothing_but_rounding(tiny_content, run_copy, part):
-    measured = []
-    for batch in (1, 7):
-        tiny_content["evaluation"]["batch"] = batch
-        evaluate(parse_config(tiny_content, source="tiny.yaml"), part, SIGMA, run_copy)
-        measured.append(results(run_copy, part))
-    (one, one_arrays), (seven, seven_arrays) = measured
+    (one, one_arrays), (seven, seven_arrays) = (
+        results_with_batch(batch, tiny_content, run_copy, part) for batch in (1, 7)
+    )
     pd.testing.assert_frame_equal(one, seven, rtol=1e-5, atol=1e-4)
     assert set(one_arrays) == set(seven_arrays)
     for name in one_arrays:
@@ -138,12 +144,9 @@ def test_without_rounding_to_levels_the_batch_size_moves_no_psnr_and_no_predicti
     tiny_content, run_copy, part
 ):
     tiny_content["evaluation"]["protocol"] = "plain"
-    measured = []
-    for batch in (1, 7):
-        tiny_content["evaluation"]["batch"] = batch
-        evaluate(parse_config(tiny_content, source="tiny.yaml"), part, SIGMA, run_copy)
-        measured.append(results(run_copy, part))
-    (one, one_arrays), (seven, seven_arrays) = measured
+    (one, one_arrays), (seven, seven_arrays) = (
+        results_with_batch(batch, tiny_content, run_copy, part) for batch in (1, 7)
+    )
     np.testing.assert_allclose(one["psnr"], seven["psnr"], rtol=0, atol=1e-6)
     for name in ("top1", "top5"):
         pd.testing.assert_series_equal(one[name], seven[name])

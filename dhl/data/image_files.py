@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from dhl.errors import UserError
+from dhl.metrics import IGNORED_LABEL
 
-IGNORED = 255  # the label of pixels that belong to no class
 SMALLEST_SIDE = 8
 
 Damaged = Literal["stop", "skip"]
@@ -252,10 +252,11 @@ def _read_sbd(path: Path) -> np.ndarray:
 def _check_labels(labels: np.ndarray, path: Path, classes: int) -> None:
     """Refuse a label map with other classes."""
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
-    wrong = [int(value) for value in present if classes <= value < IGNORED]
+    wrong = [int(value) for value in present if classes <= value < IGNORED_LABEL]
     if wrong:
         raise UserError(
-            f"the pixels of a label map are classes 0 to {classes - 1}, or {IGNORED} (ignored).",
+            f"the pixels of a label map are classes 0 to {classes - 1}, or {IGNORED_LABEL} "
+            "(ignored).",
             came=f"{path} has {', '.join(map(str, wrong))}",
             do="mend the label map, or set the number of classes in `data`.",
         )

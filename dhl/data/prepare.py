@@ -14,12 +14,13 @@ from dhl.config import Config
 from dhl.config.data import Folder, PhotoDigits
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
 from dhl.data.folder import read_denoising
-from dhl.data.image_files import IGNORED, Files
+from dhl.data.image_files import Files
 from dhl.data.image_set import ImageSet, load_split, save_splits
 from dhl.data.inspection import Listing, Skipped, inspect
 from dhl.data.locations import data_root
 from dhl.data.photo_digits import make_part
 from dhl.data.segmentation import list_voc, list_voc2012
+from dhl.metrics import IGNORED_LABEL
 from dhl.noise import evaluation_seed, noisy_image, pixel_digest
 from dhl.progress import Progress
 from dhl.results import NOISE_COLUMNS, SKIPPED_COLUMNS, RunFolder, atomic_path, write_csv
@@ -111,7 +112,7 @@ def label_colours() -> np.ndarray:
     The bits of a label are dealt to red, green and blue in turn, from the highest bit down; 255 is
     near white.
     """
-    labels = np.arange(IGNORED + 1)
+    labels = np.arange(IGNORED_LABEL + 1)
     colours = np.zeros((len(labels), 3), np.uint8)
     for place in range(8):
         for channel in range(3):
