@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dhl.config.file import load_config
 from dhl.data.image_set import ImageSet
-from dhl.device import autocast, prepare_device, resolve_precision
+from dhl.device import autocast, reserved_device, resolve_precision
 from dhl.fitting import Fit, fit
 from dhl.lineage import CLASSES, all_models, model_spec
 from dhl.models import build_network
@@ -93,13 +93,18 @@ def measure(config, spec, place: Fit, *, steps: int) -> tuple[float, float, floa
 
 
 def main() -> None:
-    """Print the table."""
+    """Read the arguments and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configfile", type=Path, default=Path("config/mini.yaml"))
     parser.add_argument("--steps", type=int, default=40)
     arguments = parser.parse_args()
     config = load_config(arguments.configfile)
-    device = prepare_device(config)
+    with reserved_device(config) as device:
+        print_table(config, device, steps=arguments.steps)
+
+
+def print_table(config, device, *, steps: int) -> None:
+    """Measure each kind of model once, and print its row."""
     place = Fit(("benchmark",), device, resolve_precision(config, device))
     peak = peak_rate(device, place.precision)
     print(f"{device}, {config.threads} thread(s), {place.precision}: {peak / 1e9:.0f} GFLOP/s peak")
@@ -110,7 +115,7 @@ def main() -> None:
     for key in all_models(config):
         spec, kind = model_spec(config, key), key.partition("/")[0]
         if kind not in seen:
-            seen[kind] = measure(config, spec, place, steps=arguments.steps)
+            seen[kind] = measure(config, spec, place, steps=steps)
             flop, bare, loop = seen[kind]
             print(
                 f"{kind} | {flop / 1e9:.1f} | {1e3 * flop / peak:.1f} | {1e3 * bare:.1f} | "

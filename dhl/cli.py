@@ -84,7 +84,13 @@ def run_cbm3d(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 
 def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Train one model."""
+    """Train one model, in as many processes as configured."""
+    from dhl import processes
+
+    if config.processes > 1 and not processes.started():
+        from dhl.launch import launch
+
+        launch(config, sys.argv[1:])
     from dhl.training import train_model
 
     train_model(config, arguments.model, folder)

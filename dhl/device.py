@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
+from dhl import processes
 from dhl.config import Config
 from dhl.errors import UserError
+from dhl.gpu_slots import gpu_slots
 
 
-def prepare_device(config: Config) -> torch.device:
-    """Choose the device and make its arithmetic repeatable.
+@contextmanager
+def reserved_device(config: Config) -> Iterator[torch.device]:
+    """Choose the device, hold a slot on it if it is a GPU, and make its arithmetic repeatable.
 
-    Returns
-    -------
+    A process of a training by several has its place on the GPUs that `dhl.launch` holds for all.
+
+    Yields
+    ------
     torch.device
         For `auto`: CUDA where there is one, else the CPU with `config.threads` threads.
 
@@ -26,7 +32,43 @@ def prepare_device(config: Config) -> torch.device:
     torch.set_num_threads(config.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    return find_device(config.device)
+    if uses_cuda(config):
+        own = nullcontext([processes.local_place()]) if processes.started() else held_gpus(config)
+        with own as (index,):
+            device = torch.device("cuda", index)
+            torch.cuda.set_device(device)
+            yield device
+    else:
+        yield find_device(config.device)
+
+
+def uses_cuda(config: Config) -> bool:
+    """Tell whether a run's networks are on GPUs of NVIDIA's or AMD's."""
+    name = config.device.partition(":")[0]
+    return name == "cuda" or (name == "auto" and torch.cuda.is_available())
+
+
+@contextmanager
+def held_gpus(config: Config, count: int = 1) -> Iterator[tuple[int, ...]]:
+    """Hold a slot on so many of the GPUs that a run may use; yields their numbers.
+
+    Raises
+    ------
+    UserError
+        If there are not as many.
+    """
+    allowed = range(torch.cuda.device_count())
+    if ":" in config.device:
+        allowed = [find_device(config.device).index]
+    if len(allowed) < count:
+        raise UserError(
+            "each of a training's `processes` has a GPU of its own.",
+            came=f"{count} wanted, and {len(allowed)} visible with `device: {config.device}`",
+            do="lower `processes`, or `CUDA_VISIBLE_DEVICES` hides some: unset it.",
+        )
+    names = [str(torch.cuda.get_device_properties(index).uuid) for index in allowed]
+    with gpu_slots(names, count=count, jobs_per_gpu=config.jobs_per_gpu) as places:
+        yield tuple(allowed[place] for place in places)
 
 
 def find_device(name: str) -> torch.device:

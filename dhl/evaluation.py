@@ -14,7 +14,7 @@ from dhl import checkpoint
 from dhl.baselines import DenoisedImages
 from dhl.config import Config
 from dhl.data.image_set import ImageSet, load_split
-from dhl.device import prepare_device
+from dhl.device import reserved_device
 from dhl.errors import UserError
 from dhl.lineage import evaluated_models, fingerprint
 from dhl.methods import CBM3D_METHODS
@@ -70,9 +70,12 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder) -> None
     clean = load_split(folder.data(part), "test")
     noise = read_csv(folder.noise(part, sigma), NOISE_COLUMNS)
     frames, arrays = [], Arrays(part, clean)
-    bench = Bench(config, part, sigma, folder, clean.ids)
     methods = getattr(config.methods, part)
-    with Progress(f"{part}, sigma {sigma:g}", len(clean)) as progress:
+    with (
+        reserved_device(config) as device,
+        Progress(f"{part}, sigma {sigma:g}", len(clean)) as progress,
+    ):
+        bench = Bench(config, part, sigma, folder, ids=clean.ids, device=device)
         for batch in _batches(clean, noise, sigma, size=config.evaluation.batch):
             for method in methods:
                 images, logits = bench.apply(method, batch)
@@ -107,9 +110,16 @@ class Bench:
     """The models that one evaluation needs, on their device."""
 
     def __init__(
-        self, config: Config, part: str, sigma: float, folder: RunFolder, ids: Sequence[str] = ()
+        self,
+        config: Config,
+        part: str,
+        sigma: float,
+        folder: RunFolder,
+        *,
+        ids: Sequence[str] = (),
+        device: torch.device,
     ):
-        self.device = prepare_device(config)
+        self.device = device
         self.networks = {}
         for method, key in evaluated_models(config, part, sigma).items():
             network, _ = checkpoint.load_model(

@@ -38,14 +38,14 @@ def rank() -> int:
     return distributed.get_rank() if _active() else 0
 
 
-def local_device(device: torch.device) -> torch.device:
-    """Return this process's own GPU where several share the machine."""
-    import torch
+def started() -> bool:
+    """Tell whether this is one of several processes that `torchrun` started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
-    if device.type == "cuda" and device.index in (None, 0) and count() > 1:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    return device
+
+def local_place() -> int:
+    """Return this process's place among those on this machine, from 0."""
+    return int(os.environ["LOCAL_RANK"])
 
 
 @contextmanager
@@ -69,8 +69,7 @@ def process_group(expected: int, *, device_type: str) -> Iterator[None]:
         raise UserError(
             "a training runs in as many processes as `processes` says.",
             came=f"{started} started, and `processes: {expected}`",
-            do=f"start it by `torchrun --standalone --nproc-per-node {expected} -m dhl train ...`, "
-            "as the workflow does, or change `processes`.",
+            do=f"start it by `dhl train`, which starts {expected}, or change `processes`.",
         )
     if expected == 1:
         yield

@@ -16,7 +16,7 @@ from dhl.config import Config
 from dhl.data.catalogue import CATALOGUE, downloaded_weights
 from dhl.data.image_set import load_split
 from dhl.data.locations import data_root, downloaded
-from dhl.device import find_device, prepare_device, resolve_precision
+from dhl.device import reserved_device, resolve_precision
 from dhl.fitting import Fit, Objective, fit
 from dhl.lineage import ModelSpec, fingerprint, model_spec
 from dhl.models import build_network
@@ -42,18 +42,20 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
     folder : RunFolder
         Must hold the data and the parents.
     """
-    device_type = find_device(config.device).type
-    with processes.process_group(config.processes, device_type=device_type):
-        _train(config, model_spec(config, key), folder)
-
-
-def _train(config: Config, spec: ModelSpec, folder: RunFolder) -> None:
-    """Train a model; of several processes the first one writes."""
+    spec = model_spec(config, key)
     if spec.recipe is None:
         logger.info("taking %s with its published weights", spec.key)
         _write_model(config, spec, folder, (_first_network(config, spec, folder), pd.DataFrame()))
         return
-    device = processes.local_device(prepare_device(config))
+    with (
+        reserved_device(config) as device,
+        processes.process_group(config.processes, device_type=device.type),
+    ):
+        _train(config, spec, folder, device)
+
+
+def _train(config: Config, spec: ModelSpec, folder: RunFolder, device: torch.device) -> None:
+    """Train a model; of several processes the first one writes."""
     digest = _content_fingerprint(config, spec, folder)
     place = Fit(
         seed_names=(config.base_seed, "training", spec.seed_name),

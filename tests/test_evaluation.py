@@ -180,8 +180,8 @@ def spied_bench(monkeypatch) -> list[Bench]:
     benches = []
     build = Bench.__init__
 
-    def spying(self, *arguments):
-        build(self, *arguments)
+    def spying(self, *arguments, **options):
+        build(self, *arguments, **options)
         self.networks = {name: Spy(network) for name, network in self.networks.items()}
         benches.append(self)
 
@@ -254,7 +254,7 @@ def test_a_missing_file_is_named(tiny_config, run_copy, what):
 
 def test_cross_is_the_other_tasks_joint_denoiser(tiny_config, tiny_run):
     for part, other in (TASKS, TASKS[::-1]):
-        bench = Bench(tiny_config, part, SIGMA, tiny_run)
+        bench = Bench(tiny_config, part, SIGMA, tiny_run, device=torch.device("cpu"))
         state = checkpoint.load(tiny_run.model(f"joint-{other}/sigma30"))["state"]
         for name, value in bench.networks["cross"].state_dict().items():
             assert torch.equal(value, state[name]), name

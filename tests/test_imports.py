@@ -16,7 +16,8 @@ LAYERS = (
     {"dhl", "errors", "methods", "seeding", "noise", "progress", "models", "objectives", "data",
      "config", "config.base", "config.data", "config.file", "config.networks", "config.presets",
      "config.training", "data.catalogue", "data.locations", "extents",
-     "interruption", "lineage", "processes", "provenance", "results", "shards"},
+     "gpu_slots", "interruption", "lineage", "locks", "processes", "provenance", "results",
+     "shards"},
     {"averaging", "losses", "metrics"},
     {"data.archives", "data.check", "data.download", "data.transfer",
      "data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
@@ -26,8 +27,8 @@ LAYERS = (
      "models.initialisation", "models.middle", "models.normalised", "models.segmenter",
      "models.synced_batch_norm",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},
-    {"device", "checkpoint", "models.weights", "caffe", "optimization", "fitting", "reading",
-     "sampling", "training", "evaluation", "denoising", "flops", "plan", "plan_text"},
+    {"device", "launch", "checkpoint", "models.weights", "caffe", "optimization", "fitting",
+     "reading", "sampling", "training", "evaluation", "denoising", "flops", "plan", "plan_text"},
 )  # fmt: skip
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {

@@ -25,20 +25,12 @@ TORCHRUN = (
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-def run(*command: str | Path) -> str:
-    """Run a command in two processes; returns what it said."""
-    done = subprocess.run(
-        [*TORCHRUN, *map(str, command)], env=ENVIRONMENT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
-
-
 @pytest.fixture(scope="module")
 def together(tmp_path_factory) -> Path:
     """A folder with what two processes have made."""
     folder = tmp_path_factory.mktemp("together")
-    run(Path(__file__).with_name("two_processes.py"), folder)
+    program = Path(__file__).with_name("two_processes.py")
+    subprocess.run([*TORCHRUN, program, folder], env=ENVIRONMENT, check=True, capture_output=True)
     return folder
 
 
@@ -69,7 +61,8 @@ def test_the_command_trains_in_as_many_processes_as_configured(tiny_content, dat
 
     path = tmp_path / "two.yaml"
     path.write_text(yaml.safe_dump(tiny_content | {"processes": 2}))
-    run("-m", "dhl", "train", key, "--configfile", path, "--folder", data_copy.root)
+    command = ["-m", "dhl", "train", key, "--configfile", path, "--folder", data_copy.root]
+    subprocess.run([sys.executable, *command], env=ENVIRONMENT, check=True, capture_output=True)
     both = read_csv(data_copy.training(key), TRAINING_COLUMNS)
     np.testing.assert_allclose(both["loss"], alone["loss"], rtol=2e-4)
     assert data_copy.model(key).exists()
@@ -77,7 +70,7 @@ def test_the_command_trains_in_as_many_processes_as_configured(tiny_content, dat
 
 def test_a_training_refuses_another_number_of_processes(tiny_content, data_copy):
     config = parse_config(tiny_content | {"processes": 2}, source="tiny.yaml")
-    with pytest.raises(UserError, match=r"1 started, and `processes: 2`[\s\S]*torchrun"):
+    with pytest.raises(UserError, match=r"1 started, and `processes: 2`[\s\S]*dhl train"):
         train_model(config, "separate-start/all", data_copy)
 
 

@@ -99,8 +99,8 @@ class Config(Frozen):
     """The whole configuration of a run.
 
     `threads` are the CPU threads of one job; `workers` the processes that decode images for one
-    training; `processes` train one model together, each on its own GPU; `compile` lets
-    `torch.compile` fuse a training step.
+    training; `processes` train one model together, each on its own GPU; `jobs_per_gpu` jobs share
+    one; `compile` lets `torch.compile` fuse a training step.
     """
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -110,6 +110,7 @@ class Config(Frozen):
     threads: Count = 1
     workers: Annotated[int, Field(ge=0)] = 0
     processes: Count = 1
+    jobs_per_gpu: Count = 1
     compile: bool = False
     data: Data
     sigmas: Sigmas

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import json
 import logging
 import os
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -35,6 +33,7 @@ from dhl.data.transfer import (
     require_space,
 )
 from dhl.errors import UserError
+from dhl.locks import locked
 from dhl.results import atomic_path
 
 logger = logging.getLogger("dhl")
@@ -73,7 +72,7 @@ def fetch(name: str, *, root: Path, mirrors: Mirrors) -> Path:
     """
     data_set = known_set(name)
     folder = set_folder(root, name)
-    with disk_explained(root), _locked(root / f".{name}.lock"):
+    with disk_explained(root), locked(root / f".{name}.lock"):
         if not _is_whole(data_set, folder, root):
             files = _collect(data_set, root, mirrors.get(name, ()))
             unpack(data_set, files, folder)
@@ -162,19 +161,6 @@ def _recorded_digests(root: Path) -> dict[str, dict[str, str]]:
             came=f"{root / RECORD}: {error}",
             do="mend the file, or delete it if you trust what is downloaded next.",
         ) from None
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time in."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("waiting for another process that holds %s", path)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _is_whole(data_set: DataSet, folder: Path, root: Path) -> bool:
@@ -301,7 +287,7 @@ def _nowhere(name: str, data_set: DataSet, folder: Path, reasons: list[str]) -> 
 def _record_digests(data_set: DataSet, root: Path, files: Mapping[str, Verified]) -> None:
     """Keep the digests of files that have no public one."""
     new = {a.name: files[a.name].digest for a in data_set.archives if a.digest is None}
-    with _locked(root / ".digests.lock"), atomic_path(root / RECORD) as temporary:
+    with locked(root / ".digests.lock"), atomic_path(root / RECORD) as temporary:
         recorded = _recorded_digests(root)
         recorded[data_set.name] = recorded.get(data_set.name, {}) | new
         temporary.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")

@@ -15,6 +15,7 @@ sys.path.insert(0, str(workflow.basedir))
 from dhl.config.file import parse_config
 from dhl.data.catalogue import CATALOGUE, downloaded_weights, downloads_of
 from dhl.errors import UserError
+from dhl.gpu_slots import gpus_of_this_machine
 from dhl.lineage import all_models, evaluated_models, fingerprint, model_spec
 from dhl.methods import CBM3D_METHODS, PARTS, TABLES
 from dhl.provenance import code_digest, settings_digest
@@ -54,10 +55,21 @@ WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_m
 PYTHON = "python" if WITH_CONDA else sys.executable
 
 
-def dhl(command, processes=1):
+def start_no_more_jobs_than_this_machine_has_gpu_slots():
+    """Limit the jobs on GPUs that run here at once, unless the user has; a cluster limits its own."""
+    submitting = workflow.resource_settings.nodes is not None
+    gpus = gpus_of_this_machine()
+    if gpus and not submitting and "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", gpus * CONFIG.jobs_per_gpu)
+
+
+start_no_more_jobs_than_this_machine_has_gpu_slots()
+ON_GPU = 0 if CONFIG.device in ("cpu", "mps") else 1
+
+
+def dhl(command):
     """A shell command of the package on this run, its messages in the rule's log."""
-    many = f"torch.distributed.run --standalone --nproc-per-node {processes} -m "
-    return f"{PYTHON} -m {many if processes > 1 else ''}dhl {command} --configfile {RUN.config} --folder {ROOT} > {{log}} 2>&1"
+    return f"{PYTHON} -m dhl {command} --configfile {RUN.config} --folder {ROOT} > {{log}} 2>&1"
 
 
 def keep_configuration():

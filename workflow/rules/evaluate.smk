@@ -18,7 +18,7 @@ rule evaluate:
         "../../environment.yml"
     threads: CONFIG.threads
     resources:
-        gpu=1,
+        gpu=ON_GPU,
         mem_mb=8000,
         runtime=240,
     params:

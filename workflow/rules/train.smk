@@ -16,7 +16,7 @@ rule train:
         "../../environment.yml"
     threads: CONFIG.processes * (CONFIG.threads + CONFIG.workers)
     resources:
-        gpu=CONFIG.processes,
+        gpu=ON_GPU * CONFIG.processes,
         # Each process, and each worker that decodes images for it, holds its own copy of torch.
         mem_mb=CONFIG.processes * (4000 + 500 * CONFIG.workers),
         runtime=1440,
@@ -24,4 +24,4 @@ rule train:
         # Recipe, network, data, code and parents: training is repeated when one of them changes.
         fingerprint=lambda w: fingerprint(CONFIG, w.model),
     shell:
-        dhl("train {wildcards.model}", processes=CONFIG.processes)
+        dhl("train {wildcards.model}")
