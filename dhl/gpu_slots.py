@@ -25,7 +25,7 @@ PAUSE_SECONDS = 0.5
 
 
 def gpus_of_this_machine() -> int:
-    """Count the GPUs that jobs started here may use, without loading torch: NVIDIA's, visible ones."""
+    """Count the GPUs that jobs started here may use: NVIDIA's that are visible; loads no torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])

@@ -67,6 +67,11 @@ start_no_more_jobs_than_this_machine_has_gpu_slots()
 ON_GPU = 0 if CONFIG.device in ("cpu", "mps") else 1
 
 
+def growing(amount):
+    """A resource of which a job that is repeated, as on clusters, gets more."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def dhl(command):
     """A shell command of the package on this run, its messages in the rule's log."""
     return f"{PYTHON} -m dhl {command} --configfile {RUN.config} --folder {ROOT} > {{log}} 2>&1"

@@ -11,8 +11,8 @@ rule download:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=1440,
+        mem_mb=growing(1000),
+        runtime=growing(1440),
     shell:
         dhl("data download {wildcards.set}")
 
@@ -32,8 +32,8 @@ rule data:
         "../../environment.yml"
     threads: CONFIG.threads
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=growing(3000),
+        runtime=growing(240),
     params:
         settings=lambda w: settings_digest(
             CONFIG.base_seed, CONFIG.data.root, getattr(CONFIG.data, w.part)
@@ -55,8 +55,8 @@ rule noise:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=240,
+        mem_mb=growing(1000),
+        runtime=growing(240),
     params:
         settings=lambda w: settings_digest(
             CONFIG.base_seed, getattr(CONFIG.data, w.part).name
@@ -79,8 +79,8 @@ rule cbm3d:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=lambda w, threads: 1000 + 500 * threads,
-        runtime=240,
+        mem_mb=lambda w, threads, attempt: attempt * (1000 + 500 * threads),
+        runtime=growing(240),
     params:
         code=code_digest("dhl.baselines"),
     shell:

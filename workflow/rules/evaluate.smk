@@ -19,8 +19,8 @@ rule evaluate:
     threads: CONFIG.threads
     resources:
         gpu=ON_GPU,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
     params:
         settings=lambda w: settings_digest(
             CONFIG.evaluation.protocol, getattr(CONFIG.methods, w.part)

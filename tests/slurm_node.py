@@ -1,0 +1,159 @@
+"""A real SLURM of one node on loopback: its own daemons, keys and ports, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+DAEMONS = ("munged", "slurmctld", "slurmd")
+SYSTEM = Path("/etc/slurm")  # where commands look that lost SLURM_CONF, as job steps' do
+SETTINGS = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+SchedulerParameters=sched_min_interval=200000,batch_sched_delay=0
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/none
+ReturnToService=2
+MinJobAge=300
+KillWait=20
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:2 State=UNKNOWN
+PartitionName=cpu Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
+"""
+
+
+def why_not() -> str:
+    """Tell what a node lacks to be started here; "" if nothing."""
+    if os.geteuid() != 0:
+        return "SLURM's daemons are started by root"
+    if (SYSTEM / "slurm.conf").exists():
+        return f"{SYSTEM} belongs to a SLURM of this machine's own"
+    missing = [name for name in (*DAEMONS, "sbatch") if shutil.which(name, path=PATH) is None]
+    return f"not installed: {', '.join(missing)}" if missing else ""
+
+
+PATH = f"{os.environ['PATH']}:/usr/sbin"
+
+
+@contextmanager
+def slurm_node(folder: Path) -> Iterator[dict[str, str]]:
+    """Run a node with all processors, two partitions, `cpu` and `gpu`, and two pretended GPUs.
+
+    Yields
+    ------
+    dict of str to str
+        The environment in which SLURM's commands talk to it.
+    """
+    host = socket.gethostname().partition(".")[0]
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    (folder / "slurm.conf").write_text(
+        SETTINGS.format(
+            folder=folder, host=host, ports=_free_ports(2), cpus=os.cpu_count(),
+            memory=psutil.virtual_memory().total // 2**20 - 500,
+        )
+    )  # fmt: skip
+    (folder / "gres.conf").write_text(f"NodeName={host} Name=gpu File=/dev/null,/dev/zero\n")
+    environment = os.environ | {"PATH": PATH}
+    links = [SYSTEM / name for name in ("slurm.conf", "gres.conf")]
+    pids = []
+    try:
+        for link in links:
+            link.symlink_to(folder / link.name)
+        pids.append(_start_munge(folder, environment))
+        for name in ("slurmctld", "slurmd"):
+            subprocess.run([name], env=environment, check=True, capture_output=True)
+            pids.append(_read_pid(folder / f"{name}.pid"))
+        _wait_for(lambda: "idle" in _state(environment), "the node to be idle", folder)
+        yield environment
+    finally:
+        for pid in reversed(pids):
+            _end(pid)
+        for link in links:
+            link.unlink(missing_ok=True)
+
+
+def _start_munge(folder: Path, environment: dict[str, str]) -> int:
+    """Start the daemon that vouches for who sends a message."""
+    key = folder / "munge.key"
+    key.write_bytes(secrets.token_bytes(128))
+    key.chmod(0o400)
+    names = ("socket", "pid", "log", "seed")
+    socket_file, pid, log, seed = (folder / f"munge.{name}" for name in names)
+    command = ["munged", "--force", f"--key-file={key}", f"--socket={socket_file}"]
+    command += [f"--pid-file={pid}", f"--log-file={log}", f"--seed-file={seed}"]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return _read_pid(pid)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ask the system for ports that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _read_pid(path: Path) -> int:
+    """Read a daemon's process number as soon as it has written it."""
+    _wait_for(lambda: path.exists() and path.read_text().strip(), f"{path.name}", path.parent)
+    return int(path.read_text())
+
+
+def _state(environment: dict[str, str]) -> str:
+    """Ask for the node's state."""
+    command = ["sinfo", "--noheader", "--format", "%T"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
+
+
+def _wait_for(done, what: str, folder: Path) -> None:
+    """Wait until it is so, for 30 seconds at the most."""
+    deadline = time.monotonic() + 30
+    while not done():
+        if time.monotonic() > deadline:
+            logs = "".join(path.read_text()[-2000:] for path in folder.glob("*.log"))
+            raise TimeoutError(f"waited for {what}\n{logs}")
+        time.sleep(0.1)
+
+
+def _end(pid: int) -> None:
+    """End a daemon, by force if it takes long."""
+    try:
+        daemon = psutil.Process(pid)
+        daemon.terminate()
+        daemon.wait(10)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.TimeoutExpired:
+        daemon.kill()

@@ -1,0 +1,143 @@
+"""`smoke` through a real SLURM: jobs are cancelled, queued again, and the driver is stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from slurm_node import slurm_node, why_not
+
+from dhl.provenance import verify
+from dhl.results import PROJECT
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "SLURM is here")
+CANCELLED, QUEUED_AGAIN = "separate/sigma30", "retrained-classification/sigma30"
+PATIENCE_SECONDS = 600
+
+
+class Cluster:
+    """A folder with a run, the driver that submits its jobs, and SLURM's commands."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]):
+        self.folder, self.environment = folder, environment | {"PYTHONPATH": str(PROJECT)}
+        self.run = folder / "results/smoke"
+        content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+        slow = {"steps": 400, "checkpoint_every": 20}
+        content["training"]["separate"] |= slow
+        content["training"]["retrained"]["classification"] |= slow
+        self.config = folder / "slow.yaml"
+        self.config.write_text(yaml.safe_dump(content))
+
+    def start_driver(self) -> subprocess.Popen:
+        """Start Snakemake with the profile, as its page says, but asking SLURM more often."""
+        command = [sys.executable, "-m", "snakemake", "report", "--directory", str(self.folder)]
+        command += ["--profile", "profiles/slurm", "--configfile", str(self.config)]
+        command += ["--slurm-init-seconds-before-status-checks", "1"]
+        command += ["--seconds-between-status-checks", "1", "--latency-wait", "10"]
+        with open(self.folder / "driver.txt", "a") as output:
+            return subprocess.Popen(
+                command, cwd=PROJECT, env=self.environment, stdout=output, stderr=output
+            )
+
+    def job_training(self, key: str) -> str:
+        """Return the number of the running job that trains a model; "" if there is none."""
+        listed = self.ask("squeue", "--noheader", "--states", "RUNNING", "--format", "%i %k")
+        jobs = dict(line.split(maxsplit=1) for line in listed.splitlines())
+        name = key.replace("/", "_")  # as the executor writes it into the job's comment
+        return next((number for number, what in jobs.items() if name in what), "")
+
+    def ask(self, *command: str) -> str:
+        """Run one of SLURM's commands."""
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    def log(self, key: str) -> str:
+        """Read what a training has said in its last try."""
+        path = self.run / f"logs/train/{key}.log"
+        return path.read_text() if path.exists() else ""
+
+    def wait_for(self, done: Callable[[], object], driver: subprocess.Popen) -> None:
+        """Wait until it is so; a driver that ends before is a failure."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not done():
+            assert driver.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
+
+    def interrupt_training(self, key: str, driver: subprocess.Popen, *command: str) -> None:
+        """Give one of SLURM's commands for the job of a training that has kept a state."""
+        kept = self.run / "checkpoints" / Path(key).parent
+        self.wait_for(lambda: list(kept.glob("sigma30-*.pt")) and self.job_training(key), driver)
+        self.ask(*command, self.job_training(key))
+        self.wait_for(lambda: "resuming from step" in self.log(key), driver)
+
+    def said(self) -> str:
+        """Return the end of what the drivers have said."""
+        return (self.folder / "driver.txt").read_text()[-6000:]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Iterator[Cluster]:
+    """A run that was finished in spite of everything."""
+    with slurm_node(tmp_path_factory.mktemp("slurm")) as environment:
+        cluster = Cluster(tmp_path_factory.mktemp("cluster"), environment)
+        driver = cluster.start_driver()
+        try:
+            cluster.interrupt_training(CANCELLED, driver, "scancel")
+            driver.send_signal(signal.SIGINT)
+            assert driver.wait(PATIENCE_SECONDS) != 0
+            driver = cluster.start_driver()
+            cluster.interrupt_training(QUEUED_AGAIN, driver, "scontrol", "requeue")
+            assert driver.wait(PATIENCE_SECONDS) == 0, cluster.said()
+            yield cluster
+        finally:
+            driver.kill()
+            driver.wait()
+
+
+def test_the_report_is_finished_and_whole(finished):
+    assert (finished.run / "report/index.html").is_file()
+    assert verify(finished.run) == []
+    assert "The report is results/smoke/report/index.html" in finished.said()
+
+
+@pytest.mark.parametrize("key", [CANCELLED, QUEUED_AGAIN])
+def test_a_job_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(finished, key, tmp_path):
+    for name in ("data", "models"):
+        shutil.copytree(finished.run / name, tmp_path / name)
+    interrupted = finished.run / f"models/{key}.pt"
+    again = tmp_path / f"models/{key}.pt"
+    again.unlink()
+    command = [sys.executable, "-m", "dhl", "train", key, "--folder", str(tmp_path)]
+    command += ["--configfile", str(finished.run / "config.yaml")]
+    whole = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=True)
+    assert "resuming" not in whole.stderr
+    assert again.read_bytes() == interrupted.read_bytes()
+
+
+def test_what_a_driver_finished_is_not_made_again(finished):
+    pictures = list((finished.run / "data").glob("*.png"))
+    assert len(pictures) == 3
+    assert finished.said().count("rule data:") <= 3
+
+
+def test_jobs_ask_for_the_partitions_memory_and_gpus_of_their_rule(finished):
+    whole = (finished.folder / "driver.txt").read_text()
+    training = whole.split("rule train:")[1].split("[")[0]
+    assert "gpu=1" in training
+    assert "slurm_partition=gpu" in training
+    assert "mem_mb=4000" in training
+    assert "slurm_partition=cpu" in whole.split("rule noise:")[1].split("[")[0]
+
+
+def test_slurms_own_logs_of_failed_jobs_are_kept_where_the_profile_says(finished):
+    assert list((finished.folder / "results/slurm-logs/rule_train").rglob("*.log"))
