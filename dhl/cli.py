@@ -85,15 +85,11 @@ def run_cbm3d(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Train one model, in as many processes as configured."""
-    from dhl import processes
-
-    if config.processes > 1 and not processes.started():
-        from dhl.launch import launch
-
-        launch(config, sys.argv[1:])
+    from dhl.launch import launch
     from dhl.training import train_model
 
-    train_model(config, arguments.model, folder)
+    again = sys.argv[1:]
+    train_model(config, arguments.model, folder, start_processes=lambda: launch(config, again))
 
 
 def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> None:

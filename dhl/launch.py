@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def launch(config: Config, arguments: Sequence[str]) -> NoReturn:
     """Become `torchrun`, which starts `dhl` with these arguments in `config.processes` processes.
 
-    The slots on the GPUs outlive the change of program, and end with it.
+    What this process holds, the slots on the GPUs among it, outlives the change of program.
 
     Raises
     ------

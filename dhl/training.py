@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import torch
@@ -16,9 +17,10 @@ from dhl.config import Config
 from dhl.data.catalogue import CATALOGUE, downloaded_weights
 from dhl.data.image_set import load_split
 from dhl.data.locations import data_root, downloaded
-from dhl.device import reserved_device, resolve_precision
+from dhl.device import find_device, reserved_device, resolve_precision, uses_cuda
 from dhl.fitting import Fit, Objective, fit
 from dhl.lineage import ModelSpec, fingerprint, model_spec
+from dhl.locks import locked
 from dhl.models import build_network
 from dhl.models.efficientnet_lite import packaged_weights
 from dhl.models.weights import load_pretrained
@@ -27,12 +29,21 @@ from dhl.provenance import file_digest
 from dhl.results import TRAINING_COLUMNS, RunFolder, write_csv
 from dhl.sampling import BatchSampler
 from dhl.seeding import derive_seed
+from dhl.shared_models import SharedModel, shared_folder
 
 logger = logging.getLogger("dhl")
 
 
-def train_model(config: Config, key: str, folder: RunFolder) -> None:
+def train_model(
+    config: Config,
+    key: str,
+    folder: RunFolder,
+    *,
+    start_processes: Callable[[], NoReturn] | None = None,
+) -> None:
     """Train one model of a run and write its weights and curve; resumes where it was interrupted.
+
+    Of two that are asked for the same model at once, one trains and the other takes what it made.
 
     Parameters
     ----------
@@ -41,22 +52,62 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
         As in `dhl.lineage`.
     folder : RunFolder
         Must hold the data and the parents.
+    start_processes : callable, optional
+        Makes this program the one that starts the configured `processes`, which call this again.
+
+    Raises
+    ------
+    UserError
+        If the training cannot go on, or not as many processes as configured were started.
     """
     spec = model_spec(config, key)
     if spec.recipe is None:
         logger.info("taking %s with its published weights", spec.key)
         _write_model(config, spec, folder, (_first_network(config, spec, folder), pd.DataFrame()))
         return
+    digest = _content_fingerprint(config, spec, folder)
+    if processes.started():
+        _train(config, spec, folder, digest)
+        return
+    shared = _shared_model(config, digest)
+    lock = shared.weights if shared else folder.checkpoint(key, digest)
+    with locked(lock.with_suffix(".lock")) as waited:
+        if waited and folder.model(key).exists():
+            logger.info("another process has trained %s", key)
+        elif not (shared and shared.take(key, folder, fingerprint=fingerprint(config, key))):
+            if config.processes > 1 and start_processes:
+                start_processes()
+            _train(config, spec, folder, digest)
+
+
+def _shared_model(config: Config, digest: str) -> SharedModel | None:
+    """Return a model's place among the shared ones; None if none are shared."""
+    root = shared_folder()
+    if root is None:
+        return None
+    device = torch.device("cuda" if uses_cuda(config) else find_device(config.device))
+    precision = str(resolve_precision(config, device)).removeprefix("torch.")
+    return SharedModel(root / f"{device.type}-{precision}", digest)
+
+
+def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> None:
+    """Train a model on a device of its own; of several processes the first one writes."""
     with (
         reserved_device(config) as device,
         processes.process_group(config.processes, device_type=device.type),
     ):
-        _train(config, spec, folder, device)
+        made = _fit(config, spec, folder, device=device, digest=digest)
+        if processes.rank() == 0:
+            _write_model(config, spec, folder, made)
+            folder.checkpoint(spec.key, digest).unlink(missing_ok=True)
+            if shared := _shared_model(config, digest):
+                shared.give(spec.key, folder)
 
 
-def _train(config: Config, spec: ModelSpec, folder: RunFolder, device: torch.device) -> None:
-    """Train a model; of several processes the first one writes."""
-    digest = _content_fingerprint(config, spec, folder)
+def _fit(
+    config: Config, spec: ModelSpec, folder: RunFolder, *, device: torch.device, digest: str
+) -> tuple[nn.Module, pd.DataFrame]:
+    """Fit a model's network to its data; returns it with its training curve."""
     place = Fit(
         seed_names=(config.base_seed, "training", spec.seed_name),
         device=device,
@@ -71,10 +122,7 @@ def _train(config: Config, spec: ModelSpec, folder: RunFolder, device: torch.dev
     sampler = BatchSampler(
         images, spec.recipe, seed_names=place.seed_names, device=device, workers=config.workers
     )
-    curve = fit(objective, sampler, spec.recipe, place)
-    if processes.rank() == 0:
-        _write_model(config, spec, folder, (objective.network, curve))
-        place.side_file.unlink(missing_ok=True)
+    return objective.network, fit(objective, sampler, spec.recipe, place)
 
 
 def _write_model(

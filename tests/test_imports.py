@@ -28,7 +28,8 @@ LAYERS = (
      "models.synced_batch_norm",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},
     {"device", "launch", "checkpoint", "models.weights", "caffe", "optimization", "fitting",
-     "reading", "sampling", "training", "evaluation", "denoising", "flops", "plan", "plan_text"},
+     "reading", "sampling", "shared_models", "training", "evaluation", "denoising", "flops",
+     "plan", "plan_text"},
 )  # fmt: skip
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {

@@ -1,0 +1,94 @@
+"""A model that two runs want is trained once, also when both ask at the same time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from dhl import shared_models
+from dhl.config.file import parse_config
+from dhl.results import RunFolder
+from dhl.training import train_model
+
+KEY = "separate/sigma30"
+
+
+@pytest.fixture
+def settings(tiny_content) -> dict:
+    """Settings whose separate denoiser needs no other model."""
+    tiny_content["training"]["warm_start"] = None
+    return tiny_content
+
+
+def copies(data: RunFolder, place: Path) -> list[RunFolder]:
+    """Make two run folders with the same data."""
+    return [RunFolder(shutil.copytree(data.root, place / name)) for name in ("one", "two")]
+
+
+def train_together(settings: dict, runs: list[RunFolder], shared: Path | None) -> list[str]:
+    """Ask for one model in several runs at once; return what each says, who trained it first."""
+    settings["training"]["separate"] |= {"steps": 400, "checkpoint_every": 20}
+    path = runs[0].root / "settings.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    environment = {name: value for name, value in os.environ.items() if name != "DHL_MODELS"}
+    environment |= {"DHL_MODELS": str(shared)} if shared else {}
+    command = [sys.executable, "-m", "dhl", "train", KEY, "--configfile", str(path), "--folder"]
+    jobs = [
+        subprocess.Popen(
+            [*command, str(run.root)], env=environment, stderr=subprocess.PIPE, text=True
+        )
+        for run in runs
+    ]
+    logs = [job.communicate()[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], logs
+    return sorted(logs, key=lambda log: "training" not in log)
+
+
+def test_of_two_runs_at_once_one_trains_and_the_other_takes(settings, tiny_data, tmp_path):
+    runs = copies(tiny_data, tmp_path)
+    trained, taken = train_together(settings, runs, tmp_path / "shared")
+    assert f"training {KEY} on cpu" in trained
+    assert f"taking {KEY} from {tmp_path}/shared/cpu-float32/" in taken
+    assert "training" not in taken
+    for path in (RunFolder.model, RunFolder.training):
+        assert path(runs[0], KEY).read_bytes() == path(runs[1], KEY).read_bytes()
+
+
+def test_of_two_in_one_run_one_trains(settings, tiny_data, tmp_path):
+    run = copies(tiny_data, tmp_path)[0]
+    trained, waited = train_together(settings, [run, run], None)
+    assert f"training {KEY} on cpu" in trained
+    assert "training" not in waited.replace(f"has trained {KEY}", "")
+    assert "waiting for another process" in waited
+
+
+def test_a_damaged_shared_model_is_trained_again(
+    settings, tiny_data, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setenv(shared_models.VARIABLE, str(tmp_path / "shared"))
+    config = parse_config(settings, source="tiny.yaml")
+    one, two = copies(tiny_data, tmp_path)
+    train_model(config, KEY, one)
+    (weights,) = (tmp_path / "shared").rglob("*.pt")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    train_model(config, KEY, two)
+    assert f"{weights}: truncated" in caplog.text
+    assert two.model(KEY).read_bytes() == one.model(KEY).read_bytes() == weights.read_bytes()
+
+
+def test_other_data_and_other_recipes_are_other_models(settings, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setenv(shared_models.VARIABLE, str(tmp_path / "shared"))
+    one, two = copies(tiny_data, tmp_path)
+    train_model(parse_config(settings, source="tiny.yaml"), KEY, one)
+    settings["training"]["separate"]["optimizer"]["lr"] *= 2
+    train_model(parse_config(settings, source="tiny.yaml"), KEY, two)
+    assert len(list((tmp_path / "shared").rglob("*.pt"))) == 2
+    state = [torch.load(run.model(KEY))["state"] for run in (one, two)]
+    assert any(not torch.equal(state[0][name], state[1][name]) for name in state[0])
