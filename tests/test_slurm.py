@@ -44,7 +44,13 @@ class Cluster:
         command += ["--seconds-between-status-checks", "1", "--latency-wait", "10"]
         with open(self.folder / "driver.txt", "a") as output:
             return subprocess.Popen(
-                command, cwd=PROJECT, env=self.environment, stdout=output, stderr=output
+                command,
+                cwd=PROJECT,
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                # A shell's background jobs ignore Ctrl-C, and so would what they start.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
     def job_training(self, key: str) -> str:

@@ -147,8 +147,23 @@ def tables(suffix="csv"):
     return [RUN.table(number, suffix) for number in TABLE_PARTS]
 
 
-def figures():
+def figures(*suffixes):
     names = figure_names(CONFIG.parts)
     return [
-        RUN.figures / f"{name}.{suffix}" for name in names for suffix in ("png", "svg")
+        RUN.figures / f"{name}.{suffix}"
+        for name in names
+        for suffix in suffixes or ("png", "svg")
+    ]
+
+
+def shown(path, category, caption, **labels):
+    """An output that Snakemake's own report shows, under a caption of `workflow/report`."""
+    caption = f"../report/{caption}.rst"
+    return report(path, caption=caption, category=category, labels=labels)
+
+
+def shown_figures():
+    return [
+        shown(path, "Figures", path.stem, figure=path.stem.replace("_", " "))
+        for path in figures("svg")
     ]

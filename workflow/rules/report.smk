@@ -6,7 +6,10 @@ rule table:
         evaluations=lambda w: evaluations(TABLE_PARTS[int(w.number)]),
         published=PUBLISHED,
     output:
-        multiext(f"{ROOT}/tables/table{{number}}", ".csv", ".md", ".tex", ".html"),
+        multiext(f"{ROOT}/tables/table{{number}}", ".md", ".tex", ".html"),
+        csv=shown(
+            f"{ROOT}/tables/table{{number}}.csv", "Tables", "table", table="{number}"
+        ),
     log:
         f"{ROOT}/logs/table/{{number}}.log",
     benchmark:
@@ -27,7 +30,7 @@ rule claims:
     input:
         evaluations(),
     output:
-        RUN.claims,
+        shown(RUN.claims, "Verdicts", "claims", file="claims"),
     log:
         f"{ROOT}/logs/claims.log",
     benchmark:
@@ -47,7 +50,8 @@ rule figures:
         training_curves(),
         tables(),
     output:
-        figures(),
+        shown_figures(),
+        figures("png"),
     log:
         f"{ROOT}/logs/figures.log",
     benchmark:
@@ -84,7 +88,7 @@ rule write_report:
         PUBLISHED,
         sorted((PROJECT / "report").rglob("*.*")),
     output:
-        RUN.report,
+        shown(RUN.report, "Report", "page", file="report"),
     log:
         f"{ROOT}/logs/report.log",
     conda:

@@ -1,0 +1,133 @@
+"""A conda channel on disk, made of the packages that are installed here.
+
+Each of its packages has the name and version that conda-forge would give it, depends on the
+packages that the installed one requires, and holds links to the installed files. So an environment
+has what its file asks for and nothing else, and no version but the installed one can be solved for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import re
+import sys
+import tarfile
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+# What conda-forge calls differently.
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
+SITE = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+
+
+def build_channel(folder: Path, roots: list[str]) -> None:
+    """Write a channel with Python, pip and these distributions, with all that they require."""
+    from rattler.index import index_fs
+
+    linked = _closure([*roots, "pip"])
+    for subdir in ("linux-64", "noarch"):
+        (folder / subdir).mkdir(parents=True)
+    version = "{}.{}.{}".format(*sys.version_info[:3])
+    _write_package(folder, "python", version, links=_interpreter(), texts=_venv(version))
+    for name, found in linked.items():
+        needed = sorted(_conda_name(other) for other in _requirements(found) if other in linked)
+        links = {f"{SITE}/{top}": found.locate_file(top) for top in _top_level(found)}
+        depends = [f"python =={version}", *needed]
+        _write_package(folder, _conda_name(name), found.version, links=links, depends=depends)
+    asyncio.run(index_fs(folder))
+
+
+def _closure(roots: list[str]) -> dict[str, Distribution]:
+    """Find the installed distributions that some require, by normalised name."""
+    linked, waiting = {}, list(roots)
+    while waiting:
+        name = _normalised(waiting.pop())
+        if name in linked:
+            continue
+        try:
+            linked[name] = distribution(name)
+        except PackageNotFoundError:  # of another platform, or an option that is not used
+            continue
+        waiting += _requirements(linked[name])
+    return linked
+
+
+def _requirements(found: Distribution) -> set[str]:
+    """List what an installed distribution requires here."""
+    parsed = map(Requirement, found.requires or ())
+    return {
+        _normalised(one.name)
+        for one in parsed
+        if one.marker is None or one.marker.evaluate({"extra": ""})
+    }
+
+
+def _normalised(name: str) -> str:
+    """Write a distribution's name as the package index does."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _conda_name(name: str) -> str:
+    """Return the name of a distribution's package."""
+    return CONDA_NAMES.get(name, name)
+
+
+def _top_level(found: Distribution) -> set[str]:
+    """List the files and folders of a distribution that lie in `site-packages` itself."""
+    tops = {path.parts[0] for path in found.files or ()}
+    return {top for top in tops if top not in ("..", "__pycache__") and not top.endswith(".pth")}
+
+
+def _interpreter() -> dict[str, Path]:
+    """Link the Python that runs here under the names that an environment has for it."""
+    own = Path(sys.base_prefix) / "bin" / Path(SITE).parent.name
+    return {f"bin/{name}": own for name in ("python", "python3", own.name)}
+
+
+def _venv(version: str) -> dict[str, str]:
+    """Let the linked Python find the environment's packages, and no others."""
+    home = f"home = {sys.base_prefix}/bin\nversion = {version}\n"
+    return {
+        "pyvenv.cfg": f"{home}include-system-site-packages = false\n",
+        f"{SITE}/README": "Packages of this environment.\n",
+    }
+
+
+def _write_package(
+    channel: Path,
+    name: str,
+    version: str,
+    *,
+    links: dict[str, Path],
+    texts: dict[str, str] | None = None,
+    depends: list[str] | None = None,
+) -> None:
+    """Write a package of links and texts, by conda's first format."""
+    index = {
+        "name": name, "version": version, "build": "0", "build_number": 0, "subdir": "linux-64",
+        "depends": depends or [], "timestamp": 1_700_000_000_000,
+    }  # fmt: skip
+    texts = dict(texts or {})
+    paths = [_path_entry(path, "hardlink", text.encode()) for path, text in texts.items()]
+    paths += [_path_entry(path, "softlink", b"") for path in links]
+    texts["info/index.json"] = json.dumps(index)
+    texts["info/paths.json"] = json.dumps({"paths": paths, "paths_version": 1})
+    with tarfile.open(channel / "linux-64" / f"{name}-{version}-0.tar.bz2", "w:bz2") as archive:
+        for path, text in texts.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(text.encode())
+            archive.addfile(entry, io.BytesIO(text.encode()))
+        for path, target in links.items():
+            entry = tarfile.TarInfo(path)
+            entry.type, entry.linkname = tarfile.SYMTYPE, str(target)
+            archive.addfile(entry)
+
+
+def _path_entry(path: str, kind: str, content: bytes) -> dict[str, str | int]:
+    """Describe a file of a package."""
+    digest = hashlib.sha256(content).hexdigest()
+    return {"_path": path, "path_type": kind, "sha256": digest, "size_in_bytes": len(content)}
