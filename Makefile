@@ -8,11 +8,13 @@ READY := $(VENV)/.ready
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: report unlock test lint format clean
+.PHONY: report setup unlock test lint format clean
 
 report: $(READY) unlock
 	snakemake report --cores $(CORES) --configfile $(CONFIG)
 	@echo "The report is results/$$(sed -n 's/^run: *//p' $(CONFIG))/report/index.html"
+
+setup: $(READY)
 
 # A killed Snakemake leaves its lock behind; it is taken away if none of this checkout is alive.
 unlock: $(READY)
@@ -27,6 +29,7 @@ lint: $(READY)
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+	hadolint Dockerfile
 
 format: $(READY)
 	ruff check --fix .

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -65,6 +67,20 @@ def test_each_relative_link_leads_to_a_file(page, link):
 def test_the_page_about_plans_shows_what_the_program_prints():
     plan = make_plan(load_config(PAPER), device_named("h100"))
     assert to_text(plan) in (DOCS / "plan.md").read_text()
+
+
+def test_the_page_about_clusters_shows_the_workflows_own_graph(tmp_path):
+    command = [sys.executable, "-m", "snakemake", "--rulegraph", "mermaid-js"]
+    command += ["--configfile", str(PAPER), "--directory", str(tmp_path)]
+    said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    shown = re.search(r"```mermaid\n([\s\S]*?)```", (DOCS / "cluster.md").read_text())[1]
+    assert edges(shown) == edges(said)
+
+
+def edges(graph):
+    """Read which rule passes something on to which."""
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", graph))
+    return {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", graph)}
 
 
 def test_each_set_that_can_be_downloaded_has_a_row_with_its_licence():

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -98,6 +99,21 @@ def test_manifest_lists_the_results_and_verifies(smoke):
     assert manifest["base_seed"] == 1706
     assert "models/joint-segmentation/sigma30.pt" in manifest["files"]
     assert verify(root) == []
+
+
+def test_snakemakes_own_report_has_tables_verdicts_and_figures_with_captions(smoke, tmp_path):
+    archive = tmp_path / "archive.zip"
+    done = snakemake(smoke, "report", "--report", str(archive))
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(archive) as content:
+        names = content.namelist()
+        pages = [name for name in names if name.endswith("report.html")]
+        page = content.read(pages[0]).decode()
+    kept = {Path(name).name for name in names if "/data/" in name}
+    assert {"index.html", "claims.csv", "table1.csv", "psnr_over_sigma.svg"} <= kept
+    for category in ("Report", "Tables", "Verdicts", "Figures"):
+        assert f'"{category}"' in page
+    assert "as each method restores them" in page  # a caption
 
 
 def test_a_second_run_has_nothing_to_do(smoke):

@@ -1,0 +1,19 @@
+# Everything that a job needs, for sites without conda: see docs/cluster.md. Checked by hadolint; not built by
+# the tests.
+FROM python:3.11.7-slim-bookworm
+
+# bm3d's compiled parts use OpenMP; ps and pgrep let `make report` tell a live Snakemake from a dead one's lock.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends git libgomp1 make procps \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /opt/dhl
+COPY pyproject.toml constraints.txt README.md ./
+COPY dhl dhl
+RUN pip install --no-cache-dir --constraint constraints.txt ".[cluster,efficientnet]"
+
+# The checkout, with its configurations and results, is mounted here; its `dhl` comes before the installed one.
+WORKDIR /work
+ENTRYPOINT ["snakemake"]
+CMD ["report", "--cores", "all"]

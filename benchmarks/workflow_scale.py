@@ -1,0 +1,80 @@
+"""What Snakemake itself costs at a cluster's size: `python benchmarks/workflow_scale.py`.
+
+Plans the paper's grid with CBM3D in as many shards as give thousands of jobs, and runs 2,000 jobs
+that write one empty file each through the default profile. Prints seconds, and what stays on disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import yaml
+
+PROJECT = Path(__file__).parents[1]
+SHARDS = {"denoising": 24, "classification": 400, "segmentation": 145}
+TRIVIAL = """
+rule all:
+    input: expand("made/{{folder}}/{{number}}", folder=range(20), number=range({jobs} // 20)),
+    localrule: True
+rule make:
+    output: "made/{{folder}}/{{number}}",
+    log: "logs/{{folder}}/{{number}}.log",
+    shell: ": > {{output}} 2> {{log}}"
+"""
+
+
+def snakemake(*arguments: str, folder: Path) -> tuple[float, str]:
+    """Run Snakemake in a folder; returns seconds and what it said."""
+    command = [sys.executable, "-m", "snakemake", *arguments, "--directory", str(folder)]
+    begin = time.perf_counter()
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    return time.perf_counter() - begin, done.stdout + done.stderr
+
+
+def plan(folder: Path) -> None:
+    """Time a dry run of the paper's grid."""
+    content = yaml.safe_load((PROJECT / "config/paper.yaml").read_text())
+    content["evaluation"]["cbm3d_shards"] = SHARDS
+    config = folder / "paper.yaml"
+    config.write_text(yaml.safe_dump(content))
+    arguments = ("report", "--dry-run", "--quiet", "rules", "--configfile", str(config))
+    seconds, said = snakemake(*arguments, folder=folder)
+    (jobs,) = {line.split()[1] for line in said.splitlines() if line.startswith("total ")}
+    print(f"plan of {jobs} jobs: {seconds:.1f} s")
+
+
+def run(folder: Path, jobs: int) -> None:
+    """Time trivial jobs, and count what is left of them."""
+    (folder / "Snakefile").write_text(TRIVIAL.format(jobs=jobs))
+    shutil.copytree(PROJECT / "profiles", folder / "profiles")
+    arguments = ("--snakefile", str(folder / "Snakefile"), "--cores", "2", "--quiet", "all")
+    profile = ("--workflow-profile", str(folder / "profiles/default"))
+    seconds, _ = snakemake(*arguments, *profile, folder=folder)
+    print(f"{jobs} trivial jobs, two at a time: {seconds:.1f} s")
+    kept = [path for path in (folder / ".snakemake").rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in kept) / 1e6
+    where, most = Counter(path.parent.relative_to(folder) for path in kept).most_common(1)[0]
+    print(f".snakemake: {len(kept)} files, {size:.1f} MB; most in one folder: {most}, in {where}")
+
+
+def main() -> None:
+    """Read the arguments and measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        for part in ("plan", "run"):
+            (Path(name) / part).mkdir()
+        plan(Path(name) / "plan")
+        run(Path(name) / "run", arguments.jobs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Profiles are read, plan every job, and ask for what the rules and they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from dhl.results import PROJECT
+
+PROFILES = PROJECT / "profiles"
+COPIED_FROM_DEFAULT = {"scheduler", "rerun-incomplete", "keep-going"}
+
+
+def plan(tmp_path, *options: str, **variables: str) -> subprocess.CompletedProcess:
+    """Plan `smoke`, or do what the options say."""
+    command = [sys.executable, "-m", "snakemake", "report", "--directory", str(tmp_path)]
+    command += ["--configfile", "config/smoke.yaml", *options]
+    environment = os.environ | variables
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+
+
+def resources(said: str, rule: str) -> dict[str, str]:
+    """Read what the first job of a rule asks for."""
+    job = re.search(rf"^rule {rule}:\n(?:    .*\n)*", said, re.MULTILINE)[0]
+    listed = re.search(r"    resources: (.*)", job)[1]
+    return dict(re.findall(r"(\w+)=([^,]*)(?:, |$)", listed))
+
+
+@pytest.mark.parametrize(
+    ("profile", "training", "noise"),
+    [
+        ("slurm", {"slurm_partition": "gpu", "gpu": "1"}, {"slurm_partition": "cpu"}),
+        ("lsf", {"lsf_queue": "gpu", "lsf_extra": "-gpu num=1"}, {"lsf_queue": "normal"}),
+        ("cluster-generic", {"queue": "gpuq", "gpu": "1"}, {"queue": "workq", "gpu": "0"}),
+    ],
+)
+def test_a_profile_plans_each_job_for_its_queue(tmp_path, profile, training, noise):
+    done = plan(tmp_path, "--dry-run", "--profile", f"profiles/{profile}")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert training | {"mem_mb": "4000"} == {
+        name: resources(said, "train")[name] for name in [*training, "mem_mb"]
+    }
+    assert noise == {name: resources(said, "noise")[name] for name in noise}
+
+
+def test_a_profile_adds_to_the_default_one():
+    for folder in PROFILES.iterdir():
+        keys = set(yaml.safe_load((folder / "profile.yaml").read_text()))
+        assert (keys >= COPIED_FROM_DEFAULT) == (folder.name == "default")
+
+
+def test_the_generic_profile_fills_in_the_command_that_submits(tmp_path):
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    qsub = commands / "qsub"
+    qsub.write_text('#!/bin/sh\necho "$*" >> asked.txt\nfor script; do :; done\nsh "$script" &\n')
+    qsub.chmod(0o755)
+    done = plan(
+        tmp_path, "--profile", "profiles/cluster-generic", "--until", "noise", "--quiet", "rules",
+        PATH=f"{commands}:{os.environ['PATH']}", PYTHONPATH=str(PROJECT),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    asked = (tmp_path / "asked.txt").read_text()
+    assert asked.count("dhl-data") == asked.count("dhl-noise") == 3
+    assert (
+        "-N dhl-noise -q workq -l select=1:ncpus=1:ngpus=0:mem=1000mb -l walltime=00:240:00"
+        in asked
+    )
+
+
+@pytest.mark.parametrize(
+    ("visible", "options", "expected"),
+    [
+        ("0,1", [], "Provided resources: gpu=Resource(\"gpu\", 2)"),
+        ("0,1", ["--resources", "gpu=5"], "gpu=Resource(\"gpu\", 5)"),
+        ("", [], None),
+    ],
+)  # fmt: skip
+def test_as_many_gpu_jobs_run_at_once_as_the_machine_has_slots(
+    tmp_path, visible, options, expected
+):
+    done = plan(tmp_path, "--cores", "2", "--until", "data", *options, CUDA_VISIBLE_DEVICES=visible)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert expected in said if expected else "Provided resources" not in said
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_run_on_the_cpu_asks_for_no_gpu(tmp_path, device):
+    content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text()) | {"device": device}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    done = plan(tmp_path, "--dry-run", "--configfile", str(tmp_path / "own.yaml"))
+    said = done.stdout + done.stderr
+    for rule in ("train", "evaluate"):
+        assert resources(said, rule)["gpu"] == {"auto": "1", "cpu": "0"}[device]
