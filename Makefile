@@ -22,7 +22,7 @@ unlock: $(READY)
 	&& ! pgrep -f "$(BIN)/[s]nakemake" >/dev/null; then snakemake --unlock --quiet all --configfile $(CONFIG); fi
 
 test: $(READY)
-	pytest
+	pytest -n auto --dist loadfile
 
 lint: $(READY)
 	ruff check .

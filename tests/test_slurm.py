@@ -1,4 +1,4 @@
-"""`smoke` through a real SLURM: jobs are cancelled, queued again, and the driver is stopped."""
+"""`smoke` through a real SLURM: jobs are cancelled and queued again, drivers stopped and killed."""
 
 from __future__ import annotations
 
@@ -30,16 +30,21 @@ class Cluster:
         self.folder, self.environment = folder, environment | {"PYTHONPATH": str(PROJECT)}
         self.run = folder / "results/smoke"
         content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
-        slow = {"steps": 400, "checkpoint_every": 20}
-        content["training"]["separate"] |= slow
-        content["training"]["retrained"]["classification"] |= slow
+        content["training"]["separate"] |= {"steps": 400, "checkpoint_every": 20}
+        retrained = content["training"]["retrained"]["classification"]
+        retrained |= {"steps": 1000, "checkpoint_every": 20}
         self.config = folder / "slow.yaml"
         self.config.write_text(yaml.safe_dump(content))
+        self.snakemake = [sys.executable, "-m", "snakemake", "--directory", str(folder)]
+        self.snakemake += ["--configfile", str(self.config)]
+
+    def unlock(self) -> None:
+        """Take away the lock of a driver that was killed."""
+        self.ask(*self.snakemake, "--unlock")
 
     def start_driver(self) -> subprocess.Popen:
         """Start Snakemake with the profile, as its page says, but asking SLURM more often."""
-        command = [sys.executable, "-m", "snakemake", "report", "--directory", str(self.folder)]
-        command += ["--profile", "profiles/slurm", "--configfile", str(self.config)]
+        command = [*self.snakemake, "--profile", "profiles/slurm"]
         command += ["--slurm-init-seconds-before-status-checks", "1"]
         command += ["--seconds-between-status-checks", "1", "--latency-wait", "10"]
         with open(self.folder / "driver.txt", "a") as output:
@@ -61,9 +66,9 @@ class Cluster:
         return next((number for number, what in jobs.items() if name in what), "")
 
     def ask(self, *command: str) -> str:
-        """Run one of SLURM's commands."""
+        """Run a command that talks to SLURM, or to Snakemake."""
         return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, check=True
+            command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, check=True
         ).stdout
 
     def log(self, key: str) -> str:
@@ -103,6 +108,10 @@ def finished(tmp_path_factory) -> Iterator[Cluster]:
             assert driver.wait(PATIENCE_SECONDS) != 0
             driver = cluster.start_driver()
             cluster.interrupt_training(QUEUED_AGAIN, driver, "scontrol", "requeue")
+            driver.kill()  # its job trains on, and whoever asks for the same model waits for it
+            driver.wait()
+            cluster.unlock()
+            driver = cluster.start_driver()
             assert driver.wait(PATIENCE_SECONDS) == 0, cluster.said()
             yield cluster
         finally:
