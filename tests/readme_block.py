@@ -7,7 +7,7 @@ from pathlib import Path
 from dhl.methods import METHODS
 from dhl.results import CLAIM_COLUMNS, PROJECT, TABLE_COLUMNS, RunFolder, read_csv
 
-REFERENCE = PROJECT / "results" / "reference" / "mini"
+REFERENCE = PROJECT / "results" / "reference"
 ORIGINS = {
     "paper": "Claims of the paper",
     "control": "Controls that the paper lacks",
@@ -37,8 +37,9 @@ def claims_block(folder: RunFolder) -> str:
     summary = claims[claims["sigma"].isna()]
     lines = ["| claim, over all sigmas | difference | verdict |", "| --- | --- | --- |"]
     for origin, title in ORIGINS.items():
-        lines.append(f"| **{title}** | | |")
-        for row in summary[summary["origin"] == origin].itertuples():
+        rows = summary[summary["origin"] == origin]
+        lines += [f"| **{title}** | | |"] if len(rows) else []
+        for row in rows.itertuples():
             lines.append(f"| {claim_title(row)} | {difference(row)} | {row.verdict} |")
     return "\n".join(lines)
 
@@ -58,9 +59,9 @@ def difference(row) -> str:
     return f"{value:+.{decimals}f} {unit} ({low:+.{decimals}f} to {high:+.{decimals}f})"
 
 
-def readme_block(root: Path = REFERENCE) -> str:
-    """Return what stands between the markers in README.md."""
-    folder = RunFolder(root)
+def mini_block() -> str:
+    """Return the three tables and the verdicts of `mini`."""
+    folder = RunFolder(REFERENCE / "mini")
     tasks = ((2, "top1", "top-1", 100, 1), (3, "miou", "mIoU", 100, 1))
     return "\n\n".join(
         [
@@ -71,5 +72,12 @@ def readme_block(root: Path = REFERENCE) -> str:
     )
 
 
+def kodak_block() -> str:
+    """Return Table 1 on Kodak's images, and its verdicts."""
+    folder = RunFolder(REFERENCE / "kodak-cpu")
+    columns = ((1, "psnr", "PSNR", 1, 2), (1, "ssim", "SSIM", 1, 3))
+    return "\n\n".join([table_block(folder, columns), claims_block(folder)])
+
+
 if __name__ == "__main__":
-    print(readme_block())
+    print(mini_block(), kodak_block(), sep="\n\n")

@@ -3,14 +3,15 @@
 import re
 
 import pytest
-from readme_block import readme_block
+from readme_block import kodak_block, mini_block
 
 from dhl.cli import build_parser
 from dhl.results import PROJECT
 
 
-def test_the_results_in_the_readme_are_those_of_the_reference_run():
-    assert readme_block() in (PROJECT / "README.md").read_text()
+@pytest.mark.parametrize("block", [mini_block, kodak_block])
+def test_the_results_in_the_readme_are_those_of_the_reference_runs(block):
+    assert block() in (PROJECT / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
