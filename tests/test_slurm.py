@@ -19,7 +19,8 @@ from dhl.provenance import verify
 from dhl.results import PROJECT
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "SLURM is here")
-CANCELLED, QUEUED_AGAIN = "separate/sigma30", "retrained-classification/sigma30"
+CANCELLED = "separate/sigma30"
+QUEUED_AGAIN = "joint-classification/sigma30"  # starts from the cancelled one
 PATIENCE_SECONDS = 600
 
 
@@ -30,9 +31,9 @@ class Cluster:
         self.folder, self.environment = folder, environment | {"PYTHONPATH": str(PROJECT)}
         self.run = folder / "results/smoke"
         content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
-        content["training"]["separate"] |= {"steps": 400, "checkpoint_every": 20}
-        retrained = content["training"]["retrained"]["classification"]
-        retrained |= {"steps": 1000, "checkpoint_every": 20}
+        slow = {"steps": 400, "checkpoint_every": 20}
+        content["training"]["separate"] |= slow
+        content["training"]["joint"]["classification"] |= slow
         self.config = folder / "slow.yaml"
         self.config.write_text(yaml.safe_dump(content))
         self.snakemake = [sys.executable, "-m", "snakemake", "--directory", str(folder)]
