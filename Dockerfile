@@ -14,6 +14,6 @@ COPY dhl dhl
 RUN pip install --no-cache-dir --constraint constraints.txt ".[cluster,efficientnet]"
 
 # The checkout, with its configurations and results, is mounted here; its `dhl` comes before the installed one.
-WORKDIR /work
+WORKDIR /checkout
 ENTRYPOINT ["snakemake"]
 CMD ["report", "--cores", "all"]

@@ -67,15 +67,20 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder) -> None
         If a model is of another configuration, the noise is not the recorded one, or a batch does
         not fit the device's memory.
     """
+    with reserved_device(config) as device:
+        _evaluate(config, part, sigma, folder, device)
+
+
+def _evaluate(
+    config: Config, part: str, sigma: float, folder: RunFolder, device: torch.device
+) -> None:
+    """Measure every method of a part on a device."""
     clean = load_split(folder.data(part), "test")
     noise = read_csv(folder.noise(part, sigma), NOISE_COLUMNS)
     frames, arrays = [], Arrays(part, clean)
     methods = getattr(config.methods, part)
-    with (
-        reserved_device(config) as device,
-        Progress(f"{part}, sigma {sigma:g}", len(clean)) as progress,
-    ):
-        bench = Bench(config, part, sigma, folder, ids=clean.ids, device=device)
+    bench = Bench(config, part, sigma, folder, ids=clean.ids, device=device)
+    with Progress(f"{part}, sigma {sigma:g}", len(clean)) as progress:
         for batch in _batches(clean, noise, sigma, size=config.evaluation.batch):
             for method in methods:
                 images, logits = bench.apply(method, batch)

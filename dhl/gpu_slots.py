@@ -1,8 +1,9 @@
-"""Slots on the GPUs of one machine, so that two jobs share a GPU only where that is asked for.
+"""Slots on the GPUs of one machine, so that two jobs share a GPU only where both ask for that.
 
-A slot is a name that one process of the machine can hold: an abstract Unix socket, which the kernel
-frees when the process ends, even if it is killed. So nothing is left behind and nobody cleans up.
-Containers with a network of their own have slots of their own.
+A GPU has twelve parts. A job takes all of them, or its share where it says that so many may be on
+one GPU. A part is a name that one process of the machine can hold: an abstract Unix socket, which
+the kernel frees when the process ends, even if it is killed. So nothing is left behind and nobody
+cleans up. Containers with a network of their own have slots of their own.
 
 References
 ----------
@@ -22,6 +23,7 @@ from pathlib import Path
 
 logger = logging.getLogger("dhl")
 PAUSE_SECONDS = 0.5
+PARTS = 12  # shares of a half, a third, a quarter and a sixth are whole
 
 
 def gpus_of_this_machine() -> int:
@@ -38,8 +40,8 @@ def gpu_slots(
 ) -> Iterator[tuple[int, ...]]:
     """Hold a slot on each of `count` different GPUs; wait until there are as many.
 
-    Who waits for several keeps those that it has, and whoever comes later waits behind: two that
-    want all GPUs do not block each other for ever.
+    Who waits for several keeps those that it has. Of those that wait for several of the same GPUs
+    one takes at a time: two that want all do not block each other for ever.
 
     Parameters
     ----------
@@ -48,27 +50,47 @@ def gpu_slots(
     count : int
         At most as many as there are GPUs.
     jobs_per_gpu : int
-        Slots of one GPU; an empty GPU is taken before one that is shared.
+        With how many like it a job may be on one GPU: 1, 2, 3, 4, 6 or 12. An empty GPU is taken
+        before one that is shared.
 
     Yields
     ------
     tuple of int
         Places in `gpus`, in rising order.
     """
+    share = PARTS // jobs_per_gpu
     with ExitStack() as held:
-        with ExitStack() as queue:
-            _wait_for(lambda: _take("queue", queue), "its turn")
-            taken: set[int] = set()
+        taken: set[int] = set()
 
-            def enough() -> bool:
-                for slot in range(jobs_per_gpu):
-                    for place, name in enumerate(gpus):
-                        if place not in taken and len(taken) < count:
-                            taken.update([place] if _take(f"{name}-{slot}", held) else [])
-                return len(taken) == count
+        def enough() -> bool:
+            for needed in (PARTS, share):  # first a GPU that is empty
+                for place, name in enumerate(gpus):
+                    if place not in taken and len(taken) < count and _fits(name, needed):
+                        taken.update([place] if _take_parts(name, share, held) else [])
+            return len(taken) == count
 
+        with ExitStack() as turns:
+            for name in sorted(gpus) if count > 1 else ():
+                _wait_for(lambda name=name: _take(f"{name}-turn", turns), "its turn")
             _wait_for(enough, f"{count} of {len(gpus)} GPUs")
         yield tuple(sorted(taken))
+
+
+def _fits(gpu: str, parts: int) -> bool:
+    """Tell whether a GPU has so many free parts, without keeping them."""
+    with ExitStack() as tried:
+        return _take_parts(gpu, parts, tried)
+
+
+def _take_parts(gpu: str, parts: int, held: ExitStack) -> bool:
+    """Take so many parts of a GPU, or none."""
+    with ExitStack() as tried:
+        found = 0
+        for part in range(PARTS):
+            found += found < parts and _take(f"{gpu}-{part}", tried)
+        if found == parts:
+            held.enter_context(tried.pop_all())
+        return found == parts
 
 
 def _wait_for(done: Callable[[], bool], what: str) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from dhl import processes
+
 # A cluster's warning before the end of a job, and Ctrl-C.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -25,7 +27,8 @@ def noted_signals() -> Iterator[Callable[[], str]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(signal.Signals(number).name)
-        signal.signal(number, before[number])
+        if not processes.started():  # `torchrun` passes on what a scheduler sent to all already
+            signal.signal(number, before[number])
 
     before = {}
     if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from dhl.errors import UserError
+
 logger = logging.getLogger("dhl")
 
 
@@ -26,11 +28,28 @@ def locked(path: Path) -> Iterator[bool]:
     ------
     bool
         Whether another process had to be waited for.
+
+    Raises
+    ------
+    UserError
+        If the file may not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
+    with _opened(path) as file:
         os.set_inheritable(file.fileno(), True)  # a program that takes this one's place holds it on
         yield _lock(file, path)
+
+
+def _opened(path: Path) -> TextIO:
+    """Open a lock's file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a")
+    except PermissionError:
+        raise UserError(
+            "whoever shares a folder may write into it.",
+            came=f"no permission to write {path}",
+            do="let its owner give the group the right to write, for new files too (`umask 002`).",
+        ) from None
 
 
 def _lock(file: TextIO, path: Path) -> bool:

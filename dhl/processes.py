@@ -6,7 +6,10 @@ communicates. torch is imported where it is used.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -43,6 +46,18 @@ def started() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def end_with_parent() -> None:
+    """Let the kernel kill this process when the `torchrun` that started it ends, however it ends.
+
+    `torchrun` holds the GPUs of its processes: none may train on when they are free for others.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
 def local_place() -> int:
     """Return this process's place among those on this machine, from 0."""
     return int(os.environ["LOCAL_RANK"])
@@ -74,6 +89,7 @@ def process_group(expected: int, *, device_type: str) -> Iterator[None]:
     if expected == 1:
         yield
         return
+    end_with_parent()
     from torch import distributed
 
     distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")

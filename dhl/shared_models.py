@@ -38,13 +38,7 @@ class SharedModel:
 
     def take(self, key: str, folder: RunFolder, *, fingerprint: str) -> bool:
         """Copy the model into a run; tell whether it was there. A damaged one is as none."""
-        try:
-            checkpoint.load_model(self.weights, fingerprint=fingerprint)
-        except UserError as error:
-            if self.weights.exists():
-                logger.warning("%s", error)
-            return False
-        if not self.curve.exists():
+        if not is_whole(self.weights, self.curve, fingerprint=fingerprint):
             return False
         _copy(self.curve, folder.training(key))
         _copy(self.weights, folder.model(key))
@@ -52,9 +46,27 @@ class SharedModel:
         return True
 
     def give(self, key: str, folder: RunFolder) -> None:
-        """Copy a run's model here; its weights come last, so that who sees them sees a whole."""
-        _copy(folder.training(key), self.curve)
-        _copy(folder.model(key), self.weights)
+        """Copy a run's model here; its weights come last, so that who sees them sees a whole.
+
+        The run has its model: that it cannot be shared is worth a warning and no more.
+        """
+        try:
+            _copy(folder.training(key), self.curve)
+            _copy(folder.model(key), self.weights)
+        except (OSError, UserError) as error:
+            logger.warning("%s is not shared: %s", key, error)
+
+
+def is_whole(weights: Path, curve: Path, *, fingerprint: str) -> bool:
+    """Tell whether a model and its curve are there, of this fingerprint; say what is damaged."""
+    if not (weights.exists() and curve.exists()):
+        return False
+    try:
+        checkpoint.load_model(weights, fingerprint=fingerprint)
+    except UserError as error:
+        logger.warning("%s", error)
+        return False
+    return True
 
 
 def _copy(source: Path, target: Path) -> None:

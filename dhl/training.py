@@ -29,7 +29,7 @@ from dhl.provenance import file_digest
 from dhl.results import TRAINING_COLUMNS, RunFolder, write_csv
 from dhl.sampling import BatchSampler
 from dhl.seeding import derive_seed
-from dhl.shared_models import SharedModel, shared_folder
+from dhl.shared_models import SharedModel, is_whole, shared_folder
 
 logger = logging.getLogger("dhl")
 
@@ -69,15 +69,21 @@ def train_model(
     if processes.started():
         _train(config, spec, folder, digest)
         return
+    made_from = fingerprint(config, key)
     shared = _shared_model(config, digest)
+    if shared and shared.take(key, folder, fingerprint=made_from):
+        return
     lock = shared.weights if shared else folder.checkpoint(key, digest)
     with locked(lock.with_suffix(".lock")) as waited:
-        if waited and folder.model(key).exists():
+        if waited and shared and shared.take(key, folder, fingerprint=made_from):
+            return
+        own = folder.model(key), folder.training(key)
+        if waited and is_whole(*own, fingerprint=made_from):
             logger.info("another process has trained %s", key)
-        elif not (shared and shared.take(key, folder, fingerprint=fingerprint(config, key))):
-            if config.processes > 1 and start_processes:
-                start_processes()
-            _train(config, spec, folder, digest)
+            return
+        if config.processes > 1 and start_processes:
+            start_processes()
+        _train(config, spec, folder, digest)
 
 
 def _shared_model(config: Config, digest: str) -> SharedModel | None:
@@ -87,7 +93,8 @@ def _shared_model(config: Config, digest: str) -> SharedModel | None:
         return None
     device = torch.device("cuda" if uses_cuda(config) else find_device(config.device))
     precision = str(resolve_precision(config, device)).removeprefix("torch.")
-    return SharedModel(root / f"{device.type}-{precision}", digest)
+    arithmetic = f"{device.type}-{precision}-torch-{torch.__version__.partition('+')[0]}"
+    return SharedModel(root / arithmetic, digest)
 
 
 def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> None:
@@ -99,9 +106,9 @@ def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> N
         made = _fit(config, spec, folder, device=device, digest=digest)
         if processes.rank() == 0:
             _write_model(config, spec, folder, made)
-            folder.checkpoint(spec.key, digest).unlink(missing_ok=True)
             if shared := _shared_model(config, digest):
                 shared.give(spec.key, folder)
+            folder.checkpoint(spec.key, digest).unlink(missing_ok=True)
 
 
 def _fit(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dhl.methods import METHODS
 from dhl.results import CLAIM_COLUMNS, PROJECT, TABLE_COLUMNS, RunFolder, read_csv
 

@@ -9,12 +9,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
+FILES = ("slurm.conf", "gres.conf")
 SYSTEM = Path("/etc/slurm")  # where commands look that lost SLURM_CONF, as job steps' do
 SETTINGS = """
 ClusterName=test
@@ -56,8 +57,8 @@ def why_not() -> str:
     """Tell what a node lacks to be started here; "" if nothing."""
     if os.geteuid() != 0:
         return "SLURM's daemons are started by root"
-    if (SYSTEM / "slurm.conf").exists():
-        return f"{SYSTEM} belongs to a SLURM of this machine's own"
+    if any(os.path.lexists(SYSTEM / name) for name in FILES):
+        return f"{SYSTEM} has a SLURM of the machine's own, or of a test that was killed"
     missing = [name for name in (*DAEMONS, "sbatch") if shutil.which(name, path=PATH) is None]
     return f"not installed: {', '.join(missing)}" if missing else ""
 
@@ -85,22 +86,16 @@ def slurm_node(folder: Path) -> Iterator[dict[str, str]]:
     )  # fmt: skip
     (folder / "gres.conf").write_text(f"NodeName={host} Name=gpu File=/dev/null,/dev/zero\n")
     environment = os.environ | {"PATH": PATH}
-    links = [SYSTEM / name for name in ("slurm.conf", "gres.conf")]
-    pids = []
-    try:
-        for link in links:
-            link.symlink_to(folder / link.name)
-        pids.append(_start_munge(folder, environment))
+    with ExitStack() as made:
+        for name in FILES:
+            (SYSTEM / name).symlink_to(folder / name)
+            made.callback((SYSTEM / name).unlink)
+        made.callback(_end, _start_munge(folder, environment))
         for name in ("slurmctld", "slurmd"):
             subprocess.run([name], env=environment, check=True, capture_output=True)
-            pids.append(_read_pid(folder / f"{name}.pid"))
+            made.callback(_end, _read_pid(folder / f"{name}.pid"))
         _wait_for(lambda: "idle" in _state(environment), "the node to be idle", folder)
         yield environment
-    finally:
-        for pid in reversed(pids):
-            _end(pid)
-        for link in links:
-            link.unlink(missing_ok=True)
 
 
 def _start_munge(folder: Path, environment: dict[str, str]) -> int:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -32,14 +32,17 @@ class Machine:
         self.gpus = [str(uuid.uuid4()) for _ in range(gpus)]
         self.jobs: list[subprocess.Popen] = []
 
-    def start(self, *, count: int = 1, jobs_per_gpu: int = 1) -> subprocess.Popen:
+    def start(
+        self, *, count: int = 1, jobs_per_gpu: int = 1, only: Sequence[int] = (0, 1)
+    ) -> subprocess.Popen:
         """Start a job; its next line says what it waits for, or which GPUs it has."""
-        command = [sys.executable, "-uc", HOLD, str(count), str(jobs_per_gpu), *self.gpus]
+        gpus = [self.gpus[place] for place in only]
+        command = [sys.executable, "-uc", HOLD, str(count), str(jobs_per_gpu), *gpus]
         pipe = subprocess.PIPE
         self.jobs.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
         return self.jobs[-1]
 
-    def line_of_new_job(self, **options: int) -> str:
+    def line_of_new_job(self, **options) -> str:
         """Start a job and return its first line."""
         return line(self.start(**options))
 
@@ -97,9 +100,26 @@ def test_two_that_want_every_gpu_do_not_block_each_other(machine):
     assert line(second) == "0 1"
 
 
+def test_who_waits_for_one_gpu_does_not_keep_others_from_another(machine):
+    assert machine.line_of_new_job(only=[0]) == "0"
+    assert machine.line_of_new_job(only=[0]) == "waiting for 1 of 1 GPUs"
+    assert machine.line_of_new_job() == "1"
+
+
 def test_jobs_share_gpus_only_when_asked_and_empty_ones_are_taken_first(machine):
     places = [machine.line_of_new_job(jobs_per_gpu=2) for _ in range(4)]
     assert sorted(places[:2]) == sorted(places[2:]) == ["0", "1"]
+    assert machine.line_of_new_job(jobs_per_gpu=2) == "waiting for 1 of 2 GPUs"
+
+
+def test_a_job_that_wants_a_gpu_for_itself_is_not_put_beside_one_that_shares(machine):
+    sharing = [machine.start(jobs_per_gpu=2) for _ in range(4)]
+    places = [line(job) for job in sharing]
+    end(sharing[0])
+    alone = machine.start()
+    assert line(alone) == "waiting for 1 of 2 GPUs"
+    end(sharing[places.index(places[0], 1)])
+    assert line(alone) == places[0]
     assert machine.line_of_new_job(jobs_per_gpu=2) == "waiting for 1 of 2 GPUs"
 
 

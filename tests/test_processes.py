@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import two_processes
@@ -66,6 +68,27 @@ def test_the_command_trains_in_as_many_processes_as_configured(tiny_content, dat
     both = read_csv(data_copy.training(key), TRAINING_COLUMNS)
     np.testing.assert_allclose(both["loss"], alone["loss"], rtol=2e-4)
     assert data_copy.model(key).exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_the_processes_of_a_training_end_with_a_torchrun_that_is_killed(
+    tiny_content, data_copy, tmp_path
+):
+    tiny_content["training"]["warm_start"] = None
+    tiny_content["training"]["separate"] |= {"steps": 100_000}
+    path = tmp_path / "two.yaml"
+    path.write_text(yaml.safe_dump(tiny_content | {"processes": 2}))
+    command = [sys.executable, "-m", "dhl", "train", "separate/sigma30", "--configfile", str(path)]
+    command += ["--folder", str(data_copy.root)]
+    with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as job:
+        while not list(data_copy.root.glob("checkpoints/separate/*.pt")):
+            assert job.poll() is None
+            time.sleep(0.1)
+        ranks = psutil.Process(job.pid).children(recursive=True)
+        assert len(ranks) >= 2
+        job.kill()
+    _, alive = psutil.wait_procs(ranks, timeout=20)
+    assert alive == []
 
 
 def test_a_training_refuses_another_number_of_processes(tiny_content, data_copy):

@@ -34,7 +34,7 @@ def resources(said: str, rule: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("profile", "training", "noise"),
     [
-        ("slurm", {"slurm_partition": "gpu", "gpu": "1"}, {"slurm_partition": "cpu"}),
+        ("slurm", {"slurm_partition": "gpu", "gpu": "1", "nodes": "1"}, {"slurm_partition": "cpu"}),
         ("lsf", {"lsf_queue": "gpu", "lsf_extra": "-gpu num=1"}, {"lsf_queue": "normal"}),
         ("cluster-generic", {"queue": "gpuq", "gpu": "1"}, {"queue": "workq", "gpu": "0"}),
     ],
@@ -69,7 +69,7 @@ def test_the_generic_profile_fills_in_the_command_that_submits(tmp_path):
     asked = (tmp_path / "asked.txt").read_text()
     assert asked.count("dhl-data") == asked.count("dhl-noise") == 3
     assert (
-        "-N dhl-noise -q workq -l select=1:ncpus=1:ngpus=0:mem=1000mb -l walltime=00:240:00"
+        "-V -N dhl-noise -q workq -l select=1:ncpus=1:ngpus=0:mem=1000mb -l walltime=00:240:00"
         in asked
     )
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_of_two_runs_at_once_one_trains_and_the_other_takes(settings, tiny_data,
     runs = copies(tiny_data, tmp_path)
     trained, taken = train_together(settings, runs, tmp_path / "shared")
     assert f"training {KEY} on cpu" in trained
-    assert f"taking {KEY} from {tmp_path}/shared/cpu-float32/" in taken
+    assert f"taking {KEY} from {tmp_path}/shared/cpu-float32-torch-" in taken
     assert "training" not in taken
     for path in (RunFolder.model, RunFolder.training):
         assert path(runs[0], KEY).read_bytes() == path(runs[1], KEY).read_bytes()
@@ -81,6 +82,34 @@ def test_a_damaged_shared_model_is_trained_again(
     train_model(config, KEY, two)
     assert f"{weights}: truncated" in caplog.text
     assert two.model(KEY).read_bytes() == one.model(KEY).read_bytes() == weights.read_bytes()
+
+
+def test_a_shared_folder_that_cannot_be_written_costs_a_warning(
+    settings, tiny_data, tmp_path, monkeypatch, caplog
+):
+    shared = tmp_path / "shared"
+    monkeypatch.setenv(shared_models.VARIABLE, str(shared))
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shared_models, "_copy", full)
+    (run, _) = copies(tiny_data, tmp_path)
+    train_model(parse_config(settings, source="tiny.yaml"), KEY, run)
+    assert f"{KEY} is not shared: [Errno 28] No space left" in caplog.text
+    assert run.model(KEY).exists()
+
+
+def test_who_waited_for_a_training_of_another_recipe_trains(
+    settings, tiny_data, tmp_path, monkeypatch, caplog
+):
+    (run, _) = copies(tiny_data, tmp_path)
+    train_model(parse_config(settings, source="tiny.yaml"), KEY, run)
+    stale = run.model(KEY).read_bytes()
+    settings["training"]["separate"]["optimizer"]["lr"] *= 2
+    monkeypatch.setattr("dhl.training.locked", lambda path: nullcontext(True))
+    train_model(parse_config(settings, source="tiny.yaml"), KEY, run)
+    assert run.model(KEY).read_bytes() != stale
 
 
 def test_other_data_and_other_recipes_are_other_models(settings, tiny_data, tmp_path, monkeypatch):

@@ -110,7 +110,7 @@ class Config(Frozen):
     threads: Count = 1
     workers: Annotated[int, Field(ge=0)] = 0
     processes: Count = 1
-    jobs_per_gpu: Count = 1
+    jobs_per_gpu: Literal[1, 2, 3, 4, 6, 12] = 1
     compile: bool = False
     data: Data
     sigmas: Sigmas

@@ -19,7 +19,7 @@ rule train:
         gpu=ON_GPU * CONFIG.processes,
         # Each process, and each worker that decodes images for it, holds its own copy of torch.
         mem_mb=growing(CONFIG.processes * (4000 + 500 * CONFIG.workers)),
-        runtime=growing(1440),
+        runtime=1440,
     params:
         # Recipe, network, data, code and parents: training is repeated when one of them changes.
         fingerprint=lambda w: fingerprint(CONFIG, w.model),
