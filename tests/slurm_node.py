@@ -15,7 +15,26 @@ from pathlib import Path
 import psutil
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
-FILES = ("slurm.conf", "gres.conf")
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+ACCOUNTING = """AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}"""
+DATABASE_SETTINGS = """
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser=root
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={storage_port}
+StorageUser=root
+StorageLoc=slurm
+LogFile={folder}/slurmdbd.log
+PidFile={folder}/slurmdbd.pid
+"""
+FILES = ("slurm.conf", "gres.conf", "slurmdbd.conf")
 SYSTEM = Path("/etc/slurm")  # where commands look that lost SLURM_CONF, as job steps' do
 SETTINGS = """
 ClusterName=test
@@ -41,7 +60,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=sched_min_interval=200000,batch_sched_delay=0
 JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
+{accounting}
 JobCompType=jobcomp/none
 ReturnToService=2
 MinJobAge=300
@@ -53,13 +72,15 @@ PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
 """
 
 
-def why_not() -> str:
-    """Tell what a node lacks to be started here; "" if nothing."""
+def why_not(*more: str) -> str:
+    """Tell what a node, or a node and these programs, lack to be started here; "" if nothing."""
     if os.geteuid() != 0:
         return "SLURM's daemons are started by root"
     if any(os.path.lexists(SYSTEM / name) for name in FILES):
         return f"{SYSTEM} has a SLURM of the machine's own, or of a test that was killed"
-    missing = [name for name in (*DAEMONS, "sbatch") if shutil.which(name, path=PATH) is None]
+    missing = [
+        name for name in (*DAEMONS, "sbatch", *more) if shutil.which(name, path=PATH) is None
+    ]
     return f"not installed: {', '.join(missing)}" if missing else ""
 
 
@@ -67,35 +88,96 @@ PATH = f"{os.environ['PATH']}:/usr/sbin"
 
 
 @contextmanager
-def slurm_node(folder: Path) -> Iterator[dict[str, str]]:
+def slurm_node(folder: Path, *, accounting: bool = False) -> Iterator[dict[str, str]]:
     """Run a node with all processors, two partitions, `cpu` and `gpu`, and two pretended GPUs.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the node's own.
+    accounting : bool
+        Whether a database remembers the jobs.
 
     Yields
     ------
     dict of str to str
         The environment in which SLURM's commands talk to it.
     """
-    host = socket.gethostname().partition(".")[0]
-    for name in ("state", "spool"):
-        (folder / name).mkdir()
-    (folder / "slurm.conf").write_text(
-        SETTINGS.format(
-            folder=folder, host=host, ports=_free_ports(2), cpus=os.cpu_count(),
-            memory=psutil.virtual_memory().total // 2**20 - 500,
-        )
-    )  # fmt: skip
-    (folder / "gres.conf").write_text(f"NodeName={host} Name=gpu File=/dev/null,/dev/zero\n")
     environment = os.environ | {"PATH": PATH}
+    *ports, database, storage = _free_ports(4)
+    _write_settings(
+        folder, ports, ACCOUNTING.format(port=database) if accounting else NO_ACCOUNTING
+    )
     with ExitStack() as made:
         for name in FILES:
             (SYSTEM / name).symlink_to(folder / name)
             made.callback((SYSTEM / name).unlink)
         made.callback(_end, _start_munge(folder, environment))
+        if accounting:
+            made.callback(_end, _start_storage(folder, storage))
+            _write_database_settings(folder, port=database, storage_port=storage)
+            made.callback(_end, _start("slurmdbd", folder, environment))
+            command = ["sacctmgr", "--immediate", "add", "cluster", "test"]
+            _wait_for(lambda: _succeeds(command, environment), "the database", folder)
         for name in ("slurmctld", "slurmd"):
-            subprocess.run([name], env=environment, check=True, capture_output=True)
-            made.callback(_end, _read_pid(folder / f"{name}.pid"))
+            made.callback(_end, _start(name, folder, environment))
         _wait_for(lambda: "idle" in _state(environment), "the node to be idle", folder)
         yield environment
+
+
+def _write_settings(folder: Path, ports: list[int], accounting: str) -> None:
+    """Write what the daemons read."""
+    host = _host()
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    (folder / "slurm.conf").write_text(
+        SETTINGS.format(
+            folder=folder, host=host, ports=ports, cpus=os.cpu_count(), accounting=accounting,
+            memory=psutil.virtual_memory().total // 2**20 - 500,
+        )
+    )  # fmt: skip
+    (folder / "gres.conf").write_text(f"NodeName={host} Name=gpu File=/dev/null,/dev/zero\n")
+
+
+def _write_database_settings(folder: Path, **ports: int) -> None:
+    """Write what the daemon of the accounting reads; it insists on being alone to."""
+    path = folder / "slurmdbd.conf"
+    path.write_text(DATABASE_SETTINGS.format(folder=folder, host=_host(), **ports))
+    path.chmod(0o600)
+
+
+def _host() -> str:
+    """Return the node's name."""
+    return socket.gethostname().partition(".")[0]
+
+
+def _start_storage(folder: Path, port: int) -> int:
+    """Start a MariaDB that lets in whoever is on this machine."""
+    place = [f"--datadir={folder}/storage", "--user=root"]
+    subprocess.run(
+        ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal", *place],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    options = ["--skip-grant-tables", "--skip-networking=0", "--bind-address=127.0.0.1"]
+    options += [f"--port={port}", f"--socket={folder}/storage.socket", "--innodb-log-file-size=8M"]
+    with open(folder / "storage.log", "w") as log:
+        daemon = subprocess.Popen(
+            ["mariadbd", "--no-defaults", *place, *options],
+            env=os.environ | {"PATH": PATH}, stdout=log, stderr=log,
+        )  # fmt: skip
+    _wait_for((folder / "storage.socket").exists, "the storage", folder)
+    return daemon.pid
+
+
+def _start(name: str, folder: Path, environment: dict[str, str]) -> int:
+    """Start one of SLURM's daemons."""
+    subprocess.run([name], env=environment, check=True, capture_output=True)
+    return _read_pid(folder / f"{name}.pid")
+
+
+def _succeeds(command: list[str], environment: dict[str, str]) -> bool:
+    """Tell whether a command does what it should."""
+    return subprocess.run(command, env=environment, capture_output=True).returncode == 0
 
 
 def _start_munge(folder: Path, environment: dict[str, str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "SLURM is h
 CANCELLED = "separate/sigma30"
 QUEUED_AGAIN = "joint-classification/sigma30"  # starts from the cancelled one
 PATIENCE_SECONDS = 600
+STORAGE = ("slurmdbd", "mariadbd", "mariadb-install-db")
 
 
 class Cluster:
@@ -43,9 +45,9 @@ class Cluster:
         """Take away the lock of a driver that was killed."""
         self.ask(*self.snakemake, "--unlock")
 
-    def start_driver(self) -> subprocess.Popen:
+    def start_driver(self, *options: str) -> subprocess.Popen:
         """Start Snakemake with the profile, as its page says, but asking SLURM more often."""
-        command = [*self.snakemake, "--profile", "profiles/slurm"]
+        command = [*self.snakemake, "--profile", "profiles/slurm", *options]
         command += ["--slurm-init-seconds-before-status-checks", "1"]
         command += ["--seconds-between-status-checks", "1", "--latency-wait", "10"]
         with open(self.folder / "driver.txt", "a") as output:
@@ -99,6 +101,22 @@ class Cluster:
     def said(self) -> str:
         """Return the end of it."""
         return self.all_said()[-6000:]
+
+
+# Before the others: two nodes cannot be at once.
+@pytest.mark.skipif(bool(why_not(*STORAGE)), reason=why_not(*STORAGE) or "it is here")
+@pytest.mark.parametrize("status_command", ["squeue", "sacct"])
+def test_with_accounting_either_command_tells_how_jobs_fare(tmp_path, status_command):
+    for name in ("node", "run"):
+        (tmp_path / name).mkdir()
+    with slurm_node(tmp_path / "node", accounting=True) as environment:
+        cluster = Cluster(tmp_path / "run", environment)
+        driver = cluster.start_driver("--until", "noise", "--slurm-status-command", status_command)
+        assert driver.wait(PATIENCE_SECONDS) == 0, cluster.said()
+        listed = cluster.ask("sacct", "--noheader", "--allocations", "--format", "State,JobName%40")
+    jobs = [line.split() for line in listed.splitlines()]
+    assert len(jobs) == 6  # data and noise of three parts
+    assert {state for state, _ in jobs} == {"COMPLETED"}
 
 
 @pytest.fixture(scope="module")
@@ -158,9 +176,9 @@ def test_jobs_ask_for_the_partitions_memory_and_gpus_of_their_rule(finished):
 
 
 def test_a_job_that_failed_asks_for_more_memory_in_its_next_try(finished):
-    tries = finished.all_said().split("rule train:")[1:]
-    asked = [one.split("mem_mb=")[1].split(",")[0] for one in tries if CANCELLED in one[:1200]]
-    assert asked[:2] == ["4000", "8000"]
+    jobs = re.findall(r"^rule train:\n((?:    .*\n)+)", finished.all_said(), re.MULTILINE)
+    tries = [job for job in jobs if f"wildcards: model={CANCELLED}\n" in job]
+    assert {re.search(r"mem_mb=(\d+)", job)[1] for job in tries} == {"4000", "8000"}
 
 
 def test_slurms_own_logs_of_failed_jobs_are_kept_where_the_profile_says(finished):
