@@ -18,7 +18,8 @@ DAEMONS = ("munged", "slurmctld", "slurmd")
 NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
 ACCOUNTING = """AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
-AccountingStoragePort={port}"""
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge.socket"""
 DATABASE_SETTINGS = """
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
@@ -106,7 +107,9 @@ def slurm_node(folder: Path, *, accounting: bool = False) -> Iterator[dict[str, 
     environment = os.environ | {"PATH": PATH}
     *ports, database, storage = _free_ports(4)
     _write_settings(
-        folder, ports, ACCOUNTING.format(port=database) if accounting else NO_ACCOUNTING
+        folder,
+        ports,
+        ACCOUNTING.format(port=database, folder=folder) if accounting else NO_ACCOUNTING,
     )
     with ExitStack() as made:
         for name in FILES:
