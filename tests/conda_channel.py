@@ -7,7 +7,6 @@ has what its file asks for and nothing else, and no version but the installed on
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 import json
@@ -26,8 +25,6 @@ SITE = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packag
 
 def build_channel(folder: Path, roots: list[str]) -> None:
     """Write a channel with Python, pip and these distributions, with all that they require."""
-    from rattler.index import index_fs
-
     linked = _closure([*roots, "pip"])
     for subdir in ("linux-64", "noarch"):
         (folder / subdir).mkdir(parents=True)
@@ -38,7 +35,8 @@ def build_channel(folder: Path, roots: list[str]) -> None:
         links = {f"{SITE}/{top}": found.locate_file(top) for top in _top_level(found)}
         depends = [f"python =={version}", *needed]
         _write_package(folder, _conda_name(name), found.version, links=links, depends=depends)
-    asyncio.run(index_fs(folder))
+    for subdir in ("linux-64", "noarch"):
+        _write_index(folder / subdir)
 
 
 def _closure(roots: list[str]) -> dict[str, Distribution]:
@@ -125,6 +123,19 @@ def _write_package(
             entry = tarfile.TarInfo(path)
             entry.type, entry.linkname = tarfile.SYMTYPE, str(target)
             archive.addfile(entry)
+
+
+def _write_index(folder: Path) -> None:
+    """Write what a solver reads of a channel's packages."""
+    packages = {}
+    for path in folder.glob("*.tar.bz2"):
+        with tarfile.open(path) as archive:
+            index = json.load(archive.extractfile("info/index.json"))
+        content = path.read_bytes()
+        digests = {name: hashlib.new(name, content).hexdigest() for name in ("md5", "sha256")}
+        packages[path.name] = index | digests | {"size": len(content)}
+    repodata = {"info": {"subdir": folder.name}, "packages": packages, "packages.conda": {}}
+    (folder / "repodata.json").write_text(json.dumps(repodata | {"repodata_version": 1}))
 
 
 def _path_entry(path: str, kind: str, content: bytes) -> dict[str, str | int]:

@@ -43,6 +43,7 @@ def create(file: Path, prefix: Path, *, cache: Path) -> None:
         await rattler.install(found, target_prefix=prefix, cache_dir=cache, show_progress=False)
 
     asyncio.run(solve_and_install())
+    os._exit(0)  # rattler's threads may outlive the interpreter, and crash where it is taken down
 
 
 def main(root: str, *call: str) -> None:
