@@ -26,6 +26,14 @@ PATIENCE_SECONDS = 600
 STORAGE = ("slurmdbd", "mariadbd", "mariadb-install-db")
 
 
+def wait_until(done: Callable[[], object], said: Callable[[], str] = str) -> None:
+    """Wait until it is so, with patience."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not done():
+        assert time.monotonic() < deadline, said()
+        time.sleep(0.1)
+
+
 class Cluster:
     """A folder with a run, the driver that submits its jobs, and SLURM's commands."""
 
@@ -74,6 +82,11 @@ class Cluster:
             command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, check=True
         ).stdout
 
+    def states_of_jobs(self) -> list[str]:
+        """Ask the accounting what became of all jobs."""
+        listed = self.ask("sacct", "--noheader", "--allocations", "--format", "State")
+        return listed.split()
+
     def log(self, key: str) -> str:
         """Read what a training has said in its last try."""
         path = self.run / f"logs/train/{key}.log"
@@ -81,11 +94,12 @@ class Cluster:
 
     def wait_for(self, done: Callable[[], object], driver: subprocess.Popen) -> None:
         """Wait until it is so; a driver that ends before is a failure."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not done():
+
+        def done_by_a_living_driver() -> object:
             assert driver.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.1)
+            return done()
+
+        wait_until(done_by_a_living_driver, self.said)
 
     def interrupt_training(self, key: str, driver: subprocess.Popen, *command: str) -> None:
         """Give one of SLURM's commands for the job of a training that has kept a state."""
@@ -113,10 +127,8 @@ def test_with_accounting_either_command_tells_how_jobs_fare(tmp_path, status_com
         cluster = Cluster(tmp_path / "run", environment)
         driver = cluster.start_driver("--until", "noise", "--slurm-status-command", status_command)
         assert driver.wait(PATIENCE_SECONDS) == 0, cluster.said()
-        listed = cluster.ask("sacct", "--noheader", "--allocations", "--format", "State,JobName%40")
-    jobs = [line.split() for line in listed.splitlines()]
-    assert len(jobs) == 6  # data and noise of three parts
-    assert {state for state, _ in jobs} == {"COMPLETED"}
+        # Of data and noise of three parts; the database hears of an end a little later.
+        wait_until(lambda: cluster.states_of_jobs() == ["COMPLETED"] * 6)
 
 
 @pytest.fixture(scope="module")
