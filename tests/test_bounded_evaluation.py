@@ -70,8 +70,8 @@ def test_a_batch_that_does_not_fit_the_device_says_which_one_would(
 ):
     build = Bench.__init__
 
-    def without_memory(self, *arguments):
-        build(self, *arguments)
+    def without_memory(self, *arguments, **options):
+        build(self, *arguments, **options)
         self.networks["task-network"] = Full()
 
     monkeypatch.setattr(Bench, "__init__", without_memory)
