@@ -99,3 +99,13 @@ def test_a_run_on_the_cpu_asks_for_no_gpu(tmp_path, device):
     said = done.stdout + done.stderr
     for rule in ("train", "evaluate"):
         assert resources(said, rule)["gpu"] == {"auto": "1", "cpu": "0"}[device]
+
+
+def test_gpu_0_maps_gpu_jobs_onto_a_machine_without_one(tmp_path):
+    done = plan(
+        tmp_path, "--dry-run", "--profile", "profiles/slurm",
+        "--set-resources", "train:gpu=0", "evaluate:gpu=0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for rule in ("train", "evaluate"):
+        assert resources(done.stdout + done.stderr, rule)["gpu"] == "0"
