@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: report setup unlock test lint format clean
+.PHONY: report setup unlock test test-slow lint format clean
 
 report: $(READY) unlock
 	snakemake report --cores $(CORES) --configfile $(CONFIG)
@@ -22,7 +22,11 @@ unlock: $(READY)
 	&& ! pgrep -f "$(BIN)/[s]nakemake" >/dev/null; then snakemake --unlock --quiet all --configfile $(CONFIG); fi
 
 test: $(READY)
-	pytest -n auto --dist loadfile
+	pytest -n auto --dist loadfile -m "not slow"
+
+# Whole runs through a real SLURM, in conda, and with networks of full size.
+test-slow: $(READY)
+	pytest -n auto --dist loadfile -m slow
 
 lint: $(READY)
 	ruff check .

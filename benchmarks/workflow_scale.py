@@ -1,7 +1,8 @@
 """What Snakemake itself costs at a cluster's size: `python benchmarks/workflow_scale.py`.
 
-Plans the paper's grid with CBM3D in as many shards as give thousands of jobs, and runs 2,000 jobs
-that write one empty file each through the default profile. Prints seconds, and what stays on disk.
+Plans the paper's grid with five trainings of each network and with CBM3D in as many shards as give
+thousands of jobs, and runs 2,000 jobs that write one empty file each through the default profile.
+Prints seconds, and what stays on disk.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 import yaml
 
 PROJECT = Path(__file__).parents[1]
-SHARDS = {"denoising": 24, "classification": 400, "segmentation": 145}
+SHARDS = {"denoising": 24, "classification": 300, "segmentation": 100}
+SEEDS = 5
 TRIVIAL = """
 rule all:
     input: expand("made/{{folder}}/{{number}}", folder=range(20), number=range({jobs} // 20)),
@@ -42,12 +44,13 @@ def plan(folder: Path) -> None:
     """Time a dry run of the paper's grid."""
     content = yaml.safe_load((PROJECT / "config/paper.yaml").read_text())
     content["evaluation"]["cbm3d_shards"] = SHARDS
+    content["seeds"] = SEEDS
     config = folder / "paper.yaml"
     config.write_text(yaml.safe_dump(content))
     arguments = ("report", "--dry-run", "--quiet", "rules", "--configfile", str(config))
     seconds, said = snakemake(*arguments, folder=folder)
     (jobs,) = {line.split()[1] for line in said.splitlines() if line.startswith("total ")}
-    print(f"plan of {jobs} jobs: {seconds:.1f} s")
+    print(f"plan of {jobs} jobs, with {SEEDS} trainings of each network: {seconds:.1f} s")
 
 
 def run(folder: Path, jobs: int) -> None:

@@ -144,8 +144,9 @@ def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
     -------
     DataFrame with `dhl.results.CLAIM_COLUMNS`
         Per claim one row per sigma, then one with an empty sigma for all of them together.
-        Metrics are fractions, PSNR is in dB. A method that was not measured leaves empty numbers
-        and its reason in `test`; the verdict is `inconclusive`.
+        Metrics are fractions, PSNR is in dB. `ci_*` are over images, `seed_*` over trainings. A
+        method that was not measured leaves empty numbers and its reason in `test`; the verdict is
+        `inconclusive`.
 
     Raises
     ------
@@ -162,7 +163,9 @@ def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
         draws = [bootstrap_scores(config, one) for one in measured]
         for claim in claims:
             rows += _judge(config, claim, measured, draws)
-    return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS)).astype({"n": "Int64"})
+    return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS)).astype(
+        dict.fromkeys(("n", "wins", "losses", "seeds"), "Int64")
+    )
 
 
 def write_claims(config: Config, folder: RunFolder) -> None:
@@ -175,17 +178,30 @@ def _judge(
 ) -> list[dict]:
     """Return a claim's rows: one per sigma, and the summary."""
     gaps = [_gap(claim, scores) for scores in draws]
-    rows = [_compare(config, claim, one, gap) for one, gap in zip(measured, gaps, strict=True)]
+    rows = [
+        _compare(config, claim, [one], [gap]) | {"sigma": one.sigma}
+        for one, gap in zip(measured, gaps, strict=True)
+    ]
+    summary = _compare(config, claim, measured, gaps)
     if claim.kind == "better":
-        adjusted = statistics.holm(np.array([row["p_value"] for row in rows]))
-        for row, p_adjusted in zip(rows, adjusted, strict=True):
-            row["p_adjusted"] = p_adjusted
-            row["verdict"] = statistics.directional_verdict(
-                difference=row["difference"],
-                p_adjusted=p_adjusted,
-                confidence=config.statistics.confidence,
-            )
-    return [*rows, _summarise(config, claim, measured, (rows, gaps))]
+        for family in (rows, [summary]):
+            adjusted = statistics.holm(np.array([_largest_p(row) for row in family]))
+            for row, p_adjusted in zip(family, adjusted, strict=True):
+                row["p_adjusted"] = p_adjusted
+                row["verdict"] = statistics.directional_verdict(
+                    difference=row["difference"],
+                    p_adjusted=p_adjusted,
+                    confidence=config.statistics.confidence,
+                )
+    summary["verdict"] = statistics.overall_verdict(
+        summary["verdict"], (row["verdict"] for row in rows)
+    )
+    return [*rows, summary]
+
+
+def _largest_p(row: dict) -> float:
+    """Return the larger p-value of those over images and over trainings; NaN if there is none."""
+    return float(np.fmax(row["p_images"], row["p_seeds"]))
 
 
 def _gap(claim: Claim, scores: dict[Key, np.ndarray]) -> np.ndarray | None:
@@ -196,95 +212,90 @@ def _gap(claim: Claim, scores: dict[Key, np.ndarray]) -> np.ndarray | None:
     return scores[keys[0]] - scores[keys[1]]
 
 
-def _compare(config: Config, claim: Claim, measured: Measured, gap: np.ndarray | None) -> dict:
-    """Compare the two methods at one sigma; a directional verdict waits for its correction."""
+def _compare(
+    config: Config, claim: Claim, measured: list[Measured], gaps: list[np.ndarray | None]
+) -> dict:
+    """Compare the two methods at one sigma, or on average over several.
+
+    A directional verdict waits for the correction of its p-value.
+    """
     row: dict = dict.fromkeys(CLAIM_COLUMNS, np.nan)
-    row |= asdict(claim) | {"claim": claim.id, "sigma": measured.sigma}
-    row["verdict"] = statistics.INCONCLUSIVE
-    if gap is None:
-        pair = (claim.method_a, claim.method_b)
-        missing = [method for method in pair if (method, claim.metric) not in measured.features]
-        names = " and ".join(f"`{method}`" for method in missing)
-        return row | {"test": f"none: no {claim.metric} of {names} in {measured.source}"}
-    row["mean_a"] = measured.score(claim.method_a, claim.metric)
-    row["mean_b"] = measured.score(claim.method_b, claim.metric)
+    row |= {key: value for key, value in asdict(claim).items() if key in CLAIM_COLUMNS}
+    row |= {"claim": claim.id, "verdict": statistics.INCONCLUSIVE}
+    for side in "ab":
+        method = getattr(claim, f"method_{side}")
+        row[f"mean_{side}"] = np.mean([one.score(method, claim.metric) for one in measured])
     row["difference"] = row["mean_a"] - row["mean_b"]
-    row["n"] = len(measured.image_ids)
-    row["ci_low"], row["ci_high"] = statistics.percentile_interval(
-        gap, confidence=config.statistics.confidence
+    if any(gap is None for gap in gaps):
+        return row | {"test": f"none: {_what_is_missing(claim, measured)}"}
+    if len({one.image_ids for one in measured}) > 1:
+        return row | {"test": "none: not the same images at every sigma"}
+    confidence = config.statistics.confidence
+    first, second = _pair(claim, measured)
+    effect = statistics.effect(first, second, metric=claim.metric)
+    seeds = _seed_differences(claim, measured)
+    spread = statistics.seed_spread(seeds, confidence=confidence)
+    low, high = statistics.percentile_interval(np.mean(gaps, axis=0), confidence=confidence)
+    row |= {
+        "ci_low": low, "ci_high": high, "n": len(first),
+        "wins": effect.wins, "losses": effect.losses, "effect_size": effect.size,
+        "seeds": len(seeds), "seed_std": spread.std, "seed_low": spread.low,
+        "seed_high": spread.high,
+    }  # fmt: skip
+    if claim.kind == "nearly-as-good":
+        return row | _judge_margin(config, claim, row)
+    name = measured[0].sigma if len(measured) == 1 else "average"
+    test, p_images = statistics.paired_test(
+        first, second, metric=claim.metric,
+        generator=numpy_generator(config.base_seed, "permutation", claim.id, name),
+    )  # fmt: skip
+    test += " of the average over sigma" if len(measured) > 1 else ""
+    test += f", and t-test over {len(seeds)} trainings" if len(seeds) > 1 else ""
+    return row | {"test": test, "p_images": p_images, "p_seeds": spread.p_value}
+
+
+def _what_is_missing(claim: Claim, measured: list[Measured]) -> str:
+    """Name the methods that were not measured, and where."""
+    pair = (claim.method_a, claim.method_b)
+    holes = []
+    for one in measured:
+        absent = [method for method in pair if (method, claim.metric) not in one.features]
+        names = " and ".join(f"`{method}`" for method in absent)
+        holes += [f"no {claim.metric} of {names} in {one.source}"] if absent else []
+    return "; ".join(holes)
+
+
+def _pair(claim: Claim, measured: list[Measured]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two methods' features (n, s, k) of the same images, at all sigmas in a row."""
+    pairs = [
+        np.broadcast_arrays(
+            one.features[claim.method_a, claim.metric], one.features[claim.method_b, claim.metric]
+        )
+        for one in measured
+    ]
+    first, second = zip(*pairs, strict=True)
+    return np.concatenate(first, axis=1), np.concatenate(second, axis=1)
+
+
+def _seed_differences(claim: Claim, measured: list[Measured]) -> np.ndarray:
+    """Return a - b of each training (s,), averaged over the sigmas."""
+    return np.mean(
+        [
+            one.seed_scores(claim.method_a, claim.metric)
+            - one.seed_scores(claim.method_b, claim.metric)
+            for one in measured
+        ],
+        axis=0,
     )
-    judge = _judge_margin if claim.kind == "nearly-as-good" else _judge_test
-    return row | judge(config, claim, measured, row)
 
 
-def _judge_margin(config: Config, claim: Claim, measured: Measured, row: dict) -> dict:
-    """Judge non-inferiority by the interval."""
+def _judge_margin(config: Config, claim: Claim, row: dict) -> dict:
+    """Judge non-inferiority by the intervals."""
     settings = config.statistics
     margin = settings.margin_miou if claim.metric == "miou" else settings.margin_accuracy
-    return {
-        "test": f"interval against the margin {margin:g}",
-        "verdict": statistics.margin_verdict(low=row["ci_low"], high=row["ci_high"], margin=margin),
-    }
-
-
-def _judge_test(config: Config, claim: Claim, measured: Measured, row: dict) -> dict:
-    """Test the difference at one sigma."""
-    name, p_value = statistics.paired_test(
-        measured.features[claim.method_a, claim.metric],
-        measured.features[claim.method_b, claim.metric],
-        metric=claim.metric,
-        generator=numpy_generator(config.base_seed, "permutation", claim.id, measured.sigma),
+    verdict = statistics.margin_verdict(
+        low=float(np.fmin(row["ci_low"], row["seed_low"])),
+        high=float(np.fmax(row["ci_high"], row["seed_high"])),
+        margin=margin,
     )
-    return {"test": name, "p_value": p_value}
-
-
-_SAME_AT_ALL_SIGMAS = (
-    "claim", "origin", "statement", "part", "metric", "method_a", "method_b",
-)  # fmt: skip
-
-
-def _summarise(
-    config: Config,
-    claim: Claim,
-    measured: list[Measured],
-    judged: tuple[list[dict], list[np.ndarray | None]],
-) -> dict:
-    """Judge the average over the sigmas; it needs the same images at every one."""
-    rows, gaps = judged
-    summary: dict = dict.fromkeys(CLAIM_COLUMNS, np.nan)
-    summary |= {key: rows[0][key] for key in _SAME_AT_ALL_SIGMAS}
-    for column in ("mean_a", "mean_b", "difference"):
-        summary[column] = float(np.mean([row[column] for row in rows]))
-    summary["verdict"] = statistics.INCONCLUSIVE
-    if any(gap is None for gap in gaps) or len({one.image_ids for one in measured}) > 1:
-        return summary | {"test": "none: not the same images at every sigma"}
-    summary["n"] = rows[0]["n"]
-    summary["ci_low"], summary["ci_high"] = statistics.percentile_interval(
-        np.mean(np.stack(gaps), axis=0), confidence=config.statistics.confidence
-    )
-    judge = _judge_margin if claim.kind == "nearly-as-good" else _judge_average
-    summary |= judge(config, claim, measured, summary)
-    average = summary["verdict"]
-    summary["verdict"] = statistics.overall_verdict(average, (row["verdict"] for row in rows))
-    return summary
-
-
-def _judge_average(config: Config, claim: Claim, measured: list[Measured], summary: dict) -> dict:
-    """Test the difference averaged over the sigmas, image by image."""
-    first, second = (
-        np.stack([one.features[method, claim.metric] for one in measured], axis=1)
-        for method in (claim.method_a, claim.method_b)
-    )
-    p_value = statistics.swap_test(
-        first,
-        second,
-        metric=claim.metric,
-        generator=numpy_generator(config.base_seed, "permutation", claim.id, "average"),
-    )
-    verdict = statistics.directional_verdict(
-        difference=summary["difference"],
-        p_adjusted=p_value,
-        confidence=config.statistics.confidence,
-    )
-    test = "image-swap permutation of the average over sigma"
-    return {"test": test, "p_value": p_value, "p_adjusted": p_value, "verdict": verdict}
+    return {"test": f"interval against the margin {margin:g}", "verdict": verdict}

@@ -96,7 +96,7 @@ def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> Non
     """Measure every method of a part at a sigma."""
     from dhl.evaluation import evaluate
 
-    evaluate(config, arguments.part, arguments.sigma, folder)
+    evaluate(config, arguments.part, arguments.sigma, folder, seed=arguments.seed)
 
 
 def run_table(arguments: Arguments, config: Config, folder: RunFolder) -> None:
@@ -220,6 +220,10 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--part", choices=PARTS, required=True)
         if name != "table":
             command.add_argument("--sigma", type=float, required=True, help="on the 0-255 scale")
+        if name == "evaluate":
+            command.add_argument(
+                "--seed", type=_positive, default=1, help="number of the training, up to `seeds`"
+            )
         if name == "cbm3d":
             command.add_argument("--method", choices=("cbm3d", "cbm3d-2020"), default="cbm3d")
             command.add_argument("--processes", type=_positive, default=1, help="run side by side")
@@ -313,7 +317,7 @@ def _check_part(arguments: Arguments, config: Config) -> None:
 
 
 def _positive(text: str) -> int:
-    """Read a number of processes."""
+    """Read a number that counts something."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, not {text}")
     return int(text)

@@ -16,7 +16,7 @@ from dhl.config import Config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.device import reserved_device
 from dhl.errors import UserError
-from dhl.lineage import evaluated_models, fingerprint
+from dhl.lineage import evaluated_models, fingerprint, measured_methods
 from dhl.methods import CBM3D_METHODS
 from dhl.metrics import clean_reference, confusion_matrix, finish, psnr, ssim, top_k
 from dhl.noise import recorded_noisy_image
@@ -49,7 +49,7 @@ class Batch:
     targets: np.ndarray | None
 
 
-def evaluate(config: Config, part: str, sigma: float, folder: RunFolder) -> None:
+def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed: int = 1) -> None:
     """Measure every method of a part at a sigma and write rows and arrays.
 
     Parameters
@@ -60,6 +60,9 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder) -> None
         On the 0-255 scale.
     folder : RunFolder
         Must hold data, noise, CBM3D's images and the models.
+    seed : int
+        Number of the training, up to `config.seeds`. After the first, what is not trained is not
+        measured again, and no example images are kept.
 
     Raises
     ------
@@ -67,20 +70,16 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder) -> None
         If a model is of another configuration, the noise is not the recorded one, or a batch does
         not fit the device's memory.
     """
-    with reserved_device(config) as device:
-        _evaluate(config, part, sigma, folder, device)
-
-
-def _evaluate(
-    config: Config, part: str, sigma: float, folder: RunFolder, device: torch.device
-) -> None:
-    """Measure every method of a part on a device."""
     clean = load_split(folder.data(part), "test")
     noise = read_csv(folder.noise(part, sigma), NOISE_COLUMNS)
-    frames, arrays = [], Arrays(part, clean)
-    methods = getattr(config.methods, part)
-    bench = Bench(config, part, sigma, folder, ids=clean.ids, device=device)
-    with Progress(f"{part}, sigma {sigma:g}", len(clean)) as progress:
+    methods = measured_methods(config, part, seed)
+    frames, arrays = [], Arrays(part, clean, examples=EXAMPLES[part] if seed == 1 else 0)
+    bench = Bench(config, part, sigma, folder, seed=seed, ids=clean.ids)
+    with (
+        reserved_device(config) as device,
+        Progress(f"{part}, sigma {sigma:g}", len(clean)) as progress,
+    ):
+        bench.move(device)
         for batch in _batches(clean, noise, sigma, size=config.evaluation.batch):
             for method in methods:
                 images, logits = bench.apply(method, batch)
@@ -92,7 +91,7 @@ def _evaluate(
     frame["dataset"] = getattr(config.data, part).name
     frame["noise_seed"] = frame["image_id"].map(dict(zip(noise["image_id"], noise["seed"])))
     frame = frame.sort_values("method", key=lambda names: names.map(methods.index), kind="stable")
-    path = folder.evaluation(part, sigma)
+    path = folder.evaluation(part, sigma, seed)
     with atomic_path(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays.content())
     write_csv(frame, path, IMAGE_COLUMNS)
@@ -112,7 +111,7 @@ def _batches(clean: ImageSet, noise: pd.DataFrame, sigma: float, *, size: int) -
 
 
 class Bench:
-    """The models that one evaluation needs, on their device."""
+    """The models and denoised images that one evaluation needs; on the CPU until they are moved."""
 
     def __init__(
         self,
@@ -121,22 +120,28 @@ class Bench:
         sigma: float,
         folder: RunFolder,
         *,
+        seed: int = 1,
         ids: Sequence[str] = (),
-        device: torch.device,
     ):
-        self.device = device
+        self.device = torch.device("cpu")
         self.networks = {}
-        for method, key in evaluated_models(config, part, sigma).items():
+        for method, key in evaluated_models(config, part, sigma, seed).items():
             network, _ = checkpoint.load_model(
                 folder.model(key), fingerprint=fingerprint(config, key)
             )
-            self.networks[method] = network.to(self.device, memory_format=torch.channels_last)
+            self.networks[method] = network.to(memory_format=torch.channels_last)
         parts = shards(getattr(config.evaluation.cbm3d_shards, part))
         self.denoised = {
             method: DenoisedImages((folder.cbm3d(part, method, sigma, one) for one in parts), ids)
-            for method in getattr(config.methods, part)
+            for method in measured_methods(config, part, seed)
             if method in CBM3D_METHODS
         }
+
+    def move(self, device: torch.device) -> None:
+        """Move the networks to a device."""
+        self.device = device
+        for network in self.networks.values():
+            network.to(device)
 
     def apply(self, method: str, batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
         """Return a method's raw images (N, H, W, 3) of a batch, and the task network's logits.
@@ -197,9 +202,9 @@ def _measure(
 class Arrays:
     """Collects what rows cannot hold: confusion matrices, and examples for the figures."""
 
-    def __init__(self, part: str, clean: ImageSet):
+    def __init__(self, part: str, clean: ImageSet, *, examples: int):
         self.part, self.clean = part, clean
-        count = min(EXAMPLES[part], len(clean))
+        count = min(examples, len(clean))
         # Spread over the set, so that the examples are not of one photograph.
         self.examples = np.linspace(0, len(clean) - 1, count).astype(int).tolist()
         self.arrays: dict[str, Any] = {}

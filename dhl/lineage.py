@@ -1,8 +1,10 @@
 """What each model of a run is made from: network, objective, data, recipe, parents.
 
 A model is known by its key, `<name>/<variant>`: `classifier/clean`, `separate-start/all`,
-`joint-segmentation/sigma30`. Snakemake asks this module for a model's parents and for the
-fingerprint that decides whether it must be trained again.
+`joint-segmentation/sigma30`, and `joint-segmentation/sigma30-seed2` for its second training, whose
+parents are of the second training too. The frozen task networks are trained once: the paper takes
+them as given. Snakemake asks this module for a model's parents and for the fingerprint that decides
+whether it must be trained again.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from dhl.models import NETWORKS
 from dhl.noise import format_sigma, noise_std
 from dhl.objectives import OBJECTIVES
 from dhl.provenance import code_digest
+from dhl.seeding import seed_suffix
 
 TASK_NETWORKS = {"classification": "classifier", "segmentation": "segmenter"}
 DENOISERS = {"separate": "denoiser", "dncnn": "dncnn"}
+Place = tuple[float, int]  # sigma, number of the training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +98,9 @@ class ModelSpec:
         )
 
 
-def sigma_key(name: str, sigma: float) -> str:
-    """Return the key of the model of one sigma."""
-    return f"{name}/sigma{format_sigma(sigma)}"
+def sigma_key(name: str, sigma: float, seed: int = 1) -> str:
+    """Return the key of the model of one sigma, of the training with this number."""
+    return f"{name}/sigma{format_sigma(sigma)}{seed_suffix(seed)}"
 
 
 def task_network_key(task: str) -> str:
@@ -134,25 +138,35 @@ def _spec(config: Config, key: str) -> ModelSpec:
     tasks = {role: task for task, role in TASK_NETWORKS.items()}
     if variant == "clean" and name in tasks:
         return _task_network(config, key, tasks[name])
+    variant, seed = _seed_of(config, variant)
     if variant == "all" and task == "start" and kind in DENOISERS:
         return _warm_start(config, key, kind)
-    sigma = _sigma_of(name, key)
+    sigma = _sigma_of(variant)
     if kind in DENOISERS and not task:
-        return _denoiser(config, key, kind, sigma)
+        return _denoiser(config, key, kind, (sigma, seed))
     trained_on_a_task = {"matched": _matched, "joint": _joint, "retrained": _retrained}
     if kind not in trained_on_a_task or task not in TASKS:
         raise _NoSuchModel
-    return trained_on_a_task[kind](config, key, task, sigma)
+    return trained_on_a_task[kind](config, key, task, (sigma, seed))
 
 
-def _sigma_of(name: str, key: str) -> float:
+def _seed_of(config: Config, variant: str) -> tuple[str, int]:
+    """Split a variant into what is before the number of the training, and that number."""
+    rest, _, number = variant.partition("-seed")
+    seed = int(number) if number.isdecimal() else 1
+    if variant != rest + seed_suffix(seed) or not 1 <= seed <= config.seeds:
+        raise _NoSuchModel
+    return rest, seed
+
+
+def _sigma_of(variant: str) -> float:
     """Return the sigma of the model of one sigma."""
     try:
-        sigma = float(key.removeprefix(f"{name}/sigma"))
+        sigma = float(variant.removeprefix("sigma"))
     except ValueError:
         raise _NoSuchModel from None
     noise_std(sigma)
-    if key != sigma_key(name, sigma):
+    if variant != f"sigma{format_sigma(sigma)}":
         raise _NoSuchModel
     return sigma
 
@@ -168,11 +182,11 @@ def _task_network(config: Config, key: str, task: str) -> ModelSpec:
     return ModelSpec(key, role, network, "task", task, recipe, None, classes)
 
 
-def _retrained(config: Config, key: str, task: str, sigma: float) -> ModelSpec:
+def _retrained(config: Config, key: str, task: str, place: Place) -> ModelSpec:
     """Describe a task network trained on, on noisy images."""
     clean = _task_network(config, task_network_key(task), task)
     recipe = _given(getattr(config.training.retrained, task))
-    return dataclasses.replace(clean, key=key, recipe=recipe, sigma=sigma, start=clean.key)
+    return dataclasses.replace(clean, key=key, recipe=recipe, sigma=place[0], start=clean.key)
 
 
 def _warm_start(config: Config, key: str, kind: str) -> ModelSpec:
@@ -188,34 +202,35 @@ def denoiser_training(config: Config, kind: str) -> DenoiserTraining:
     return (config.training.dncnn if kind == "dncnn" else None) or config.training
 
 
-def _denoiser(config: Config, key: str, kind: str, sigma: float) -> ModelSpec:
+def _denoiser(config: Config, key: str, kind: str, place: Place) -> ModelSpec:
     """Describe a denoiser of one sigma with lambda = 0."""
     network = getattr(config.networks, DENOISERS[kind])
     recipes = denoiser_training(config, kind)
-    start = f"{kind}-start/all" if recipes.warm_start else None
+    sigma, seed = place
+    start = f"{kind}-start/all{seed_suffix(seed)}" if recipes.warm_start else None
     return ModelSpec(
         key, "denoiser", network, "denoise", "denoising", recipes.separate, sigma, start=start
     )
 
 
-def _matched(config: Config, key: str, task: str, sigma: float) -> ModelSpec:
+def _matched(config: Config, key: str, task: str, place: Place) -> ModelSpec:
     """Describe the control: the joint denoiser's images, steps and schedule, with lambda = 0."""
     joint = _given(getattr(config.training.joint, task))
     recipe = Recipe(**joint.model_dump(exclude={"task_weight"}))
-    network, start = config.networks.denoiser, sigma_key("separate", sigma)
+    network, start = config.networks.denoiser, sigma_key("separate", *place)
     return ModelSpec(
-        key, "denoiser", network, "denoise", task, recipe, sigma,
+        key, "denoiser", network, "denoise", task, recipe, place[0],
         crop=_crop(config, task), start=start,
     )  # fmt: skip
 
 
-def _joint(config: Config, key: str, task: str, sigma: float) -> ModelSpec:
+def _joint(config: Config, key: str, task: str, place: Place) -> ModelSpec:
     """Describe the denoiser trained with a task's loss."""
     recipe = _given(getattr(config.training.joint, task))
     return ModelSpec(
-        key, "denoiser", config.networks.denoiser, "joint", task, recipe, sigma,
+        key, "denoiser", config.networks.denoiser, "joint", task, recipe, place[0],
         crop=_crop(config, task),
-        start=sigma_key("separate", sigma), frozen=task_network_key(task),
+        start=sigma_key("separate", *place), frozen=task_network_key(task),
     )  # fmt: skip
 
 
@@ -231,8 +246,8 @@ def _given(recipe: Recipe | None) -> Recipe:
     return recipe
 
 
-def evaluated_models(config: Config, part: str, sigma: float) -> dict[str, str]:
-    """Return the model keys that the evaluation of a part at a sigma reads.
+def evaluated_models(config: Config, part: str, sigma: float, seed: int = 1) -> dict[str, str]:
+    """Return the model keys that the evaluation of a part at a sigma and a training reads.
 
     Returns
     -------
@@ -240,7 +255,7 @@ def evaluated_models(config: Config, part: str, sigma: float) -> dict[str, str]:
         From method to key; the task network itself under `task-network`.
     """
     models = {
-        method: sigma_key(name, sigma)
+        method: sigma_key(name, sigma, seed)
         for method in getattr(config.methods, part)
         if (name := model_of(method, part))
     }
@@ -249,19 +264,36 @@ def evaluated_models(config: Config, part: str, sigma: float) -> dict[str, str]:
     return models
 
 
+def measured_methods(config: Config, part: str, seed: int) -> tuple[str, ...]:
+    """Return the methods that the evaluation of a training measures: after the first, the trained.
+
+    What is not trained would come out the same.
+    """
+    methods = getattr(config.methods, part)
+    return tuple(method for method in methods if seed == 1 or model_of(method, part))
+
+
+def evaluated_seeds(config: Config, part: str) -> range:
+    """Return the numbers of the trainings of which a part has an evaluation each."""
+    trained = measured_methods(config, part, seed=2)
+    return range(1, (config.seeds if trained else 1) + 1)
+
+
 def all_models(config: Config) -> tuple[str, ...]:
     """List every model of a run, parents first."""
     found: dict[str, None] = {}
 
     def visit(key: str) -> None:
-        for parent in model_spec(config, key).parents:
-            visit(parent)
-        found.setdefault(key)
+        if key not in found:
+            for parent in model_spec(config, key).parents:
+                visit(parent)
+            found[key] = None
 
     for part in config.parts:
-        for sigma in getattr(config.sigmas, part):
-            for key in evaluated_models(config, part, sigma).values():
-                visit(key)
+        for seed in evaluated_seeds(config, part):
+            for sigma in getattr(config.sigmas, part):
+                for key in evaluated_models(config, part, sigma, seed).values():
+                    visit(key)
     return tuple(found)
 
 

@@ -17,6 +17,8 @@ class Dialect:
     ----------
     best, second, plain : str
         Templates of a value, by its rank in the column.
+    spread : str
+        Template of the deviation that follows a value.
     span : str
         Template of an interval's two ends.
     interval : str
@@ -34,6 +36,7 @@ class Dialect:
 
     best: str
     second: str
+    spread: str
     span: str
     interval: str
     sigma: str
@@ -102,14 +105,14 @@ def _escape_latex(text: str) -> str:
 
 DIALECTS = {
     "md": Dialect(
-        "**{}**", "<u>{}</u>", "{}–{}", " ({})", "σ = {}", "–", str, _markdown
+        "**{}**", "<u>{}</u>", " ± {}", "{}–{}", " ({})", "σ = {}", "–", str, _markdown
     ),
     "tex": Dialect(
-        r"\textbf{{{}}}", r"\underline{{{}}}", "{}--{}", r" {{\scriptsize({})}}",
+        r"\textbf{{{}}}", r"\underline{{{}}}", r" $\pm$ {}", "{}--{}", r" {{\scriptsize({})}}",
         r"$\sigma = {}$", "--", _escape_latex, _latex,
     ),
     "html": Dialect(
-        "<strong>{}</strong>", "<u>{}</u>", "{}–{}", ' <small class="interval">({})</small>',
-        "σ = {}", "–", html.escape, _html,
+        "<strong>{}</strong>", "<u>{}</u>", ' <span class="spread">± {}</span>', "{}–{}",
+        ' <small class="interval">({})</small>', "σ = {}", "–", html.escape, _html,
     ),
 }  # fmt: skip

@@ -1,9 +1,13 @@
-"""What tables and claims read: the measurements of one part at one sigma, checked."""
+"""What tables and claims read: the measurements of one part at one sigma, checked.
+
+With several trainings a metric is the average over them, and a comparison of two methods pairs
+trainings of the same number: those share their first weights' seed, batches and noise.
+"""
 
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,7 @@ import pandas as pd
 
 from dhl.config import Config
 from dhl.errors import UserError
+from dhl.lineage import evaluated_seeds, measured_methods
 from dhl.methods import METRICS
 from dhl.results import IMAGE_COLUMNS, RunFolder, edited_by_hand, read_csv
 from dhl.seeding import numpy_generator
@@ -29,13 +34,14 @@ class Measured:
     sigma : float
         On the 0-255 scale.
     source : str
-        The file, relative to the run's folder.
+        The file of the first training, relative to the run's folder.
     image_ids : tuple of str
         Sorted; the images of every method.
     protocols : dict of str to str
-        Per method that was measured; a configured method without rows is absent.
-    features : dict of (method, metric) to ndarray of shape (n, k)
-        One row per image: the value itself (k = 1), or the margins of its confusion matrix.
+        Per method that was measured; one without rows of any of its trainings is absent.
+    features : dict of (method, metric) to ndarray of shape (n, s, k)
+        Per image and training: the value itself (k = 1), or the margins of its confusion matrix.
+        A method that is not trained has s = 1.
     """
 
     part: str
@@ -46,10 +52,14 @@ class Measured:
     features: dict[Key, np.ndarray]
 
     def score(self, method: str, metric: str) -> float:
-        """Return a metric over all images; NaN if it was not measured."""
+        """Return a metric over all images and trainings; NaN if it was not measured."""
+        return float(self.seed_scores(method, metric).mean())
+
+    def seed_scores(self, method: str, metric: str) -> np.ndarray:
+        """Return a metric over all images, of each training (s,); NaN if it was not measured."""
         if (method, metric) not in self.features:
-            return float("nan")
-        return float(SCORES[metric](self.features[method, metric].mean(axis=0)))
+            return np.array([np.nan])
+        return SCORES[metric](self.features[method, metric].mean(axis=0))
 
 
 def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) -> Measured:
@@ -68,9 +78,31 @@ def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) ->
     UserError
         If a file is missing, or its rows cannot be what the program wrote for this configuration.
     """
-    path = folder.evaluation(part, sigma)
+    trainings = [
+        _read_training(config, folder, part, sigma, seed=seed)
+        for seed in evaluated_seeds(config, part)
+    ]
+    first = trainings[0]
+    for other in trainings[1:]:
+        if other.protocols and other.image_ids != first.image_ids:
+            raise edited_by_hand(folder.root / other.source, f"other images than {first.source}")
+    features = {}
+    for key in first.features:
+        own = trainings if key[0] in measured_methods(config, part, seed=2) else trainings[:1]
+        if all(key in one.features for one in own):
+            features[key] = np.stack([one.features[key] for one in own], axis=1)
+    measured = {method for method, _ in features}
+    protocols = {name: value for name, value in first.protocols.items() if name in measured}
+    return replace(first, protocols=protocols, features=features)
+
+
+def _read_training(
+    config: Config, folder: RunFolder, part: str, sigma: float, *, seed: int
+) -> Measured:
+    """Read the evaluation of one training; features have shape (n, k)."""
+    path = folder.evaluation(part, sigma, seed)
     frame = read_csv(path, IMAGE_COLUMNS)
-    methods = getattr(config.methods, part)
+    methods = measured_methods(config, part, seed)
     _check_rows(frame, path, part=part, sigma=sigma, methods=methods)
     ids = sorted(frame["image_id"].unique())
     features: dict[Key, np.ndarray] = {}
@@ -91,7 +123,7 @@ def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) ->
 
 
 def bootstrap_scores(config: Config, measured: Measured) -> dict[Key, np.ndarray]:
-    """Resample the images and score every method on each resample.
+    """Resample the images and score every method on each resample, averaged over its trainings.
 
     Parameters
     ----------
@@ -106,16 +138,18 @@ def bootstrap_scores(config: Config, measured: Measured) -> dict[Key, np.ndarray
     """
     if not measured.features:
         return {}
+    flat = [features.reshape(len(features), -1) for features in measured.features.values()]
     means = bootstrap_means(
-        np.concatenate(list(measured.features.values()), axis=1),
+        np.concatenate(flat, axis=1),
         draws=config.statistics.bootstrap,
         generator=numpy_generator(config.base_seed, "bootstrap", measured.part),
     )
-    widths = [features.shape[1] for features in measured.features.values()]
-    blocks = np.split(means, np.cumsum(widths)[:-1], axis=1)
-    return {
-        key: SCORES[key[1]](block) for key, block in zip(measured.features, blocks, strict=True)
-    }
+    blocks = np.split(means, np.cumsum([one.shape[1] for one in flat])[:-1], axis=1)
+    scores = {}
+    for (key, features), block in zip(measured.features.items(), blocks, strict=True):
+        of_trainings = block.reshape(len(block), *features.shape[1:])
+        scores[key] = SCORES[key[1]](of_trainings).mean(axis=-1)
+    return scores
 
 
 def _check_rows(

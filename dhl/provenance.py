@@ -38,11 +38,14 @@ PLUMBING = {
         "data.download",
         "data.transfer",
         "errors",
+        "gpu_slots",
         "interruption",
         "lineage",
+        "locks",
         "progress",
         "provenance",
         "results",
+        "shared_models",
     )
 }
 PACKAGES = (

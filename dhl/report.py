@@ -103,6 +103,8 @@ def _environment(templates: Path) -> jinja2.Environment:
         "signed": format_difference,
         "interval": format_interval,
         "p_value": format_p,
+        "count": lambda number: f"{number:,.0f}" if pd.notna(number) else NONE,
+        "plain_signed": lambda number: _signed(number, 2) if pd.notna(number) else NONE,
         "sigma": format_sigma,
         "sigmas": lambda grid: ", ".join(map(format_sigma, grid)),
         "duration": format_duration,
@@ -131,12 +133,13 @@ def format_difference(value: float, metric: str) -> str:
     return f"{_signed(factor * value, decimals)} {unit}".rstrip()
 
 
-def format_interval(row: dict[str, Any], metric: str) -> str:
-    """Print the interval of a difference."""
+def format_interval(row: dict[str, Any], metric: str, kind: str = "ci") -> str:
+    """Print the interval of a difference: over images (`ci`) or over trainings (`seed`)."""
     _, factor, decimals, _, _ = UNITS[metric]
-    if pd.isna(row["ci_low"]) or pd.isna(row["ci_high"]):
+    ends = [row[f"{kind}_{end}"] for end in ("low", "high")]
+    if any(map(pd.isna, ends)):
         return "not computed"
-    return " to ".join(_signed(factor * row[end], decimals) for end in ("ci_low", "ci_high"))
+    return " to ".join(_signed(factor * end, decimals) for end in ends)
 
 
 def _signed(value: float, decimals: int) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dhl.errors import UserError
 from dhl.noise import format_sigma
+from dhl.seeding import seed_suffix
 from dhl.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ IMAGE_COLUMNS = (
 )  # fmt: skip
 TRAINING_COLUMNS = ("step", "lr", "loss", "reconstruction_loss", "task_loss")
 TABLE_COLUMNS = (
-    "method", "sigma", "image_id", "metric", "value", "ci_low", "ci_high", "n", "protocol",
-    "published", "status",
+    "method", "sigma", "image_id", "metric", "value", "ci_low", "ci_high", "n", "seeds",
+    "seed_std", "protocol", "published", "status",
 )  # fmt: skip
 CLAIM_COLUMNS = (
     "claim", "origin", "statement", "part", "sigma", "metric", "method_a", "method_b",
-    "mean_a", "mean_b", "difference", "ci_low", "ci_high", "test", "p_value", "p_adjusted", "n",
+    "mean_a", "mean_b", "difference", "ci_low", "ci_high", "n", "wins", "losses", "effect_size",
+    "seeds", "seed_std", "seed_low", "seed_high", "test", "p_images", "p_seeds", "p_adjusted",
     "verdict",
 )  # fmt: skip
 
@@ -107,9 +109,13 @@ class RunFolder:
         name = f"{method}-sigma{format_sigma(sigma)}"
         return self.root / "cbm3d" / part / name / f"{shard}.npz"
 
-    def evaluation(self, part: str, sigma: float) -> Path:
-        """Return the file of per-image results; `.npz` beside it has arrays for pooled metrics."""
-        return self.root / "evaluation" / part / f"sigma{format_sigma(sigma)}.csv"
+    def evaluation(self, part: str, sigma: float, seed: int = 1) -> Path:
+        """Return the file of per-image results; `.npz` beside it has arrays for pooled metrics.
+
+        That of a later training than the first has the trained methods alone.
+        """
+        name = f"sigma{format_sigma(sigma)}{seed_suffix(seed)}.csv"
+        return self.root / "evaluation" / part / name
 
     def table(self, number: int, suffix: str = "csv") -> Path:
         """Return the file of one of the paper's tables."""

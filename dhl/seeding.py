@@ -29,6 +29,11 @@ def derive_seed(*names: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def seed_suffix(seed: int) -> str:
+    """Return what marks the files of a training by its number: nothing for the first."""
+    return "" if seed == 1 else f"-seed{seed}"
+
+
 def _canonical(name: object) -> str:
     """Write numbers in one way, whatever their type."""
     return f"{name:.10g}" if isinstance(name, float) else str(name)

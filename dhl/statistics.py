@@ -1,30 +1,36 @@
 """Intervals, paired tests and verdicts; pure functions of arrays.
 
-Intervals are percentile bootstrap intervals over the images. Every method of a part, at every
-sigma, is resampled with the same indices, so that differences are paired. They answer "would other
-images give the same?", not "would another training give the same?": the spread over seeds is apart.
+Two questions are kept apart. "Would other images give the same?": percentile bootstrap intervals
+and paired tests over the images, for which every method of a part, at every sigma, is resampled
+with the same indices. "Would another training give the same?": Student's t over the trainings,
+where a run has several.
 
 Verdicts, and nowhere else:
 
-- "a is better than b" (`directional_verdict`): two-sided paired test, corrected by Holm over the
-  sigmas of the claim. Significant in the claimed direction is `reproduced`, significant in the
-  opposite direction `not reproduced`, else `inconclusive`.
-- "a is nearly as good as b" (`margin_verdict`), with a margin: by the interval of a - b. All of it
-  above -margin is `reproduced`, all of it below `not reproduced`, else `inconclusive`.
+- "a is better than b" (`directional_verdict`): two-sided paired test over the images, and, with
+  several trainings, a two-sided t-test of their differences. The larger p-value counts: the claim
+  must hold for both (an intersection-union test, whose level is that of its parts). It is corrected
+  by Holm over the sigmas of the claim. Significant in the claimed direction is `reproduced`,
+  significant in the opposite direction `not reproduced`, else `inconclusive`.
+- "a is nearly as good as b" (`margin_verdict`), with a margin: by the intervals of a - b over
+  images and, with several trainings, over trainings. All of both above -margin is `reproduced`, all
+  below `not reproduced`, else `inconclusive`.
 - a claim over all sigmas (`overall_verdict`): the same rule on the average over the sigmas, whose
   test exchanges an image's results at all sigmas at once; `inconclusive` if the verdict at a single
   sigma is the opposite.
 
-A measurement is an array of features of shape (n, k), one row per image, and a score, a function
-from mean features of shape (..., k) to (...): the mean itself, or mIoU from pooled counts.
+A measurement is an array of features of shape (n, s, k), per image and training, and a score, a
+function from mean features of shape (..., k) to (...): the mean itself, or mIoU from pooled counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
+from scipy.stats import t as student_t
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
@@ -147,7 +153,7 @@ def mcnemar_test(first: np.ndarray, second: np.ndarray) -> float:
 
     Parameters
     ----------
-    first, second : ndarray of shape (n,) or (n, 1)
+    first, second : ndarray of n elements, any shape
         1 where the image is right, else 0.
 
     Returns
@@ -174,9 +180,9 @@ def swap_test(
 
     Parameters
     ----------
-    first, second : ndarray of shape (n, k) or (n, sigmas, k)
-        Features of the same images; with several sigmas the score is averaged over them, and an
-        image changes sides at all of them at once.
+    first, second : ndarray of shape (n, k) or (n, s, k)
+        Features of the same images; with several trainings, or sigmas, the score is averaged over
+        them, and an image changes sides at all of them at once.
     metric : str
         A key of `SCORES`.
     generator : numpy.random.Generator
@@ -228,7 +234,7 @@ def paired_test(
 
     Parameters
     ----------
-    first, second : ndarray of shape (n, k)
+    first, second : ndarray of shape (n, s, k)
         Features of the same images.
     metric : str
         A key of `SCORES`.
@@ -240,10 +246,90 @@ def paired_test(
     tuple of str and float
         The test's name and the p-value.
     """
-    if metric in ("top1", "top5"):
+    if metric in ("top1", "top5") and first.shape[1] == 1:
         return "exact McNemar", mcnemar_test(first, second)
     name = "image-swap permutation" if metric == "miou" else "sign-flip permutation"
     return name, swap_test(first, second, metric=metric, generator=generator)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How large a difference is beside the spread of the images.
+
+    Attributes
+    ----------
+    wins, losses : int
+        Images on which a is better than b, and worse; on the others they are equal.
+    size : float
+        Cohen's d_z [1]_: mean of the images' differences over their standard deviation; NaN if all
+        differ alike. For mIoU an image's value is the mean over the classes that occur in it.
+
+    References
+    ----------
+    .. [1] Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988, section 2.3.5.
+    """
+
+    wins: int
+    losses: int
+    size: float
+
+
+def effect(first: np.ndarray, second: np.ndarray, *, metric: str) -> Effect:
+    """Describe the differences of the images, each averaged over its trainings.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n, s, k)
+        Features of the same images.
+    metric : str
+        A key of `SCORES`.
+    """
+    gaps = SCORES[metric](first).mean(axis=1) - SCORES[metric](second).mean(axis=1)
+    spread = gaps.std(ddof=1) if len(gaps) > 1 else 0.0
+    size = float(gaps.mean() / spread) if spread > _TIE else float("nan")
+    return Effect(int(np.sum(gaps > _TIE)), int(np.sum(gaps < -_TIE)), size)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What several trainings say about a difference; NaN where one training cannot tell.
+
+    Attributes
+    ----------
+    std : float
+        Standard deviation over the trainings.
+    low, high : float
+        Student's t interval of the mean.
+    p_value : float
+        Of the two-sided t-test against zero.
+    """
+
+    std: float
+    low: float
+    high: float
+    p_value: float
+
+
+def seed_spread(differences: np.ndarray, *, confidence: float) -> Spread:
+    """Describe how a difference varies from training to training.
+
+    Parameters
+    ----------
+    differences : ndarray of shape (s,)
+        One per training.
+    confidence : float
+        Of the interval.
+    """
+    count = len(differences)
+    if count < 2:
+        return Spread(*[float("nan")] * 4)
+    mean, std = float(differences.mean()), float(differences.std(ddof=1))
+    if std <= _TIE:
+        return Spread(std, mean, mean, float(abs(mean) <= _TIE))
+    error = std / np.sqrt(count)
+    reach = error * student_t.ppf((1 + confidence) / 2, count - 1)
+    p_value = 2 * student_t.sf(abs(mean) / error, count - 1)
+    return Spread(std, float(mean - reach), float(mean + reach), float(p_value))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -23,7 +23,6 @@ from dhl.statistics import percentile_interval
 
 NOT_MEASURED = "not measured"
 
-# Per metric: name, factor, decimals, unit.
 # Per metric: name, factor, decimals, unit of a value, unit of a difference.
 UNITS = {
     "psnr": ("PSNR", 1, 2, "dB", "dB"),
@@ -63,7 +62,8 @@ def build_table(
     -------
     DataFrame with `dhl.results.TABLE_COLUMNS`
         Per sigma, method (in the configuration's order) and metric a row with the image_id
-        `average`, and for denoising one row per image. Accuracy and mIoU are fractions.
+        `average`, and for denoising one row per image. Accuracy and mIoU are fractions. A value is
+        the average over `seeds` trainings; `ci_*` are over images, `seed_std` is over trainings.
 
     Raises
     ------
@@ -141,20 +141,23 @@ def format_table(
 def _average(measured: Measured, method: str, metric: str, paper: PublishedTable) -> dict:
     """Return the row of a metric over all images, without its interval."""
     value, status = paper.lookup(method, measured.sigma, metric)
+    of_trainings = measured.seed_scores(method, metric)
     row = {
         "method": method,
         "sigma": measured.sigma,
         "image_id": AVERAGE,
         "metric": metric,
-        "value": measured.score(method, metric),
+        "value": of_trainings.mean(),
         "n": len(measured.image_ids),
+        "seeds": len(of_trainings),
+        "seed_std": of_trainings.std(ddof=1) if len(of_trainings) > 1 else np.nan,
         "protocol": measured.protocols.get(method),
         "published": value,
         "status": status,
     }
     if method not in measured.protocols:
         reason = f"{NOT_MEASURED}: no rows of `{method}` in {measured.source}"
-        return row | {"n": 0, "status": reason}
+        return row | {"n": 0, "seeds": 0, "status": reason}
     return row
 
 
@@ -171,7 +174,7 @@ def _images(measured: Measured, method: str, metric: str, paper: PublishedTable)
     if (method, metric) not in measured.features:
         return []
     rows = []
-    values = measured.features[method, metric][:, 0]
+    values = measured.features[method, metric][..., 0].mean(axis=1)
     for image_id, value in zip(measured.image_ids, values, strict=True):
         published, status = paper.lookup(method, measured.sigma, metric, image_id)
         rows.append(
@@ -182,6 +185,7 @@ def _images(measured: Measured, method: str, metric: str, paper: PublishedTable)
                 "metric": metric,
                 "value": value,
                 "n": 1,
+                "seeds": measured.features[method, metric].shape[1],
                 "protocol": measured.protocols[method],
                 "published": published,
                 "status": status,
@@ -229,10 +233,15 @@ def _ours(
             )
             for metric, row in rows.items()
         ]
+        spreads = [
+            dialect.spread.format(_number(row["seed_std"], metric)) if row["seeds"] > 1 else ""
+            for metric, row in rows.items()
+        ]
         intervals = [
             dialect.span.format(_number(row["ci_low"], metric), _number(row["ci_high"], metric))
             for metric, row in rows.items()
         ]
+        values = [value + spread for value, spread in zip(values, spreads, strict=True)]
         cells.append(" / ".join(values) + dialect.interval.format(" / ".join(intervals)))
     return cells
 
@@ -266,6 +275,11 @@ def _caption(averages: pd.DataFrame, config: Config, part: str, paper: Published
         f"bootstrap over images ({config.statistics.bootstrap} draws). Bold: best; underlined: "
         "second."
     )
+    if (seeds := int(ours["seeds"].max())) > 1:
+        text += (
+            f" Mean of {seeds} trainings, and after ± their standard deviation; the brackets hold "
+            "for these trainings."
+        )
     if ceilings := [METHODS[m].label for m in getattr(config.methods, part) if m in _UNRANKED]:
         text += f" Not ranked: {', '.join(ceilings)}."
     if len(ours) < len(averages):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from dhl.methods import METHODS
-from dhl.results import CLAIM_COLUMNS, PROJECT, TABLE_COLUMNS, RunFolder, read_csv
+from dhl.results import PROJECT, RunFolder
 
 REFERENCE = PROJECT / "results" / "reference"
 ORIGINS = {
@@ -18,7 +20,7 @@ def table_block(folder: RunFolder, columns: tuple[tuple[int, str, str, float, in
     cells: dict[str, list[str]] = {}
     head = ["method"]
     for number, metric, title, factor, decimals in columns:
-        table = read_csv(folder.table(number), TABLE_COLUMNS)
+        table = pd.read_csv(folder.table(number))
         table = table[(table["image_id"] == "average") & (table["metric"] == metric)]
         for sigma, rows in table.groupby("sigma"):
             head.append(f"{title}, σ {sigma:g}")
@@ -31,7 +33,7 @@ def table_block(folder: RunFolder, columns: tuple[tuple[int, str, str, float, in
 
 def claims_block(folder: RunFolder) -> str:
     """Return the verdicts over all sigmas, grouped by who makes the claim."""
-    claims = read_csv(folder.claims, CLAIM_COLUMNS)
+    claims = pd.read_csv(folder.claims)
     summary = claims[claims["sigma"].isna()]
     lines = ["| claim, over all sigmas | difference | verdict |", "| --- | --- | --- |"]
     for origin, title in ORIGINS.items():

@@ -96,7 +96,7 @@ def test_top1_rows_agree_with_pandas_and_scipy(folder, claims):
         assert row["n"] == 40
         wins, losses = ((joint > cbm3d).sum(), (joint < cbm3d).sum())
         raw.append(binomtest(wins, wins + losses).pvalue if wins + losses else 1.0)
-    assert list(rows["p_value"]) == pytest.approx(raw)
+    assert list(rows["p_images"]) == pytest.approx(raw)
     smallest = int(np.argmin(raw))
     assert rows["p_adjusted"].iloc[smallest] == pytest.approx(min(1, 4 * raw[smallest]))
 
@@ -123,7 +123,7 @@ def test_intervals_are_paired_and_shared_over_sigmas(config, folder, claims):
     reference = permutation_test(
         (one_each,), np.mean, permutation_type="samples", n_resamples=9999, rng=1
     )
-    assert summary["p_value"] == pytest.approx(reference.pvalue, abs=0.02)
+    assert summary["p_images"] == pytest.approx(reference.pvalue, abs=0.02)
 
 
 def test_miou_rows_agree_with_a_loop(config, folder, claims):
@@ -141,10 +141,10 @@ def test_miou_rows_agree_with_a_loop(config, folder, claims):
 
 
 def test_verdicts_follow_the_adjusted_p_value(claims):
-    tested = claims[claims["p_value"].notna()]
+    tested = claims[claims["p_images"].notna()]
     significant = tested["p_adjusted"] < 0.05
     # The made-up run has rows whose verdict the correction decides.
-    assert ((tested["p_value"] < 0.05) & ~significant).any()
+    assert ((tested["p_images"] < 0.05) & ~significant).any()
     assert ((tested["verdict"] == "inconclusive") == ~significant).all()
 
 
@@ -163,7 +163,7 @@ def test_known_answers(claims, name, verdict):
     rows, summary = rows_of(claims, name)
     assert summary["verdict"] == verdict
     assert set(rows["verdict"]) == {verdict}
-    assert summary["p_value"] < 0.05 or "near" in name
+    assert summary["p_images"] < 0.05 or "near" in name
 
 
 def test_writing_twice_gives_the_same_file(config, folder):
@@ -186,8 +186,8 @@ def test_a_method_without_rows_leaves_a_reason(config, tmp_path):
     failed = rows[rows["sigma"] == 30].iloc[0]
     assert failed["verdict"] == "inconclusive"
     assert failed["test"] == ("none: no top1 of `joint` in evaluation/classification/sigma30.csv")
-    assert failed[["mean_a", "difference", "ci_low", "p_value", "n"]].isna().all()
-    assert rows.loc[rows["sigma"] != 30, "p_value"].notna().all()
+    assert failed[["mean_a", "difference", "ci_low", "p_images", "n"]].isna().all()
+    assert rows.loc[rows["sigma"] != 30, "p_images"].notna().all()
     assert summary["verdict"] != "reproduced"
     assert np.isnan(summary["difference"])
 

@@ -95,12 +95,14 @@ def in_conda(tmp_path_factory):
     return project, done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_with_conda_creates_the_environment_once_and_ends_with_a_report(in_conda):
     project, said = in_conda
     assert said.count("Creating conda environment environment.yml") == 1
     assert (project / "results/smoke/report/index.html").is_file()
 
 
+@pytest.mark.slow
 def test_its_jobs_run_in_the_environment_with_the_project_installed(in_conda):
     project, _ = in_conda
     (made,) = (path for path in (project / ".snakemake/conda").iterdir() if path.is_dir())
@@ -114,6 +116,7 @@ def test_its_jobs_run_in_the_environment_with_the_project_installed(in_conda):
     assert missing.returncode == 1
 
 
+@pytest.mark.slow
 def test_the_manifest_says_that_conda_was_used(in_conda):
     project, _ = in_conda
     assert "conda" in (project / "results/smoke/manifest.json").read_text()

@@ -51,7 +51,7 @@ def test_values_are_those_of_the_file(config, folder):
     frame = pd.read_csv(folder.evaluation("denoising", 30))
     expected = frame[frame["method"] == "cbm3d"].sort_values("image_id")
     assert measured.image_ids == tuple(expected["image_id"])
-    np.testing.assert_array_equal(measured.features["cbm3d", "psnr"][:, 0], expected["psnr"])
+    np.testing.assert_array_equal(measured.features["cbm3d", "psnr"][:, 0, 0], expected["psnr"])
     assert measured.score("cbm3d", "psnr") == pytest.approx(expected["psnr"].mean())
     assert measured.source == "evaluation/denoising/sigma30.csv"
 

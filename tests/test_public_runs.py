@@ -32,6 +32,7 @@ from dhl.data.download import fetch
 from dhl.provenance import verify
 from dhl.results import TABLE_COLUMNS, read_csv
 
+pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parents[1]
 SIGMA = 30
 PARTS = ("denoising", "classification", "segmentation")

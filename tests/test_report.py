@@ -99,7 +99,10 @@ def test_each_claim_s_rows_are_those_of_the_claims_file(folder, page):
         assert len(lines) == len(own)
         for line, row in zip(lines, own.itertuples(), strict=True):
             shown = [float(node.attributes["value"]) for node in line.find("data")]
-            numbers = (row.mean_a, row.mean_b, row.difference, row.p_value, row.p_adjusted)
+            numbers = (
+                row.mean_a, row.mean_b, row.difference, row.effect_size, row.p_images,
+                row.p_adjusted,
+            )  # fmt: skip
             assert shown == [number for number in numbers if not np.isnan(number)]
             cells = [cell.text for cell in line.find("td")]
             assert cells[-1] == row.verdict

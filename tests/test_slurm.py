@@ -19,7 +19,10 @@ from slurm_node import slurm_node, why_not
 from dhl.provenance import verify
 from dhl.results import PROJECT
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "SLURM is here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "SLURM is here"),
+]
 CANCELLED = "separate/sigma30"
 QUEUED_AGAIN = "joint-classification/sigma30"  # starts from the cancelled one
 PATIENCE_SECONDS = 600

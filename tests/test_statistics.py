@@ -156,7 +156,7 @@ def test_equal_results_are_never_significant():
     ],
 )
 def test_each_metric_has_its_test(metric, name):
-    features = np.ones((4, 3))
+    features = np.ones((4, 1, 3))
     found = statistics.paired_test(
         features, features, metric=metric, generator=np.random.default_rng(0)
     )

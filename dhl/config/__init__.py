@@ -98,13 +98,16 @@ class Statistics(Frozen):
 class Config(Frozen):
     """The whole configuration of a run.
 
-    `threads` are the CPU threads of one job; `workers` the processes that decode images for one
-    training; `processes` train one model together, each on its own GPU; `jobs_per_gpu` jobs share
-    one; `compile` lets `torch.compile` fuse a training step.
+    `seeds` is how often every denoiser and every retrained network is trained, each time with other
+    first weights, batches and training noise; the task networks, the test images and their noise
+    are the same. `threads` are the CPU threads of one job; `workers` the processes that decode
+    images for one training; `processes` train one model together, each on its own GPU;
+    `jobs_per_gpu` jobs share one; `compile` lets `torch.compile` fuse a training step.
     """
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     base_seed: Annotated[int, Field(ge=0)]
+    seeds: Count = 1
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Count = 1

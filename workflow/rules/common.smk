@@ -16,7 +16,14 @@ from dhl.config.file import parse_config
 from dhl.data.catalogue import CATALOGUE, downloaded_weights, downloads_of
 from dhl.errors import UserError
 from dhl.gpu_slots import gpus_of_this_machine
-from dhl.lineage import all_models, evaluated_models, fingerprint, model_spec
+from dhl.lineage import (
+    all_models,
+    evaluated_models,
+    evaluated_seeds,
+    fingerprint,
+    measured_methods,
+    model_spec,
+)
 from dhl.methods import CBM3D_METHODS, PARTS, TABLES
 from dhl.provenance import code_digest, settings_digest
 from dhl.results import PROJECT, PUBLISHED, RunFolder, atomic_path, figure_names
@@ -55,11 +62,13 @@ WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_m
 PYTHON = "python" if WITH_CONDA else sys.executable
 
 
+SUBMITTING = workflow.resource_settings.nodes is not None  # jobs to a cluster
+
+
 def start_no_more_jobs_than_this_machine_has_gpu_slots():
     """Limit the jobs on GPUs that run here at once, unless the user has; a cluster limits its own."""
-    submitting = workflow.resource_settings.nodes is not None
     gpus = gpus_of_this_machine()
-    if gpus and not submitting and "gpu" not in workflow.global_resources:
+    if gpus and not SUBMITTING and "gpu" not in workflow.global_resources:
         workflow.register_resource("gpu", gpus * CONFIG.jobs_per_gpu)
 
 
@@ -67,9 +76,14 @@ start_no_more_jobs_than_this_machine_has_gpu_slots()
 ON_GPU = 0 if CONFIG.device in ("cpu", "mps") else 1
 
 
-def growing(amount):
-    """A resource of which a job that is repeated, as on clusters, gets more."""
-    return lambda wildcards, attempt: amount * attempt
+def growing(amount, per_thread=0):
+    """A resource of which a job that is repeated gets more, on a cluster.
+
+    On one machine a number will do, with which Snakemake plans thousands of jobs faster.
+    """
+    if not SUBMITTING:
+        return amount + per_thread
+    return lambda wildcards, threads, attempt: attempt * (amount + per_thread * threads)
 
 
 def dhl(command):
@@ -91,11 +105,16 @@ wildcard_constraints:
     model=r"[a-z0-9-]+/[a-z0-9.-]+",
     cbm3d="|".join(CBM3D_METHODS),
     shard="[0-9]+-of-[0-9]+",
+    seed="(-seed[0-9]+)?",
     set="|".join(CATALOGUE),
 
 
 def sigma_of(wildcards):
     return float(wildcards.sigma)
+
+
+def seed_of(wildcards):
+    return int(wildcards.seed.removeprefix("-seed") or 1)
 
 
 def downloads_of_part(wildcards):
@@ -114,12 +133,13 @@ def files_of_model(wildcards):
 
 
 def models_of_evaluation(wildcards):
-    keys = evaluated_models(CONFIG, wildcards.part, sigma_of(wildcards)).values()
+    place = sigma_of(wildcards), seed_of(wildcards)
+    keys = evaluated_models(CONFIG, wildcards.part, *place).values()
     return [RUN.model(key) for key in keys]
 
 
 def cbm3d_of_evaluation(wildcards):
-    methods = getattr(CONFIG.methods, wildcards.part)
+    methods = measured_methods(CONFIG, wildcards.part, seed_of(wildcards))
     total = getattr(CONFIG.evaluation.cbm3d_shards, wildcards.part)
     return [
         RUN.cbm3d(wildcards.part, method, sigma_of(wildcards), shard)
@@ -132,9 +152,10 @@ def cbm3d_of_evaluation(wildcards):
 def evaluations(*parts):
     """Rows and arrays of the parts, all of the run's unless named."""
     rows = [
-        RUN.evaluation(part, sigma)
+        RUN.evaluation(part, sigma, seed)
         for part in parts or CONFIG.parts
         for sigma in getattr(CONFIG.sigmas, part)
+        for seed in evaluated_seeds(CONFIG, part)
     ]
     return rows + [path.with_suffix(".npz") for path in rows]
 

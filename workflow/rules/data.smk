@@ -10,9 +10,6 @@ rule download:
     localrule: True
     conda:
         "../../environment.yml"
-    resources:
-        mem_mb=growing(1000),
-        runtime=growing(1440),
     shell:
         dhl("data download {wildcards.set}")
 
@@ -79,7 +76,7 @@ rule cbm3d:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=lambda w, threads, attempt: attempt * (1000 + 500 * threads),
+        mem_mb=growing(1000, per_thread=500),
         runtime=growing(240),
     params:
         code=code_digest("dhl.baselines"),

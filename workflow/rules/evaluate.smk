@@ -1,4 +1,4 @@
-# Every method of a part at a sigma, image by image.
+# Every method of a part at a sigma, image by image; after the first training, the trained methods.
 
 
 rule evaluate:
@@ -8,12 +8,12 @@ rule evaluate:
         cbm3d=cbm3d_of_evaluation,
         models=models_of_evaluation,
     output:
-        rows=f"{ROOT}/evaluation/{{part}}/sigma{{sigma}}.csv",
-        arrays=f"{ROOT}/evaluation/{{part}}/sigma{{sigma}}.npz",
+        rows=f"{ROOT}/evaluation/{{part}}/sigma{{sigma}}{{seed}}.csv",
+        arrays=f"{ROOT}/evaluation/{{part}}/sigma{{sigma}}{{seed}}.npz",
     log:
-        f"{ROOT}/logs/evaluate/{{part}}/sigma{{sigma}}.log",
+        f"{ROOT}/logs/evaluate/{{part}}/sigma{{sigma}}{{seed}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/{{part}}-sigma{{sigma}}.tsv"
+        f"{ROOT}/benchmarks/evaluate/{{part}}-sigma{{sigma}}{{seed}}.tsv"
     conda:
         "../../environment.yml"
     threads: CONFIG.threads
@@ -22,9 +22,12 @@ rule evaluate:
         mem_mb=growing(8000),
         runtime=growing(240),
     params:
+        seed=seed_of,
         settings=lambda w: settings_digest(
             CONFIG.evaluation.protocol, getattr(CONFIG.methods, w.part)
         ),
         code=code_digest("dhl.evaluation"),
     shell:
-        dhl("evaluate --part {wildcards.part} --sigma {wildcards.sigma}")
+        dhl(
+            "evaluate --part {wildcards.part} --sigma {wildcards.sigma} --seed {params.seed}"
+        )
