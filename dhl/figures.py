@@ -177,7 +177,7 @@ def _logarithmic(axes: Axes) -> None:
 
 
 def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]]:
-    """Read all training curves, by family of models and then by sigma.
+    """Read the curves of each model's first training, by family of models and then by sigma.
 
     Returns
     -------
@@ -193,6 +193,8 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
     families: dict[str, dict[float | None, pd.DataFrame]] = {}
     for path in sorted(root.rglob("*.csv")):
         key = path.relative_to(root).with_suffix("")
+        if "-seed" in key.name:
+            continue
         # A model's key is `<family>/<variant>`, and the variant `sigma<number>` or a word.
         sigma = float(key.name.removeprefix("sigma")) if key.name.startswith("sigma") else None
         curve = read_csv(path, TRAINING_COLUMNS)

@@ -11,7 +11,14 @@ from dhl.data.catalogue import CATALOGUE, needed_sets
 from dhl.errors import UserError
 from dhl.extents import Extent, extent
 from dhl.flops import network_size, training_flops
-from dhl.lineage import ModelSpec, all_models, evaluated_models, model_spec
+from dhl.lineage import (
+    ModelSpec,
+    all_models,
+    evaluated_models,
+    evaluated_seeds,
+    measured_methods,
+    model_spec,
+)
 from dhl.methods import CBM3D_METHODS, TASKS
 
 
@@ -150,9 +157,9 @@ def make_plan(config: Config, device: Device) -> Plan:
     names = needed_sets(config)
     rows = [
         *(_download(name) for name in names),
-        *(row for part in config.parts for row in _images(config, part, extents[part])),
+        *(row for item in extents.items() for row in _images(config, *item)),
         *_training(config, extents, device),
-        *(_evaluation(config, part, extents[part], device) for part in config.parts),
+        *(row for item in extents.items() for row in _evaluations(config, *item, device)),
         *(Row("table", part, 1) for part in config.parts),
         *(Row(rule, "", 1) for rule in ("claims", "figures", "manifest", "write_report", "report")),
     ]
@@ -246,11 +253,24 @@ def _training_sides(spec: ModelSpec, images: Extent) -> tuple[int, int]:
     return whole.height, whole.width
 
 
-def _evaluation(config: Config, part: str, images: Extent, device: Device) -> Row:
-    """Describe the evaluation of all methods of a part."""
+def _evaluations(config: Config, part: str, images: Extent, device: Device) -> Iterator[Row]:
+    """Describe the evaluation of a part's methods: of all, then of further trainings."""
+    yield _evaluation(config, part, images, device, seed=1)
+    if others := evaluated_seeds(config, part)[1:]:
+        one = _evaluation(config, part, images, device, seed=2)
+        count = len(others)
+        yield replace(
+            one, what=f"{part}, trainings 2 to {config.seeds}", jobs=count * one.jobs,
+            flops=count * one.flops, device_hours=count * one.device_hours,
+            cpu_hours=count * one.cpu_hours, disk_bytes=count * one.disk_bytes,
+        )  # fmt: skip
+
+
+def _evaluation(config: Config, part: str, images: Extent, device: Device, *, seed: int) -> Row:
+    """Describe the evaluation of the methods that are measured of one training."""
     test, sigmas = images.test, getattr(config.sigmas, part)
-    models = evaluated_models(config, part, sigmas[0])
-    methods = getattr(config.methods, part)
+    models = evaluated_models(config, part, sigmas[0], seed)
+    methods = measured_methods(config, part, seed)
     forward = {
         method: network_size(model_spec(config, key), test.height, test.width).flops
         for method, key in models.items()

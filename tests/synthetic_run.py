@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dhl.config import Config
+from dhl.lineage import evaluated_seeds, measured_methods, sigma_key
 from dhl.methods import model_of
 from dhl.results import IMAGE_COLUMNS, TRAINING_COLUMNS, RunFolder, write_csv
 
@@ -25,22 +26,25 @@ def write_synthetic_run(config: Config, root: Path, *, images: int = 60) -> RunF
     rng = np.random.default_rng(0)
     for part in config.parts:
         for sigma in getattr(config.sigmas, part):
-            write_evaluation(config, folder, part, sigma, rng, images)
+            for seed in evaluated_seeds(config, part):
+                write_evaluation(config, folder, part, (sigma, seed), rng, images)
     for part in config.parts:
         for method in getattr(config.methods, part):
             if model := model_of(method, part):
                 for sigma in getattr(config.sigmas, part):
-                    write_curve(folder, f"{model}/sigma{sigma:g}")
+                    write_curve(folder, sigma_key(model, sigma))
     return folder
 
 
-def write_evaluation(config, folder, part, sigma, rng, images) -> None:
-    """Write per-image rows, and arrays of two example images."""
-    methods = getattr(config.methods, part)
+def write_evaluation(config, folder, part, place, rng, images) -> None:
+    """Write per-image rows, and of the first training arrays of two example images."""
+    sigma, seed = place
+    methods = measured_methods(config, part, seed)
     difficulty = rng.random(images)
     rows, arrays = [], {"image_ids": np.array([f"test-{i:04d}" for i in range(images)])}
-    arrays["example_ids"] = arrays["image_ids"][:2]
-    for i in range(2):
+    examples = 2 if seed == 1 else 0
+    arrays["example_ids"] = arrays["image_ids"][:examples]
+    for i in range(examples):
         arrays[f"clean/{i}"] = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
         shape = (64, 64) if part == "segmentation" else ()
         arrays[f"labels/{i}"] = rng.integers(0, 10, shape, dtype=np.uint8)
@@ -58,13 +62,13 @@ def write_evaluation(config, folder, part, sigma, rng, images) -> None:
                     "top5": 1.0 if part == "classification" else np.nan,
                 }
             )  # fmt: skip
-        for i in range(2):
+        for i in range(examples):
             arrays[f"image/{method}/{i}"] = arrays[f"clean/{i}"]
             arrays[f"prediction/{method}/{i}"] = arrays[f"labels/{i}"]
             arrays[f"probability/{method}/{i}"] = np.full(10, 0.1, np.float32)
         if part == "segmentation":
             arrays[f"confusion/{method}"] = confusions(rng, quality, images)
-    path = folder.evaluation(part, sigma)
+    path = folder.evaluation(part, sigma, seed)
     write_csv(pd.DataFrame(rows), path, IMAGE_COLUMNS)
     np.savez(path.with_suffix(".npz"), **arrays)
 

@@ -1,0 +1,309 @@
+"""Several trainings of each network: their files, and what is said of the spread over them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy.stats import nct, ttest_1samp, ttest_rel
+from scipy.stats import t as student_t
+from synthetic_run import write_synthetic_run
+
+from dhl import statistics
+from dhl.checkpoint import load_model
+from dhl.claims import compute_claims
+from dhl.config.file import parse_config
+from dhl.errors import UserError
+from dhl.evaluation import evaluate
+from dhl.lineage import all_models, evaluated_models, evaluated_seeds, model_spec
+from dhl.measured import bootstrap_scores, read_measured
+from dhl.published import read_published
+from dhl.results import RunFolder
+from dhl.tables import build_table, format_table
+from dhl.training import train_model
+
+MINI = Path(__file__).parent.parent / "config" / "mini.yaml"
+SIGMA, SEEDS = 30, 3
+
+
+@pytest.fixture(scope="module")
+def config():
+    content = yaml.safe_load(MINI.read_text()) | {"seeds": SEEDS}
+    content["sigmas"] = {part: [SIGMA, 45] for part in content["sigmas"]}
+    return parse_config(content, source="mini, three trainings")
+
+
+@pytest.fixture(scope="module")
+def folder(config, tmp_path_factory) -> RunFolder:
+    return write_synthetic_run(config, tmp_path_factory.mktemp("seeds"), images=20)
+
+
+def values(folder: RunFolder, part: str, metric: str, sigma: float = SIGMA) -> pd.DataFrame:
+    """Return images in rows, and (method, training) in columns, by pandas alone."""
+    frames = [
+        pd.read_csv(folder.evaluation(part, sigma, seed)).assign(seed=seed)
+        for seed in range(1, SEEDS + 1)
+    ]
+    return pd.concat(frames).pivot(index="image_id", columns=["method", "seed"], values=metric)
+
+
+def test_a_further_training_has_parents_of_its_own_and_the_same_task_network(config):
+    spec = model_spec(config, "joint-classification/sigma30-seed2")
+    assert spec.parents == ("separate/sigma30-seed2", "classifier/clean")
+    assert model_spec(config, spec.start).parents == ("separate-start/all-seed2",)
+    retrained = model_spec(config, "retrained-segmentation/sigma30-seed3")
+    assert retrained.parents == ("segmenter/clean",)
+
+
+def test_trainings_draw_differently_but_joint_and_matched_of_one_number_alike(config):
+    names = [
+        model_spec(config, f"{name}/sigma30{suffix}").seed_name
+        for suffix in ("", "-seed2")
+        for name in ("joint-segmentation", "matched-segmentation")
+    ]
+    assert names[0] == names[1] != names[2] == names[3]
+
+
+@pytest.mark.parametrize(
+    "variant", ["sigma30-seed1", "sigma30-seed4", "sigma30-seed02", "sigma30-seed", "sigma30-seedx"]
+)
+def test_a_number_that_no_training_has_is_refused(config, variant):
+    with pytest.raises(UserError, match=f"separate/{variant}"):
+        model_spec(config, f"separate/{variant}")
+
+
+def test_the_models_of_a_run_are_those_of_one_training_and_more(config):
+    alone = all_models(config.model_copy(update={"seeds": 1}))
+    models = all_models(config)
+    networks = [key for key in alone if key.endswith("/clean")]
+    assert len(models) == len(set(models)) == SEEDS * (len(alone) - len(networks)) + len(networks)
+    assert set(alone) <= set(models)
+
+
+def test_what_is_not_trained_has_one_evaluation(tiny_content):
+    tiny_content["seeds"] = 2
+    tiny_content["methods"]["denoising"] = ["noisy", "cbm3d"]
+    tiny = parse_config(tiny_content, source="tiny.yaml")
+    assert list(evaluated_seeds(tiny, "denoising")) == [1]
+    assert list(evaluated_seeds(tiny, "segmentation")) == [1, 2]
+
+
+def test_a_second_training_gives_other_weights_and_only_trained_methods(tiny_content, run_copy):
+    tiny_content["seeds"] = 2
+    tiny = parse_config(tiny_content, source="tiny.yaml")
+    for key in evaluated_models(tiny, "denoising", SIGMA, seed=2).values():
+        chain = [key]
+        while parents := [one for one in model_spec(tiny, chain[0]).parents if "seed2" in one]:
+            chain = parents + chain
+        for one in chain:
+            if not run_copy.model(one).exists():
+                train_model(tiny, one, run_copy)
+    evaluate(tiny, "denoising", SIGMA, run_copy, seed=2)
+    first = pd.read_csv(run_copy.evaluation("denoising", SIGMA))
+    second = pd.read_csv(run_copy.evaluation("denoising", SIGMA, 2))
+    untrained = {"noisy", "cbm3d"}
+    assert set(first["method"]) - set(second["method"]) == untrained
+    merged = first.merge(second, on=["method", "image_id"], suffixes=("", "_2"))
+    assert (merged["noise_seed"] == merged["noise_seed_2"]).all()
+    assert (merged["psnr"] != merged["psnr_2"]).all()
+    states = [
+        load_model(run_copy.model(f"separate/sigma30{suffix}"))[0].state_dict()
+        for suffix in ("", "-seed2")
+    ]
+    assert all((states[0][name] != value).any() for name, value in states[1].items()
+               if name.endswith("weight"))  # fmt: skip
+    measured = read_measured(tiny, run_copy, "denoising", SIGMA)
+    assert measured.features["separate", "psnr"].shape == (4, 2, 1)
+    assert measured.features["noisy", "psnr"].shape == (4, 1, 1)
+
+
+def test_a_score_is_the_mean_of_the_trainings(config, folder):
+    psnr = values(folder, "denoising", "psnr")
+    measured = read_measured(config, folder, "denoising", SIGMA)
+    means = psnr["separate"].mean()
+    np.testing.assert_allclose(measured.seed_scores("separate", "psnr"), means)
+    assert measured.score("separate", "psnr") == pytest.approx(means.mean())
+    rows = build_table(config, "denoising", folder).set_index(
+        ["sigma", "method", "metric", "image_id"]
+    )
+    row = rows.loc[(SIGMA, "separate", "psnr", "average")]
+    assert (row["seeds"], row["n"]) == (SEEDS, 20)
+    assert row["seed_std"] == pytest.approx(means.std())
+    assert rows.loc[(SIGMA, "noisy", "psnr", "average")]["seeds"] == 1
+    one = rows.loc[(SIGMA, "separate", "psnr", "test-0003")]
+    assert one["value"] == pytest.approx(psnr.loc["test-0003", "separate"].mean())
+
+
+def test_the_mean_of_miou_is_over_pooled_trainings(config, folder):
+    measured = read_measured(config, folder, "segmentation", SIGMA)
+    expected = []
+    for seed in range(1, SEEDS + 1):
+        path = folder.evaluation("segmentation", SIGMA, seed).with_suffix(".npz")
+        with np.load(path) as arrays:
+            expected.append(statistics.miou(arrays["confusion/joint"]))
+    np.testing.assert_allclose(measured.seed_scores("joint", "miou"), expected)
+    draws = bootstrap_scores(config, measured)["joint", "miou"]
+    assert draws.shape == (2000,)
+    assert draws.mean() == pytest.approx(np.mean(expected), abs=0.005)
+
+
+def test_a_table_shows_the_deviation_of_what_was_trained(config, folder):
+    frame = build_table(config, "classification", folder)
+    text = format_table(frame, config, "classification", read_published(2), "md")
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if "|" in line}
+    assert "±" in lines["Joint"]
+    assert "±" not in lines["CBM3D"]
+    assert "Mean of 3 trainings" in text
+
+
+def test_a_claim_tells_images_and_trainings_apart(config, folder):
+    claims = compute_claims(config, folder)
+    rows = claims[claims["claim"] == "denoising-separate-over-dncnn"].set_index("sigma")
+    row = rows.loc[SIGMA]
+    psnr = values(folder, "denoising", "psnr")
+    gaps = psnr["separate"] - psnr["dncnn"]
+    reference = ttest_1samp(gaps.mean(), 0)
+    low, high = reference.confidence_interval(0.95)
+    assert row["difference"] == pytest.approx(gaps.to_numpy().mean())
+    assert (row["seeds"], row["n"]) == (SEEDS, 20)
+    assert row["seed_std"] == pytest.approx(gaps.mean().std())
+    assert (row["seed_low"], row["seed_high"]) == pytest.approx((low, high))
+    assert row["p_seeds"] == pytest.approx(reference.pvalue)
+    per_image = gaps.mean(axis=1)
+    assert (row["wins"], row["losses"]) == ((per_image > 0).sum(), (per_image < 0).sum())
+    assert row["effect_size"] == pytest.approx(per_image.mean() / per_image.std())
+    larger = np.maximum(rows["p_images"], rows["p_seeds"])
+    assert rows.loc[larger.iloc[:2].idxmin(), "p_adjusted"] == pytest.approx(
+        min(1, 2 * larger.iloc[:2].min())
+    )
+
+
+def test_the_summary_pairs_trainings_and_averages_the_sigmas(config, folder):
+    claims = compute_claims(config, folder)
+    (row,) = claims[
+        (claims["claim"] == "denoising-separate-over-cbm3d") & claims["sigma"].isna()
+    ].to_dict("records")
+    gaps = []
+    for sigma in (SIGMA, 45):
+        psnr = values(folder, "denoising", "psnr", sigma)
+        gaps.append(psnr["separate"].mean() - psnr["cbm3d"].mean()[1])
+    reference = ttest_1samp(np.mean(gaps, axis=0), 0)
+    assert row["p_seeds"] == pytest.approx(reference.pvalue)
+    assert row["p_adjusted"] == max(row["p_seeds"], row["p_images"])
+    assert row["seeds"] == SEEDS
+
+
+def test_what_was_never_trained_has_no_spread(config, folder):
+    claims = compute_claims(config, folder)
+    rows = claims[claims["claim"] == "classification-cbm3d-over-noisy"]
+    assert (rows["seeds"] == 1).all()
+    assert rows[["seed_std", "seed_low", "p_seeds"]].isna().all(axis=None)
+    assert (rows["verdict"] == "reproduced").all()
+
+
+def test_trainings_that_disagree_leave_a_claim_open(config, folder, tmp_path):
+    """The images of each training are sure, and the trainings are not of one mind."""
+    other = write_synthetic_run(config, tmp_path, images=20)
+    for sigma in (SIGMA, 45):
+        for seed, shift in ((1, 3.0), (2, -2.5), (3, 2.0)):
+            path = other.evaluation("denoising", sigma, seed)
+            frame = pd.read_csv(path)
+            frame.loc[frame["method"] == "separate", "psnr"] = (
+                frame.loc[frame["method"] == "dncnn", "psnr"].to_numpy() + shift
+            )
+            frame.to_csv(path, index=False)
+    claims = compute_claims(config, other)
+    rows = claims[claims["claim"] == "denoising-separate-over-dncnn"]
+    assert (rows["p_images"] < 0.001).all()
+    assert (rows["p_seeds"] > 0.05).all()
+    assert (rows["verdict"] == "inconclusive").all()
+
+
+def test_a_method_that_lacks_a_training_is_not_measured(config, tmp_path):
+    other = write_synthetic_run(config, tmp_path, images=8)
+    path = other.evaluation("denoising", SIGMA, 2)
+    frame = pd.read_csv(path)
+    frame[frame["method"] != "dncnn"].to_csv(path, index=False)
+    measured = read_measured(config, other, "denoising", SIGMA)
+    assert ("dncnn", "psnr") not in measured.features
+    assert "dncnn" not in measured.protocols
+    assert ("separate", "psnr") in measured.features
+
+
+def test_other_images_in_a_further_training_are_refused(config, tmp_path):
+    other = write_synthetic_run(config, tmp_path, images=8)
+    path = other.evaluation("denoising", SIGMA, 3)
+    frame = pd.read_csv(path)
+    frame.assign(image_id=frame["image_id"] + "x").to_csv(path, index=False)
+    with pytest.raises(UserError, match=r"sigma30-seed3\.csv: other images than evaluation/"):
+        read_measured(config, other, "denoising", SIGMA)
+
+
+def test_the_spread_is_students():
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(size=(2, 6))
+    spread = statistics.seed_spread(first - second, confidence=0.9)
+    reference = ttest_rel(first, second)
+    assert spread.p_value == pytest.approx(reference.pvalue)
+    assert (spread.low, spread.high) == pytest.approx(tuple(reference.confidence_interval(0.9)))
+
+
+@pytest.mark.parametrize(("gaps", "p_value"), [([0.5, 0.5], 0.0), ([0.0, 0.0], 1.0)])
+def test_trainings_that_agree_exactly_are_sure(gaps, p_value):
+    spread = statistics.seed_spread(np.array(gaps), confidence=0.95)
+    assert (spread.low, spread.high, spread.p_value) == (gaps[0], gaps[0], p_value)
+
+
+def test_one_training_says_nothing_of_others():
+    spread = statistics.seed_spread(np.array([0.5]), confidence=0.95)
+    assert np.isnan([spread.std, spread.low, spread.high, spread.p_value]).all()
+
+
+def simulated_verdict(rng, *, gain: float, seeds: int) -> str:
+    """Judge two denoisers whose trainings spread by 0.1 dB each, on 30 images."""
+    ease = rng.normal(0, 2, (30, 1, 1))
+    sides = [
+        mean + ease + rng.normal(0, 0.1, (1, seeds, 1)) + rng.normal(0, 0.2, (30, seeds, 1))
+        for mean in (27 + gain, 27)
+    ]
+    _, p_images = statistics.paired_test(*sides, metric="psnr", generator=rng)
+    gaps = (sides[0] - sides[1]).mean(axis=0)[:, 0]
+    spread = statistics.seed_spread(gaps, confidence=0.95)
+    return statistics.directional_verdict(
+        difference=gaps.mean(), p_adjusted=float(np.fmax(p_images, spread.p_value)), confidence=0.95
+    )
+
+
+def power(gain: float, seeds: int) -> float:
+    """Return the chance that a t-test finds the gain, from the noncentral distribution."""
+    spread = np.sqrt(2 * (0.1**2 + 0.2**2 / 30))  # of a training's difference, over trainings
+    critical = student_t.ppf(0.975, seeds - 1)
+    shift = gain / spread * np.sqrt(seeds)
+    return nct.sf(critical, seeds - 1, shift) + nct.cdf(-critical, seeds - 1, shift)
+
+
+def rate(monkeypatch, **options) -> float:
+    """Return how often a difference is found in 300 simulated comparisons."""
+    monkeypatch.setattr(statistics, "PERMUTATIONS", 499)
+    rng = np.random.default_rng(40)
+    verdicts = [simulated_verdict(rng, **options) for _ in range(300)]
+    return np.mean([verdict != "inconclusive" for verdict in verdicts])
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_without_a_difference_a_verdict_over_trainings_is_rare(monkeypatch, seeds):
+    # More than 9 % of 300 has a chance of 0.1 % at a true rate of 5 %.
+    assert rate(monkeypatch, gain=0.0, seeds=seeds) <= 0.09
+
+
+def test_with_one_training_its_noise_passes_for_a_difference(monkeypatch):
+    assert rate(monkeypatch, gain=0.0, seeds=1) > 0.3
+
+
+@pytest.mark.parametrize(("gain", "seeds"), [(0.25, 3), (0.5, 3), (0.25, 5)])
+def test_a_difference_is_found_as_often_as_a_t_test_finds_it(monkeypatch, gain, seeds):
+    """The images alone would show it nearly always."""
+    assert rate(monkeypatch, gain=gain, seeds=seeds) == pytest.approx(power(gain, seeds), abs=0.09)
