@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: report setup unlock test test-slow lint format clean
+.PHONY: report setup unlock test test-slow lint vendor format clean
 
 report: $(READY) unlock
 	snakemake report --cores $(CORES) --configfile $(CONFIG)
@@ -39,6 +39,13 @@ format: $(READY)
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
+
+# The report's front-end parts, at the versions of report/vendor/package.json; needs npm.
+vendor:
+	npm install --prefix $(VENV)/npm --ignore-scripts --no-fund --no-audit $$($(BIN)/python -c 'import json; \
+	print(*map("@".join, json.load(open("report/vendor/package.json"))["dependencies"].items()))')
+	cp $(VENV)/npm/node_modules/datatables.net/js/dataTables.min.js $(VENV)/npm/node_modules/datatables.net/License.txt report/vendor/datatables.net
+	cp $(VENV)/npm/node_modules/@panzoom/panzoom/dist/panzoom.min.js $(VENV)/npm/node_modules/@panzoom/panzoom/MIT-License.txt report/vendor/panzoom
 
 # Versions are pinned in constraints.txt; the marker is written last, so that an interrupted
 # installation is taken up again.

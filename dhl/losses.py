@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dhl.averaging import mean_over_processes
-from dhl.metrics import IGNORED_LABEL
+from dhl.class_names import IGNORED_LABEL
 
 
 def reconstruction_loss(*, denoised: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-IGNORED_LABEL = 255
+from dhl.class_names import IGNORED_LABEL
+
 BORDER = 3  # pixels that the authors' evaluation leaves out on each side
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from dhl.figures import read_averages, read_curves
 from dhl.methods import METHODS, TABLES
 from dhl.noise import format_sigma
 from dhl.published import PUBLISHED, read_literature, read_published
+from dhl.report_images import browse_images
+from dhl.report_numbers import read_numbers, trace_origins
 from dhl.results import FIGURE_PARTS, PROJECT, RunFolder, atomic_path, figure_names
 from dhl.strips import read_examples, strip_sigma
 from dhl.tables import UNITS
@@ -28,6 +31,11 @@ PLOTTED = {
     "miou_over_sigma": ("segmentation", "miou"),
 }
 STRIPS = {name: part for name, part in FIGURE_PARTS.items() if name.startswith("example_")}
+SCRIPTS = (
+    "vendor/datatables.net/dataTables.min.js",
+    "vendor/panzoom/panzoom.min.js",
+    "assets/report.js",
+)
 NONE = "–"
 
 
@@ -46,7 +54,7 @@ def write_report(
     folder : RunFolder
         With tables, claims, figures and manifest; benchmarks may be missing.
     templates : str or Path
-        The folder with `templates/`, `assets/` and the report's YAML files.
+        The folder with `templates/`, `assets/`, `vendor/` and the report's YAML files.
     published : str or Path
         The file of published figures.
 
@@ -62,20 +70,24 @@ def write_report(
 
 def render_report(config: Config, folder: RunFolder, *, templates: Path, published: Path) -> str:
     """Return the report as HTML; the parameters are those of `write_report`."""
-    claims = content.read_claims(folder)
+    claims, manifest = content.read_claims(folder), content.read_manifest(folder)
     values = config.model_dump(mode="json")
     environment = _environment(templates)
     context = {
         "config": config,
-        "manifest": content.read_manifest(folder),
+        "manifest": manifest,
         "scope": content.describe_scope(config),
         "image_counts": content.count_images(config, folder),
         "css": Markup(_read(templates / "assets" / "report.css")),
+        "scripts": [Markup(_read(templates / name)) for name in SCRIPTS],
         "claims": claims,
         "origins": content.ORIGINS,
         "verdict_counts": content.count_verdicts(claims),
         "tables": _tables(config, folder),
         "per_image": content.per_image_psnr(folder) if "denoising" in config.parts else {},
+        "numbers": read_numbers(config, folder),
+        "origins_of_numbers": trace_origins(config, folder, manifest),
+        "browser": _as_json(browse_images(config, folder)),
         "figures": _figures(config, folder, templates),
         "methods": METHODS,
         "used_methods": {name for part in config.parts for name in values["methods"][part]},
@@ -108,7 +120,9 @@ def _environment(templates: Path) -> jinja2.Environment:
         "sigma": format_sigma,
         "sigmas": lambda grid: ", ".join(map(format_sigma, grid)),
         "duration": format_duration,
+        "number": format_number,
         "metric_name": lambda metric: UNITS[metric][0],
+        "method_label": lambda method: METHODS[method].label,
         "slug": lambda text: str(text).replace(" ", "-"),
         "upper_first": lambda text: text[:1].upper() + text[1:],
         "to_yaml": lambda values: yaml.safe_dump(values, sort_keys=False),
@@ -123,6 +137,11 @@ def format_value(value: float, metric: str) -> str:
     if pd.isna(value):
         return NONE
     return f"{factor * value:.{decimals}f} {unit}".rstrip()
+
+
+def format_number(value: float, metric: str) -> str:
+    """Print a value in the metric's precision, without its unit."""
+    return format_value(value, metric).partition(" ")[0]
 
 
 def format_difference(value: float, metric: str) -> str:
@@ -164,6 +183,11 @@ def format_duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _as_json(content: Any) -> Markup:
+    """Write what a script reads; no text can end the element that holds it."""
+    return Markup(json.dumps(content, ensure_ascii=True).replace("<", "\\u003c"))
 
 
 def _read(path: Path, *, target: str = "restore it from the repository") -> str:

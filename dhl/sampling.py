@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from dhl import processes
+from dhl.class_names import IGNORED_LABEL
 from dhl.config.training import Recipe
 from dhl.data.image_files import ImageFiles
 from dhl.data.image_set import ImageSet
 from dhl.errors import UserError
-from dhl.metrics import IGNORED_LABEL
 from dhl.reading import FileReader
 from dhl.seeding import torch_generator
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
+from dhl.class_names import IGNORED_LABEL, class_namer
 from dhl.config import Config
 from dhl.data.image_set import open_arrays
 from dhl.errors import UserError
@@ -23,7 +23,6 @@ from dhl.methods import METHODS
 from dhl.results import IMAGE_COLUMNS, RunFolder, read_csv
 
 BOX = "#ff2d2d"
-IGNORED = 255  # label of pixels that count for nothing
 _ZOOMED = ("noisy", "cbm3d", "dncnn", "separate", "joint-classification", "joint-segmentation")
 _MAPPED = ("noisy", "separate", "joint", "cross")
 _MAX_IMAGES, _MAX_CLASSIFIED = 2, 4
@@ -72,15 +71,17 @@ def strip_sigma(grid: tuple[float, ...]) -> float:
     return sorted(grid)[-2:][0]
 
 
-def read_examples(config: Config, folder: RunFolder, part: str) -> Examples:
-    """Read the example images of a part.
+def read_examples(
+    config: Config, folder: RunFolder, part: str, *, sigma: float | None = None
+) -> Examples:
+    """Read the example images of a part, at the sigma of the strips unless told.
 
     Raises
     ------
     UserError
         If the evaluation is missing, damaged, or kept no examples.
     """
-    sigma = strip_sigma(getattr(config.sigmas, part))
+    sigma = sigma or strip_sigma(getattr(config.sigmas, part))
     path = folder.evaluation(part, sigma)
     rows = read_csv(path, IMAGE_COLUMNS)
     with open_arrays(path.with_suffix(".npz")) as file:
@@ -134,7 +135,7 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
     panels = figure.subplots(
         2 * shown, len(columns), squeeze=False, height_ratios=np.repeat(heights, 2)
     )
-    name_of = _LABEL_NAMES.get(config.data.segmentation.kind, str)
+    name_of = class_namer(config, "segmentation")
     for index in range(shown):
         box = _failure_box(examples, index)
         for image_axes, map_axes, method in zip(
@@ -155,7 +156,7 @@ def example_classification(config: Config, folder: RunFolder) -> Figure:
     """Draw what the classifier read, with its class and probability."""
     examples = read_examples(config, folder, "classification")
     shown = min(_MAX_CLASSIFIED, len(examples.ids))
-    methods = examples.methods
+    methods, name_of = examples.methods, class_namer(config, "classification")
     cell = WIDTH / len(methods)
     figure = Figure(figsize=(WIDTH, shown * (cell + 0.25) + 0.2), layout="constrained")
     panels = figure.subplots(shown, len(methods), squeeze=False)
@@ -166,9 +167,9 @@ def example_classification(config: Config, folder: RunFolder) -> Figure:
             probability = examples.arrays[f"probability/{method}/{index}"]
             guess = int(np.argmax(probability))
             mark, color = ("✓", "#00664a") if guess == truth else ("✗", "#b03a00")
-            text = f"{guess} {mark} {100 * probability[guess]:.0f} %"
+            text = f"{_short_name(name_of(guess))} {mark} {100 * probability[guess]:.0f} %"
             axes.set_xlabel(text, fontsize=8, color=color, labelpad=2)
-        panels[index, 0].set_ylabel(f"Truth: {truth}", fontsize=8)
+        panels[index, 0].set_ylabel(f"Truth: {_short_name(name_of(truth))}", fontsize=8)
     return figure
 
 
@@ -185,7 +186,7 @@ def busiest_square(image: np.ndarray) -> tuple[slice, slice]:
         Rows and columns.
     """
     gray = image.astype(float).mean(axis=2)
-    return _best_square(gray.shape, lambda square: float(gray[square].var()))
+    return best_square(gray.shape, lambda square: float(gray[square].var()))
 
 
 def disagreement_square(
@@ -198,16 +199,21 @@ def disagreement_square(
     truth, separate, joint : ndarray of shape (H, W)
         Label maps; 255 in the truth counts for nothing.
     """
-    rescued = (separate != truth) & (joint == truth) & (truth != IGNORED)
+    rescued = (separate != truth) & (joint == truth) & (truth != IGNORED_LABEL)
     if not rescued.any():
         return None
-    return _best_square(rescued.shape, lambda square: float(rescued[square].sum()))
+    return best_square(rescued.shape, lambda square: float(rescued[square].sum()))
 
 
-def _best_square(shape: tuple[int, ...], score) -> tuple[slice, slice]:
-    """Return the square of the highest score on a coarse lattice, the first of equals."""
+def best_square(
+    shape: tuple[int, ...], score: Callable, *, side: int | None = None
+) -> tuple[slice, slice]:
+    """Return the square of the highest score on a coarse lattice, the first of equals.
+
+    Its side is a third of the short one unless told.
+    """
     height, width = shape
-    side = max(1, min(height, width) // 3)
+    side = side or max(1, min(height, width) // 3)
     step = max(1, side // 4)
     squares = [
         (slice(top, top + side), slice(left, left + side))
@@ -226,6 +232,11 @@ def _failure_box(examples: Examples, index: int) -> tuple[slice, slice] | None:
         separate=examples.arrays[f"prediction/separate/{index}"],
         joint=examples.arrays[f"prediction/joint/{index}"],
     )
+
+
+def _short_name(name: str) -> str:
+    """Shorten the name of a class for a narrow panel."""
+    return textwrap.shorten(name, width=14, placeholder="…")
 
 
 def _short(method: str) -> str:
@@ -250,18 +261,22 @@ def _bare(axes: Axes) -> None:
 
 def _show_labels(axes: Axes, labels: np.ndarray, name_of: Callable[[int], str]) -> None:
     """Show a label map in colours, and write each region's class on it."""
-    shades = np.where(labels == IGNORED, len(_LABEL_COLORS) - 1, labels % 22)
-    axes.imshow(
-        shades, cmap=ListedColormap(_LABEL_COLORS), vmin=0, vmax=22, interpolation="nearest"
-    )
+    axes.imshow(label_picture(labels), interpolation="nearest")
     _bare(axes)
-    for label in np.setdiff1d(np.unique(labels), [0, IGNORED]):
+    for label in np.setdiff1d(np.unique(labels), [0, IGNORED_LABEL]):
         name = name_of(int(label))
         for row, column in _region_centres(labels == label):
             axes.text(
                 column, row, name, fontsize=7, color="black", ha="center", va="center",
                 bbox={"boxstyle": "round,pad=0.15", "fc": "white", "alpha": 0.8, "lw": 0},
             )  # fmt: skip
+
+
+def label_picture(labels: np.ndarray) -> np.ndarray:
+    """Return a label map (H, W) in the colours of its classes: uint8 (H, W, 3)."""
+    shades = np.where(labels == IGNORED_LABEL, len(LABEL_COLORS) - 1, labels % 22)
+    palette = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in LABEL_COLORS]
+    return np.array(palette, np.uint8)[shades]
 
 
 def _region_centres(mask: np.ndarray) -> list[tuple[int, int]]:
@@ -289,18 +304,8 @@ def _draw_box(axes: Axes, box: tuple[slice, slice]) -> None:
 
 
 # Background, twenty-one classes, and what is ignored.
-_LABEL_COLORS = (
+LABEL_COLORS = (
     "#2b2b33", "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e69f00",
     "#bbbbbb", "#7b5bd6", "#9c6b3f", "#88ccaa", "#cc99bb", "#dd7733", "#99bb33", "#336666",
     "#ddbbaa", "#5566cc", "#b0d050", "#c05050", "#70a0a0", "#d0a0d0", "#ffffff",
 )  # fmt: skip
-_VOC_CLASSES = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
-    "cow", "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",
-    "train", "tv monitor",
-)  # fmt: skip
-# What is written on a region, by kind of data; the number of its class for all others.
-_LABEL_NAMES: dict[str, Callable[[int], str]] = {
-    "photo-digits": lambda label: str(label - 1),
-    "voc2012": lambda label: _VOC_CLASSES[label],
-}

@@ -163,7 +163,7 @@ def test_strips_show_the_second_highest_sigma():
 def test_the_box_holds_what_only_joint_gets_right():
     truth = np.zeros((60, 60), np.uint8)
     truth[40:50, 10:20] = 4
-    truth[0:10, 40:60] = strips.IGNORED
+    truth[0:10, 40:60] = 255
     separate = np.zeros_like(truth)
     box = strips.disagreement_square(truth, separate=separate, joint=truth)
     assert (truth[box] == 4).sum() == 100

@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).parents[1] / "dhl"
 
 # Each layer imports from itself and from the layers above it in this list.
 LAYERS = (
-    {"dhl", "errors", "methods", "seeding", "noise", "progress", "models", "objectives", "data",
-     "config", "config.base", "config.data", "config.file", "config.networks", "config.presets",
-     "config.training", "data.catalogue", "data.locations", "extents",
-     "gpu_slots", "interruption", "lineage", "locks", "processes", "provenance", "results",
-     "shards"},
+    {"dhl", "class_names", "errors", "methods", "seeding", "noise", "progress", "models",
+     "objectives", "data", "config", "config.base", "config.data", "config.file",
+     "config.networks", "config.presets", "config.training", "data.catalogue", "data.locations",
+     "extents", "gpu_slots", "interruption", "lineage", "locks", "processes", "provenance",
+     "results", "shards"},
     {"averaging", "losses", "metrics"},
     {"data.archives", "data.check", "data.download", "data.transfer",
      "data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
@@ -34,7 +34,7 @@ LAYERS = (
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {
     "statistics", "measured", "claims", "tables", "published", "figures", "figure_style", "strips",
-    "markup", "report", "report_content",
+    "markup", "report", "report_content", "report_images", "report_numbers",
 }  # fmt: skip
 PRESENTATION_MAY_READ = (
     LAYERS[0] | PRESENTATION | {"data.image_files", "data.image_set", "data.photo_digits"}

@@ -1,5 +1,7 @@
 """The report: every number is the results' own, and the file needs nothing else."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -8,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from html_tree import parse
+from PIL import Image
 from report_run import (
     MANIFEST,
     PUBLISHED,
@@ -31,6 +34,8 @@ from dhl.report import (
     format_value,
     write_report,
 )
+from dhl.report_images import browse_images
+from dhl.report_numbers import File, trace_origins
 from dhl.results import (
     CLAIM_COLUMNS,
     SKIPPED_COLUMNS,
@@ -145,13 +150,16 @@ def test_table_1_image_by_image_has_every_psnr(config, folder, page):
 def test_the_page_needs_no_other_file(folder, page):
     assert folder.report.stat().st_size < 8e6
     for node in page.walk():
-        assert node.tag not in ("script", "link", "iframe", "object", "embed")
+        assert node.tag not in ("link", "iframe", "object", "embed")
+        assert node.tag != "script" or "src" not in node.attributes
         assert not [name for name in node.attributes if name.startswith("on")]
         for name, value in node.attributes.items():
             if re.match("https?:|//", value):
                 assert (node.tag, name) == ("a", "href")
-        if node.tag == "img":
+        if node.tag == "img" and "src" in node.attributes:  # a script fills in the others
             assert node.attributes["src"].startswith("data:image/")
+    (policy,) = page.find("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert policy.attributes["content"].startswith("default-src 'none'; img-src data:;")
     (style,) = page.find("style")
     assert "url(" not in style.text
     assert "@import" not in style.text
@@ -262,7 +270,120 @@ def test_text_from_files_is_escaped(config, copy):
     manifest = MANIFEST | {"hardware": {"processor": "<script>alert(1)</script>"}}
     copy.manifest.write_text(json.dumps(manifest))
     write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
-    assert "<script" not in copy.report.read_text("utf-8")
+    assert "<script>alert" not in copy.report.read_text("utf-8")
+
+
+def test_text_that_scripts_read_ends_no_element(config, copy):
+    path = copy.evaluation("denoising", 25).with_suffix(".npz")
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["example_ids"] = np.array(["</script><b>", "b"])
+    np.savez(path, **arrays)
+    write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+    assert "</script><b>" not in copy.report.read_text("utf-8")
+
+
+def test_every_number_stands_in_a_row_with_the_way_to_its_files(config, folder, page):
+    (table,) = page.find("table", id="every-number")
+    lines = [line for line in table.find("tr")][1:]
+    rows = [
+        row
+        for part in config.parts
+        for row in read_csv(folder.table(TABLES[part]), TABLE_COLUMNS).to_dict("records")
+        if row["image_id"] == "average"
+    ]
+    assert len(lines) == len(rows)
+    names = {node.attributes["id"] for node in page.walk() if "id" in node.attributes}
+    for line, row in zip(lines, rows, strict=True):
+        assert next(line.find("th")).text == METHODS[row["method"]].label
+        shown = [float(node.attributes["value"]) for node in line.find("data")]
+        expected = (row["published"], row["value"], row["value"] - row["published"])
+        assert shown == [value for value in expected if not np.isnan(value)]
+        assert next(line.find("a")).attributes["href"][1:] in names
+
+
+def test_what_a_number_was_made_from_is_named_with_digests_and_commands(config, folder, page):
+    digest = "cd" * 32
+    manifest = MANIFEST | {"files": {"models/joint-segmentation/sigma30.pt": digest}}
+    origins = trace_origins(config, folder, manifest)
+    (origin,) = [one for one in origins if (one.part, one.sigma) == ("segmentation", 30)]
+    assert [step.name for step in origin.methods["joint"][1]] == [
+        "joint-segmentation/sigma30", "segmenter/clean",
+    ]  # fmt: skip
+    joint = origin.methods["joint"][1][0]
+    assert joint.files[0] == File("models/joint-segmentation/sigma30.pt", digest)
+    assert joint.files[1].digest is None
+    assert joint.command.endswith("--force results/mini/models/joint-segmentation/sigma30.pt")
+    assert joint.log == "logs/train/joint-segmentation/sigma30.log"
+    cbm3d = origin.methods["cbm3d"][1][0]
+    assert cbm3d.files[0].path == "cbm3d/segmentation/cbm3d-sigma30/1-of-1.npz"
+    assert origin.methods["noisy"][1][0].name == "segmenter/clean"
+    (rows, arrays) = origin.evaluations[0].files
+    assert folder.root.joinpath(rows.path).exists()
+    assert folder.root.joinpath(arrays.path).exists()
+
+
+def test_a_number_that_is_not_there_says_why(config, copy):
+    path = copy.table(2)
+    table = pd.read_csv(path)
+    row = (table["method"] == "joint") & (table["sigma"] == 30) & (table["metric"] == "top1")
+    table.loc[row, ["value", "ci_low", "ci_high"]] = np.nan
+    table.loc[row, "status"] = "not measured: the training failed"
+    write_csv(table, path, TABLE_COLUMNS)
+    write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+    page = parse(copy.report.read_text("utf-8"))
+    (cell,) = page.find("td", class_="failed")
+    assert cell.text == "not measured: the training failed"
+
+
+def decode(address: str) -> np.ndarray:
+    """Return the pixels of an address that holds its own data."""
+    data = base64.b64decode(address.removeprefix("data:image/webp;base64,"))
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def test_the_browser_has_the_evaluations_own_pixels(config, folder):
+    parts = {part["part"]: part for part in browse_images(config, folder)}
+    assert list(parts) == list(config.parts)
+    for name, part in parts.items():
+        sigmas = getattr(config.sigmas, name)
+        assert [one["sigma"] for one in part["sigmas"]] == list(sigmas)
+        with np.load(folder.evaluation(name, sigmas[0]).with_suffix(".npz")) as arrays:
+            for index, example in enumerate(part["sigmas"][0]["examples"]):
+                assert example["id"] == arrays["example_ids"][index]
+                views = {view["method"]: view for view in example["views"]}
+                assert next(iter(views)) == "clean"
+                assert set(views) == {"clean", *getattr(config.methods, name)}
+                for method in ("clean", "noisy", "separate"):
+                    key = f"clean/{index}" if method == "clean" else f"image/{method}/{index}"
+                    np.testing.assert_array_equal(decode(views[method]["image"]), arrays[key])
+                assert ("map" in views["separate"]) == (name == "segmentation")
+                if name == "classification":
+                    assert example["truth"] == "3"
+                    probability = arrays[f"probability/joint/{index}"]
+                    assert [share for _, share in views["joint"]["top"]] == pytest.approx(
+                        sorted(probability, reverse=True)[:5], abs=1e-4
+                    )
+
+
+def test_a_label_map_is_shown_in_the_colours_of_its_classes(config, folder):
+    (part,) = [one for one in browse_images(config, folder) if one["part"] == "segmentation"]
+    view = part["sigmas"][0]["examples"][0]["views"][0]
+    with np.load(folder.evaluation("segmentation", 30).with_suffix(".npz")) as arrays:
+        labels = arrays["labels/0"]
+    picture = decode(view["map"])
+    colors = {tuple(picture[labels == label][0]) for label in np.unique(labels)}
+    assert len(colors) == len(np.unique(labels))
+    for label in np.unique(labels):
+        assert (picture[labels == label] == picture[labels == label][0]).all()
+    assert view["classes"] == ", ".join(str(label - 1) for label in np.unique(labels) if label)
+
+
+def test_the_browsers_images_stay_within_their_budget(config, folder):
+    whole = browse_images(config, folder)
+    assert [len(part["sigmas"][0]["examples"]) for part in whole] == [2, 2, 2]
+    for part in browse_images(config, folder, budget=1):
+        assert [len(one["examples"]) for one in part["sigmas"]] == [1] * len(part["sigmas"])
 
 
 def test_a_second_report_is_the_same(config, copy):

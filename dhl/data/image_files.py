@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from dhl.class_names import IGNORED_LABEL
 from dhl.errors import UserError
-from dhl.metrics import IGNORED_LABEL
 
 SMALLEST_SIDE = 8
 

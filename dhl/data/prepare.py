@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from dhl.class_names import IGNORED_LABEL
 from dhl.config import Config
 from dhl.config.data import Folder, PhotoDigits
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
@@ -20,7 +21,6 @@ from dhl.data.inspection import Listing, Skipped, inspect
 from dhl.data.locations import data_root
 from dhl.data.photo_digits import make_part
 from dhl.data.segmentation import list_voc, list_voc2012
-from dhl.metrics import IGNORED_LABEL
 from dhl.noise import evaluation_seed, noisy_image, pixel_digest
 from dhl.progress import Progress
 from dhl.results import NOISE_COLUMNS, SKIPPED_COLUMNS, RunFolder, atomic_path, write_csv

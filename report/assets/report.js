@@ -1,0 +1,175 @@
+// What the page does beyond showing: tables that sort and filter, anchors inside closed details, and
+// the image browser. Without JavaScript all but the browser is there.
+"use strict";
+
+const at = (id) => document.getElementById(id);
+
+// ---- anchors: open what is closed around them -------------------------------------------------
+
+function openAround(hash) {
+  const target = hash.length > 1 && at(decodeURIComponent(hash.slice(1)));
+  if (!target) return;
+  for (let node = target; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
+  target.scrollIntoView();
+  if (target.tabIndex === -1) target.focus({ preventScroll: true });
+}
+addEventListener("hashchange", () => openAround(location.hash));
+addEventListener("load", () => openAround(location.hash));
+
+// ---- tables ------------------------------------------------------------------------------------
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  const search = table.matches(".searchable");
+  const grid = new DataTable(table, {
+    paging: false, autoWidth: false, order: [],
+    layout: { topStart: null, topEnd: search ? "search" : null, bottomStart: search ? "info" : null, bottomEnd: null },
+    language: { search: "Search", info: "_TOTAL_ rows", infoFiltered: "of _MAX_", infoEmpty: "no rows", zeroRecords: "No row fits." },
+  });
+  if (!search) continue;
+  const filters = table.closest("section").querySelector(".filters");
+  filters.hidden = false;
+  for (const select of filters.querySelectorAll("select")) {
+    select.addEventListener("change", () => {
+      grid.column(Number(select.dataset.column)).search(select.value, { exact: select.value !== "" }).draw();
+    });
+  }
+}
+
+// ---- the image browser -------------------------------------------------------------------------
+
+const PARTS = JSON.parse(at("browse-data").textContent);
+const controls = Object.fromEntries(
+  ["part", "sigma", "image", "left", "right", "split", "maps", "views", "status", "note", "before", "after", "stage",
+    "previous", "next", "in", "out", "reset", "maps-label"].map((name) => [name, at(`browse-${name}`)]),
+);
+let zooms = [];
+
+function fill(select, labels, wanted) {
+  select.replaceChildren(...labels.map((label, index) => new Option(label, index)));
+  select.value = String(Math.min(Math.max(wanted, 0), labels.length - 1));
+}
+
+const part = () => PARTS[controls.part.value];
+const examples = () => part().sigmas[controls.sigma.value].examples;
+const views = () => examples()[controls.image.value].views;
+const pictureOf = (view) => (controls.maps.checked && view.map) || view.image;
+
+function described(view) {
+  const words = [view.label];
+  if (view.says) words.push(view.says);
+  if (view.classes) words.push(`classes: ${view.classes}`);
+  if (view.top) words.push(`read as ${view.top[0][0]}, ${percent(view.top[0][1])}`);
+  return words.join("; ");
+}
+
+const percent = (share) => `${(100 * share).toFixed(share > 0.0995 ? 0 : 1)} %`;
+
+function choosePart() {
+  const sigmas = part().sigmas;
+  fill(controls.sigma, sigmas.map((one) => one.sigma), sigmas.length - 2);
+  controls["maps-label"].hidden = part().part !== "segmentation";
+  controls.maps.checked = false;
+  controls.note.textContent = part().note;
+  chooseSigma(0);
+}
+
+function chooseSigma(image) {
+  fill(controls.image, examples().map((one) => one.id), image);
+  const methods = views().map((view) => view.method);
+  fill(controls.left, views().map((view) => view.label), methods.indexOf("noisy"));
+  const right = ["joint", "separate", "cbm3d"].find((name) => methods.includes(name));
+  fill(controls.right, views().map((view) => view.label), right ? methods.indexOf(right) : methods.length - 1);
+  show();
+}
+
+function show() {
+  const example = examples()[controls.image.value];
+  for (const [side, image] of [["left", controls.before], ["right", controls.after]]) {
+    const view = example.views[controls[side].value];
+    image.src = pictureOf(view);
+    image.alt = described(view);
+  }
+  controls.views.replaceChildren(...example.views.map((view) => card(view, example.truth)));
+  const place = `${Number(controls.image.value) + 1} of ${examples().length}`;
+  controls.status.textContent = `${example.id}, ${place}${example.truth ? `, a picture of class ${example.truth}` : ""}`;
+  zoomTogether();
+}
+
+function card(view, truth) {
+  const item = document.createElement("li");
+  const frame = document.createElement("div");
+  const image = new Image();
+  frame.className = "frame";
+  image.src = pictureOf(view);
+  image.alt = described(view);
+  frame.append(image);
+  const title = document.createElement("strong");
+  title.textContent = view.label;
+  const says = document.createElement("span");
+  says.textContent = view.says;
+  item.append(frame, title, says);
+  if (view.top) {
+    const list = document.createElement("ol");
+    for (const [name, share] of view.top) {
+      const line = document.createElement("li");
+      line.textContent = `${name}: ${percent(share)}`;
+      if (name === truth) line.className = "truth";
+      list.append(line);
+    }
+    item.append(list);
+  }
+  return item;
+}
+
+const quiet = { animate: false, silent: true, contain: null };
+
+// Each picture pans and zooms by itself; the others follow, in proportion to their size.
+function zoomTogether() {
+  for (const zoom of zooms) zoom.destroy();
+  const images = [controls.after, controls.before, ...controls.views.querySelectorAll("img")];
+  zooms = images.map((image) => Panzoom(image, { minScale: 1, maxScale: 16, contain: "outside", cursor: "grab" }));
+  images.forEach((image, from) => {
+    image.onwheel = (event) => { if (event.ctrlKey || event.shiftKey) zooms[from].zoomWithWheel(event); };
+    image.addEventListener("panzoomchange", ({ detail: { x, y, scale } }) => {
+      zooms.forEach((zoom, to) => {
+        if (to === from) return;
+        const ratio = images[to].clientWidth / image.clientWidth;
+        zoom.zoom(scale, quiet);
+        zoom.pan(x * ratio, y * ratio, quiet);
+      });
+    });
+  });
+}
+
+function move(percentage) {
+  controls.stage.style.setProperty("--split", `${percentage}%`);
+}
+
+function step(by) {
+  const count = examples().length;
+  controls.image.value = String((Number(controls.image.value) + by + count) % count);
+  show();
+}
+
+function zoomBy(factor) {
+  zooms[0].zoom(zooms[0].getScale() * factor, { animate: false });
+}
+
+controls.part.addEventListener("change", choosePart);
+controls.sigma.addEventListener("change", () => {
+  const [image, left, right] = [controls.image.value, controls.left.value, controls.right.value];
+  chooseSigma(Number(image));
+  [controls.left.value, controls.right.value] = [left, right];
+  show();
+});
+for (const name of ["image", "left", "right", "maps"]) controls[name].addEventListener("change", show);
+controls.split.addEventListener("input", () => move(controls.split.value));
+controls.previous.addEventListener("click", () => step(-1));
+controls.next.addEventListener("click", () => step(1));
+controls.in.addEventListener("click", () => zoomBy(1.6));
+controls.out.addEventListener("click", () => zoomBy(1 / 1.6));
+controls.reset.addEventListener("click", () => zooms[0].reset({ animate: false }));
+
+document.querySelector(".browser").hidden = false;
+fill(controls.part, PARTS.map((one) => one.part[0].toUpperCase() + one.part.slice(1)), PARTS.length - 1);
+choosePart();

@@ -1,0 +1,218 @@
+"""The report in a real browser, opened from disk without a network: headless Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from report_run import PUBLISHED, TEMPLATES, small_config, write_run
+
+from dhl.figures import write_figures
+from dhl.report import write_report
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright, of the extra `dev`")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> str:
+    """Where a report with tables, figures and images lies."""
+    config = small_config(seeds=2)
+    folder = write_run(config, tmp_path_factory.mktemp("browser"))
+    write_figures(config, folder)
+    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
+    return folder.report.as_uri()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[object]:
+    with sync_api.sync_playwright() as playwright:
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, address) -> Iterator[object]:
+    """A function that opens the page; at the end nothing was complained of or asked for."""
+    complaints, opened = [], []
+
+    def opener(fragment: str = "", **options):
+        context = chromium.new_context(offline=True, **options)
+        opened.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url)
+                if not request.url.startswith(("file:", "data:")) else None)  # fmt: skip
+        page.goto(address + fragment)
+        return page
+
+    yield opener
+    for context in opened:
+        context.close()
+    assert complaints == []
+
+
+def column(page, place: int) -> list[str]:
+    """Return the texts of a column of the table of every number, as they stand now."""
+    return page.locator(f"#every-number tbody tr > :nth-child({place})").all_inner_texts()
+
+
+def test_a_click_sorts_by_value_and_another_turns_it_round(open_page):
+    page = open_page()
+    page.locator("#numbers select").nth(1).select_option("PSNR")
+    head = page.locator("#every-number thead th").nth(5)
+    head.click()
+    sync_api.expect(head).to_have_attribute("aria-sort", "ascending")
+    values = [float(text.split()[0]) for text in column(page, 6) if text != "–"]
+    assert values == sorted(values)
+    assert len(set(values)) > 3
+    head.click()
+    sync_api.expect(head).to_have_attribute("aria-sort", "descending")
+    values = [float(text.split()[0]) for text in column(page, 6) if text != "–"]
+    assert values == sorted(values, reverse=True)
+
+
+def test_the_keyboard_sorts_too(open_page):
+    page = open_page()
+    before = column(page, 4)
+    head = page.locator("#every-number thead th").nth(3)
+    head.locator("[tabindex='0']").focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(head).to_have_attribute("aria-sort", "ascending")
+    assert column(page, 4) == sorted(before, key=str.lower) != before
+
+
+def test_filters_and_search_narrow_the_table(open_page):
+    page = open_page()
+    everything = len(column(page, 1))
+    selects = page.locator("#numbers select")
+    selects.nth(0).select_option("Segmentation")
+    selects.nth(3).select_option("Joint")
+    assert set(column(page, 1)) == {"Segmentation"}
+    assert set(column(page, 4)) == {"Joint"}  # and not what only begins so
+    selects.nth(0).select_option("")
+    selects.nth(3).select_option("")
+    assert len(column(page, 1)) == everything
+    page.get_by_label("Search").fill("matched")
+    assert {text for text in column(page, 4)} == {"Separate, matched"}
+
+
+def test_a_number_leads_to_what_it_was_made_from(open_page):
+    page = open_page()
+    row = page.locator("#every-number tbody tr").filter(has_text="Segmentation").last
+    row.get_by_role("link").click()
+    place = page.locator(page.url[page.url.index("#") :])
+    assert place.is_visible()
+    page = open_page("#made-segmentation-30-joint")
+    page.locator("#made-segmentation-30-joint").wait_for(state="visible")
+    opened = page.locator("details[open]").inner_text()
+    assert "models/joint-segmentation/sigma30-seed2.pt" in opened
+
+
+def test_the_slider_uncovers_the_other_image_and_keys_move_it(open_page):
+    page = open_page()
+    slider = page.locator("#browse-split")
+    left = page.locator(".layer.left")
+    slider.fill("25")
+    assert left.evaluate("node => getComputedStyle(node).clipPath") == "inset(0px 75% 0px 0px)"
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert left.evaluate("node => getComputedStyle(node).clipPath") == "inset(0px 74% 0px 0px)"
+
+
+def test_all_images_zoom_and_move_together(open_page):
+    page = open_page()
+    transforms = "images => images.map((image) => image.style.transform)"
+    images = page.locator(".browser img")
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="Zoom in").click()
+    page.locator("#browser").evaluate("section => section.scrollIntoView()")
+    stage = page.locator("#browse-stage").bounding_box()
+    page.mouse.move(stage["x"] + 60, stage["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(stage["x"] + 90, stage["y"] + 75, steps=3)
+    page.mouse.up()
+    moved = images.evaluate_all(transforms)
+    assert len(moved) > 6
+    assert {text.split(" ")[0] for text in moved} == {"scale(2.56)"}
+    shares = images.evaluate_all(
+        "images => images.map((image) => parseFloat(image.style.transform.split('(')[2])"
+        " / image.clientWidth)"
+    )
+    assert max(shares) - min(shares) < 1e-3
+    assert abs(shares[0]) > 0.01
+    page.get_by_role("button", name="Whole image").click()
+    assert set(images.evaluate_all(transforms)) == {"scale(1) translate(0px, 0px)"}
+
+
+def test_each_choice_shows_its_images(open_page):
+    page = open_page()
+    page.locator("#browse-part").select_option(label="Classification")
+    assert "a picture of class 3" in page.locator("#browse-status").inner_text()
+    assert page.locator("#browse-views ol").first.locator("li").count() == 5
+    page.locator("#browse-part").select_option(label="Segmentation")
+    picture = page.locator("#browse-after").get_attribute("src")
+    page.get_by_label("Label maps").check()
+    assert page.locator("#browse-after").get_attribute("src") != picture
+    first = page.locator("#browse-status").inner_text()
+    page.get_by_role("button", name="Next").click()
+    assert page.locator("#browse-status").inner_text() != first
+    page.get_by_role("button", name="Next").click()
+    assert page.locator("#browse-status").inner_text() == first  # round the two
+    page.get_by_label("Right").select_option("Separate")
+    assert page.locator("#browse-after").get_attribute("alt").startswith("Separate; ")
+
+
+def background(page) -> str:
+    return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+def test_it_is_light_or_dark_as_the_system_or_the_reader_wants(open_page):
+    dark, light = open_page(color_scheme="dark"), open_page(color_scheme="light")
+    assert (background(dark), background(light)) == ("rgb(22, 24, 28)", "rgb(252, 251, 249)")
+    dark.get_by_label("light").check()
+    light.get_by_label("dark").check()
+    assert (background(dark), background(light)) == ("rgb(252, 251, 249)", "rgb(22, 24, 28)")
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_nothing_is_wider_than_a_phone(open_page, width):
+    page = open_page(viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_in_print_it_is_black_on_white_and_has_no_controls(open_page):
+    page = open_page(color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert background(page) == "rgb(255, 255, 255)"
+    for name in (".theme", "#browser", ".filters", "nav"):
+        assert not page.locator(name).first.is_visible()
+    assert page.locator("#table2").is_visible()
+    assert page.pdf().startswith(b"%PDF")
+
+
+def test_without_javascript_tables_and_figures_are_there(open_page):
+    page = open_page(java_script_enabled=False)
+    for name in ("#table1", "#every-number", "#figure-psnr_over_sigma img"):
+        assert page.locator(name).is_visible()
+    assert not page.locator(".filters").is_visible()
+    assert "Without JavaScript" in page.locator("#browser").inner_text()
+    page.get_by_label("dark").check()
+    assert background(page) == "rgb(22, 24, 28)"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_accessibility_check_finds_nothing(open_page, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="of the extra `dev`")
+    page = open_page(color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    found = axe.Axe().run(page, options=AXE)
+    assert found.violations_count == 0, found.generate_report()
