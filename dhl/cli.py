@@ -172,6 +172,25 @@ def run_verify(arguments: Arguments) -> None:
     print(f"{arguments.run}: every file is as the manifest says.")
 
 
+def run_compare(arguments: Arguments) -> int:
+    """Tell which numbers moved from one run to another, and whether more than chance explains it.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    from dhl.compare import compare, write_comparison
+    from dhl.compare_text import ALL, to_text
+    from dhl.finished import read_finished
+
+    comparison = compare(read_finished(arguments.run_a), read_finished(arguments.run_b))
+    if arguments.csv:
+        write_comparison(comparison, arguments.csv)
+    print(to_text(comparison, ALL) if arguments.all else to_text(comparison))
+    return int(comparison.changed if arguments.strict else comparison.moved)
+
+
 def run_denoise(arguments: Arguments) -> None:
     """Denoise a picture."""
     from dhl.denoising import denoise_blockwise, denoise_file, denoise_tiles
@@ -283,6 +302,7 @@ def _add_free_commands(commands: argparse._SubParsersAction) -> None:
 
     command = free("verify", run_verify)
     command.add_argument("run", type=Path, help="such as results/mini")
+    _describe_compare(free("compare", run_compare))
     command = free("denoise", run_denoise)
     command.add_argument("input", type=Path, help="a noisy picture, 8-bit RGB, of any size")
     command.add_argument("output", type=Path, help="its ending names the format, such as .png")
@@ -302,6 +322,27 @@ def _add_free_commands(commands: argparse._SubParsersAction) -> None:
     command.add_argument("file", type=Path, help="a binary .caffemodel")
     command.add_argument("--output", type=Path, required=True, help="such as denoiser.pt")
     command.add_argument("--sigma", type=float, help="what it was trained for, on the 0-255 scale")
+
+
+def _describe_compare(command: argparse.ArgumentParser) -> None:
+    """Describe the arguments and the exit status of a comparison."""
+    command.epilog = (
+        "Exit status: 0 if no number moved by more than chance explains, 1 if one did, 2 if the "
+        "runs could not be compared. Cells and verdicts that one run alone has, and verdicts that "
+        "changed, are listed and count only with --strict. With one training in both runs, two "
+        "draws of the same training may count as moved."
+    )
+    command.set_defaults(mistake=2)
+    command.add_argument("run_a", type=Path, metavar="RUN_A", help="such as results/reference/mini")
+    command.add_argument(
+        "run_b", type=Path, metavar="RUN_B", help="such as results/mini; differences are B - A"
+    )
+    command.add_argument("--all", action="store_true", help="print every cell, not the moved alone")
+    command.add_argument("--csv", type=Path, metavar="FILE", help="write every cell as tidy CSV")
+    command.add_argument(
+        "--strict", action="store_true",
+        help="exit with 1 also for a changed verdict, or what one run alone has",
+    )  # fmt: skip
 
 
 def _check_part(arguments: Arguments, config: Config) -> None:
@@ -332,14 +373,17 @@ def _shard(text: str) -> Shard:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; a user's mistake is one message and exit status 1."""
+    """Run one command and return its exit status.
+
+    A user's mistake is one message and status 1, or 2 for a command where 1 is an answer.
+    """
     if hasattr(signal, "SIGPIPE"):  # `dhl describe | head` ends quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     arguments = build_parser().parse_args(argv)
     try:
         if "free" in arguments:
-            arguments.free(arguments)
+            return arguments.free(arguments) or 0
         else:
             config = load_config(arguments.configfile)
             _check_part(arguments, config)
@@ -347,5 +391,5 @@ def main(argv: list[str] | None = None) -> int:
             arguments.step(arguments, config, folder)
     except UserError as error:
         print(f"dhl: {error}", file=sys.stderr)
-        return 1
+        return getattr(arguments, "mistake", 1)
     return 0

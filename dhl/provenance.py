@@ -242,6 +242,26 @@ def _compute_seconds(folder: RunFolder) -> float:
     return round(total, 1)
 
 
+def read_manifest(folder: RunFolder) -> dict[str, Any]:
+    """Read what a finished run was made with, and the digests of its files.
+
+    Raises
+    ------
+    UserError
+        If there is no manifest, or it is not readable.
+    """
+    try:
+        manifest = json.loads(folder.manifest.read_text("utf-8"))
+        manifest["files"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            "a finished run has a manifest.",
+            came=f"{folder.manifest}: {error}",
+            do="name a run's folder, such as results/mini, and finish it with `make report`.",
+        ) from None
+    return manifest
+
+
 def verify(root: Path) -> list[str]:
     """Compare a run's files with its manifest.
 
@@ -261,14 +281,7 @@ def verify(root: Path) -> list[str]:
         If there is no manifest, or it is not readable.
     """
     folder = RunFolder(root)
-    try:
-        recorded = json.loads(folder.manifest.read_text())["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            "a finished run has a manifest.",
-            came=f"{folder.manifest}: {error}",
-            do="name a run's folder, such as results/mini, and finish it with `make report`.",
-        ) from None
+    recorded = read_manifest(folder)["files"]
     present = {str(path.relative_to(folder.root)): path for path in _results(folder)}
     lines = [f"removed  {name}" for name in recorded if name not in present]
     lines += [f"added    {name}" for name in present if name not in recorded]

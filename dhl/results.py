@@ -39,6 +39,10 @@ CLAIM_COLUMNS = (
     "seeds", "seed_std", "seed_low", "seed_high", "test", "p_images", "p_seeds", "p_adjusted",
     "verdict",
 )  # fmt: skip
+COMPARISON_COLUMNS = (
+    "part", "sigma", "method", "metric", "value_a", "value_b", "difference", "ci_low", "ci_high",
+    "n_a", "n_b", "seeds_a", "seeds_b", "test", "p_images", "p_seeds", "p_adjusted", "verdict",
+)  # fmt: skip
 
 
 # The figures in the report's order, and the part without which each has nothing to show.
@@ -165,10 +169,45 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     UserError
         If the file is missing, unreadable, or has other columns: a result that was edited by hand.
     """
+    frame = _parse(path)
+    if tuple(frame.columns) != columns:
+        raise edited_by_hand(path, f"columns {', '.join(map(str, frame.columns))}")
+    return _checked_numbers(frame, path)
+
+
+def read_some_columns(
+    path: Path, needed: tuple[str, ...], *, optional: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """Read columns of a tidy CSV that an older version may have written.
+
+    Parameters
+    ----------
+    path : Path
+    needed : tuple of str
+    optional : tuple of str
+        Columns that a file may lack; they are then empty.
+
+    Returns
+    -------
+    DataFrame with the columns `needed` and `optional`
+
+    Raises
+    ------
+    UserError
+        If the file is missing or unreadable, lacks a needed column, or has text for numbers.
+    """
+    frame = _parse(path)
+    if lacking := [name for name in needed if name not in frame.columns]:
+        raise edited_by_hand(path, f"no column `{lacking[0]}`")
+    return _checked_numbers(frame.reindex(columns=[*needed, *optional]), path)
+
+
+def _parse(path: Path) -> pd.DataFrame:
+    """Read a CSV whose columns are not checked yet."""
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path, dtype={"image_id": str, "method": str, "sha256": str})
+        return pd.read_csv(path, dtype={"image_id": str, "method": str, "sha256": str})
     except FileNotFoundError:
         raise UserError(
             "a step finds the results of the steps before it.",
@@ -177,10 +216,13 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         ) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise edited_by_hand(path, str(error)) from None
-    if tuple(frame.columns) != columns:
-        raise edited_by_hand(path, f"columns {', '.join(map(str, frame.columns))}")
-    numbers = [name for name in columns if name in _NUMERIC]
-    for name in numbers:
+
+
+def _checked_numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table as it is, if the columns of numbers hold numbers."""
+    import pandas as pd
+
+    for name in [name for name in frame.columns if name in _NUMERIC]:
         if not (frame[name].isna().all() or pd.api.types.is_numeric_dtype(frame[name])):
             raise edited_by_hand(path, f"text in the column `{name}`")
     return frame
@@ -189,6 +231,7 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 _NUMERIC = {
     "sigma", "psnr", "ssim", "top1", "top5", "value", "ci_low", "ci_high", "n", "step", "loss",
     "reconstruction_loss", "task_loss", "difference", "noise_mean", "noise_std", "mean_a", "mean_b",
+    "seeds", "seed_std",
 }  # fmt: skip
 
 

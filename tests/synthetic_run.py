@@ -20,10 +20,12 @@ QUALITY = {
 }  # fmt: skip
 
 
-def write_synthetic_run(config: Config, root: Path, *, images: int = 60) -> RunFolder:
-    """Write evaluation, training and benchmark files of a whole run."""
+def write_synthetic_run(
+    config: Config, root: Path, *, images: int = 60, draw: int = 0
+) -> RunFolder:
+    """Write evaluation, training and benchmark files of a whole run; chance decides by `draw`."""
     folder = RunFolder(root)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(draw)
     for part in config.parts:
         for sigma in getattr(config.sigmas, part):
             for seed in evaluated_seeds(config, part):

@@ -18,7 +18,7 @@ from dhl.cli import main
 PROJECT = Path(__file__).parents[1]
 COMMANDS = (
     "data", "noise", "cbm3d", "train", "evaluate", "table", "claims", "figures", "manifest",
-    "report", "describe", "plan", "verify", "denoise", "import-caffe",
+    "report", "describe", "plan", "verify", "compare", "denoise", "import-caffe",
 )  # fmt: skip
 
 

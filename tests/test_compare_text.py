@@ -1,0 +1,263 @@
+"""What `dhl compare` prints, writes and exits with, and the mistakes that it names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from finished_runs import (
+    IMAGES,
+    REFERENCE,
+    SIGMA,
+    cell,
+    compared,
+    configure,
+    edit,
+    finish,
+    lower_one_cell,
+    per_image,
+    sign,
+    table_of,
+    two_runs_of_trainings,
+)
+from synthetic_run import write_synthetic_run
+
+from dhl.cli import main
+from dhl.compare_text import ALL, to_text
+from dhl.results import COMPARISON_COLUMNS, RunFolder
+
+
+@pytest.fixture(scope="module")
+def config():
+    return configure()
+
+
+@pytest.fixture(scope="module")
+def base(config, tmp_path_factory) -> RunFolder:
+    """A finished run of one training; not to be changed."""
+    root = tmp_path_factory.mktemp("base") / "run"
+    return finish(config, write_synthetic_run(config, root, images=IMAGES))
+
+
+@pytest.fixture
+def copy(base, tmp_path) -> RunFolder:
+    """A copy of the run that a test may change."""
+    return RunFolder(shutil.copytree(base.root, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory) -> tuple[RunFolder, RunFolder]:
+    """Two finished runs that differ by chance alone, of three and of two trainings."""
+    return two_runs_of_trainings(tmp_path_factory.mktemp("trainings"))
+
+
+def test_the_text_has_aligned_rows_of_the_moved_cells_or_of_all(config, base, copy):
+    def shift(frame):
+        frame.loc[frame["method"] == "dncnn", ["psnr", "ssim"]] += [0.5, -0.02]
+
+    edit(copy, "denoising", shift)
+    comparison = compared(base, finish(config, copy))
+    head, *rows = table_of(to_text(comparison))
+    assert len(rows) == 2
+    a, b = (per_image(one, "denoising", "psnr", "dncnn").mean() for one in (base, copy))
+    assert rows[0].split() == [
+        "denoising", "30", "dncnn", "PSNR", "(dB)", f"{a:.2f}", f"{b:.2f}", "+0.50",
+        "+0.50", "to", "+0.50", f"{36 / 10000:.4f}", "moved",
+    ]  # fmt: skip
+    assert "-0.0200" in rows[1]
+    for row in rows:
+        assert row.index(" dncnn") == head.index(" method")
+        assert row.index("moved") == head.index("verdict")
+        assert row[: head.index("  B - A") + 7].endswith(("+0.50", "-0.0200"))
+    assert len(table_of(to_text(comparison, ALL))) == 1 + len(comparison.cells)
+    assert f"Of {len(comparison.cells)} cells: 2 moved, 0 within chance, " in to_text(comparison)
+
+
+def test_several_trainings_leave_no_word_of_one(trainings):
+    text = " ".join(to_text(compared(*trainings)).split())
+    assert "one training each cannot tell" not in text
+    assert "A task network is trained once a run" in text
+
+
+def test_three_trainings_beside_one(trainings, base):
+    comparison = compared(base, trainings[0])
+    row = cell(comparison, "denoising", "separate", "psnr")
+    assert "Student's t-test over 1 and 3 trainings" in row["test"]
+    text = " ".join(to_text(comparison).split())
+    assert "the spread of the other run's trainings was taken for both" in text
+
+
+def status(capsys, *arguments) -> tuple[int, str, str]:
+    """Run the command; return its exit status and what it printed."""
+    code = main(["compare", *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+def test_the_exit_status_tells_whether_something_moved(config, base, copy, capsys):
+    assert status(capsys, base.root, copy.root)[0] == 0
+    assert status(capsys, base.root, copy.root, "--strict")[0] == 0
+
+    def shift(frame):
+        frame.loc[frame["method"] == "dncnn", "psnr"] += 0.5
+
+    edit(copy, "denoising", shift)
+    finish(config, copy)
+    code, out, _ = status(capsys, base.root, copy.root)
+    assert code == 1
+    assert len(table_of(out)) == 2
+    code, out, _ = status(capsys, base.root, copy.root, "--all")
+    assert code == 1
+    assert len(table_of(out)) == 37
+
+
+def test_what_is_listed_counts_when_strict(base, copy, capsys):
+    frame = pd.read_csv(copy.claims)
+    frame.loc[0, "verdict"] = "inconclusive"
+    frame.to_csv(copy.claims, index=False)
+    sign(copy.root, copy.claims)
+    assert status(capsys, base.root, copy.root)[0] == 0
+    assert status(capsys, base.root, copy.root, "--strict")[0] == 1
+
+
+def test_the_help_states_the_exit_status(capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Exit status: 0 if no number moved by more than chance explains, 1 if one did, 2" in said
+
+
+def test_the_csv_has_every_cell(tmp_path, capsys):
+    path = tmp_path / "new" / "moved.csv"
+    lower = lower_one_cell(tmp_path / "lower")
+    code, out, _ = status(capsys, REFERENCE, lower, "--csv", path)
+    assert code == 1
+    assert len(table_of(out)) == 2
+    frame = pd.read_csv(path)
+    assert tuple(frame.columns) == COMPARISON_COLUMNS
+    tables = [pd.read_csv(table) for table in (lower / "tables").glob("*.csv")]
+    assert len(frame) == sum((table["image_id"] == "average").sum() for table in tables)
+    assert [one.name for one in path.parent.iterdir()] == ["moved.csv"]
+    expected = compared(REFERENCE, lower).cells
+    pd.testing.assert_frame_equal(frame, expected, check_dtype=False)
+
+
+def test_a_csv_that_cannot_be_written_is_a_mistake(base, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path, tmp_path / "file" / "moved.csv"):
+        code, out, said = status(capsys, base.root, base.root, "--csv", path)
+        assert (code, out) == (2, "")
+        assert f"found: {path}" in said
+    assert (tmp_path / "file").read_text() == "mine"
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def edited(path: Path) -> None:
+    """Change one digit, as a hand would."""
+    text = path.read_text()
+    place = next(i for i in range(len(text) - 1, 0, -1) if text[i].isdigit())
+    path.write_text(text[:place] + str(9 - int(text[place])) + text[place + 1 :])
+
+
+def drop_manifest_key(folder):
+    manifest = json.loads(folder.manifest.read_text())
+    del manifest["configuration"]["statistics"]
+    folder.manifest.write_text(json.dumps(manifest))
+
+
+def signed_table(change):
+    """Return a change of a table that the manifest then lists."""
+
+    def damage(folder):
+        path = folder.table(2)
+        change(pd.read_csv(path)).to_csv(path, index=False)
+        sign(folder.root, path)
+
+    return damage
+
+
+MISTAKES = {
+    "no-folder": (lambda folder: shutil.rmtree(folder.root), "manifest.json: [Errno 2]"),
+    "no-manifest": (lambda folder: folder.manifest.unlink(), "manifest.json: [Errno 2]"),
+    "empty-manifest": (lambda folder: folder.manifest.write_text("{}"), "manifest.json: 'files'"),
+    "files-listed": (lambda folder: folder.manifest.write_text('{"files": []}'), "manifest.json"),
+    "no-confidence": (drop_manifest_key, "statistics.confidence"),
+    "no-tables": (lambda folder: shutil.rmtree(folder.root / "tables"), "no measured value"),
+    "table-edited": (lambda folder: edited(folder.table(2)), "table2.csv differs"),
+    "claims-edited": (lambda folder: edited(folder.claims), "claims.csv differs"),
+    "evaluation-edited": (
+        lambda folder: edited(folder.evaluation("denoising", SIGMA)), "sigma30.csv differs",
+    ),
+    "arrays-edited": (
+        lambda folder: (folder.root / "evaluation/segmentation/sigma30.npz").write_bytes(b""),
+        "sigma30.npz differs",
+    ),
+    "no-column": (signed_table(lambda frame: frame.drop(columns="ci_low")), "no column `ci_low`"),
+    "text": (signed_table(lambda frame: frame.assign(seeds="two")), "text in the column `seeds`"),
+    "twice": (signed_table(lambda frame: pd.concat([frame, frame])), "two averages"),
+    "no-interval": (signed_table(lambda frame: frame.assign(ci_high=np.nan)), "without method"),
+    "metric": (signed_table(lambda frame: frame.assign(metric="psnr")), "metric `psnr`"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "named"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_message_and_status_2(damage, named, base, copy, capsys):
+    damage(copy)
+    for pair in ((base.root, copy.root), (copy.root, base.root)):
+        code, out, said = status(capsys, *pair)
+        assert (code, out) == (2, "")
+        assert named in said
+        assert "Traceback" not in said
+        assert [line[:9] for line in said.splitlines()[1:]] == ["  found: ", "  to do: "]
+
+
+def test_runs_without_a_common_cell_are_a_mistake(capsys):
+    code, _, said = status(capsys, REFERENCE, REFERENCE.parent / "kodak-cpu")
+    assert code == 2
+    assert "share none" in said
+
+
+def test_changed_verdicts_are_listed(config, base, copy):
+    def worsen(frame):
+        frame.loc[frame["method"] == "separate", "psnr"] -= 9
+
+    edit(copy, "denoising", worsen)
+    comparison = compared(base, finish(config, copy))
+    frames = [pd.read_csv(one.claims).set_index(["claim", "sigma"]) for one in (base, copy)]
+    differ = frames[0]["verdict"] != frames[1]["verdict"]
+    assert differ.sum() > 3
+    changed = [key for key, (a, b) in comparison.verdicts.items() if a != b]
+    assert len(changed) == differ.sum()
+    lines = to_text(comparison).splitlines()
+    assert f"Of {len(differ)} verdicts on claims, {differ.sum()} changed:" in lines
+    assert "  denoising-separate-over-noisy, all sigmas: reproduced -> not reproduced" in lines
+
+
+def test_what_the_manifests_say_differently_is_listed(base, copy):
+    manifest = json.loads(copy.manifest.read_text())
+    manifest["commit"] = "abc"
+    manifest["versions"]["torch"] = "1.0"
+    manifest["hardware"]["processor"] = "abacus"
+    manifest["base_seed"] = 5
+    manifest["configuration"]["training"]["separate"]["steps"] = 7
+    del manifest["configuration"]["seeds"]  # as in an older version: one
+    copy.manifest.write_text(json.dumps(manifest))
+    comparison = compared(base, copy)
+    names = [name for name, _, _ in comparison.settings]
+    assert names == [
+        "commit", "base_seed", "versions.torch", "hardware.processor",
+        "configuration.training.separate.steps",
+    ]  # fmt: skip
+    paragraph = " ".join(to_text(comparison).split("\n\n")[1].split())
+    assert paragraph.startswith("Different (A / B): commit ")
+    assert " / abacus; training.separate.steps 800 / 7." in paragraph
+    manifest["configuration"]["unknown"] = {"key": 1}
+    copy.manifest.write_text(json.dumps(manifest))
+    comparison = compared(base, copy)
+    assert ("configuration.unknown.key", "absent", "1") in comparison.settings
+    assert set(comparison.unpaired.values()) == {
+        f"the configuration of {copy.root} is of another version"
+    }
