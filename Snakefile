@@ -59,9 +59,11 @@ onstart:
 onsuccess:
     if RUN.report.exists():
         print(f"The report is {RUN.report}", file=sys.stderr)
+    end_with_failure_if_there_were_holes()
 
 
 onerror:
+    take_holes_away()
     print(
         "Some jobs failed; their logs are named above. What is finished is kept: mend the "
         "cause and run the same command again.",

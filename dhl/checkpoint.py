@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from dhl.errors import UserError
+from dhl.holes import why_hole
 from dhl.models import NETWORKS, build_network
 from dhl.results import atomic_path
 
@@ -50,6 +51,12 @@ def load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise _unreadable(path, "no such file") from None
     except DAMAGED:
+        if (reason := why_hole(path)) is not None:
+            raise UserError(
+                "a model is there before it is used.",
+                came=f"{path.parent.name}/{path.stem} failed: {reason}",
+                do="mend the cause of that, and run the same command again.",
+            ) from None
         raise _unreadable(path, "truncated, or not a model of this project") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _unreadable(path, "another format")

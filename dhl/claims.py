@@ -260,8 +260,10 @@ def _what_is_missing(claim: Claim, measured: list[Measured]) -> str:
     holes = []
     for one in measured:
         absent = [method for method in pair if (method, claim.metric) not in one.features]
-        names = " and ".join(f"`{method}`" for method in absent)
-        holes += [f"no {claim.metric} of {names} in {one.source}"] if absent else []
+        failed = [method for method in absent if method in one.failures]
+        holes += [f"{method} failed at sigma {one.sigma:g}" for method in failed]
+        names = " and ".join(f"`{method}`" for method in absent if method not in failed)
+        holes += [f"no {claim.metric} of {names} in {one.source}"] if names else []
     return "; ".join(holes)
 
 

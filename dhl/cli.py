@@ -204,6 +204,18 @@ def run_denoise(arguments: Arguments) -> None:
     )
 
 
+def run_hole(arguments: Arguments) -> int:
+    """Mark the results of a job that failed, for the rest of a run to go on without them."""
+    from dhl.holes import dig, may_be_a_hole
+
+    if not (arguments.last and may_be_a_hole(arguments.status)):
+        return arguments.status
+    reason = dig(arguments.results, status=arguments.status, log=arguments.log)
+    print(f"dhl: failed: {arguments.results[0]}: {reason}\n"
+          f"  the run goes on without it; all is in {arguments.log}", file=sys.stderr)  # fmt: skip
+    return 0
+
+
 def run_import_caffe(arguments: Arguments) -> None:
     """Make a model file of a denoiser that the authors' Caffe code trained."""
     from dhl.caffe import import_denoiser
@@ -318,6 +330,11 @@ def _add_free_commands(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="average overlapping blocks, as the authors' deployment does",
     )
+    command = free("hole", run_hole)
+    command.add_argument("results", nargs="+", type=Path, help="what the job should have written")
+    command.add_argument("--status", type=int, required=True, help="what the job ended with")
+    command.add_argument("--log", type=Path, required=True, help="what it said")
+    command.add_argument("--last", type=int, choices=(0, 1), default=1, help="0: it is tried again")
     command = free("import-caffe", run_import_caffe)
     command.add_argument("file", type=Path, help="a binary .caffemodel")
     command.add_argument("--output", type=Path, required=True, help="such as denoiser.pt")
@@ -391,5 +408,5 @@ def main(argv: list[str] | None = None) -> int:
             arguments.step(arguments, config, folder)
     except UserError as error:
         print(f"dhl: {error}", file=sys.stderr)
-        return getattr(arguments, "mistake", 1)
+        return getattr(arguments, "mistake", error.status)
     return 0

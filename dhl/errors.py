@@ -12,7 +12,14 @@ class UserError(Exception):
         What was found instead, with its place (file, key path).
     do : str
         What to do now.
+
+    Attributes
+    ----------
+    status : int
+        What the program ends with.
     """
+
+    status = 1
 
     def __init__(self, rule: str, *, came: str, do: str):
         super().__init__(f"{rule}\n  found: {came}\n  to do: {do}")

@@ -16,7 +16,7 @@ from dhl.config import Config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.device import reserved_device
 from dhl.errors import UserError
-from dhl.lineage import evaluated_models, fingerprint, measured_methods
+from dhl.lineage import evaluated_models, failed_methods, fingerprint, measured_methods
 from dhl.methods import CBM3D_METHODS
 from dhl.metrics import clean_reference, confusion_matrix, finish, psnr, ssim, top_k
 from dhl.noise import recorded_noisy_image
@@ -75,6 +75,7 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
     methods = measured_methods(config, part, seed)
     frames, arrays = [], Arrays(part, clean, examples=EXAMPLES[part] if seed == 1 else 0)
     bench = Bench(config, part, sigma, folder, seed=seed, ids=clean.ids)
+    methods = bench.working(methods)
     with (
         reserved_device(config) as device,
         Progress(f"{part}, sigma {sigma:g}", len(clean)) as progress,
@@ -124,18 +125,36 @@ class Bench:
         ids: Sequence[str] = (),
     ):
         self.device = torch.device("cpu")
-        self.networks = {}
+        self.networks, self.denoised = {}, {}
+        self.failed = failed_methods(config, folder, part, sigma, seed)
         for method, key in evaluated_models(config, part, sigma, seed).items():
-            network, _ = checkpoint.load_model(
-                folder.model(key), fingerprint=fingerprint(config, key)
-            )
-            self.networks[method] = network.to(memory_format=torch.channels_last)
+            if method not in self.failed:
+                network, _ = checkpoint.load_model(
+                    folder.model(key), fingerprint=fingerprint(config, key)
+                )
+                self.networks[method] = network.to(memory_format=torch.channels_last)
         parts = shards(getattr(config.evaluation.cbm3d_shards, part))
-        self.denoised = {
-            method: DenoisedImages((folder.cbm3d(part, method, sigma, one) for one in parts), ids)
-            for method in measured_methods(config, part, seed)
-            if method in CBM3D_METHODS
-        }
+        for method in measured_methods(config, part, seed):
+            if method in CBM3D_METHODS and method not in self.failed:
+                files = (folder.cbm3d(part, method, sigma, one) for one in parts)
+                self.denoised[method] = DenoisedImages(files, ids)
+
+    def working(self, methods: Sequence[str]) -> list[str]:
+        """Return the methods that did not fail.
+
+        Raises
+        ------
+        UserError
+            If none is left.
+        """
+        left = [method for method in methods if method not in self.failed]
+        if not left:
+            raise UserError(
+                "an evaluation has a method that did not fail.",
+                came="; ".join(f"{method}: {why}" for method, why in self.failed.items()),
+                do="mend the cause of that, and run the same command again.",
+            )
+        return left
 
     def move(self, device: torch.device) -> None:
         """Move the networks to a device."""

@@ -15,6 +15,7 @@ from dhl import strips
 from dhl.config import Config
 from dhl.errors import UserError
 from dhl.figure_style import WIDTH, draw_method, drawing_style, save_figure
+from dhl.holes import NothingToShow, why_hole
 from dhl.methods import METHODS, TABLES
 from dhl.noise import format_sigma
 from dhl.published import AVERAGE
@@ -65,6 +66,8 @@ def read_averages(config: Config, folder: RunFolder, part: str, metric: str) -> 
     rows = table[
         (table["metric"] == metric) & (table["image_id"] == AVERAGE) & table["method"].isin(methods)
     ].dropna(subset=["value"])
+    if rows.empty and table["status"].astype(str).str.startswith("failed").any():
+        raise NothingToShow(f"the {metric} of {part}: all methods failed")
     if rows.empty:
         raise UserError(
             f"Table {TABLES[part]} has the {metric} of the configured methods.",
@@ -193,7 +196,7 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
     families: dict[str, dict[float | None, pd.DataFrame]] = {}
     for path in sorted(root.rglob("*.csv")):
         key = path.relative_to(root).with_suffix("")
-        if "-seed" in key.name:
+        if "-seed" in key.name or why_hole(path) is not None:
             continue
         # A model's key is `<family>/<variant>`, and the variant `sigma<number>` or a word.
         sigma = float(key.name.removeprefix("sigma")) if key.name.startswith("sigma") else None
@@ -231,4 +234,14 @@ def write_figures(config: Config, folder: RunFolder) -> None:
     """
     with drawing_style():
         for name in figure_names(config.parts):
-            save_figure(FIGURES[name](config, folder), folder.figures, name)
+            save_figure(_draw(name, config, folder), folder.figures, name)
+
+
+def _draw(name: str, config: Config, folder: RunFolder) -> Figure:
+    """Draw a figure, or say on it what failed."""
+    try:
+        return FIGURES[name](config, folder)
+    except NothingToShow as nothing:
+        figure = Figure(figsize=(WIDTH, 0.8))
+        figure.text(0.02, 0.5, f"Nothing to show: {nothing}", va="center", wrap=True)
+        return figure

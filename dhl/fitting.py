@@ -80,6 +80,8 @@ class Fit:
 class Stopped(UserError):
     """A training that was asked to stop, and kept its state."""
 
+    status = 128 + 15  # as of a program that a SIGTERM ends
+
     def __init__(self, cause: str, step: int, side_file: Path | None):
         kept = f"its state is in {side_file}" if side_file else "it keeps no state"
         super().__init__(

@@ -18,12 +18,15 @@ from dhl.config import Config
 from dhl.config.networks import Network
 from dhl.config.training import DenoiserTraining, Recipe
 from dhl.errors import UserError
-from dhl.methods import TASKS, model_of
+from dhl.holes import why_hole
+from dhl.methods import CBM3D_METHODS, TASKS, model_of
 from dhl.models import NETWORKS
 from dhl.noise import format_sigma, noise_std
 from dhl.objectives import OBJECTIVES
 from dhl.provenance import code_digest
+from dhl.results import RunFolder
 from dhl.seeding import seed_suffix
+from dhl.shards import shards
 
 TASK_NETWORKS = {"classification": "classifier", "segmentation": "segmenter"}
 DENOISERS = {"separate": "denoiser", "dncnn": "dncnn"}
@@ -277,6 +280,28 @@ def evaluated_seeds(config: Config, part: str) -> range:
     """Return the numbers of the trainings of which a part has an evaluation each."""
     trained = measured_methods(config, part, seed=2)
     return range(1, (config.seeds if trained else 1) + 1)
+
+
+def failed_methods(
+    config: Config, folder: RunFolder, part: str, sigma: float, seed: int = 1
+) -> dict[str, str]:
+    """Return the methods in whose results of a training there is a hole, with the reasons.
+
+    All fail if their measuring did, or the task network behind them.
+    """
+    methods = measured_methods(config, part, seed)
+    if (reason := why_hole(folder.evaluation(part, sigma, seed))) is not None:
+        return dict.fromkeys(methods, reason)
+    models = evaluated_models(config, part, sigma, seed)
+    failed = {}
+    for method in methods:
+        paths = [folder.model(models[name]) for name in (method, "task-network") if name in models]
+        if method in CBM3D_METHODS:
+            total = getattr(config.evaluation.cbm3d_shards, part)
+            paths += [folder.cbm3d(part, method, sigma, shard) for shard in shards(total)]
+        reasons = [reason for path in paths if (reason := why_hole(path)) is not None]
+        failed |= {method: reasons[0]} if reasons else {}
+    return failed
 
 
 def all_models(config: Config) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ trainings of the same number: those share their first weights' seed, batches and
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ import pandas as pd
 
 from dhl.config import Config
 from dhl.errors import UserError
-from dhl.lineage import evaluated_seeds, measured_methods
+from dhl.holes import why_hole
+from dhl.lineage import evaluated_seeds, failed_methods, measured_methods
 from dhl.methods import METRICS
 from dhl.results import IMAGE_COLUMNS, RunFolder, edited_by_hand, read_csv
 from dhl.seeding import numpy_generator
@@ -42,6 +43,8 @@ class Measured:
     features : dict of (method, metric) to ndarray of shape (n, s, k)
         Per image and training: the value itself (k = 1), or the margins of its confusion matrix.
         A method that is not trained has s = 1.
+    failures : dict of str to str
+        Why methods were not measured, where that is known.
     """
 
     part: str
@@ -50,6 +53,7 @@ class Measured:
     image_ids: tuple[str, ...]
     protocols: dict[str, str]
     features: dict[Key, np.ndarray]
+    failures: dict[str, str] = field(default_factory=dict)
 
     def score(self, method: str, metric: str) -> float:
         """Return a metric over all images and trainings; NaN if it was not measured."""
@@ -78,10 +82,10 @@ def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) ->
     UserError
         If a file is missing, or its rows cannot be what the program wrote for this configuration.
     """
-    trainings = [
-        _read_training(config, folder, part, sigma, seed=seed)
-        for seed in evaluated_seeds(config, part)
-    ]
+    trainings, failures = [], {}
+    for seed in evaluated_seeds(config, part):
+        failures = failed_methods(config, folder, part, sigma, seed) | failures
+        trainings.append(_read_training(config, folder, part, sigma, seed=seed))
     first = trainings[0]
     for other in trainings[1:]:
         if other.protocols and other.image_ids != first.image_ids:
@@ -93,7 +97,7 @@ def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) ->
             features[key] = np.stack([one.features[key] for one in own], axis=1)
     measured = {method for method, _ in features}
     protocols = {name: value for name, value in first.protocols.items() if name in measured}
-    return replace(first, protocols=protocols, features=features)
+    return replace(first, protocols=protocols, features=features, failures=failures)
 
 
 def _read_training(
@@ -101,6 +105,9 @@ def _read_training(
 ) -> Measured:
     """Read the evaluation of one training; features have shape (n, k)."""
     path = folder.evaluation(part, sigma, seed)
+    source = path.relative_to(folder.root).as_posix()
+    if why_hole(path) is not None:
+        return Measured(part, sigma, source, (), {}, {})
     frame = read_csv(path, IMAGE_COLUMNS)
     methods = measured_methods(config, part, seed)
     _check_rows(frame, path, part=part, sigma=sigma, methods=methods)
@@ -118,7 +125,6 @@ def _read_training(
             features[method, metric] = values[:, None]
     if part == "segmentation" and protocols:
         features |= _read_margins(path.with_suffix(".npz"), tuple(protocols), ids)
-    source = path.relative_to(folder.root).as_posix()
     return Measured(part, sigma, source, tuple(ids), protocols, features)
 
 

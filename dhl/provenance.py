@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from dhl.config import Config
 from dhl.errors import UserError
+from dhl.holes import why_hole
 from dhl.results import RunFolder, atomic_path
 
 # These read, check, name and store; they cannot change a number, so editing them reruns nothing.
@@ -39,6 +40,7 @@ PLUMBING = {
         "data.transfer",
         "errors",
         "gpu_slots",
+        "holes",
         "interruption",
         "lineage",
         "locks",
@@ -171,6 +173,7 @@ def _results(folder: RunFolder) -> list[Path]:
         path
         for path in sorted(folder.root.rglob("*"))
         if path.is_file()
+        and why_hole(path) is None
         and path != folder.manifest
         and not path.name.startswith(".")
         and path.relative_to(folder.root).parts[0] not in SCRATCH

@@ -16,6 +16,7 @@ from dhl import report_content as content
 from dhl.config import Config
 from dhl.errors import UserError
 from dhl.figures import read_averages, read_curves
+from dhl.holes import NothingToShow
 from dhl.methods import METHODS, TABLES
 from dhl.noise import format_sigma
 from dhl.published import PUBLISHED, read_literature, read_published
@@ -23,7 +24,7 @@ from dhl.report_images import browse_images
 from dhl.report_numbers import read_numbers, trace_origins
 from dhl.results import FIGURE_PARTS, PROJECT, RunFolder, atomic_path, figure_names
 from dhl.strips import read_examples, strip_sigma
-from dhl.tables import UNITS
+from dhl.tables import FAILED, UNITS
 
 PLOTTED = {
     "psnr_over_sigma": ("denoising", "psnr"),
@@ -71,6 +72,7 @@ def write_report(
 def render_report(config: Config, folder: RunFolder, *, templates: Path, published: Path) -> str:
     """Return the report as HTML; the parameters are those of `write_report`."""
     claims, manifest = content.read_claims(folder), content.read_manifest(folder)
+    numbers = read_numbers(config, folder)
     values = config.model_dump(mode="json")
     environment = _environment(templates)
     context = {
@@ -85,7 +87,8 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "verdict_counts": content.count_verdicts(claims),
         "tables": _tables(config, folder),
         "per_image": content.per_image_psnr(folder) if "denoising" in config.parts else {},
-        "numbers": read_numbers(config, folder),
+        "numbers": numbers,
+        "failed": [number for number in numbers if number.status.startswith(FAILED)],
         "origins_of_numbers": trace_origins(config, folder, manifest),
         "browser": _as_json(browse_images(config, folder)),
         "figures": _figures(config, folder, templates),
@@ -243,6 +246,14 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
 
 def _alternative(config: Config, folder: RunFolder, name: str) -> str:
     """Say in words what a figure shows, from the data that it was drawn from."""
+    try:
+        return _in_words(config, folder, name)
+    except NothingToShow as nothing:
+        return f"Nothing to show: {nothing}."
+
+
+def _in_words(config: Config, folder: RunFolder, name: str) -> str:
+    """Say what a figure shows; `NothingToShow` if that failed."""
     if name in STRIPS:
         examples = read_examples(config, folder, STRIPS[name])
         labels = ", ".join(METHODS[method].label for method in examples.methods)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from dhl.class_names import IGNORED_LABEL, class_namer
 from dhl.config import Config
+from dhl.holes import why_hole
 from dhl.methods import METHODS
 from dhl.results import RunFolder
 from dhl.strips import Examples, best_square, label_picture, read_examples
@@ -52,7 +53,10 @@ def browse_images(
         grids = {
             sigma: read_examples(config, folder, part, sigma=sigma)
             for sigma in getattr(config.sigmas, part)
+            if why_hole(folder.evaluation(part, sigma)) is None
         }
+        if not grids:
+            continue
         shown: dict[float, list[dict[str, Any]]] = {sigma: [] for sigma in grids}
         spent = 0
         for index in range(min(len(examples.ids) for examples in grids.values())):

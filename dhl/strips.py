@@ -19,6 +19,7 @@ from dhl.config import Config
 from dhl.data.image_set import open_arrays
 from dhl.errors import UserError
 from dhl.figure_style import WIDTH
+from dhl.holes import NothingToShow, why_hole
 from dhl.methods import METHODS
 from dhl.results import IMAGE_COLUMNS, RunFolder, read_csv
 
@@ -37,7 +38,7 @@ class Examples:
     sigma : float
         On the 0-255 scale.
     methods : tuple of str
-        In the order of the configuration.
+        Those that were measured, in the order of the configuration.
     ids : tuple of str
     arrays : dict of str to ndarray
         Keyed as in the file, like `image/joint/0`.
@@ -83,6 +84,8 @@ def read_examples(
     """
     sigma = sigma or strip_sigma(getattr(config.sigmas, part))
     path = folder.evaluation(part, sigma)
+    if (reason := why_hole(path)) is not None:
+        raise NothingToShow(f"{part} at sigma {sigma:g}: {reason}")
     rows = read_csv(path, IMAGE_COLUMNS)
     with open_arrays(path.with_suffix(".npz")) as file:
         kinds = ("example_ids", "clean/", "labels/", "image/", "prediction/", "probability/")
@@ -94,7 +97,8 @@ def read_examples(
             came=f"none in {path.with_suffix('.npz')}",
             do="delete the file and run the evaluation again.",
         )
-    methods = getattr(config.methods, part)
+    measured = set(rows["method"])
+    methods = tuple(name for name in getattr(config.methods, part) if name in measured)
     return Examples(sigma, methods, tuple(map(str, ids)), arrays, rows)
 
 

@@ -21,7 +21,7 @@ from dhl.published import AVERAGE, NOT_IN_PAPER, PUBLISHED, PublishedTable, read
 from dhl.results import TABLE_COLUMNS, RunFolder, atomic_path, write_csv
 from dhl.statistics import percentile_interval
 
-NOT_MEASURED = "not measured"
+NOT_MEASURED, FAILED = "not measured", "failed"
 
 # Per metric: name, factor, decimals, unit of a value, unit of a difference.
 UNITS = {
@@ -157,6 +157,8 @@ def _average(measured: Measured, method: str, metric: str, paper: PublishedTable
     }
     if method not in measured.protocols:
         reason = f"{NOT_MEASURED}: no rows of `{method}` in {measured.source}"
+        if method in measured.failures:
+            reason = f"{FAILED}: {measured.failures[method]}"
         return row | {"n": 0, "seeds": 0, "status": reason}
     return row
 
@@ -225,7 +227,8 @@ def _ours(
     for method in methods:
         rows = {metric: block[method, metric] for metric in metrics}
         if all(pd.isna(row["value"]) for row in rows.values()):
-            cells.append("n.m.")
+            status = str(next(iter(rows.values()))["status"])
+            cells.append(FAILED if status.startswith(FAILED) else "n.m.")
             continue
         values = [
             getattr(dialect, marks[metric].get(method, "plain")).format(
@@ -275,7 +278,7 @@ def _caption(averages: pd.DataFrame, config: Config, part: str, paper: Published
         f"bootstrap over images ({config.statistics.bootstrap} draws). Bold: best; underlined: "
         "second."
     )
-    if (seeds := int(ours["seeds"].max())) > 1:
+    if (seeds := max(ours["seeds"], default=0)) > 1:
         text += (
             f" Mean of {seeds} trainings, and after ± their standard deviation; the brackets hold "
             "for these trainings."
@@ -283,7 +286,7 @@ def _caption(averages: pd.DataFrame, config: Config, part: str, paper: Published
     if ceilings := [METHODS[m].label for m in getattr(config.methods, part) if m in _UNRANKED]:
         text += f" Not ranked: {', '.join(ceilings)}."
     if len(ours) < len(averages):
-        text += f" n.m.: not measured, see status in table{TABLES[part]}.csv."
+        text += f" n.m. or failed: not measured, see status in table{TABLES[part]}.csv."
     return f"{text} {_legend(config, part, paper)}"
 
 

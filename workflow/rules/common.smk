@@ -16,6 +16,7 @@ from dhl.config.file import parse_config
 from dhl.data.catalogue import CATALOGUE, downloaded_weights, downloads_of
 from dhl.errors import UserError
 from dhl.gpu_slots import gpus_of_this_machine
+from dhl.holes import find_holes
 from dhl.lineage import (
     all_models,
     evaluated_models,
@@ -86,9 +87,40 @@ def growing(amount, per_thread=0):
     return lambda wildcards, threads, attempt: attempt * (amount + per_thread * threads)
 
 
+def last_try(wildcards, attempt):
+    """Whether a job that fails is not tried again; a resource, which nodes are told."""
+    return int(attempt > workflow.execution_settings.retries)
+
+
+LAST_TRY = last_try if SUBMITTING else 1
+
+
 def dhl(command):
     """A shell command of the package on this run, its messages in the rule's log."""
     return f"{PYTHON} -m dhl {command} --configfile {RUN.config} --folder {ROOT} > {{log}} 2>&1"
+
+
+def dhl_or_hole(command):
+    """The same; if it fails for good, the run goes on without what it should have made."""
+    hole = "hole --status $? --last {resources.last_try} --log {log} {output}"
+    return f"{dhl(command)} || {PYTHON} -m dhl {hole}"
+
+
+def take_holes_away():
+    """Remove the holes, which the next run tries to fill; returns a line for each."""
+    holes = list(find_holes(RUN))
+    for path, _ in holes:
+        path.unlink()
+    return [f"{path}: {reason}" for path, reason in holes]
+
+
+def end_with_failure_if_there_were_holes():
+    if holes := take_holes_away():
+        raise WorkflowError(
+            "Some jobs failed, and the report was made without them:",
+            *holes,
+            "Mend the cause and run the same command again; what is finished is kept.",
+        )
 
 
 def keep_configuration():

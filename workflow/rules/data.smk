@@ -76,11 +76,12 @@ rule cbm3d:
     conda:
         "../../environment.yml"
     resources:
+        last_try=LAST_TRY,
         mem_mb=growing(1000, per_thread=500),
         runtime=growing(240),
     params:
         code=code_digest("dhl.baselines"),
     shell:
-        dhl(
+        dhl_or_hole(
             "cbm3d --part {wildcards.part} --method {wildcards.cbm3d} --sigma {wildcards.sigma} --shard {wildcards.shard} --processes {threads}"
         )

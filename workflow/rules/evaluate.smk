@@ -18,6 +18,7 @@ rule evaluate:
         "../../environment.yml"
     threads: CONFIG.threads
     resources:
+        last_try=LAST_TRY,
         gpu=ON_GPU,
         mem_mb=growing(8000),
         runtime=growing(240),
@@ -28,6 +29,6 @@ rule evaluate:
         ),
         code=code_digest("dhl.evaluation"),
     shell:
-        dhl(
+        dhl_or_hole(
             "evaluate --part {wildcards.part} --sigma {wildcards.sigma} --seed {params.seed}"
         )

@@ -16,6 +16,7 @@ rule train:
         "../../environment.yml"
     threads: CONFIG.processes * (CONFIG.threads + CONFIG.workers)
     resources:
+        last_try=LAST_TRY,
         gpu=ON_GPU * CONFIG.processes,
         # Each process, and each worker that decodes images for it, holds its own copy of torch.
         mem_mb=growing(CONFIG.processes * (4000 + 500 * CONFIG.workers)),
@@ -24,4 +25,4 @@ rule train:
         # Recipe, network, data, code and parents: training is repeated when one of them changes.
         fingerprint=lambda w: fingerprint(CONFIG, w.model),
     shell:
-        dhl("train {wildcards.model}")
+        dhl_or_hole("train {wildcards.model}")
