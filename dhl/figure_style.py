@@ -13,14 +13,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dhl.methods import METHODS
-from dhl.results import atomic_path
+from dhl.results import FIGURE_FORMATS, atomic_path
 
 WIDTH = 7.2  # inches: the report's column at 100 px an inch
-FORMATS = ("svg", "png")
+# Inches: both columns and the gap of a two-column page; a PDF is not scaled in a manuscript.
+MANUSCRIPT_WIDTH = 7.0
 # Without the date and the version, equal results give equal files.
-_METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+_METADATA = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 _SETTINGS = {
     "svg.hashsalt": "dhl",
+    "pdf.fonttype": 42,  # TrueType: publishers refuse the default, Type 3
     "font.family": "DejaVu Sans",  # arrives with matplotlib, so every machine draws the same
     "figure.dpi": 100,
     "savefig.dpi": 200,
@@ -104,7 +110,13 @@ def draw_method(axes: Axes, method: str, *, sigmas, values, errors=None) -> None
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write a figure in every format, atomically, with the same bytes for the same content."""
-    for suffix in FORMATS:
+    """Write a figure in every format, atomically, with the same bytes for the same content.
+
+    The PDF is as wide as a manuscript's text, and the others as the report's column.
+    """
+    shape = figure.get_size_inches()
+    for suffix in FIGURE_FORMATS:
+        scale = MANUSCRIPT_WIDTH / shape[0] if suffix == "pdf" else 1
+        figure.set_size_inches(scale * shape)
         with atomic_path(folder / f"{name}.{suffix}") as temporary:
             figure.savefig(temporary, format=suffix, metadata=_METADATA[suffix], facecolor="white")

@@ -225,7 +225,7 @@ FIGURES: dict[str, Callable[[Config, RunFolder], Figure]] = {
 
 
 def write_figures(config: Config, folder: RunFolder) -> None:
-    """Write every figure of the run, as SVG and PNG, to `folder.figures`.
+    """Write every figure of the run, as SVG, PNG and PDF, to `folder.figures`.
 
     Raises
     ------

@@ -22,7 +22,7 @@ class Dialect:
     span : str
         Template of an interval's two ends.
     interval : str
-        Template of what follows the values.
+        Template of what follows the values; LaTeX sets what comes after a line break below them.
     sigma : str
         Template of a column's head.
     none : str
@@ -54,17 +54,56 @@ def _markdown(grid: pd.DataFrame, caption: str, number: int) -> str:
     return f"**Table {number}.** {caption}\n\n{table}\n"
 
 
+_LATEX = r"""% Made by dhl. In the preamble: \usepackage{{booktabs,graphicx}}
+% Lines below \midrule that begin with & hold intervals; without them, the table is compact.
+\begin{{table*}}
+\centering
+\small
+\setlength{{\tabcolsep}}{{4pt}}
+\caption{{{caption}}}
+\label{{tab:dhl-{number}}}
+\vspace{{4pt}}
+\sbox2{{\begin{{tabular}}{{l{columns}}}
+\toprule
+{groups}
+{rules}
+{sides}
+\midrule
+{body}
+\bottomrule
+\end{{tabular}}}}
+\ifdim\wd2>\textwidth\resizebox{{\textwidth}}{{!}}{{\usebox2}}\else\usebox2\fi
+\end{{table*}}
+"""
+
+
 def _latex(grid: pd.DataFrame, caption: str, number: int) -> str:
-    """Write a `table*` that needs the package booktabs."""
-    return grid.style.to_latex(
-        hrules=True,
-        multicol_align="c",
-        column_format="l" + "r" * grid.shape[1],
+    """Write a `table*` for a two-column page, with the intervals in lines of their own."""
+    sigmas = list(grid.columns.get_level_values(0))
+    spans = [
+        (sigma, sigmas.index(sigma) + 2, sigmas.count(sigma)) for sigma in dict.fromkeys(sigmas)
+    ]
+    groups = [rf"\multicolumn{{{width}}}{{c}}{{{sigma}}}" for sigma, _, width in spans]
+    rules = [rf"\cmidrule(lr){{{first}-{first + width - 1}}}" for _, first, width in spans]
+    lines = []
+    for label, row in _rows(grid):
+        values, _, intervals = zip(*(cell.partition("\n") for cell in row), strict=True)
+        lines.append(_latex_line(label, *values))
+        lines += [_latex_line("", *intervals) + "[2pt]"] if any(intervals) else []
+    return _LATEX.format(
         caption=caption,
-        label=f"tab:dhl-{number}",
-        environment="table*",
-        position_float="centering",
+        number=number,
+        columns="r" * len(sigmas),
+        groups=_latex_line("", *groups),
+        rules=" ".join(rules),
+        sides=_latex_line("Method", *(side for _, side in grid.columns)),
+        body="\n".join(lines),
     )
+
+
+def _latex_line(*cells: str) -> str:
+    """Write one line of a LaTeX table."""
+    return " & ".join(cells).strip() + r" \\"
 
 
 def _html(grid: pd.DataFrame, caption: str, number: int) -> str:
@@ -97,10 +136,20 @@ def _rows(grid: pd.DataFrame) -> list[tuple[str, list[str]]]:
     return [(str(label), list(row)) for label, row in zip(grid.index, grid.to_numpy(), strict=True)]
 
 
+_LATEX_MARKS = {mark: f"\\{mark}" for mark in "%_&#${}"} | {
+    "`": "",
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "±": r"$\pm$",
+}
+
+
 def _escape_latex(text: str) -> str:
-    """Escape what LaTeX would not print."""
-    table = {mark: f"\\{mark}" for mark in "%_&#$"} | {"`": ""}
-    return text.translate(str.maketrans(table))
+    """Escape what LaTeX would not print, and keep a percent sign on the line of its number."""
+    return text.translate(str.maketrans(_LATEX_MARKS)).replace(r" \%", r"~\%")
 
 
 DIALECTS = {
@@ -108,7 +157,7 @@ DIALECTS = {
         "**{}**", "<u>{}</u>", " ± {}", "{}–{}", " ({})", "σ = {}", "–", str, _markdown
     ),
     "tex": Dialect(
-        r"\textbf{{{}}}", r"\underline{{{}}}", r" $\pm$ {}", "{}--{}", r" {{\scriptsize({})}}",
+        r"\textbf{{{}}}", r"\underline{{{}}}", r" $\pm$ {}", "{}--{}", "\n{{\\scriptsize ({})}}",
         r"$\sigma = {}$", "--", _escape_latex, _latex,
     ),
     "html": Dialect(

@@ -55,6 +55,8 @@ FIGURE_PARTS = {
     "example_segmentation": "segmentation",
     "training_curves": "denoising",
 }
+FIGURE_FORMATS = ("svg", "png", "pdf")  # for the report, for slides, for a manuscript
+TABLE_FORMATS = ("csv", "md", "tex", "html")
 
 
 def figure_names(parts: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Figures: their files, their bytes, and that what they draw is what the results say."""
 
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 
@@ -10,7 +11,7 @@ from report_run import denoising_only, small_config, write_run
 
 from dhl import strips
 from dhl.errors import UserError
-from dhl.figure_style import STYLES, drawing_style, save_figure
+from dhl.figure_style import MANUSCRIPT_WIDTH, STYLES, drawing_style, save_figure
 from dhl.figures import (
     FIGURES,
     accuracy_over_sigma,
@@ -42,9 +43,9 @@ def folder(config, tmp_path_factory):
     return folder
 
 
-def test_every_figure_is_there_in_both_formats(config, folder):
+def test_every_figure_is_there_in_all_formats(config, folder):
     found = {path.name for path in folder.figures.iterdir()}
-    assert found == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")}
+    assert found == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png", "pdf")}
     assert figure_names(config.parts) == tuple(FIGURES) == tuple(FIGURE_PARTS)
 
 
@@ -58,14 +59,26 @@ def test_figures_open_at_a_readable_size(folder, name):
         assert np.unique(np.asarray(image.convert("L"))).size > 10
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_pdfs_fit_two_columns_and_embed_their_fonts(folder, name):
+    content = (folder.figures / f"{name}.pdf").read_bytes()
+    width, height = map(float, re.search(rb"/MediaBox \[ 0 0 (\S+) (\S+) \]", content).groups())
+    assert width == pytest.approx(72 * MANUSCRIPT_WIDTH, abs=0.1)
+    assert height < 72 * 9  # the text of a page
+    assert b"/FontFile2" in content  # TrueType
+    assert b"/Subtype /Type3" not in content
+    # Axes and letters are vectors; only the examples hold pictures.
+    assert (b"/Subtype /Image" in content) == name.startswith("example_")
+
+
 @pytest.mark.parametrize("name", ["accuracy_over_sigma", "example_segmentation", "training_curves"])
 def test_a_second_writing_gives_the_same_bytes(config, folder, tmp_path, name):
     with drawing_style():
         save_figure(FIGURES[name](config, folder), tmp_path, name)
-    for suffix in ("svg", "png"):
+    for suffix in ("svg", "png", "pdf"):
         again = (tmp_path / f"{name}.{suffix}").read_bytes()
         assert again == (folder.figures / f"{name}.{suffix}").read_bytes()
-        assert b"dc:date" not in again
+        assert not re.search(b"dc:date|CreationDate", again)
 
 
 def test_each_method_has_its_own_colour_and_marker():

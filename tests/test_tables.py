@@ -12,6 +12,7 @@ from synthetic_run import write_synthetic_run
 
 from dhl.config.file import parse_config
 from dhl.errors import UserError
+from dhl.markup import DIALECTS
 from dhl.methods import METHODS
 from dhl.published import read_literature, read_published
 from dhl.results import TABLE_COLUMNS, read_csv
@@ -230,11 +231,23 @@ def test_latex_is_booktabs_with_even_rows(config, folder):
     for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\caption{", r"\textbf{"):
         assert command in text
     assert text.count("{") == text.count("}")
-    assert not re.search(r"(?<!\\)%", text)
+    assert not re.search(r"(?<!\\)%", re.sub(r"^%.*\n", "", text, flags=re.MULTILINE))
     assert text.isascii()
-    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
-    assert len(body) == len(config.methods.classification)
-    assert {line.count(" & ") for line in body} == {2}
+    body = text.split(r"\midrule")[-1].split(r"\bottomrule")[0].strip().splitlines()
+    values = [line for line in body if not line.startswith("&")]
+    assert [line.split(" & ")[0] for line in values] == [
+        METHODS[method].label for method in config.methods.classification
+    ]
+    intervals = [line for line in body if line.startswith("&")]
+    assert len(intervals) == len(values)
+    assert {line.count("& ") for line in body} == {2}
+    assert all(r"{\scriptsize (" in line and "--" in line for line in intervals)
+
+
+def test_latex_prints_every_mark():
+    escape = DIALECTS["tex"].escape
+    assert escape(r"a_b 5 % {x} ±1") == r"a\_b 5~\% \{x\} $\pm$1"
+    assert escape("~^\\<>") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}$<$$>$"
 
 
 def test_literature_comes_with_its_sources():

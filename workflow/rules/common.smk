@@ -27,7 +27,14 @@ from dhl.lineage import (
 )
 from dhl.methods import CBM3D_METHODS, PARTS, TABLES
 from dhl.provenance import code_digest, settings_digest
-from dhl.results import PROJECT, PUBLISHED, RunFolder, atomic_path, figure_names
+from dhl.results import (
+    FIGURE_FORMATS,
+    PROJECT,
+    PUBLISHED,
+    RunFolder,
+    atomic_path,
+    figure_names,
+)
 from dhl.shards import shards
 
 os.environ.setdefault("DHL_STARTED", str(time.time()))
@@ -205,7 +212,7 @@ def figures(*suffixes):
     return [
         RUN.figures / f"{name}.{suffix}"
         for name in names
-        for suffix in suffixes or ("png", "svg")
+        for suffix in suffixes or FIGURE_FORMATS
     ]
 
 

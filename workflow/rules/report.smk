@@ -51,7 +51,7 @@ rule figures:
         tables(),
     output:
         shown_figures(),
-        figures("png"),
+        figures("png", "pdf"),
     log:
         f"{ROOT}/logs/figures.log",
     benchmark:
