@@ -161,14 +161,9 @@ def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 def run_verify(arguments: Arguments) -> None:
     """Compare a run's files with its manifest."""
-    from dhl.provenance import verify
+    from dhl.provenance import check_untouched
 
-    if touched := verify(arguments.run):
-        raise UserError(
-            "the files of a run are those that its manifest lists.",
-            came="\n    ".join([f"{len(touched)} differ in {arguments.run}", *touched]),
-            do="delete the files that were changed and run `make report` again.",
-        )
+    check_untouched(arguments.run)
     print(f"{arguments.run}: every file is as the manifest says.")
 
 
@@ -189,6 +184,13 @@ def run_compare(arguments: Arguments) -> int:
         write_comparison(comparison, arguments.csv)
     print(to_text(comparison, ALL) if arguments.all else to_text(comparison))
     return int(comparison.changed if arguments.strict else comparison.moved)
+
+
+def run_export(arguments: Arguments) -> None:
+    """Write a finished run as one archive that describes itself (an RO-Crate)."""
+    from dhl.export import export_run
+
+    print(export_run(arguments.run, arguments.output, models=arguments.models))
 
 
 def run_denoise(arguments: Arguments) -> None:
@@ -315,6 +317,12 @@ def _add_free_commands(commands: argparse._SubParsersAction) -> None:
     command = free("verify", run_verify)
     command.add_argument("run", type=Path, help="such as results/mini")
     _describe_compare(free("compare", run_compare))
+    command = free("export", run_export)
+    command.add_argument("run", type=Path, help="a finished run, such as results/mini")
+    command.add_argument(
+        "--output", type=Path, help="a zip file; default: beside the run, such as results/mini.zip"
+    )
+    command.add_argument("--models", action="store_true", help="with the weights")
     command = free("denoise", run_denoise)
     command.add_argument("input", type=Path, help="a noisy picture, 8-bit RGB, of any size")
     command.add_argument("output", type=Path, help="its ending names the format, such as .png")

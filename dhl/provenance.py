@@ -294,3 +294,24 @@ def verify(root: Path) -> list[str]:
         if name in present and file_digest(present[name]) != digest
     ]
     return sorted(lines)
+
+
+def check_untouched(root: Path) -> None:
+    """Refuse a run whose files are not those that its manifest lists.
+
+    Parameters
+    ----------
+    root : Path
+        The run's folder.
+
+    Raises
+    ------
+    UserError
+        If a file was changed, removed or added, or there is no readable manifest.
+    """
+    if touched := verify(root):
+        raise UserError(
+            "the files of a run are those that its manifest lists.",
+            came="\n    ".join([f"{len(touched)} differ in {root}", *touched]),
+            do="delete the files that were changed and run `make report` again.",
+        )

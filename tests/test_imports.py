@@ -35,7 +35,7 @@ LAYERS = (
 PRESENTATION = {
     "statistics", "measured", "claims", "tables", "published", "figures", "figure_style", "strips",
     "markup", "report", "report_content", "report_images", "report_numbers",
-    "finished", "compare", "compare_text",
+    "finished", "compare", "compare_text", "crate", "export",
 }  # fmt: skip
 PRESENTATION_MAY_READ = (
     LAYERS[0] | PRESENTATION | {"data.image_files", "data.image_set", "data.photo_digits"}
