@@ -177,7 +177,6 @@ def _paper() -> list[Entity]:
         "datePublished": "2018",
         "identifier": "arXiv:1706.04284",
         "isPartOf": _reference("#ijcai-2018"),
-        "pagination": "842-848",
     }
     series = "Proceedings of the 27th International Joint Conference on Artificial Intelligence"
     return [

@@ -35,7 +35,6 @@ def test_the_paper_is_the_same_in_every_place():
         "title": PAPER_TITLE,
         "booktitle": paper["collection-title"],
         "year": str(paper["year"]),
-        "pages": f"{paper['start']}--{paper['end']}",
         "note": paper["identifiers"][0]["value"],
     }
 

@@ -16,7 +16,7 @@ LAYERS = (
     {"dhl", "class_names", "errors", "methods", "seeding", "noise", "progress", "models",
      "objectives", "data", "config", "config.base", "config.data", "config.file",
      "config.networks", "config.presets", "config.training", "data.catalogue", "data.locations",
-     "extents", "gpu_slots", "interruption", "lineage", "locks", "processes", "provenance",
+     "extents", "gpu_slots", "holes", "interruption", "lineage", "locks", "processes", "provenance",
      "results", "shards"},
     {"averaging", "losses", "metrics"},
     {"data.archives", "data.check", "data.download", "data.transfer",

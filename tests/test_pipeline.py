@@ -182,6 +182,34 @@ def test_a_killed_training_resumes_to_the_same_weights(smoke, tmp_path):
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+@pytest.mark.slow
+def test_a_run_with_a_failing_method_has_its_report_fails_and_is_mended(smoke, tmp_path):
+    folder = Path(shutil.copytree(smoke, tmp_path / "run"))
+    run = folder / "results/smoke"
+    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    good = config["training"]["joint"]["segmentation"]["optimizer"]
+    config["training"]["joint"]["segmentation"]["optimizer"] = good | {"lr": 1e30}
+    path = tmp_path / "diverging.yaml"
+    path.write_text(yaml.safe_dump(config))
+    failed = snakemake(folder, "report", "--configfile", str(path))
+    assert failed.returncode == 1
+    assert "Some jobs failed, and the report was made without them" in failed.stderr
+    assert "joint-segmentation/sigma30.pt: nan within" in failed.stderr
+    table = read_csv(run / "tables/table3.csv", TABLE_COLUMNS).set_index("method")
+    assert table.loc["joint", "status"].startswith("failed: nan within")
+    assert table.loc["cross", "value"] == table.loc["cross", "value"]
+    assert "What failed" in (run / "report/index.html").read_text()
+    assert verify(run) == []
+    assert not (run / "models/joint-segmentation/sigma30.pt").exists()  # to be tried again
+    mended = snakemake(folder, "report")
+    assert mended.returncode == 0, mended.stderr
+    for one in ("table3.csv", "table2.csv"):
+        assert (run / "tables" / one).read_bytes() == (
+            smoke / "results/smoke/tables" / one
+        ).read_bytes()
+    assert "What failed" not in (run / "report/index.html").read_text()
+
+
 def test_a_misspelt_key_stops_the_workflow_with_one_message(tmp_path):
     config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
     config["sigams"] = config.pop("sigmas")

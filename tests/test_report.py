@@ -92,7 +92,7 @@ def test_each_verdict_is_that_of_the_claims_file(folder, page):
         assert next(article.find("p", class_="statement")).text == row.statement
         measure = next(article.find("p", class_="measure"))
         assert float(next(measure.find("data")).attributes["value"]) == row.difference
-        assert f"n = {row.n}." in measure.text.replace("\xa0", " ")
+        assert f"n = {row.n:.0f}." in measure.text.replace("\xa0", " ")
 
 
 def test_each_claim_s_rows_are_those_of_the_claims_file(folder, page):
