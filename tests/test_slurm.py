@@ -134,6 +134,23 @@ def test_with_accounting_either_command_tells_how_jobs_fare(tmp_path, status_com
         wait_until(lambda: cluster.states_of_jobs() == ["COMPLETED"] * 6)
 
 
+def test_a_training_is_given_up_after_its_last_try_alone(tmp_path):
+    for name in ("node", "run"):
+        (tmp_path / name).mkdir()
+    with slurm_node(tmp_path / "node") as environment:
+        cluster = Cluster(tmp_path / "run", environment)
+        content = yaml.safe_load(cluster.config.read_text())
+        content["training"]["separate"]["optimizer"]["lr"] = 1e30
+        cluster.config.write_text(yaml.safe_dump(content))
+        driver = cluster.start_driver("results/smoke/models/separate/sigma30.pt", "--retries", "1")
+        assert driver.wait(PATIENCE_SECONDS) == 1
+    said = cluster.all_said()
+    assert said.count("Trying to restart job") == 1
+    assert "mem_mb=8000" in said
+    assert "Some jobs failed" in said
+    assert "models/separate/sigma30.pt: nan within" in said
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Iterator[Cluster]:
     """A run that was finished in spite of everything."""

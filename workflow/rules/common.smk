@@ -95,11 +95,12 @@ def growing(amount, per_thread=0):
 
 
 def last_try(wildcards, attempt):
-    """Whether a job that fails is not tried again; a resource, which nodes are told."""
-    return int(attempt > workflow.execution_settings.retries)
+    """Whether a job that fails is not tried again: a node asks, and has from the driver how often."""
+    own = workflow.execution_settings.retries
+    return int(attempt > int(os.environ.setdefault("DHL_RETRIES", str(own))))
 
 
-LAST_TRY = last_try if SUBMITTING else 1
+LAST_TRY = last_try if SUBMITTING or "DHL_RETRIES" in os.environ else 1
 
 
 def dhl(command):
