@@ -115,9 +115,11 @@ def run_claims(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 def run_figures(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Draw the figures."""
+    from dhl.figure_data import write_figure_data
     from dhl.figures import write_figures
 
     write_figures(config, folder)
+    write_figure_data(config, folder)
 
 
 def run_manifest(arguments: Arguments, config: Config, folder: RunFolder) -> None:

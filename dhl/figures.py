@@ -21,6 +21,11 @@ from dhl.noise import format_sigma
 from dhl.published import AVERAGE
 from dhl.results import TABLE_COLUMNS, TRAINING_COLUMNS, RunFolder, figure_names, read_csv
 
+PLOTTED = {
+    "psnr_over_sigma": ("denoising", "psnr"),
+    "accuracy_over_sigma": ("classification", "top1"),
+    "miou_over_sigma": ("segmentation", "miou"),
+}
 REFERENCE = "separate"  # differences are drawn against the paper's baseline
 
 

@@ -15,7 +15,8 @@ from markupsafe import Markup
 from dhl import report_content as content
 from dhl.config import Config
 from dhl.errors import UserError
-from dhl.figures import read_averages, read_curves
+from dhl.figure_data import columns_of, figure_data
+from dhl.figures import PLOTTED, read_averages, read_curves
 from dhl.holes import NothingToShow
 from dhl.methods import METHODS, TABLES
 from dhl.noise import format_sigma
@@ -26,11 +27,6 @@ from dhl.results import FIGURE_PARTS, PROJECT, RunFolder, atomic_path, figure_na
 from dhl.strips import read_examples, strip_sigma
 from dhl.tables import FAILED, UNITS
 
-PLOTTED = {
-    "psnr_over_sigma": ("denoising", "psnr"),
-    "accuracy_over_sigma": ("classification", "top1"),
-    "miou_over_sigma": ("segmentation", "miou"),
-}
 STRIPS = {name: part for name, part in FIGURE_PARTS.items() if name.startswith("example_")}
 SCRIPTS = (
     "vendor/datatables.net/dataTables.min.js",
@@ -188,6 +184,12 @@ def format_duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
+def _as_csv_address(frame: pd.DataFrame, columns: tuple[str, ...]) -> str:
+    """Encode a table as an address that holds its own data."""
+    text = frame.reindex(columns=list(columns)).to_csv(index=False, lineterminator="\n")
+    return f"data:text/csv;base64,{base64.b64encode(text.encode()).decode()}"
+
+
 def _as_json(content: Any) -> Markup:
     """Write what a script reads; no text can end the element that holds it."""
     return Markup(json.dumps(content, ensure_ascii=True).replace("<", "\\u003c"))
@@ -239,6 +241,7 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
                 "caption": content.interpolate(texts[name]["caption"], values),
                 "alt": _alternative(config, folder, name),
                 "address": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
+                "data": _as_csv_address(figure_data(config, folder, name), columns_of(name)),
             }
         )
     return figures

@@ -130,7 +130,8 @@ def _view(
         labels = examples.arrays[key]
         view["map"] = _address(label_picture(labels), lossless=True)
         view["classes"] = _classes(config, labels)
-    if (probability := examples.arrays.get(f"probability/{method}/{index}")) is not None:
+    probability = examples.arrays.get(f"probability/{method}/{index}")
+    if part == "classification" and probability is not None:
         name_of = class_namer(config, part)
         best = np.argsort(-probability, kind="stable")[:TOP]
         view["top"] = [[name_of(int(one)), round(float(probability[one]), 4)] for one in best]

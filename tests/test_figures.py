@@ -5,12 +5,14 @@ import shutil
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from report_run import denoising_only, small_config, write_run
 
 from dhl import strips
 from dhl.errors import UserError
+from dhl.figure_data import columns_of, write_figure_data
 from dhl.figure_style import MANUSCRIPT_WIDTH, STYLES, drawing_style, save_figure
 from dhl.figures import (
     FIGURES,
@@ -47,6 +49,50 @@ def test_every_figure_is_there_in_all_formats(config, folder):
     found = {path.name for path in folder.figures.iterdir()}
     assert found == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png", "pdf")}
     assert figure_names(config.parts) == tuple(FIGURES) == tuple(FIGURE_PARTS)
+
+
+@pytest.fixture(scope="module")
+def data(config, folder):
+    write_figure_data(config, folder)
+    data = {path.stem: pd.read_csv(path) for path in folder.figures.glob("*.csv")}
+    for path in folder.figures.glob("*.csv"):
+        path.unlink()
+    return data
+
+
+def test_every_figure_has_its_numbers(data):
+    assert set(data) == set(FIGURES)
+    for name, frame in data.items():
+        assert tuple(frame.columns) == columns_of(name)
+        assert len(frame)
+
+
+def test_the_numbers_of_a_plot_are_the_tables(config, folder, data):
+    table = read_csv(folder.table(3), TABLE_COLUMNS).set_index(["sigma", "method"])
+    shown = data["miou_over_sigma"].set_index(["sigma", "method"])
+    assert set(shown.index) == set(table.index)
+    expected = table.loc[shown.index, ["value", "ci_low", "ci_high"]]
+    pd.testing.assert_frame_equal(shown[["value", "ci_low", "ci_high"]], expected)
+    row = shown.loc[(60, "joint")]
+    assert row["difference"] == pytest.approx(
+        table.loc[(60, "joint"), "value"] - table.loc[(60, "separate"), "value"]
+    )
+
+
+def test_the_numbers_of_the_examples_are_those_written_on_them(config, folder, data):
+    frame = data["example_classification"]
+    assert set(frame["truth"]) == {3}
+    assert set(frame["probability"]) == {np.float32(0.1)}
+    examples = strips.read_examples(config, folder, "denoising")
+    rows = data["example_denoising"].set_index(["image_id", "method"])
+    for index, name in enumerate(examples.ids):
+        assert rows.loc[(name, "cbm3d"), "psnr"] == examples.psnr("cbm3d", index)
+
+
+def test_the_numbers_of_the_curves_are_all_curves(folder, data):
+    frame = data["training_curves"]
+    files = list(folder.training("x").parent.rglob("*.csv"))
+    assert len(frame) == sum(len(pd.read_csv(path)) for path in files)
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -33,9 +33,9 @@ LAYERS = (
 )  # fmt: skip
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {
-    "statistics", "measured", "claims", "tables", "published", "figures", "figure_style", "strips",
-    "markup", "report", "report_content", "report_images", "report_numbers",
-    "finished", "compare", "compare_text", "crate", "export",
+    "statistics", "measured", "claims", "tables", "published", "figures", "figure_data",
+    "figure_style", "strips", "markup", "report", "report_content", "report_images",
+    "report_numbers", "finished", "compare", "compare_text", "crate", "export",
 }  # fmt: skip
 PRESENTATION_MAY_READ = (
     LAYERS[0] | PRESENTATION | {"data.image_files", "data.image_set", "data.photo_digits"}

@@ -333,7 +333,7 @@ def test_a_number_that_is_not_there_says_why(config, copy):
     write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
     page = parse(copy.report.read_text("utf-8"))
     (cell,) = page.find("td", class_="failed")
-    assert cell.text == "not measured: the training failed"
+    assert cell.text == "not measured: the training failed (log)"
 
 
 def decode(address: str) -> np.ndarray:

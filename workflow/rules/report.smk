@@ -51,7 +51,7 @@ rule figures:
         tables(),
     output:
         shown_figures(),
-        figures("png", "pdf"),
+        figures("png", "pdf", "csv"),
     log:
         f"{ROOT}/logs/figures.log",
     benchmark:
@@ -59,7 +59,7 @@ rule figures:
     conda:
         "../../environment.yml"
     params:
-        code=code_digest("dhl.figures"),
+        code=code_digest("dhl.figures", "dhl.figure_data"),
     shell:
         dhl("figures")
 
