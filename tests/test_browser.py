@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from report_run import PUBLISHED, TEMPLATES, small_config, write_run
 
@@ -128,29 +129,38 @@ def test_the_slider_uncovers_the_other_image_and_keys_move_it(open_page):
     assert left.evaluate("node => getComputedStyle(node).clipPath") == "inset(0px 74% 0px 0px)"
 
 
+# Of every image: its scale, and how far it was moved as a share of its width.
+TRANSFORMS = """() => [...document.querySelectorAll(".browser img")].map((image) => {
+  const [scale, x] = image.style.transform.match(/-?[0-9.]+/g).map(Number);
+  return [scale, x / image.clientWidth];
+})"""
+
+
+def wait_for_transforms(page, *, scale: float, share: float) -> None:
+    """Wait until all images are zoomed and moved so."""
+    for _ in range(100):
+        found = page.evaluate(TRANSFORMS)
+        if np.allclose(found, (scale, share), atol=1e-3):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"not ({scale}, {share}): {found}")
+
+
 def test_all_images_zoom_and_move_together(open_page):
     page = open_page()
-    transforms = "images => images.map((image) => image.style.transform)"
-    images = page.locator(".browser img")
     page.get_by_role("button", name="Zoom in").click()
     page.get_by_role("button", name="Zoom in").click()
+    wait_for_transforms(page, scale=2.56, share=0)
     page.locator("#browser").evaluate("section => section.scrollIntoView()")
     stage = page.locator("#browse-stage").bounding_box()
     page.mouse.move(stage["x"] + 60, stage["y"] + 60)
     page.mouse.down()
     page.mouse.move(stage["x"] + 90, stage["y"] + 75, steps=3)
     page.mouse.up()
-    moved = images.evaluate_all(transforms)
-    assert len(moved) > 6
-    assert {text.split(" ")[0] for text in moved} == {"scale(2.56)"}
-    shares = images.evaluate_all(
-        "images => images.map((image) => parseFloat(image.style.transform.split('(')[2])"
-        " / image.clientWidth)"
-    )
-    assert max(shares) - min(shares) < 1e-3
-    assert abs(shares[0]) > 0.01
+    wait_for_transforms(page, scale=2.56, share=30 / 2.56 / stage["width"])
+    assert len(page.evaluate(TRANSFORMS)) > 6
     page.get_by_role("button", name="Whole image").click()
-    assert set(images.evaluate_all(transforms)) == {"scale(1) translate(0px, 0px)"}
+    wait_for_transforms(page, scale=1, share=0)
 
 
 def test_each_choice_shows_its_images(open_page):

@@ -161,7 +161,7 @@ def test_a_method_without_rows_keeps_its_row_and_a_reason(config, folder):
     )
     text = folder.table(2, "md").read_text()
     assert "| Joint, cross-task | n.t. | n.m. |" in text
-    assert "n.m.: not measured" in text
+    assert "n.m. or failed: not measured" in text
 
 
 def test_best_is_bold_second_underlined_and_clean_takes_no_part(config, folder):
