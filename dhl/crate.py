@@ -194,7 +194,7 @@ def _software(manifest: dict[str, Any]) -> list[Entity]:
             "@type": "SoftwareApplication",
             "name": name,
             "softwareVersion": version,
-            "url": _software_id(name, version),
+            "identifier": _software_id(name, version),
         }
         for name, version in manifest["versions"].items()
         if version != "not installed"
@@ -202,10 +202,9 @@ def _software(manifest: dict[str, Any]) -> list[Entity]:
 
 
 def _software_id(name: str, version: str) -> str:
-    """Return the address of a package's version, without the part that names a build."""
-    if name == "python":
-        return "https://www.python.org/"
-    return f"https://pypi.org/project/{name}/{version.partition('+')[0]}/"
+    """Return the package URL of a version, without the part that names a build."""
+    kind = "generic" if name == "python" else "pypi"
+    return f"pkg:{kind}/{name}@{version.partition('+')[0]}"
 
 
 def _language() -> Entity:

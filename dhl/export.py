@@ -23,8 +23,8 @@ from dhl.crate import (
 from dhl.errors import UserError
 from dhl.lineage import all_models, evaluated_seeds
 from dhl.methods import TABLES
-from dhl.provenance import check_untouched, file_digest
-from dhl.report_content import describe_scope, read_manifest
+from dhl.provenance import check_untouched, file_digest, read_manifest
+from dhl.report_content import describe_scope
 from dhl.results import FIGURE_FORMATS, PROJECT, TABLE_FORMATS, RunFolder, atomic_path, figure_names
 
 CITATION = ("CITATION.cff", "citation.bib")

@@ -20,6 +20,7 @@ from dhl.figures import PLOTTED, read_averages, read_curves
 from dhl.holes import NothingToShow
 from dhl.methods import METHODS, TABLES
 from dhl.noise import format_sigma
+from dhl.provenance import read_manifest
 from dhl.published import PUBLISHED, read_literature, read_published
 from dhl.report_images import browse_images
 from dhl.report_numbers import read_numbers, trace_origins
@@ -67,7 +68,7 @@ def write_report(
 
 def render_report(config: Config, folder: RunFolder, *, templates: Path, published: Path) -> str:
     """Return the report as HTML; the parameters are those of `write_report`."""
-    claims, manifest = content.read_claims(folder), content.read_manifest(folder)
+    claims, manifest = content.read_claims(folder), read_manifest(folder)
     numbers = read_numbers(config, folder)
     values = config.model_dump(mode="json")
     environment = _environment(templates)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -119,24 +118,6 @@ def count_verdicts(claims: list[ClaimRecord]) -> dict[str, Counter[str]]:
         origin: Counter(claim.verdict for claim in claims if claim.origin == origin)
         for origin in ORIGINS
     }
-
-
-def read_manifest(folder: RunFolder) -> dict[str, Any]:
-    """Read what the run was made with.
-
-    Raises
-    ------
-    UserError
-        If the manifest is missing or not JSON.
-    """
-    try:
-        return json.loads(folder.manifest.read_text("utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise UserError(
-            "a report states the versions, seeds and digests of its run.",
-            came=f"{folder.manifest}: {error}",
-            do="run `make report`, or the Snakemake target that writes the manifest.",
-        ) from None
 
 
 def per_image_psnr(folder: RunFolder) -> dict[float, pd.DataFrame]:

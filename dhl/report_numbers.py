@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from dhl.config import Config
 from dhl.lineage import evaluated_models, evaluated_seeds, measured_methods
 from dhl.methods import CBM3D_METHODS, TABLES
@@ -28,8 +26,8 @@ class Number:
         On the 0-255 scale.
     paper, value, delta, ci_low, ci_high, seed_std : float
         Fractions or dB; NaN where there is none. `delta` is ours minus the paper's.
-    n, seeds : int
-        Images and trainings.
+    n : int
+        Images.
     status : str
         Why a value, or the paper's, is missing.
     anchor : str
@@ -47,7 +45,6 @@ class Number:
     ci_high: float
     seed_std: float
     n: int
-    seeds: int
     status: str
     anchor: str
 
@@ -115,13 +112,12 @@ def read_numbers(config: Config, folder: RunFolder) -> list[Number]:
     for part in config.parts:
         table = read_csv(folder.table(TABLES[part]), TABLE_COLUMNS)
         for row in table[table["image_id"] == AVERAGE].to_dict("records"):
-            missing = pd.isna(row["seeds"])
             numbers.append(
                 Number(
                     part, row["metric"], row["method"], row["sigma"], row["published"],
                     row["value"], row["value"] - row["published"], row["ci_low"], row["ci_high"],
-                    row["seed_std"], int(row["n"]), 0 if missing else int(row["seeds"]),
-                    row["status"], _anchor(part, row["sigma"], row["method"]),
+                    row["seed_std"], int(row["n"]), row["status"],
+                    _anchor(part, row["sigma"], row["method"]),
                 )
             )  # fmt: skip
     return numbers
