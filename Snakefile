@@ -32,6 +32,7 @@ rule all:
         RUN.report,
         tables(),
         figures(),
+        sensitivity(),
         RUN.claims,
     localrule: True
 

@@ -99,6 +99,27 @@ def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> Non
     evaluate(config, arguments.part, arguments.sigma, folder, seed=arguments.seed)
 
 
+def run_probe(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Measure denoisers with other noise and other task networks, as `sensitivity` says."""
+    from dhl.probes import findings
+    from dhl.probing import measure_probes
+
+    if not findings(config, arguments.part, arguments.sigma):
+        raise UserError(
+            "`sensitivity` says what is probed, and where.",
+            came=f"nothing to probe in {arguments.part} at sigma {arguments.sigma:g}",
+            do="add it to the configuration's `sensitivity`; `dhl describe` lists what there is.",
+        )
+    measure_probes(config, arguments.part, arguments.sigma, folder, seed=arguments.seed)
+
+
+def run_sensitivity(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Make the table of the experiments beyond the paper."""
+    from dhl.sensitivity import write_sensitivity
+
+    write_sensitivity(config, folder)
+
+
 def run_table(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Make the table of a part."""
     from dhl.tables import write_table
@@ -139,11 +160,15 @@ def run_report(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Print what a configuration consists of: models, their parents, and whether they are there."""
     from dhl.lineage import all_models, model_spec
+    from dhl.probes import findings, probed
 
     print(f"{config.run}: {', '.join(config.parts)}; files in {folder.root}")
     for part in config.parts:
         sigmas = ", ".join(f"{sigma:g}" for sigma in getattr(config.sigmas, part))
         print(f"{part}: sigma {sigmas}; {', '.join(getattr(config.methods, part))}")
+    for part, sigma in probed(config):
+        names = dict.fromkeys(finding.experiment for finding in findings(config, part, sigma))
+        print(f"probes of {part} at sigma {sigma:g}: {', '.join(names)}")
     for key in all_models(config):
         spec = model_spec(config, key)
         state = "trained" if folder.model(key).exists() else "to train"
@@ -250,12 +275,13 @@ def build_parser() -> argparse.ArgumentParser:
         return command
 
     for name, run in (("noise", run_noise), ("cbm3d", run_cbm3d),
-                      ("evaluate", run_evaluate), ("table", run_table)):  # fmt: skip
+                      ("evaluate", run_evaluate), ("probe", run_probe),
+                      ("table", run_table)):  # fmt: skip
         command = step(name, run)
         command.add_argument("--part", choices=PARTS, required=True)
         if name != "table":
             command.add_argument("--sigma", type=float, required=True, help="on the 0-255 scale")
-        if name == "evaluate":
+        if name in ("evaluate", "probe"):
             command.add_argument(
                 "--seed", type=_positive, default=1, help="number of the training, up to `seeds`"
             )
@@ -268,7 +294,8 @@ def build_parser() -> argparse.ArgumentParser:
     step("train", run_train).add_argument(
         "model", help="such as separate/sigma30; `dhl describe` lists them"
     )
-    for name, run in (("claims", run_claims), ("figures", run_figures),
+    for name, run in (("claims", run_claims), ("sensitivity", run_sensitivity),
+                      ("figures", run_figures),
                       ("manifest", run_manifest), ("report", run_report),
                       ("describe", run_describe)):  # fmt: skip
         step(name, run)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from dhl import checkpoint
 from dhl.baselines import DenoisedImages
@@ -70,49 +72,107 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
         If a model is of another configuration, the noise is not the recorded one, or a batch does
         not fit the device's memory.
     """
+    test_images = read_noisy_images(folder, part, sigma)
+    bench = MethodBench(config, part, sigma, folder, seed=seed, ids=test_images.clean.ids)
+    examples = EXAMPLES[part] if seed == 1 else 0
+    measure_all(config, test_images, bench, folder.evaluation(part, sigma, seed), examples=examples)
+
+
+@dataclass(frozen=True)
+class NoisyImages:
+    """The clean test images of a part, and the record of their noise at a sigma."""
+
+    part: str
+    sigma: float
+    clean: ImageSet
+    noise: pd.DataFrame
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Read the images batch by batch, with their recorded noise."""
+        records = list(self.noise.itertuples())
+        clean = self.clean
+        for place in clean.batches(size):
+            images = np.stack(clean.images[place])
+            noisy = [
+                recorded_noisy_image(image, sigma=self.sigma, record=record)
+                for image, record in zip(images, records[place], strict=True)
+            ]
+            targets = None if clean.targets is None else np.asarray(clean.targets[place])
+            yield Batch(place, clean.ids[place], images, np.stack(noisy), targets)
+
+
+def read_noisy_images(folder: RunFolder, part: str, sigma: float) -> NoisyImages:
+    """Read what a part is tested on at a sigma."""
     clean = load_split(folder.data(part), "test")
-    noise = read_csv(folder.noise(part, sigma), NOISE_COLUMNS)
-    methods = measured_methods(config, part, seed)
-    frames, arrays = [], Arrays(part, clean, examples=EXAMPLES[part] if seed == 1 else 0)
-    bench = Bench(config, part, sigma, folder, seed=seed, ids=clean.ids)
-    methods = bench.working(methods)
+    return NoisyImages(part, sigma, clean, read_csv(folder.noise(part, sigma), NOISE_COLUMNS))
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a method made of a batch.
+
+    Attributes
+    ----------
+    name : str
+        What the rows are found by.
+    images : ndarray of float32, shape (N, H, W, 3), on the [0, 1] scale, unclipped
+        What the task network read, neither clipped nor rounded.
+    logits : ndarray or None
+        Of the task network, classes second.
+    denoised : bool
+        Whether the images are an estimate of the clean ones, and have a PSNR.
+    """
+
+    name: str
+    images: np.ndarray
+    logits: np.ndarray | None
+    denoised: bool = True
+
+
+class Bench(Protocol):
+    """The networks and images of a measurement, and what they make of a batch."""
+
+    names: Sequence[str]
+
+    def move(self, device: torch.device) -> None:
+        """Move the networks to a device."""
+
+    def outputs(self, batch: Batch) -> Iterator[Output]:
+        """Yield what each name makes of a batch."""
+
+
+def measure_all(
+    config: Config, test_images: NoisyImages, bench: Bench, path: Path, *, examples: int
+) -> None:
+    """Measure all outputs of a bench, and write a row an image to `path`, arrays beside it."""
+    frames, arrays = [], Arrays(test_images.part, test_images.clean, examples=examples)
+    protocol = config.evaluation.protocol
     with (
         reserved_device(config) as device,
-        Progress(f"{part}, sigma {sigma:g}", len(clean)) as progress,
+        Progress(
+            f"{test_images.part}, sigma {test_images.sigma:g}", len(test_images.clean)
+        ) as progress,
     ):
         bench.move(device)
-        for batch in _batches(clean, noise, sigma, size=config.evaluation.batch):
-            for method in methods:
-                images, logits = bench.apply(method, batch)
-                frames.append(_measure(method, batch, images, logits, config.evaluation.protocol))
-                arrays.add(method, batch, images, logits)
+        for batch in test_images.batches(config.evaluation.batch):
+            for output in bench.outputs(batch):
+                frames.append(_measure(output, batch, protocol))
+                arrays.add(output, batch)
             progress.advance(len(batch.ids))
     frame = pd.concat(frames, ignore_index=True)
-    frame = frame.assign(part=part, sigma=sigma, protocol=config.evaluation.protocol)
-    frame["dataset"] = getattr(config.data, part).name
-    frame["noise_seed"] = frame["image_id"].map(dict(zip(noise["image_id"], noise["seed"])))
-    frame = frame.sort_values("method", key=lambda names: names.map(methods.index), kind="stable")
-    path = folder.evaluation(part, sigma, seed)
+    frame = frame.assign(part=test_images.part, sigma=test_images.sigma, protocol=protocol)
+    frame["dataset"] = getattr(config.data, test_images.part).name
+    seeds = dict(zip(test_images.noise["image_id"], test_images.noise["seed"]))
+    frame["noise_seed"] = frame["image_id"].map(seeds)
+    order = list(bench.names).index
+    frame = frame.sort_values("method", key=lambda names: names.map(order), kind="stable")
     with atomic_path(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays.content())
     write_csv(frame, path, IMAGE_COLUMNS)
 
 
-def _batches(clean: ImageSet, noise: pd.DataFrame, sigma: float, *, size: int) -> Iterator[Batch]:
-    """Read the test images batch by batch, with their recorded noise."""
-    records = list(noise.itertuples())
-    for place in clean.batches(size):
-        images = np.stack(clean.images[place])
-        noisy = [
-            recorded_noisy_image(image, sigma=sigma, record=record)
-            for image, record in zip(images, records[place], strict=True)
-        ]
-        targets = None if clean.targets is None else np.asarray(clean.targets[place])
-        yield Batch(place, clean.ids[place], images, np.stack(noisy), targets)
-
-
-class Bench:
-    """The models and denoised images that one evaluation needs; on the CPU until they are moved."""
+class MethodBench:
+    """The models and denoised images of a part's methods; on the CPU until they are moved."""
 
     def __init__(
         self,
@@ -126,35 +186,16 @@ class Bench:
     ):
         self.device = torch.device("cpu")
         self.networks, self.denoised = {}, {}
-        self.failed = failed_methods(config, folder, part, sigma, seed)
+        failed = failed_methods(config, folder, part, sigma, seed)
         for method, key in evaluated_models(config, part, sigma, seed).items():
-            if method not in self.failed:
-                network, _ = checkpoint.load_model(
-                    folder.model(key), fingerprint=fingerprint(config, key)
-                )
-                self.networks[method] = network.to(memory_format=torch.channels_last)
+            if method not in failed:
+                self.networks[method] = load_network(config, folder, key)
+        self.names = working(measured_methods(config, part, seed), failed)
         parts = shards(getattr(config.evaluation.cbm3d_shards, part))
-        for method in measured_methods(config, part, seed):
-            if method in CBM3D_METHODS and method not in self.failed:
+        for method in self.names:
+            if method in CBM3D_METHODS:
                 files = (folder.cbm3d(part, method, sigma, one) for one in parts)
                 self.denoised[method] = DenoisedImages(files, ids)
-
-    def working(self, methods: Sequence[str]) -> list[str]:
-        """Return the methods that did not fail.
-
-        Raises
-        ------
-        UserError
-            If none is left.
-        """
-        left = [method for method in methods if method not in self.failed]
-        if not left:
-            raise UserError(
-                "an evaluation has a method that did not fail.",
-                came="; ".join(f"{method}: {why}" for method, why in self.failed.items()),
-                do="mend the cause of that, and run the same command again.",
-            )
-        return left
 
     def move(self, device: torch.device) -> None:
         """Move the networks to a device."""
@@ -162,30 +203,68 @@ class Bench:
         for network in self.networks.values():
             network.to(device)
 
-    def apply(self, method: str, batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return a method's raw images (N, H, W, 3) of a batch, and the task network's logits.
+    def outputs(self, batch: Batch) -> Iterator[Output]:
+        """Yield what each method makes of a batch."""
+        for method in self.names:
+            images = self._images(method, batch)
+            reader = self.networks.get("task-network" if method != "retrained" else method)
+            logits = None if reader is None else forward(reader, images, self.device)
+            yield Output(method, images, logits, denoised=method not in ("clean", "retrained"))
 
-        The task network reads the images neither clipped nor rounded.
-        """
+    def _images(self, method: str, batch: Batch) -> np.ndarray:
+        """Return a method's raw images (N, H, W, 3) of a batch."""
         if method == "clean":
-            images = batch.clean.astype(np.float32) / 255
-        elif method in ("noisy", "retrained"):
-            images = batch.noisy
-        elif method in self.denoised:
-            images = np.stack([self.denoised[method][name] for name in batch.ids])
-        else:
-            images = self._run(self.networks[method], batch.noisy).transpose(0, 2, 3, 1)
-        reader = self.networks.get("task-network" if method != "retrained" else method)
-        return images, None if reader is None else self._run(reader, images)
+            return batch.clean.astype(np.float32) / 255
+        if method in ("noisy", "retrained"):
+            return batch.noisy
+        if method in self.denoised:
+            return np.stack([self.denoised[method][name] for name in batch.ids])
+        return denoise(self.networks[method], batch.noisy, self.device)
 
-    @torch.inference_mode()
-    def _run(self, network: Callable, images: np.ndarray) -> np.ndarray:
-        """Run a network in float32 on images (N, H, W, 3)."""
-        try:
-            batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-            return network(batch).float().cpu().numpy()
-        except torch.OutOfMemoryError as error:
-            raise _too_large(images.shape, error) from None
+
+def working(names: Sequence[str], failed: dict[str, str]) -> list[str]:
+    """Return the names that did not fail.
+
+    Raises
+    ------
+    UserError
+        If none is left.
+    """
+    left = [name for name in names if name not in failed]
+    if not left:
+        raise UserError(
+            "an evaluation has a method that did not fail.",
+            came="; ".join(f"{name}: {why}" for name, why in failed.items()),
+            do="mend the cause of that, and run the same command again.",
+        )
+    return left
+
+
+def load_network(config: Config, folder: RunFolder, key: str) -> nn.Module:
+    """Load a model of this configuration, laid out for convolutions."""
+    network, _ = checkpoint.load_model(folder.model(key), fingerprint=fingerprint(config, key))
+    return network.to(memory_format=torch.channels_last)
+
+
+def denoise(network: Callable, noisy: np.ndarray, device: torch.device) -> np.ndarray:
+    """Return a denoiser's raw images (N, H, W, 3)."""
+    return forward(network, noisy, device).transpose(0, 2, 3, 1)
+
+
+@torch.inference_mode()
+def forward(network: Callable, images: np.ndarray, device: torch.device) -> np.ndarray:
+    """Run a network in float32 on images (N, H, W, 3); channels come first in what it returns.
+
+    Raises
+    ------
+    UserError
+        If the batch does not fit the device's memory.
+    """
+    try:
+        batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+        return network(batch).float().cpu().numpy()
+    except torch.OutOfMemoryError as error:
+        raise _too_large(images.shape, error) from None
 
 
 def _too_large(shape: tuple[int, ...], error: torch.OutOfMemoryError) -> UserError:
@@ -199,14 +278,12 @@ def _too_large(shape: tuple[int, ...], error: torch.OutOfMemoryError) -> UserErr
     )
 
 
-def _measure(
-    method: str, batch: Batch, images: np.ndarray, logits: np.ndarray | None, protocol: str
-) -> pd.DataFrame:
-    """Measure one method on one batch: a row an image."""
-    columns: dict[str, Any] = {"method": method, "image_id": batch.ids}
-    if method not in ("clean", "retrained"):
+def _measure(output: Output, batch: Batch, protocol: str) -> pd.DataFrame:
+    """Measure one output: a row an image."""
+    columns: dict[str, Any] = {"method": output.name, "image_id": batch.ids}
+    if output.denoised:
         truth = clean_reference(batch.clean, protocol=protocol)
-        finished = finish(images, protocol=protocol)
+        finished = finish(output.images, protocol=protocol)
         columns["psnr"] = psnr(clean=truth, denoised=finished)
         if batch.targets is None:
             columns["ssim"] = [
@@ -214,7 +291,8 @@ def _measure(
             ]
     if batch.targets is not None and batch.targets.ndim == 1:
         for k in (1, 5):
-            columns[f"top{k}"] = top_k(logits=logits, target=batch.targets, k=k).astype(float)
+            right = top_k(logits=output.logits, target=batch.targets, k=k)
+            columns[f"top{k}"] = right.astype(float)
     return pd.DataFrame(columns)
 
 
@@ -229,8 +307,9 @@ class Arrays:
         self.arrays: dict[str, Any] = {}
         self.confusions: dict[str, list[np.ndarray]] = {}
 
-    def add(self, method: str, batch: Batch, images: np.ndarray, logits: np.ndarray | None) -> None:
+    def add(self, output: Output, batch: Batch) -> None:
         """Take over one batch of one method."""
+        method, images, logits = output.name, output.images, output.logits
         predicted = None
         if self.part == "segmentation":
             predicted = logits.argmax(1).astype(np.uint8)

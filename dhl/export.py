@@ -23,6 +23,7 @@ from dhl.crate import (
 from dhl.errors import UserError
 from dhl.lineage import all_models, evaluated_seeds
 from dhl.methods import TABLES
+from dhl.probes import experiments, probed
 from dhl.provenance import check_untouched, file_digest, read_manifest
 from dhl.report_content import describe_scope
 from dhl.results import FIGURE_FORMATS, PROJECT, TABLE_FORMATS, RunFolder, atomic_path, figure_names
@@ -36,6 +37,8 @@ _ABOUT = {
     "figures": "A figure of the report",
     "claims.csv": "The verdict on each claim, with difference, interval and tests",
     "evaluation": "The results of every method at one noise level, one row an image",
+    "sensitivity.csv": "Other task weights, wrong noise levels and other task networks",
+    "probes": "What the experiments of sensitivity.csv measured, one row an image",
     "training": "The loss of a training over its steps",
     "noise": "Seed, digest and moments of the noise of each test image at one noise level",
     "models": "The weights of a trained network",
@@ -125,7 +128,7 @@ def _finished(config: Config, folder: RunFolder) -> list[Path]:
     ]
     figures = [
         folder.figures / f"{name}.{suffix}"
-        for name in figure_names(config.parts)
+        for name in figure_names(config.parts, experiments(config))
         for suffix in FIGURE_FORMATS
     ]
     measured = []
@@ -134,8 +137,12 @@ def _finished(config: Config, folder: RunFolder) -> list[Path]:
             measured.append(folder.noise(part, sigma))
             seeds = evaluated_seeds(config, part)
             measured += [folder.evaluation(part, sigma, seed) for seed in seeds]
+    for part, sigma in probed(config):
+        measured += [folder.probes(part, sigma, seed) for seed in range(1, config.seeds + 1)]
     curves = [folder.training(key) for key in all_models(config)]
     single = [folder.config, folder.manifest, folder.claims, folder.report]
+    if experiments(config):
+        single.append(folder.sensitivity)
     return [*single, *tables, *figures, *measured, *curves]
 
 

@@ -8,12 +8,22 @@ from dhl.class_names import class_namer
 from dhl.config import Config
 from dhl.figures import PLOTTED, REFERENCE, read_averages, read_curves
 from dhl.holes import NothingToShow
-from dhl.results import FIGURE_PARTS, RunFolder, figure_names, write_csv
+from dhl.probes import experiments
+from dhl.results import (
+    EXPERIMENT_FIGURES,
+    FIGURE_PARTS,
+    SENSITIVITY_COLUMNS,
+    RunFolder,
+    figure_names,
+    write_csv,
+)
+from dhl.sensitivity_figures import read_experiment
 from dhl.strips import read_examples
 
 COLUMNS = {
     "over_sigma": ("method", "sigma", "value", "ci_low", "ci_high", "difference"),
     "example": ("image_id", "method", "psnr", "class", "probability", "truth"),
+    **dict.fromkeys(EXPERIMENT_FIGURES, SENSITIVITY_COLUMNS),
     "training_curves": ("model", "sigma", "step", "loss", "reconstruction_loss", "task_loss"),
 }
 
@@ -29,7 +39,7 @@ def figure_data(config: Config, folder: RunFolder, name: str) -> pd.DataFrame:
     Parameters
     ----------
     name : str
-        A key of `dhl.results.FIGURE_PARTS`.
+        One of `dhl.results.figure_names`.
 
     Returns
     -------
@@ -42,6 +52,8 @@ def figure_data(config: Config, folder: RunFolder, name: str) -> pd.DataFrame:
             return _over_sigma(config, folder, *PLOTTED[name])
         if name == "training_curves":
             return _curves(folder)
+        if name in EXPERIMENT_FIGURES:
+            return read_experiment(folder, EXPERIMENT_FIGURES[name])
         return _examples(config, folder, FIGURE_PARTS[name])
     except NothingToShow:
         return pd.DataFrame(columns=list(columns_of(name)))
@@ -49,7 +61,7 @@ def figure_data(config: Config, folder: RunFolder, name: str) -> pd.DataFrame:
 
 def write_figure_data(config: Config, folder: RunFolder) -> None:
     """Write the data of every figure of the run, as CSV, to `folder.figures`."""
-    for name in figure_names(config.parts):
+    for name in figure_names(config.parts, experiments(config)):
         frame = figure_data(config, folder, name)
         write_csv(frame, folder.figures / f"{name}.csv", columns_of(name))
 

@@ -11,13 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from dhl import strips
+from dhl import sensitivity_figures, strips
 from dhl.config import Config
 from dhl.errors import UserError
 from dhl.figure_style import WIDTH, draw_method, drawing_style, save_figure
 from dhl.holes import NothingToShow, why_hole
 from dhl.methods import METHODS, TABLES
 from dhl.noise import format_sigma
+from dhl.probes import experiments
 from dhl.published import AVERAGE
 from dhl.results import TABLE_COLUMNS, TRAINING_COLUMNS, RunFolder, figure_names, read_csv
 
@@ -187,6 +188,9 @@ def _logarithmic(axes: Axes) -> None:
 def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]]:
     """Read the curves of each model's first training, by family of models and then by sigma.
 
+    Those with another task weight than their recipe's are left out: their losses say nothing beside
+    the others'.
+
     Returns
     -------
     dict of str to dict
@@ -201,7 +205,7 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
     families: dict[str, dict[float | None, pd.DataFrame]] = {}
     for path in sorted(root.rglob("*.csv")):
         key = path.relative_to(root).with_suffix("")
-        if "-seed" in key.name or why_hole(path) is not None:
+        if "-seed" in key.name or "-times" in key.name or why_hole(path) is not None:
             continue
         # A model's key is `<family>/<variant>`, and the variant `sigma<number>` or a word.
         sigma = float(key.name.removeprefix("sigma")) if key.name.startswith("sigma") else None
@@ -217,7 +221,7 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
     return families
 
 
-# `dhl.results.FIGURE_PARTS` has the same names: Snakemake asks it, without importing matplotlib.
+# `dhl.results` has the same names: Snakemake asks it, without importing matplotlib.
 FIGURES: dict[str, Callable[[Config, RunFolder], Figure]] = {
     "psnr_over_sigma": psnr_over_sigma,
     "accuracy_over_sigma": accuracy_over_sigma,
@@ -226,6 +230,7 @@ FIGURES: dict[str, Callable[[Config, RunFolder], Figure]] = {
     "example_classification": strips.example_classification,
     "example_segmentation": strips.example_segmentation,
     "training_curves": training_curves,
+    **sensitivity_figures.EXPERIMENTS,
 }
 
 
@@ -238,7 +243,7 @@ def write_figures(config: Config, folder: RunFolder) -> None:
         If a table, an evaluation or a training curve is missing or was edited by hand.
     """
     with drawing_style():
-        for name in figure_names(config.parts):
+        for name in figure_names(config.parts, experiments(config)):
             save_figure(_draw(name, config, folder), folder.figures, name)
 
 

@@ -2,9 +2,11 @@
 
 A model is known by its key, `<name>/<variant>`: `classifier/clean`, `separate-start/all`,
 `joint-segmentation/sigma30`, and `joint-segmentation/sigma30-seed2` for its second training, whose
-parents are of the second training too. The frozen task networks are trained once: the paper takes
-them as given. Snakemake asks this module for a model's parents and for the fingerprint that decides
-whether it must be trained again.
+parents are of the second training too. `joint-segmentation/sigma30-times10` has ten times its
+recipe's task weight; `segmenter-unet/clean` is a further task network, and
+`joint-segmentation-unet/sigma30` the denoiser that it guides. The frozen task networks are trained
+once: the paper takes them as given. Snakemake asks this module for a model's parents and for the
+fingerprint that decides whether it must be trained again.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from dhl.config import Config
@@ -19,16 +23,18 @@ from dhl.config.networks import Network
 from dhl.config.training import DenoiserTraining, Recipe
 from dhl.errors import UserError
 from dhl.holes import why_hole
+from dhl.keys import TASK_NETWORKS, sigma_key, task_network_key, times_suffix
 from dhl.methods import CBM3D_METHODS, TASKS, model_of
 from dhl.models import NETWORKS
 from dhl.noise import format_sigma, noise_std
 from dhl.objectives import OBJECTIVES
+from dhl.probes import probed, probed_models
 from dhl.provenance import code_digest
 from dhl.results import RunFolder
 from dhl.seeding import seed_suffix
 from dhl.shards import shards
 
-TASK_NETWORKS = {"classification": "classifier", "segmentation": "segmenter"}
+_TIMES = re.compile(r"-times([0-9.]+)")
 DENOISERS = {"separate": "denoiser", "dncnn": "dncnn"}
 Place = tuple[float, int]  # sigma, number of the training
 
@@ -86,10 +92,13 @@ class ModelSpec:
     def seed_name(self) -> str:
         """What the draws of batches and noise are derived from.
 
-        A joint denoiser and its matched control share it: they see the same batches with the same
-        noise, and differ in the loss alone.
+        The joint denoisers of a task and their matched control share it: they see the same batches
+        with the same noise, and differ in the loss alone.
         """
-        return self.key.replace("matched-", "joint-") if self.start else self.key
+        if not (self.start and self.role == "denoiser" and self.part in TASKS):
+            return self.key
+        variant = self.key.partition("/")[2]
+        return f"joint-{self.part}/{_TIMES.sub('', variant)}"
 
     @property
     def code(self) -> tuple[str, ...]:
@@ -99,16 +108,6 @@ class ModelSpec:
             OBJECTIVES[self.objective],
             NETWORKS[self.role][self.network.name].module,
         )
-
-
-def sigma_key(name: str, sigma: float, seed: int = 1) -> str:
-    """Return the key of the model of one sigma, of the training with this number."""
-    return f"{name}/sigma{format_sigma(sigma)}{seed_suffix(seed)}"
-
-
-def task_network_key(task: str) -> str:
-    """Return the key of the task network trained on clean images."""
-    return f"{TASK_NETWORKS[task]}/clean"
 
 
 def model_spec(config: Config, key: str) -> ModelSpec:
@@ -139,18 +138,40 @@ def _spec(config: Config, key: str) -> ModelSpec:
     name, _, variant = key.partition("/")
     kind, _, task = name.partition("-")
     tasks = {role: task for task, role in TASK_NETWORKS.items()}
-    if variant == "clean" and name in tasks:
-        return _task_network(config, key, tasks[name])
+    if variant == "clean" and kind in tasks:
+        return _task_network(config, tasks[kind], label=task)
     variant, seed = _seed_of(config, variant)
     if variant == "all" and task == "start" and kind in DENOISERS:
         return _warm_start(config, key, kind)
-    sigma = _sigma_of(variant)
-    if kind in DENOISERS and not task:
-        return _denoiser(config, key, kind, (sigma, seed))
-    trained_on_a_task = {"matched": _matched, "joint": _joint, "retrained": _retrained}
-    if kind not in trained_on_a_task or task not in TASKS:
+    variant, factor = _factor_of(config, variant)
+    place = _sigma_of(variant), seed
+    if kind == "joint":
+        task, _, label = task.partition("-")
+        return _joint(config, key, _known_task(task), place, label=label, factor=factor)
+    if factor != 1:
         raise _NoSuchModel
-    return trained_on_a_task[kind](config, key, task, (sigma, seed))
+    if kind in DENOISERS and not task:
+        return _denoiser(config, key, kind, place)
+    trained_on_a_task = {"matched": _matched, "retrained": _retrained}
+    if kind not in trained_on_a_task:
+        raise _NoSuchModel
+    return trained_on_a_task[kind](config, key, _known_task(task), place)
+
+
+def _known_task(task: str) -> str:
+    """Return a task if there is one of this name."""
+    if task not in TASKS:
+        raise _NoSuchModel
+    return task
+
+
+def _factor_of(config: Config, variant: str) -> tuple[str, float]:
+    """Split a variant into what is before the factor of the task weight, and that factor."""
+    known = config.sensitivity.weight_factors if config.sensitivity else ()
+    for factor in known:
+        if variant.endswith(suffix := times_suffix(factor)):
+            return variant.removesuffix(suffix), factor
+    return variant, 1.0
 
 
 def _seed_of(config: Config, variant: str) -> tuple[str, int]:
@@ -174,20 +195,22 @@ def _sigma_of(variant: str) -> float:
     return sigma
 
 
-def _task_network(config: Config, key: str, task: str) -> ModelSpec:
+def _task_network(config: Config, task: str, *, label: str = "") -> ModelSpec:
     """Describe a task network on clean images: trained, or with its published weights."""
-    role = TASK_NETWORKS[task]
+    key, role = task_network_key(task, label), TASK_NETWORKS[task]
     network = getattr(config.networks, role)
+    if label:
+        network = _given((config.sensitivity.others(task) if config.sensitivity else {}).get(label))
     recipe = getattr(config.training.task, task)
     if network.weights is None:
         recipe = _given(recipe)
-    classes = getattr(config.data, task).classes_of(task)
+    classes = _given(getattr(config.data, task)).classes_of(task)
     return ModelSpec(key, role, network, "task", task, recipe, None, classes)
 
 
 def _retrained(config: Config, key: str, task: str, place: Place) -> ModelSpec:
     """Describe a task network trained on, on noisy images."""
-    clean = _task_network(config, task_network_key(task), task)
+    clean = _task_network(config, task)
     recipe = _given(getattr(config.training.retrained, task))
     return dataclasses.replace(clean, key=key, recipe=recipe, sigma=place[0], start=clean.key)
 
@@ -227,13 +250,16 @@ def _matched(config: Config, key: str, task: str, place: Place) -> ModelSpec:
     )  # fmt: skip
 
 
-def _joint(config: Config, key: str, task: str, place: Place) -> ModelSpec:
+def _joint(
+    config: Config, key: str, task: str, place: Place, *, label: str, factor: float
+) -> ModelSpec:
     """Describe the denoiser trained with a task's loss."""
     recipe = _given(getattr(config.training.joint, task))
+    recipe = recipe.model_copy(update={"task_weight": factor * recipe.task_weight})
     return ModelSpec(
         key, "denoiser", config.networks.denoiser, "joint", task, recipe, place[0],
         crop=_crop(config, task),
-        start=sigma_key("separate", *place), frozen=task_network_key(task),
+        start=sigma_key("separate", *place), frozen=_task_network(config, task, label=label).key,
     )  # fmt: skip
 
 
@@ -242,11 +268,11 @@ def _crop(config: Config, task: str) -> int | None:
     return getattr(getattr(config.data, task), "crop", None)
 
 
-def _given(recipe: Recipe | None) -> Recipe:
-    """Return a recipe, or say that the configuration has none."""
-    if recipe is None:
+def _given(section: Any) -> Any:
+    """Return a section of the configuration, or say that there is none."""
+    if section is None:
         raise _NoSuchModel
-    return recipe
+    return section
 
 
 def evaluated_models(config: Config, part: str, sigma: float, seed: int = 1) -> dict[str, str]:
@@ -314,12 +340,20 @@ def all_models(config: Config) -> tuple[str, ...]:
                 visit(parent)
             found[key] = None
 
+    for key in _read_by_measurements(config):
+        visit(key)
+    return tuple(found)
+
+
+def _read_by_measurements(config: Config) -> Iterator[str]:
+    """Yield the models that evaluations and probes read."""
     for part in config.parts:
         for seed in evaluated_seeds(config, part):
             for sigma in getattr(config.sigmas, part):
-                for key in evaluated_models(config, part, sigma, seed).values():
-                    visit(key)
-    return tuple(found)
+                yield from evaluated_models(config, part, sigma, seed).values()
+    for place in probed(config):
+        for seed in range(1, config.seeds + 1):
+            yield from probed_models(config, *place, seed)
 
 
 def fingerprint(config: Config, key: str) -> str:

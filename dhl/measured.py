@@ -18,6 +18,7 @@ from dhl.errors import UserError
 from dhl.holes import why_hole
 from dhl.lineage import evaluated_seeds, failed_methods, measured_methods
 from dhl.methods import METRICS
+from dhl.probes import failed_probes, probes
 from dhl.results import IMAGE_COLUMNS, RunFolder, edited_by_hand, read_csv
 from dhl.seeding import numpy_generator
 from dhl.statistics import SCORES, bootstrap_means, confusion_margins
@@ -66,6 +67,15 @@ class Measured:
         return SCORES[metric](self.features[method, metric].mean(axis=0))
 
 
+@dataclass(frozen=True)
+class _Source:
+    """The file of one training's measurements, and what must be in it."""
+
+    path: Path
+    names: tuple[str, ...]
+    failures: dict[str, str]
+
+
 def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) -> Measured:
     """Read the evaluation of one part at one sigma.
 
@@ -82,17 +92,50 @@ def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) ->
     UserError
         If a file is missing, or its rows cannot be what the program wrote for this configuration.
     """
-    trainings, failures = [], {}
-    for seed in evaluated_seeds(config, part):
-        failures = failed_methods(config, folder, part, sigma, seed) | failures
-        trainings.append(_read_training(config, folder, part, sigma, seed=seed))
+    sources = [
+        _Source(
+            folder.evaluation(part, sigma, seed),
+            measured_methods(config, part, seed),
+            failed_methods(config, folder, part, sigma, seed),
+        )
+        for seed in evaluated_seeds(config, part)
+    ]
+    return _read(folder, part, sigma, sources, again=measured_methods(config, part, seed=2))
+
+
+def read_probes(config: Config, folder: RunFolder, part: str, sigma: float) -> Measured:
+    """Read the probes of one part at one sigma; a probe's name stands for the method.
+
+    The parameters and errors are those of `read_measured`; the place is one of `dhl.probes.probed`.
+    """
+    names = [
+        tuple(probe.name for probe in probes(config, part, sigma, seed))
+        for seed in range(1, config.seeds + 1)
+    ]
+    sources = [
+        _Source(
+            folder.probes(part, sigma, seed), own, failed_probes(config, folder, part, sigma, seed)
+        )
+        for seed, own in enumerate(names, 1)
+    ]
+    return _read(folder, part, sigma, sources, again=names[-1])
+
+
+def _read(
+    folder: RunFolder, part: str, sigma: float, sources: list[_Source], *, again: tuple[str, ...]
+) -> Measured:
+    """Read all trainings; those after the first have the names `again` alone."""
+    failures: dict[str, str] = {}
+    for source in sources:
+        failures = source.failures | failures
+    trainings = [_read_training(folder, part, sigma, source) for source in sources]
     first = trainings[0]
     for other in trainings[1:]:
         if other.protocols and other.image_ids != first.image_ids:
             raise edited_by_hand(folder.root / other.source, f"other images than {first.source}")
     features = {}
     for key in first.features:
-        own = trainings if key[0] in measured_methods(config, part, seed=2) else trainings[:1]
+        own = trainings if key[0] in again else trainings[:1]
         if all(key in one.features for one in own):
             features[key] = np.stack([one.features[key] for one in own], axis=1)
     measured = {method for method, _ in features}
@@ -100,17 +143,14 @@ def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) ->
     return replace(first, protocols=protocols, features=features, failures=failures)
 
 
-def _read_training(
-    config: Config, folder: RunFolder, part: str, sigma: float, *, seed: int
-) -> Measured:
-    """Read the evaluation of one training; features have shape (n, k)."""
-    path = folder.evaluation(part, sigma, seed)
-    source = path.relative_to(folder.root).as_posix()
+def _read_training(folder: RunFolder, part: str, sigma: float, source: _Source) -> Measured:
+    """Read the measurements of one training; features have shape (n, k)."""
+    path = source.path
+    name = path.relative_to(folder.root).as_posix()
     if why_hole(path) is not None:
-        return Measured(part, sigma, source, (), {}, {})
+        return Measured(part, sigma, name, (), {}, {})
     frame = read_csv(path, IMAGE_COLUMNS)
-    methods = measured_methods(config, part, seed)
-    _check_rows(frame, path, part=part, sigma=sigma, methods=methods)
+    _check_rows(frame, path, part=part, sigma=sigma, methods=source.names)
     ids = sorted(frame["image_id"].unique())
     features: dict[Key, np.ndarray] = {}
     protocols = {}
@@ -125,7 +165,7 @@ def _read_training(
             features[method, metric] = values[:, None]
     if part == "segmentation" and protocols:
         features |= _read_margins(path.with_suffix(".npz"), tuple(protocols), ids)
-    return Measured(part, sigma, source, tuple(ids), protocols, features)
+    return Measured(part, sigma, name, tuple(ids), protocols, features)
 
 
 def bootstrap_scores(config: Config, measured: Measured) -> dict[Key, np.ndarray]:

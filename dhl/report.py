@@ -20,11 +20,21 @@ from dhl.figures import PLOTTED, read_averages, read_curves
 from dhl.holes import NothingToShow
 from dhl.methods import METHODS, TABLES
 from dhl.noise import format_sigma
+from dhl.probes import experiments
 from dhl.provenance import read_manifest
 from dhl.published import PUBLISHED, read_literature, read_published
 from dhl.report_images import browse_images
-from dhl.report_numbers import read_numbers, trace_origins
-from dhl.results import FIGURE_PARTS, PROJECT, RunFolder, atomic_path, figure_names
+from dhl.report_numbers import read_numbers, trace_origins, trace_probes
+from dhl.results import (
+    EXPERIMENT_FIGURES,
+    FIGURE_PARTS,
+    PROJECT,
+    RunFolder,
+    atomic_path,
+    figure_names,
+)
+from dhl.sensitivity import main_metric
+from dhl.sensitivity_figures import read_experiment
 from dhl.strips import read_examples, strip_sigma
 from dhl.tables import FAILED, UNITS
 
@@ -89,6 +99,8 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "origins_of_numbers": trace_origins(config, folder, manifest),
         "browser": _as_json(browse_images(config, folder)),
         "figures": _figures(config, folder, templates),
+        "experiments": content.read_experiments(config, folder),
+        "origins_of_experiments": trace_probes(config, folder, manifest),
         "methods": METHODS,
         "used_methods": {name for part in config.parts for name in values["methods"][part]},
         "literature": _literature(published),
@@ -123,6 +135,7 @@ def _environment(templates: Path) -> jinja2.Environment:
         "number": format_number,
         "metric_name": lambda metric: UNITS[metric][0],
         "method_label": lambda method: METHODS[method].label,
+        "variant": content.variant,
         "slug": lambda text: str(text).replace(" ", "-"),
         "upper_first": lambda text: text[:1].upper() + text[1:],
         "to_yaml": lambda values: yaml.safe_dump(values, sort_keys=False),
@@ -225,19 +238,22 @@ def _tables(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
     ]
 
 
-def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[str, str]]:
+def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[str, str | None]]:
     """Read the figures as data addresses, with caption and alternative text."""
     texts = content.read_yaml(templates / "figures.yaml")
     figures = []
-    for name in figure_names(config.parts):
+    for name in figure_names(config.parts, experiments(config)):
         suffix, kind = ("png", "png") if name in STRIPS else ("svg", "svg+xml")
         data = _read_bytes(folder.figures / f"{name}.{suffix}", target="run `make report`")
         values = {"confidence": f"{100 * config.statistics.confidence:g} %", "sigma": ""}
+        if name in EXPERIMENT_FIGURES:
+            values["sigma"] = format_sigma(config.sensitivity.sigma)
         if name in STRIPS:
             values["sigma"] = format_sigma(strip_sigma(getattr(config.sigmas, STRIPS[name])))
         figures.append(
             {
                 "name": name,
+                "experiment": EXPERIMENT_FIGURES.get(name),
                 "title": content.interpolate(texts[name]["title"], values),
                 "caption": content.interpolate(texts[name]["caption"], values),
                 "alt": _alternative(config, folder, name),
@@ -263,6 +279,8 @@ def _in_words(config: Config, folder: RunFolder, name: str) -> str:
         labels = ", ".join(METHODS[method].label for method in examples.methods)
         images = ", ".join(examples.ids)
         return f"{STRIPS[name]} at sigma {examples.sigma:g}, images {images}: {labels}."
+    if name in EXPERIMENT_FIGURES:
+        return _experiment_in_words(config, folder, EXPERIMENT_FIGURES[name])
     if name not in PLOTTED:
         models = sum(len(curves) for curves in read_curves(folder).values())
         return f"Training loss over steps of {models} trainings: {', '.join(read_curves(folder))}."
@@ -276,6 +294,18 @@ def _in_words(config: Config, folder: RunFolder, name: str) -> str:
         ]
         lines.append(f"{METHODS[str(method)].label}: {', '.join(points)}")
     return f"{UNITS[metric][0]} over sigma. {'; '.join(lines)}."
+
+
+def _experiment_in_words(config: Config, folder: RunFolder, name: str) -> str:
+    """Say what the figure of an experiment shows: its values in the parts' main metrics."""
+    lines = []
+    for row in content.experiment_rows(config, read_experiment(folder, name)):
+        if row["metric"] == main_metric(row["part"]):
+            value = format_value(row["value"], row["metric"])
+            noise = format_sigma(row["sigma"])
+            reader = f" read by {row['reader_label']}" if row["reader_label"] else ""
+            lines.append(f"{row['part']} at sigma {noise}, {content.variant(row)}{reader}: {value}")
+    return f"{'; '.join(lines)}."
 
 
 def _literature(published: Path) -> dict[str, Any]:

@@ -15,8 +15,17 @@ from dhl.config import Config
 from dhl.data.image_set import open_arrays
 from dhl.errors import UserError
 from dhl.noise import format_sigma
+from dhl.probes import experiments
 from dhl.published import AVERAGE
-from dhl.results import CLAIM_COLUMNS, SKIPPED_COLUMNS, TABLE_COLUMNS, RunFolder, read_csv
+from dhl.results import (
+    CLAIM_COLUMNS,
+    SENSITIVITY_COLUMNS,
+    SKIPPED_COLUMNS,
+    TABLE_COLUMNS,
+    RunFolder,
+    read_csv,
+)
+from dhl.sensitivity import denoiser_label, reader_label
 
 ORIGINS = ("paper", "control", "beyond")
 _PLACEHOLDER = re.compile(r"\{([a-z_.]+)\}")
@@ -110,6 +119,43 @@ def read_claims(folder: RunFolder) -> list[ClaimRecord]:
         single = rows[rows["sigma"].notna()].to_dict("records")
         claims.append(ClaimRecord(id=str(name), summary=summary, rows=single, **fields))
     return claims
+
+
+def read_experiments(config: Config, folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
+    """Read the experiments beyond the paper: their rows, with the names of networks.
+
+    Raises
+    ------
+    UserError
+        If the table is missing or was edited by hand.
+    """
+    names = experiments(config)
+    if not names:
+        return {}
+    frame = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)
+    return {name: experiment_rows(config, frame[frame["experiment"] == name]) for name in names}
+
+
+def experiment_rows(config: Config, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows of experiments with `denoiser_label`, `reference_label` and `reader_label`."""
+    rows = []
+    for row in frame.to_dict("records"):
+        for side in ("denoiser", "reference"):
+            known = pd.notna(row[side])
+            row[f"{side}_label"] = denoiser_label(config, row[side]) if known else ""
+        known = pd.notna(row["reader"])
+        row["reader_label"] = reader_label(config, row["reader"]) if known else ""
+        rows.append(row)
+    return rows
+
+
+def variant(row: dict[str, Any]) -> str:
+    """Name a row's denoiser, with what its experiment varies."""
+    if row["experiment"] == "task-weight":
+        return f"{row['denoiser_label']}, weight {row['task_weight']:g}"
+    if row["experiment"] == "sigma-mismatch":
+        return f"{row['denoiser_label']}, trained for sigma {format_sigma(row['trained_sigma'])}"
+    return row["denoiser_label"]
 
 
 def count_verdicts(claims: list[ClaimRecord]) -> dict[str, Counter[str]]:

@@ -10,6 +10,7 @@ from dhl.config import Config
 from dhl.lineage import evaluated_models, evaluated_seeds, measured_methods
 from dhl.methods import CBM3D_METHODS, TABLES
 from dhl.noise import format_sigma
+from dhl.probes import probed, probed_models
 from dhl.published import AVERAGE
 from dhl.results import TABLE_COLUMNS, RunFolder, read_csv
 from dhl.shards import shards
@@ -133,6 +134,21 @@ def trace_origins(config: Config, folder: RunFolder, manifest: dict[str, Any]) -
     ]
 
 
+def trace_probes(config: Config, folder: RunFolder, manifest: dict[str, Any]) -> list[Step]:
+    """List what the experiments beyond the paper were made from: their results, and the models."""
+    tracer = _Tracer(config, folder, manifest)
+    steps, keys = [], {}
+    for part, sigma in probed(config):
+        for seed in range(1, config.seeds + 1):
+            rows = folder.probes(part, sigma, seed)
+            name = f"{part} at sigma {format_sigma(sigma)}"
+            name += f", training {seed}" if config.seeds > 1 else ""
+            log = f"logs/probe/{part}/{rows.stem}.log"
+            steps.append(tracer.step(name, log, rows, rows.with_suffix(".npz")))
+            keys |= dict.fromkeys(probed_models(config, part, sigma, seed))
+    return [*steps, *map(tracer.model, keys)]
+
+
 def _anchor(part: str, sigma: float, method: str) -> str:
     """Return the place on the page that says what a number was made from."""
     return f"made-{part}-{format_sigma(sigma)}-{method}"
@@ -153,8 +169,8 @@ class _Tracer:
             rows = self.folder.evaluation(part, sigma, seed)
             log = f"logs/evaluate/{part}/{rows.stem}.log"
             made = f"training {seed}" if len(seeds) > 1 else "images measured one by one"
-            evaluations.append(self._step(made, log, rows, rows.with_suffix(".npz")))
-        noise = self._step(
+            evaluations.append(self.step(made, log, rows, rows.with_suffix(".npz")))
+        noise = self.step(
             "noise", f"logs/noise/{name}.log", self.folder.noise(part, sigma),
             self.folder.data(part),
         )  # fmt: skip
@@ -168,7 +184,7 @@ class _Tracer:
         """List the models, or CBM3D's images, that a method needs."""
         if method in CBM3D_METHODS:
             return [
-                self._step(
+                self.step(
                     f"{method}, {shard}",
                     f"logs/cbm3d/{part}/{method}-sigma{format_sigma(sigma)}/{shard}.log",
                     self.folder.cbm3d(part, method, sigma, shard),
@@ -180,14 +196,15 @@ class _Tracer:
             models = evaluated_models(self.config, part, sigma, seed)
             if method in measured_methods(self.config, part, seed):
                 keys += [models[name] for name in (method, "task-network") if name in models]
-        return [
-            self._step(
-                key, f"logs/train/{key}.log", self.folder.model(key), self.folder.training(key)
-            )
-            for key in dict.fromkeys(keys)
-        ]
+        return [self.model(key) for key in dict.fromkeys(keys)]
 
-    def _step(self, name: str, log: str, *paths: Path) -> Step:
+    def model(self, key: str) -> Step:
+        """Describe what a training made."""
+        return self.step(
+            key, f"logs/train/{key}.log", self.folder.model(key), self.folder.training(key)
+        )
+
+    def step(self, name: str, log: str, *paths: Path) -> Step:
         """Describe what a job made; the first file is what Snakemake is asked for."""
         names = [path.relative_to(self.folder.root).as_posix() for path in paths]
         root = f"results/{self.config.run}"

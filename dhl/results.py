@@ -39,6 +39,11 @@ CLAIM_COLUMNS = (
     "seeds", "seed_std", "seed_low", "seed_high", "test", "p_images", "p_seeds", "p_adjusted",
     "verdict",
 )  # fmt: skip
+SENSITIVITY_COLUMNS = (
+    "experiment", "part", "sigma", "denoiser", "trained_sigma", "task_weight", "reader", "metric",
+    "value", "ci_low", "ci_high", "reference", "difference", "difference_low", "difference_high",
+    "n", "seeds", "seed_std", "seed_low", "seed_high", "protocol", "status",
+)  # fmt: skip
 COMPARISON_COLUMNS = (
     "part", "sigma", "method", "metric", "value_a", "value_b", "difference", "ci_low", "ci_high",
     "n_a", "n_b", "seeds_a", "seeds_b", "test", "p_images", "p_seeds", "p_adjusted", "verdict",
@@ -55,13 +60,20 @@ FIGURE_PARTS = {
     "example_segmentation": "segmentation",
     "training_curves": "denoising",
 }
+# The figures of the experiments beyond the paper, in the same order.
+EXPERIMENT_FIGURES = {
+    "task_weight": "task-weight",
+    "sigma_mismatch": "sigma-mismatch",
+    "transfer": "transfer",
+}
 FIGURE_FORMATS = ("svg", "png", "pdf")  # for the report, for slides, for a manuscript
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 
 
-def figure_names(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the figures that a run with these parts has."""
-    return tuple(name for name, part in FIGURE_PARTS.items() if part in parts)
+def figure_names(parts: tuple[str, ...], experiments: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the names of the figures that a run with these parts and experiments has."""
+    known = ((FIGURE_PARTS, parts), (EXPERIMENT_FIGURES, experiments))
+    return tuple(name for figures, run in known for name, what in figures.items() if what in run)
 
 
 class RunFolder:
@@ -77,6 +89,7 @@ class RunFolder:
         self.root = Path(root)
         self.config = self.root / "config.yaml"
         self.claims = self.root / "claims.csv"
+        self.sensitivity = self.root / "sensitivity.csv"
         self.figures = self.root / "figures"
         self.report = self.root / "report" / "index.html"
         self.manifest = self.root / "manifest.json"
@@ -122,6 +135,11 @@ class RunFolder:
         """
         name = f"sigma{format_sigma(sigma)}{seed_suffix(seed)}.csv"
         return self.root / "evaluation" / part / name
+
+    def probes(self, part: str, sigma: float, seed: int = 1) -> Path:
+        """Return the file of per-image results of the probes; `.npz` beside it has arrays."""
+        name = f"sigma{format_sigma(sigma)}{seed_suffix(seed)}.csv"
+        return self.root / "probes" / part / name
 
     def table(self, number: int, suffix: str = "csv") -> Path:
         """Return the file of one of the paper's tables."""

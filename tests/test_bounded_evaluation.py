@@ -12,7 +12,7 @@ from dhl import evaluation
 from dhl.config.file import parse_config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.errors import UserError
-from dhl.evaluation import Bench, evaluate
+from dhl.evaluation import MethodBench, evaluate
 from dhl.methods import PARTS
 
 SIGMA = 30
@@ -68,13 +68,13 @@ class Full(nn.Module):
 def test_a_batch_that_does_not_fit_the_device_says_which_one_would(
     tiny_content, run_copy, monkeypatch, batch, remedy
 ):
-    build = Bench.__init__
+    build = MethodBench.__init__
 
     def without_memory(self, *arguments, **options):
         build(self, *arguments, **options)
         self.networks["task-network"] = Full()
 
-    monkeypatch.setattr(Bench, "__init__", without_memory)
+    monkeypatch.setattr(MethodBench, "__init__", without_memory)
     tiny_content["evaluation"]["batch"] = batch
     config = parse_config(tiny_content, source="tiny.yaml")
     with pytest.raises(UserError, match=remedy) as caught:

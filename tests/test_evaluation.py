@@ -15,7 +15,7 @@ from dhl import checkpoint
 from dhl.config.file import parse_config
 from dhl.data.image_set import load_split
 from dhl.errors import UserError
-from dhl.evaluation import Arrays, Bench, evaluate
+from dhl.evaluation import Arrays, MethodBench, evaluate
 from dhl.methods import PARTS, TASKS
 from dhl.results import IMAGE_COLUMNS, NOISE_COLUMNS, read_csv
 
@@ -175,17 +175,17 @@ class Spy(nn.Module):
         return self.returned[-1]
 
 
-def spied_bench(monkeypatch) -> list[Bench]:
+def spied_bench(monkeypatch) -> list[MethodBench]:
     """Wrap the networks of each bench that is built from now on in spies."""
     benches = []
-    build = Bench.__init__
+    build = MethodBench.__init__
 
     def spying(self, *arguments, **options):
         build(self, *arguments, **options)
         self.networks = {name: Spy(network) for name, network in self.networks.items()}
         benches.append(self)
 
-    monkeypatch.setattr(Bench, "__init__", spying)
+    monkeypatch.setattr(MethodBench, "__init__", spying)
     return benches
 
 
@@ -254,7 +254,7 @@ def test_a_missing_file_is_named(tiny_config, run_copy, what):
 
 def test_cross_is_the_other_tasks_joint_denoiser(tiny_config, tiny_run):
     for part, other in (TASKS, TASKS[::-1]):
-        bench = Bench(tiny_config, part, SIGMA, tiny_run)
+        bench = MethodBench(tiny_config, part, SIGMA, tiny_run)
         state = checkpoint.load(tiny_run.model(f"joint-{other}/sigma30"))["state"]
         for name, value in bench.networks["cross"].state_dict().items():
             assert torch.equal(value, state[name]), name

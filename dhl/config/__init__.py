@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from dhl.config.base import Count, Frozen, Positive, Sigma
 from dhl.config.data import Data
 from dhl.config.networks import Networks
+from dhl.config.sensitivity import Sensitivity
 from dhl.config.training import Training
 from dhl.methods import ALLOWED, PARTS, TASKS, model_of
 
@@ -121,6 +122,7 @@ class Config(Frozen):
     networks: Networks = Networks()
     training: Training
     evaluation: Evaluation = Evaluation()
+    sensitivity: Sensitivity | None = None
     statistics: Statistics = Statistics()
 
     @property
@@ -136,6 +138,20 @@ class Config(Frozen):
                     raise ValueError(f"`data.{part}` is given, so `{section}.{part}` must be too")
             for method in getattr(self.methods, part):
                 self._require_recipe(method, part)
+        return self
+
+    @model_validator(mode="after")
+    def _sensitivity_of_what_is_run(self) -> Config:
+        if self.sensitivity is None:
+            return self
+        tasks = [task for task in TASKS if task in self.parts]
+        for task in TASKS:
+            if self.sensitivity.others(task) and task not in tasks:
+                raise ValueError(f"further networks of `sensitivity` need `data.{task}`")
+        varied = self.sensitivity.weight_factors or any(map(self.sensitivity.others, tasks))
+        for task in tasks:
+            if varied and getattr(self.training.joint, task) is None:
+                raise ValueError(f"`sensitivity` trains jointly and needs `training.joint.{task}`")
         return self
 
     @model_validator(mode="after")

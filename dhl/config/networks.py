@@ -54,19 +54,32 @@ class Networks(Frozen):
     @model_validator(mode="after")
     def _known(self) -> Networks:
         for place in type(self).model_fields:
-            known = NETWORKS["denoiser" if place == "dncnn" else place]
-            network = getattr(self, place)
-            if network.name not in known:
-                raise ValueError(
-                    f"`networks.{place}.name` is one of {', '.join(known)}, but not "
-                    f"`{network.name}`"
-                )
-            options = [*network.builder_options(), *(["weights"] if network.weights else [])]
-            for option in options:
-                if option not in known[network.name].takes:
-                    takers = [name for name, entry in known.items() if option in entry.takes]
-                    belongs = f"belongs to `{'`, `'.join(takers)}`, and " if takers else "does "
-                    raise ValueError(
-                        f"`networks.{place}.{option}` {belongs}not to `{network.name}`"
-                    )
+            role = "denoiser" if place == "dncnn" else place
+            check_network(getattr(self, place), role, place=f"networks.{place}")
         return self
+
+
+def check_network(network: Network, role: str, *, place: str) -> None:
+    """Check that a network of this role exists and takes the options that it is given.
+
+    Parameters
+    ----------
+    network : Network
+    role : {"denoiser", "classifier", "segmenter"}
+    place : str
+        Where in the configuration it stands, for the message.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    known = NETWORKS[role]
+    if network.name not in known:
+        raise ValueError(f"`{place}.name` is one of {', '.join(known)}, but not `{network.name}`")
+    options = [*network.builder_options(), *(["weights"] if network.weights else [])]
+    for option in options:
+        if option not in known[network.name].takes:
+            takers = [name for name, entry in known.items() if option in entry.takes]
+            belongs = f"belongs to `{'`, `'.join(takers)}`, and " if takers else "does "
+            raise ValueError(f"`{place}.{option}` {belongs}not to `{network.name}`")

@@ -48,6 +48,7 @@ NETWORKS = {
     },
     "classifier": {
         "small-vgg": Entry("dhl.models.classifier:small_vgg", ("width",)),
+        "small-resnet": Entry("dhl.models.residual_classifier:small_resnet", ("width",)),
         "vgg16": Entry("dhl.models.imagenet:vgg16", pretrained="vgg16-imagenet"),
         "resnet50": Entry("dhl.models.imagenet:resnet50", pretrained="resnet50-imagenet"),
         "efficientnet-lite0": Entry(
@@ -56,6 +57,7 @@ NETWORKS = {
     },
     "segmenter": {
         "small-largefov": Entry("dhl.models.segmenter:small_largefov", ("width",)),
+        "small-unet": Entry("dhl.models.unet:small_unet", ("width",)),
         "deeplab-largefov": Entry(
             "dhl.models.deeplab:deeplab_largefov", pretrained="vgg16-imagenet"
         ),

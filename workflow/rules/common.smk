@@ -26,6 +26,7 @@ from dhl.lineage import (
     model_spec,
 )
 from dhl.methods import CBM3D_METHODS, PARTS, TABLES
+from dhl.probes import experiments, probed, probed_models
 from dhl.provenance import code_digest, settings_digest
 from dhl.results import (
     FIGURE_FORMATS,
@@ -178,6 +179,13 @@ def models_of_evaluation(wildcards):
     return [RUN.model(key) for key in keys]
 
 
+def models_of_probes(wildcards):
+    keys = probed_models(
+        CONFIG, wildcards.part, sigma_of(wildcards), seed_of(wildcards)
+    )
+    return [RUN.model(key) for key in keys]
+
+
 def cbm3d_of_evaluation(wildcards):
     methods = measured_methods(CONFIG, wildcards.part, seed_of(wildcards))
     total = getattr(CONFIG.evaluation.cbm3d_shards, wildcards.part)
@@ -200,6 +208,20 @@ def evaluations(*parts):
     return rows + [path.with_suffix(".npz") for path in rows]
 
 
+def probe_results():
+    """Rows and arrays of the probes, if the run has any."""
+    rows = [
+        RUN.probes(part, sigma, seed)
+        for part, sigma in probed(CONFIG)
+        for seed in range(1, CONFIG.seeds + 1)
+    ]
+    return rows + [path.with_suffix(".npz") for path in rows]
+
+
+def sensitivity():
+    return [RUN.sensitivity] if experiments(CONFIG) else []
+
+
 def training_curves():
     return [RUN.training(key) for key in all_models(CONFIG)]
 
@@ -209,7 +231,7 @@ def tables(suffix="csv"):
 
 
 def figures(*suffixes):
-    names = figure_names(CONFIG.parts)
+    names = figure_names(CONFIG.parts, experiments(CONFIG))
     return [
         RUN.figures / f"{name}.{suffix}"
         for name in names

@@ -44,11 +44,32 @@ rule claims:
         dhl("claims")
 
 
+rule sensitivity:
+    input:
+        probe_results(),
+    output:
+        shown(RUN.sensitivity, "Sensitivity", "sensitivity", file="sensitivity"),
+    log:
+        f"{ROOT}/logs/sensitivity.log",
+    benchmark:
+        f"{ROOT}/benchmarks/sensitivity/sensitivity.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings=settings_digest(
+            CONFIG.statistics, CONFIG.sensitivity, CONFIG.methods
+        ),
+        code=code_digest("dhl.sensitivity"),
+    shell:
+        dhl("sensitivity")
+
+
 rule figures:
     input:
         evaluations(),
         training_curves(),
         tables(),
+        sensitivity(),
     output:
         shown_figures(),
         figures("png", "pdf", "csv"),
@@ -68,6 +89,7 @@ rule manifest:
     input:
         tables(),
         figures(),
+        sensitivity(),
         RUN.claims,
     output:
         RUN.manifest,
@@ -84,6 +106,7 @@ rule write_report:
         RUN.manifest,
         tables("html"),
         RUN.claims,
+        sensitivity(),
         figures(),
         PUBLISHED,
         sorted((PROJECT / "report").rglob("*.*")),

@@ -1,0 +1,65 @@
+"""What is asked beyond the paper: other weights, wrong noise levels, other task networks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from dhl.config.base import Frozen, Sigma
+from dhl.config.networks import Network, check_network
+
+Factor = Annotated[float, Field(ge=1e-4, le=1e5)]
+Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")]
+
+
+class Sensitivity(Frozen):
+    """How much the results hang on what the paper fixes.
+
+    Attributes
+    ----------
+    sigma : float
+        Where weights and task networks are varied, on the 0-255 scale.
+    weight_factors : tuple of float
+        Joint denoisers are also trained with these multiples of their recipe's `task_weight`. The
+        recipe's own weight and none at all, `joint` and `separate-matched`, always stand beside.
+    mismatch : bool
+        Whether each denoiser is also measured on the noise of the part's other sigmas.
+    classifiers, segmenters : dict of str to Network
+        Further task networks by a short name. Each is trained by its task's recipe, reads the
+        images of every denoiser, and guides a denoiser of its own.
+    """
+
+    sigma: Sigma
+    weight_factors: tuple[Factor, ...] = ()
+    mismatch: bool = False
+    classifiers: dict[Label, Network] = Field(default_factory=dict)
+    segmenters: dict[Label, Network] = Field(default_factory=dict)
+
+    @field_validator("weight_factors")
+    @classmethod
+    def _other_weights(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
+        if 1 in factors or len(set(factors)) < len(factors):
+            raise ValueError(
+                "`sensitivity.weight_factors` are different, and 1, the recipe's own weight, is "
+                "always there: leave it out"
+            )
+        return tuple(sorted(factors))
+
+    @field_validator("classifiers")
+    @classmethod
+    def _known_classifiers(cls, networks: dict[str, Network]) -> dict[str, Network]:
+        for label, network in networks.items():
+            check_network(network, "classifier", place=f"sensitivity.classifiers.{label}")
+        return networks
+
+    @field_validator("segmenters")
+    @classmethod
+    def _known_segmenters(cls, networks: dict[str, Network]) -> dict[str, Network]:
+        for label, network in networks.items():
+            check_network(network, "segmenter", place=f"sensitivity.segmenters.{label}")
+        return networks
+
+    def others(self, task: str) -> dict[str, Network]:
+        """Return the further task networks of a task, by their short names."""
+        return {"classification": self.classifiers, "segmentation": self.segmenters}[task]

@@ -1,0 +1,183 @@
+"""The figures of the experiments beyond the paper: trade-off, mismatched noise, transfer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from dhl.config import Config
+from dhl.figure_style import WIDTH
+from dhl.holes import NothingToShow
+from dhl.lineage import model_spec
+from dhl.methods import TASKS
+from dhl.noise import format_sigma
+from dhl.results import SENSITIVITY_COLUMNS, RunFolder, read_csv
+from dhl.sensitivity import denoiser_label, main_metric, reader_label
+from dhl.tables import UNITS
+
+_LINE = "#d55e00"
+_CELL = 0.52  # inches: the height of a row of a matrix
+
+
+def read_experiment(folder: RunFolder, experiment: str) -> pd.DataFrame:
+    """Read the rows of one experiment.
+
+    Raises
+    ------
+    UserError
+        If the table is missing or was edited by hand.
+    NothingToShow
+        If nothing of it was measured.
+    """
+    frame = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)
+    rows = frame[frame["experiment"] == experiment]
+    if rows["value"].isna().all():
+        raise NothingToShow(f"{experiment}: all denoisers failed")
+    return rows
+
+
+def task_weight(config: Config, folder: RunFolder) -> Figure:
+    """Draw the task's metric over the PSNR of its images, along the weight of the task's loss."""
+    rows = read_experiment(folder, "task-weight")
+    tasks = [task for task in TASKS if task in set(rows["part"])]
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        _draw_trade_off(axes, rows[rows["part"] == task], task)
+    return figure
+
+
+def _draw_trade_off(axes: Axes, rows: pd.DataFrame, task: str) -> None:
+    """Draw one task's curve; its points are named by their weights."""
+    metric = main_metric(task)
+    name, factor, _, unit, _ = UNITS[metric]
+    columns = ["value", "ci_low", "ci_high"]
+    grids = rows.pivot(index="task_weight", columns="metric", values=columns).sort_index().dropna()
+    points = {key: grids.xs(key, axis=1, level="metric") for key in ("psnr", metric)}
+    points[metric] = points[metric] * factor
+    x, y = points["psnr"]["value"], points[metric]["value"]
+    # The PSNR's own intervals are as wide as the images differ, and hide the curve.
+    own = points[metric]
+    bars = np.clip([y - own["ci_low"], own["ci_high"] - y], 0, None)
+    axes.errorbar(
+        x, y, yerr=bars, color=_LINE, marker="o", linewidth=1.3, elinewidth=1, capsize=2,
+        markersize=5.5, markeredgecolor="white", markeredgewidth=0.5,
+    )  # fmt: skip
+    for weight in grids.index:
+        axes.annotate(
+            f"{weight:g}", (x[weight], y[weight]), xytext=(5, 5), textcoords="offset points",
+            fontsize=8,
+        )  # fmt: skip
+    axes.margins(x=0.16)
+    sigma = format_sigma(rows["sigma"].iloc[0])
+    axes.set(
+        title=f"{task.capitalize()}, sigma {sigma}", xlabel="PSNR of the denoised images in dB",
+        ylabel=f"{name} in {unit}",
+    )  # fmt: skip
+
+
+def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
+    """Draw a matrix per denoiser: trained for a sigma, and met with the noise of another."""
+    rows = read_experiment(folder, "sigma-mismatch").copy()
+    rows["family"] = rows["denoiser"].str.partition("/")[0]
+    parts = [part for part in config.parts if part in set(rows["part"])]
+    lines = [
+        (part, list(dict.fromkeys(rows.loc[rows["part"] == part, "family"]))) for part in parts
+    ]
+    heights = [len(getattr(config.sigmas, part)) for part, _ in lines]
+    columns = max(len(families) for _, families in lines)
+    figure = Figure(figsize=(WIDTH, sum(_CELL * h + 0.75 for h in heights)), layout="constrained")
+    panels = figure.subplots(
+        len(lines), columns, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    for line, (part, families) in zip(panels, lines, strict=True):
+        metric = main_metric(part)
+        own = rows[(rows["part"] == part) & (rows["metric"] == metric)]
+        reach = _reach(own)
+        for axes, family in zip(line, families, strict=False):
+            chosen = own[own["family"] == family]
+            label = denoiser_label(config, chosen["denoiser"].iloc[0])
+            _draw_matrix(axes, chosen, "trained_sigma", "sigma", metric, reach)
+            axes.set(
+                title=f"{part.capitalize()}: {label}", xlabel="Noise, sigma",
+                ylabel="Trained for sigma",
+            )  # fmt: skip
+        for axes in line[len(families) :]:
+            axes.set_axis_off()
+    return figure
+
+
+def transfer(config: Config, folder: RunFolder) -> Figure:
+    """Draw a matrix per task: denoisers, and the task networks that read their images."""
+    rows = read_experiment(folder, "transfer").copy()
+    rows["row"] = [denoiser_label(config, key) for key in rows["denoiser"]]
+    rows["column"] = [reader_label(config, key) for key in rows["reader"]]
+    tasks = [task for task in TASKS if task in set(rows["part"])]
+    count = rows["row"].nunique()
+    figure = Figure(figsize=(WIDTH, _CELL * count * 0.85 + 1.0), layout="constrained")
+    panels = figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0]
+    for axes, task in zip(panels, tasks, strict=True):
+        metric = main_metric(task)
+        own = rows[(rows["part"] == task) & (rows["metric"] == metric)]
+        _draw_matrix(axes, own, "row", "column", metric, _reach(own))
+        _mark_guides(axes, config, own)
+        name, _, _, unit, _ = UNITS[metric]
+        axes.set(title=f"{task.capitalize()}: {name} in {unit}", xlabel="Read by", ylabel="")
+    return figure
+
+
+def _reach(rows: pd.DataFrame) -> float:
+    """Return the largest difference to a reference: the ends of the colours."""
+    largest = rows["difference"].abs().max()
+    return float(largest) if largest > 0 else 1.0
+
+
+def _draw_matrix(
+    axes: Axes, rows: pd.DataFrame, row: str, column: str, metric: str, reach: float
+) -> None:
+    """Write the values of a matrix; colours are differences to the reference."""
+    orders = [list(dict.fromkeys(rows[side])) for side in (row, column)]
+    if row == "trained_sigma":
+        orders = [sorted(order) for order in orders]
+    grids = {
+        content: rows.pivot(index=row, columns=column, values=content).reindex(
+            index=orders[0], columns=orders[1]
+        )
+        for content in ("value", "difference")
+    }
+    _, factor, decimals, _, _ = UNITS[metric]
+    texts = [
+        ["failed" if np.isnan(value) else f"{factor * value:.{decimals}f}" for value in line]
+        for line in grids["value"].to_numpy(float)
+    ]
+    # A reference has no difference, and is drawn as one of zero.
+    colors = grids["difference"].fillna(0).where(grids["value"].notna())
+    seaborn.heatmap(
+        colors.astype(float), ax=axes, annot=texts, fmt="", annot_kws={"fontsize": 8.5},
+        cmap="PuOr_r", vmin=-1.6 * reach, vmax=1.6 * reach, cbar=False, linewidths=1,
+        xticklabels=[_text(name) for name in orders[1]],
+        yticklabels=[_text(name) for name in orders[0]],
+    )  # fmt: skip
+    axes.tick_params(axis="both", length=0)
+    axes.tick_params(axis="y", rotation=0)
+
+
+def _mark_guides(axes: Axes, config: Config, rows: pd.DataFrame) -> None:
+    """Frame the cells in which a denoiser is read by the network that guided it."""
+    orders = [list(dict.fromkeys(rows[side])) for side in ("row", "column")]
+    for cell in rows.itertuples():
+        guided = "/" in cell.denoiser and model_spec(config, cell.denoiser).frozen == cell.reader
+        if guided:
+            place = orders[1].index(cell.column), orders[0].index(cell.row)
+            axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor="#1f2328", linewidth=1.6))
+
+
+def _text(name: object) -> str:
+    """Write the name of a row or column."""
+    return format_sigma(name) if isinstance(name, float) else str(name)
+
+
+EXPERIMENTS = {"task_weight": task_weight, "sigma_mismatch": sigma_mismatch, "transfer": transfer}
