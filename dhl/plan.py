@@ -20,6 +20,7 @@ from dhl.lineage import (
     model_spec,
 )
 from dhl.methods import CBM3D_METHODS, TASKS
+from dhl.probes import experiments, probed, probes
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,9 @@ def make_plan(config: Config, device: Device) -> Plan:
         *(row for item in extents.items() for row in _images(config, *item)),
         *_training(config, extents, device),
         *(row for item in extents.items() for row in _evaluations(config, *item, device)),
+        *(row for item in extents.items() for row in _probes(config, *item, device)),
         *(Row("table", part, 1) for part in config.parts),
+        *(Row("sensitivity", "", 1) for _ in experiments(config)[:1]),
         *(Row(rule, "", 1) for rule in ("claims", "figures", "manifest", "write_report", "report")),
     ]
     # What needs an account lies in the user's own folder, and is only unpacked.
@@ -268,24 +271,53 @@ def _evaluations(config: Config, part: str, images: Extent, device: Device) -> I
 
 def _evaluation(config: Config, part: str, images: Extent, device: Device, *, seed: int) -> Row:
     """Describe the evaluation of the methods that are measured of one training."""
-    test, sigmas = images.test, getattr(config.sigmas, part)
+    sigmas = getattr(config.sigmas, part)
     models = evaluated_models(config, part, sigmas[0], seed)
     methods = measured_methods(config, part, seed)
-    forward = {
-        method: network_size(model_spec(config, key), test.height, test.width).flops
-        for method, key in models.items()
-    }
+    forward = {method: _forward_flops(config, key, images) for method, key in models.items()}
     readers = [method for method in methods if method != "retrained"] if part in TASKS else []
     each = sum(forward.get(method, 0) for method in methods)
     each += len(readers) * forward.get("task-network", 0)
-    flops = len(sigmas) * test.count * each
+    return _measuring(config, "evaluate", part, (len(sigmas), len(methods), each), images, device)
+
+
+def _probes(config: Config, part: str, images: Extent, device: Device) -> Iterator[Row]:
+    """Describe the measuring of a part's probes, at each sigma; all trainings are as the first."""
+    for place in probed(config):
+        if place[0] == part:
+            found = probes(config, *place)
+            keys = [key for key in {one.denoiser for one in found} if "/" in key]
+            keys += [one.reader for one in found if one.reader]
+            each = sum(_forward_flops(config, key, images) for key in keys)
+            what = f"{part}, sigma {place[1]:g}"
+            yield _measuring(
+                config, "probe", what, (config.seeds, len(found), each), images, device
+            )
+
+
+def _forward_flops(config: Config, key: str, images: Extent) -> float:
+    """Return the operations of a model for one test image."""
+    return network_size(model_spec(config, key), images.test.height, images.test.width).flops
+
+
+def _measuring(
+    config: Config,
+    rule: str,
+    what: str,
+    size: tuple[int, int, float],
+    images: Extent,
+    device: Device,
+) -> Row:
+    """Describe jobs that measure; `size` is their number, and methods and operations an image."""
+    (jobs, methods, each), test = size, images.test
+    part = what.partition(",")[0]
+    flops = jobs * test.count * each
     measured = PSNR + {"denoising": SSIM, "segmentation": CONFUSION}.get(part, 0)
     seconds = test.count * _decoding(config, part)
-    seconds += test.pixels * (NOISE + len(methods) * measured)
+    seconds += test.pixels * (NOISE + methods * measured)
     return Row(
-        "evaluate", part, len(sigmas), _grid(len(sigmas), images),
-        flops_each=each, flops=flops,
+        rule, what, jobs, _grid(jobs, images), flops_each=each, flops=flops,
         device_hours=flops / (device.evaluation * device.share * 1e12) / 3600,
-        cpu_hours=len(sigmas) * seconds / 3600,
-        disk_bytes=len(sigmas) * test.count * len(methods) * ROW_BYTES,
+        cpu_hours=jobs * seconds / 3600,
+        disk_bytes=jobs * test.count * methods * ROW_BYTES,
     )  # fmt: skip

@@ -54,19 +54,19 @@ def _draw_trade_off(axes: Axes, rows: pd.DataFrame, task: str) -> None:
     """Draw one task's curve; its points are named by their weights."""
     metric = main_metric(task)
     name, factor, _, unit, _ = UNITS[metric]
-    columns = ["value", "ci_low", "ci_high"]
-    grids = rows.pivot(index="task_weight", columns="metric", values=columns).sort_index().dropna()
-    points = {key: grids.xs(key, axis=1, level="metric") for key in ("psnr", metric)}
-    points[metric] = points[metric] * factor
-    x, y = points["psnr"]["value"], points[metric]["value"]
-    # The PSNR's own intervals are as wide as the images differ, and hide the curve.
-    own = points[metric]
-    bars = np.clip([y - own["ci_low"], own["ci_high"] - y], 0, None)
+    columns = ["value", "difference", "difference_low", "difference_high"]
+    grid = rows.pivot(index="task_weight", columns="metric", values=columns).sort_index()
+    x, y = grid["value", "psnr"], factor * grid["value", metric]
+    # Around the values, as far as their paired differences to weight 0 reach.
+    bars = [
+        factor * (grid["difference", metric] - grid["difference_low", metric]),
+        factor * (grid["difference_high", metric] - grid["difference", metric]),
+    ]
     axes.errorbar(
-        x, y, yerr=bars, color=_LINE, marker="o", linewidth=1.3, elinewidth=1, capsize=2,
-        markersize=5.5, markeredgecolor="white", markeredgewidth=0.5,
+        x, y, yerr=np.nan_to_num(bars).clip(0), color=_LINE, marker="o", linewidth=1.3,
+        elinewidth=1, capsize=2, markersize=5.5, markeredgecolor="white", markeredgewidth=0.5,
     )  # fmt: skip
-    for weight in grids.index:
+    for weight in grid.index[y.notna()]:
         axes.annotate(
             f"{weight:g}", (x[weight], y[weight]), xytext=(5, 5), textcoords="offset points",
             fontsize=8,
@@ -130,8 +130,8 @@ def transfer(config: Config, folder: RunFolder) -> Figure:
 
 
 def _reach(rows: pd.DataFrame) -> float:
-    """Return the largest difference to a reference: the ends of the colours."""
-    largest = rows["difference"].abs().max()
+    """Return the ends of the colours: the largest difference of a denoiser to its reference."""
+    largest = rows.loc[rows["denoiser"].str.contains("/"), "difference"].abs().max()
     return float(largest) if largest > 0 else 1.0
 
 
@@ -149,11 +149,9 @@ def _draw_matrix(
         for content in ("value", "difference")
     }
     _, factor, decimals, _, _ = UNITS[metric]
-    texts = [
-        ["failed" if np.isnan(value) else f"{factor * value:.{decimals}f}" for value in line]
-        for line in grids["value"].to_numpy(float)
-    ]
-    # A reference has no difference, and is drawn as one of zero.
+    values = grids["value"].to_numpy(float)
+    texts = [[f"{factor * value:.{decimals}f}" for value in line] for line in values]
+    # A reference has no difference, and is drawn as one of zero; what failed has no colour.
     colors = grids["difference"].fillna(0).where(grids["value"].notna())
     seaborn.heatmap(
         colors.astype(float), ax=axes, annot=texts, fmt="", annot_kws={"fontsize": 8.5},
@@ -161,6 +159,8 @@ def _draw_matrix(
         xticklabels=[_text(name) for name in orders[1]],
         yticklabels=[_text(name) for name in orders[0]],
     )  # fmt: skip
+    for y, x in np.argwhere(np.isnan(values)):
+        axes.text(x + 0.5, y + 0.5, "failed", ha="center", va="center", fontsize=8.5)
     axes.tick_params(axis="both", length=0)
     axes.tick_params(axis="y", rotation=0)
 

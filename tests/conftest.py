@@ -45,6 +45,7 @@ def tiny_settings() -> dict:
         network["width"] = 8
     content["networks"]["dncnn"]["depth"] = 4
     content["training"]["dncnn"] = None  # trained as the denoiser is
+    content["sensitivity"] = None
     for name in ("warm_start", "separate"):
         content["training"][name] |= {**STEPS, "patch": 24}
     return copy.deepcopy(content)  # no two places share a mapping

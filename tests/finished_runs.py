@@ -17,6 +17,7 @@ from dhl.config.file import parse_config
 from dhl.finished import read_finished
 from dhl.provenance import file_digest, write_manifest
 from dhl.results import PROJECT, RunFolder
+from dhl.sensitivity import write_sensitivity
 from dhl.tables import write_table
 
 REFERENCE = PROJECT / "results" / "reference" / "mini"
@@ -27,6 +28,7 @@ def configure(seeds=1, sigmas=(SIGMA,), **changes):
     """Return the configuration of the reference with other seeds, sigmas or methods."""
     content = yaml.safe_load((PROJECT / "config/mini.yaml").read_text()) | {"seeds": seeds}
     content["sigmas"] = {part: list(sigmas) for part in content["sigmas"]}
+    content["sensitivity"]["sigma"] = sigmas[0]
     for section, values in changes.items():
         content[section] |= values
     return parse_config(content, source="mini, changed")
@@ -37,6 +39,7 @@ def finish(config, folder: RunFolder) -> RunFolder:
     for part in config.parts:
         write_table(config, part, folder)
     write_claims(config, folder)
+    write_sensitivity(config, folder)
     write_manifest(config, folder)
     return folder
 

@@ -13,6 +13,7 @@ from dhl.claims import write_claims
 from dhl.config import Config
 from dhl.config.file import parse_config
 from dhl.results import RunFolder
+from dhl.sensitivity import write_sensitivity
 from dhl.tables import write_table
 
 REPOSITORY = Path(__file__).parent.parent
@@ -40,6 +41,7 @@ def small_config(**sections: object) -> Config:
     grid = [30, 60]
     content["sigmas"] = {"denoising": [25], "classification": grid, "segmentation": grid}
     content["statistics"]["bootstrap"] = 100
+    content["sensitivity"]["sigma"] = 60
     content.update(sections)
     return parse_config(content, source="a test")
 
@@ -49,7 +51,7 @@ def denoising_only() -> Config:
     small = small_config().model_dump(mode="json")
     data = {"denoising": small["data"]["denoising"]}
     methods = {"denoising": ["noisy", "dncnn", "separate"]}
-    return small_config(data=data, methods=methods, sigmas={"denoising": [25]})
+    return small_config(data=data, methods=methods, sigmas={"denoising": [25]}, sensitivity=None)
 
 
 def write_run(config: Config, root: Path) -> RunFolder:
@@ -61,6 +63,7 @@ def write_run(config: Config, root: Path) -> RunFolder:
     for part in config.parts:
         write_table(config, part, folder, PUBLISHED)
     write_claims(config, folder)
+    write_sensitivity(config, folder)
     folder.manifest.write_text(json.dumps(MANIFEST))
     return folder
 

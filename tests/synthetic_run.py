@@ -11,6 +11,7 @@ from dhl.config import Config
 from dhl.keys import sigma_key
 from dhl.lineage import evaluated_seeds, measured_methods
 from dhl.methods import model_of
+from dhl.probes import probed, probes
 from dhl.results import IMAGE_COLUMNS, TRAINING_COLUMNS, RunFolder, write_csv
 
 # How good a made-up method is, from 0 (useless) to 1.
@@ -31,12 +32,46 @@ def write_synthetic_run(
         for sigma in getattr(config.sigmas, part):
             for seed in evaluated_seeds(config, part):
                 write_evaluation(config, folder, part, (sigma, seed), rng, images)
+    for part, sigma in probed(config):
+        for seed in range(1, config.seeds + 1):
+            write_probes(config, folder, part, (sigma, seed), rng, images)
     for part in config.parts:
         for method in getattr(config.methods, part):
             if model := model_of(method, part):
                 for sigma in getattr(config.sigmas, part):
                     write_curve(folder, sigma_key(model, sigma))
     return folder
+
+
+def write_probes(config, folder, part, place, rng, images) -> None:
+    """Write made-up rows of the probes, each as good as its denoiser is at this sigma."""
+    sigma, seed = place
+    ids = [f"test-{i:04d}" for i in range(images)]
+    difficulty = rng.random(images)
+    frames, arrays = [], {"image_ids": np.array(ids), "example_ids": np.array([], str)}
+    for probe in probes(config, part, sigma, seed):
+        kind = probe.denoiser.partition("/")[0].partition("-")[0]
+        quality = QUALITY["separate-matched" if kind == "matched" else kind] - sigma / 300
+        psnr = np.nan if kind == "clean" else rng.normal(20 + 10 * quality, size=images)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "dataset": "photo-digits", "part": part, "sigma": sigma, "method": probe.name,
+                    "image_id": ids, "noise_seed": range(images), "protocol": "authors",
+                    "psnr": psnr,
+                    "ssim": quality if part == "denoising" else np.nan,
+                    "top1": difficulty < quality if part == "classification" else np.nan,
+                    "top5": 1.0 if part == "classification" else np.nan,
+                }
+            )
+        )  # fmt: skip
+        if part == "segmentation":
+            arrays[f"confusion/{probe.name}"] = confusions(rng, quality, images)
+    frame = pd.concat(frames)
+    frame["top1"] = frame["top1"].astype(float)
+    path = folder.probes(part, sigma, seed)
+    write_csv(frame, path, IMAGE_COLUMNS)
+    np.savez(path.with_suffix(".npz"), **arrays)
 
 
 def write_evaluation(config, folder, part, place, rng, images) -> None:

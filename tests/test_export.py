@@ -22,6 +22,7 @@ from dhl.crate import METADATA, WORKFLOW
 from dhl.errors import UserError
 from dhl.export import export_run
 from dhl.lineage import all_models
+from dhl.probes import experiments
 from dhl.results import FIGURE_FORMATS, PROJECT, RunFolder, figure_names
 
 
@@ -31,7 +32,8 @@ def write_finished_run(root: Path) -> RunFolder:
     folder = write_run(config, root)
     for key in all_models(config):
         write_curve(folder, key)
-    words = [folder.figures / f"{name}.{suffix}" for name in figure_names(config.parts)
+    words = [folder.figures / f"{name}.{suffix}"
+             for name in figure_names(config.parts, experiments(config))
              for suffix in FIGURE_FORMATS]  # fmt: skip
     words += [folder.model(key) for key in all_models(config)]
     words += [folder.noise("denoising", sigma) for sigma in config.sigmas.denoising]

@@ -15,27 +15,28 @@ PACKAGE = Path(__file__).parents[1] / "dhl"
 LAYERS = (
     {"dhl", "class_names", "errors", "methods", "seeding", "noise", "progress", "models",
      "objectives", "data", "config", "config.base", "config.data", "config.file",
-     "config.networks", "config.presets", "config.training", "data.catalogue", "data.locations",
-     "extents", "gpu_slots", "holes", "interruption", "lineage", "locks", "processes", "provenance",
-     "results", "shards"},
+     "config.networks", "config.presets", "config.sensitivity", "config.training",
+     "data.catalogue", "data.locations", "extents", "gpu_slots", "holes", "interruption", "keys",
+     "lineage", "locks", "probes", "processes", "provenance", "results", "shards"},
     {"averaging", "losses", "metrics"},
     {"data.archives", "data.check", "data.download", "data.transfer",
      "data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
      "data.photo_digits", "data.prepare", "data.segmentation",
      "models.authors_input", "models.cascade", "models.classifier", "models.deeplab",
      "models.denoiser", "models.dncnn", "models.efficientnet_lite", "models.imagenet",
-     "models.initialisation", "models.middle", "models.normalised", "models.segmenter",
-     "models.synced_batch_norm",
+     "models.initialisation", "models.middle", "models.normalised",
+     "models.residual_classifier", "models.segmenter", "models.synced_batch_norm", "models.unet",
      "objectives.denoise", "objectives.joint", "objectives.task", "baselines"},
     {"device", "launch", "checkpoint", "models.weights", "caffe", "optimization", "fitting",
-     "reading", "sampling", "shared_models", "training", "evaluation", "denoising", "flops",
-     "plan", "plan_text"},
+     "reading", "sampling", "shared_models", "training", "evaluation", "probing", "denoising",
+     "flops", "plan", "plan_text"},
 )  # fmt: skip
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {
     "statistics", "measured", "claims", "tables", "published", "figures", "figure_data",
     "figure_style", "strips", "markup", "report", "report_content", "report_images",
-    "report_numbers", "finished", "compare", "compare_text", "crate", "export",
+    "report_numbers", "finished", "compare", "compare_text", "crate", "export", "sensitivity",
+    "sensitivity_figures",
 }  # fmt: skip
 PRESENTATION_MAY_READ = (
     LAYERS[0] | PRESENTATION | {"data.image_files", "data.image_set", "data.photo_digits"}

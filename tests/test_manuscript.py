@@ -11,6 +11,7 @@ from report_run import small_config, write_run
 
 from dhl.figures import write_figures
 from dhl.methods import TABLES
+from dhl.probes import experiments
 from dhl.results import PROJECT, figure_names
 
 MANUSCRIPT = r"""\documentclass[10pt,twocolumn]{article}
@@ -50,7 +51,8 @@ def said(tmp_path_factory):
     config = small_config(sigmas=sigmas, seeds=3)
     write_figures(config, write_run(config, folder / "run"))
     floats = [rf"\input{{run/tables/table{number}.tex}}" for number in TABLES.values()]
-    floats += [FIGURE.replace("NAME", name) for name in figure_names(config.parts)]
+    names = figure_names(config.parts, experiments(config))
+    floats += [FIGURE.replace("NAME", name) for name in names]
     text = MANUSCRIPT.replace("FLOATS", "\n".join(floats))
     # A name with an underscore is a file's, and no text.
     text = re.sub(r"\\caption\{(\w+)\}", lambda found: found[0].replace("_", " "), text)

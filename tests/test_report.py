@@ -26,6 +26,7 @@ from dhl.config.file import load_config
 from dhl.errors import UserError
 from dhl.figures import write_figures
 from dhl.methods import METHODS, TABLES
+from dhl.probes import experiments
 from dhl.report import (
     format_difference,
     format_duration,
@@ -174,7 +175,7 @@ def test_anchors_lead_somewhere_and_names_are_unique(page):
 
 def test_figures_have_captions_and_say_their_data(config, folder, page):
     figures = list(page.find("figure"))
-    names = [f"figure-{name}" for name in figure_names(config.parts)]
+    names = [f"figure-{name}" for name in figure_names(config.parts, experiments(config))]
     assert [figure.attributes["id"] for figure in figures] == names
     table = read_csv(folder.table(2), TABLE_COLUMNS)
     best = table[(table["method"] == "joint") & (table["metric"] == "top1")]

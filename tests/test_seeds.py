@@ -33,6 +33,7 @@ SIGMA, SEEDS = 30, 3
 def config():
     content = yaml.safe_load(MINI.read_text()) | {"seeds": SEEDS}
     content["sigmas"] = {part: [SIGMA, 45] for part in content["sigmas"]}
+    content["sensitivity"] = None
     return parse_config(content, source="mini, three trainings")
 
 

@@ -148,6 +148,11 @@ class Config(Frozen):
         for task in TASKS:
             if self.sensitivity.others(task) and task not in tasks:
                 raise ValueError(f"further networks of `sensitivity` need `data.{task}`")
+            if task in tasks and self.sensitivity.sigma not in getattr(self.sigmas, task):
+                raise ValueError(
+                    f"`sensitivity.sigma` ({self.sensitivity.sigma:g}) is one of `sigmas.{task}`, "
+                    "so that its values stand beside the table's"
+                )
         varied = self.sensitivity.weight_factors or any(map(self.sensitivity.others, tasks))
         for task in tasks:
             if varied and getattr(self.training.joint, task) is None:

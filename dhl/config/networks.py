@@ -81,5 +81,5 @@ def check_network(network: Network, role: str, *, place: str) -> None:
     for option in options:
         if option not in known[network.name].takes:
             takers = [name for name, entry in known.items() if option in entry.takes]
-            belongs = f"belongs to `{'`, `'.join(takers)}`, and " if takers else "does "
-            raise ValueError(f"`{place}.{option}` {belongs}not to `{network.name}`")
+            others = f"; it belongs to `{'`, `'.join(takers)}`" if takers else ""
+            raise ValueError(f"`{place}.{option}` is no option of `{network.name}`{others}")
