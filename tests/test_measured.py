@@ -20,6 +20,7 @@ MINI = Path(__file__).parent.parent / "config" / "mini.yaml"
 def config():
     content = yaml.safe_load(MINI.read_text())
     content["sigmas"] = {part: [30] for part in content["sigmas"]}
+    content["sensitivity"] = None
     return parse_config(content, source="mini, sigma 30")
 
 

@@ -84,6 +84,7 @@ def test_job_counts_are_snakemakes_own(tmp_path):
     content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
     content["methods"]["classification"] = [*content["methods"]["classification"], "cbm3d-2020"]
     content["sigmas"]["segmentation"] = [15, 30]
+    content["sensitivity"]["mismatch"] = True
     content["seeds"] = 3
     content["evaluation"] = {"cbm3d_shards": {"classification": 3, "segmentation": 2}}
     path = tmp_path / "smoke.yaml"
@@ -100,12 +101,15 @@ def test_job_counts_are_snakemakes_own(tmp_path):
     rows = [line.split() for line in table.splitlines()[3:] if line.split()]
     counted = {name: int(count) for name, count in rows}
     assert counted["cbm3d"] == 1 + 2 * 3 + 2 * 2
+    assert counted["probe"] == 2 * 3 + 3  # both tasks at one sigma, and mismatched segmentation
     assert make_plan(load_config(path), DEVICES["h100"]).jobs == counted
 
 
-def test_the_estimates_for_mini_are_near_the_times_that_were_measured(plan_of_mini):
+def test_the_estimates_for_mini_are_near_the_times_that_were_measured():
+    measured = MINI.model_copy(update={"sensitivity": None})  # before there were any
+    rows = make_plan(measured, DEVICES["cpu-2"]).rows
     seconds = {
-        rule: 3600 * sum(getattr(row, column) for row in plan_of_mini.rows if row.rule == rule)
+        rule: 3600 * sum(getattr(row, column) for row in rows if row.rule == rule)
         for rule, column in (("train", "device_hours"), ("evaluate", "device_hours"),
                              ("cbm3d", "cpu_hours"))
     }  # fmt: skip
@@ -252,7 +256,7 @@ def test_the_program_plans_in_an_empty_folder_and_writes_nothing(tmp_path, monke
     assert "two cores of an Intel Xeon" in text
     assert main(["plan", *options, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert content["jobs"]["train"] == 10
+    assert content["jobs"]["train"] == 14
     assert content["device"]["label"] == DEVICES["h100"].label
     assert list(tmp_path.iterdir()) == []
 

@@ -30,7 +30,7 @@ from dhl.data.catalogue import CATALOGUE, DataSet
 from dhl.data.classification import IMAGENETTE
 from dhl.data.download import fetch
 from dhl.provenance import verify
-from dhl.results import TABLE_COLUMNS, read_csv
+from dhl.results import SENSITIVITY_COLUMNS, TABLE_COLUMNS, read_csv
 
 pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parents[1]
@@ -38,6 +38,9 @@ SIGMA = 30
 PARTS = ("denoising", "classification", "segmentation")
 TEST_IMAGES = {"denoising": 24, "classification": 3, "segmentation": 2}
 BROKEN = "n01440764/ILSVRC2012_val_00000001.JPEG"
+WEIGHTS = {
+    name: CATALOGUE[name].archives[0].name for name in ("vgg16-imagenet", "resnet50-imagenet")
+}
 CREDITS = {
     "public": ("Kodak", "Berkeley Segmentation", "fast.ai", "PASCAL", "Semantic Boundaries"),
     "paper": ("Kodak", "Berkeley Segmentation", "Russakovsky", "PASCAL", "Semantic Boundaries"),
@@ -55,9 +58,10 @@ def make_extracted(root: Path) -> None:
     tiny_sets.make_sbd(root)
     tiny_sets.make_ilsvrc2012(root / "ilsvrc2012")
     torch.manual_seed(0)
-    (root / "vgg16-imagenet").mkdir()
-    weights = torchvision.models.vgg16().state_dict()
-    torch.save(weights, root / "vgg16-imagenet/vgg16-397923af.pth")
+    for name, file in WEIGHTS.items():
+        (root / name).mkdir()
+        network = getattr(torchvision.models, name.removesuffix("-imagenet"))()
+        torch.save(network.state_dict(), root / name / file)
 
 
 def pack_all(extracted: Path, to: Path) -> None:
@@ -68,7 +72,8 @@ def pack_all(extracted: Path, to: Path) -> None:
                  tiny_sets.pack_voc2012, tiny_sets.pack_sbd):  # fmt: skip
         pack(extracted, to)
     tiny_sets.pack_ilsvrc2012(extracted / "ilsvrc2012", to)
-    (extracted / "vgg16-imagenet/vgg16-397923af.pth").rename(to / "vgg16-397923af.pth")
+    for name, file in WEIGHTS.items():
+        (extracted / name / file).rename(to / file)
 
 
 def shrunk(name: str, archives: Path, *, extracted: Path, address: str) -> DataSet:
@@ -103,8 +108,8 @@ def sets(tmp_path_factory) -> Iterator[Path]:
     archives.mkdir()
     make_extracted(extracted)
     pack_all(extracted, archives)
-    names = ("kodak", "bsds500", "imagenette", "voc2012", "sbd", "ilsvrc2012", "vgg16-imagenet")
-    local = {name: [str(archives)] for name in ("ilsvrc2012", "vgg16-imagenet")}
+    names = ("kodak", "bsds500", "imagenette", "voc2012", "sbd", "ilsvrc2012", *WEIGHTS)
+    local = {name: [str(archives)] for name in ("ilsvrc2012", *WEIGHTS)}
     with serve() as site, pytest.MonkeyPatch.context() as patch:
         patch.setenv("no_proxy", "*")
         for path in archives.iterdir():
@@ -133,6 +138,8 @@ def reduced(run: str, root: Path) -> dict:
     else:
         data["classification"]["damaged"] = "skip"
     content["sigmas"] = {part: [SIGMA] for part in PARTS}
+    if "sensitivity" in content:
+        content["sensitivity"] |= {"sigma": SIGMA, "weight_factors": [10]}
     content["evaluation"]["cbm3d_shards"] = dict.fromkeys(PARTS, 2)
     few = {"steps": 1, "batch": 1}
     training = content["training"]
@@ -170,7 +177,8 @@ def run(request, sets, tmp_path_factory) -> Iterator[Path]:
 def test_downloads_have_receipts_that_count_the_unpacked_files(run, sets):
     names = {path.stem for path in (run / "downloads").iterdir()}
     classified = {"public": "imagenette", "paper": "ilsvrc2012"}[run.name]
-    assert names == {"kodak", "bsds500", classified, "voc2012", "sbd", "vgg16-imagenet"}
+    weights = {"public": set(WEIGHTS), "paper": {"vgg16-imagenet"}}[run.name]
+    assert names == {"kodak", "bsds500", classified, "voc2012", "sbd", *weights}
     for name in names:
         receipt = json.loads((run / f"downloads/{name}.json").read_text())
         files = [path for path in (sets / name).rglob("*") if path.is_file()]
@@ -233,6 +241,19 @@ def test_joint_training_has_finite_losses_and_moves_the_denoiser_alone(run, task
     joint = state(run, f"joint-{task}/sigma{SIGMA}")
     assert set(joint) == set(separate)
     assert any(not torch.equal(joint[name], separate[name]) for name in joint)
+
+
+def test_the_public_run_reads_every_denoiser_with_a_further_classifier(run, sets):
+    assert (run / "sensitivity.csv").exists() == (run.name == "public")
+    if run.name == "public":
+        weights = torch.load(sets / "resnet50-imagenet" / WEIGHTS["resnet50-imagenet"], mmap=True)
+        further = state(run, "classifier-resnet50/clean")
+        name = "layer4.2.conv3.weight"
+        assert torch.equal(further[f"network.{name}"], weights[name])
+        table = read_csv(run / "sensitivity.csv", SENSITIVITY_COLUMNS)
+        rows = table[table["reader"] == "classifier-resnet50/clean"]
+        assert rows["value"].notna().all()
+        assert "joint-classification-resnet50/sigma30" in set(rows["denoiser"])
 
 
 def test_the_report_credits_the_data_and_counts_it(run):

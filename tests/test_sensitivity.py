@@ -16,6 +16,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from dhl import checkpoint
 from dhl.cli import main
 from dhl.config.file import parse_config
+from dhl.data.catalogue import needed_sets
 from dhl.data.image_set import load_split
 from dhl.data.prepare import write_noise
 from dhl.errors import UserError
@@ -134,6 +135,17 @@ def test_a_network_of_a_task_that_is_not_run_is_refused(tiny_content):
     content["methods"]["classification"].remove("cross")
     with pytest.raises(UserError, match=r"need `data\.segmentation`"):
         parse_config(content, source="mine.yaml")
+
+
+def test_a_fresh_network_needs_the_recipe_of_its_task(tiny_content):
+    content = with_sensitivity(tiny_content)
+    content["networks"]["classifier"] = {"name": "vgg16", "weights": "imagenet"}
+    content["training"]["task"]["classification"] = None
+    with pytest.raises(UserError, match=r"`small-resnet` .*needs `training.task.classification`"):
+        parse_config(content, source="mine.yaml")
+    content["sensitivity"]["classifiers"] = {"resnet": {"name": "resnet50", "weights": "imagenet"}}
+    config = parse_config(content, source="mine.yaml")
+    assert needed_sets(config) == ("vgg16-imagenet", "resnet50-imagenet")
 
 
 def test_what_is_probed_follows_from_what_is_asked(tiny_content):

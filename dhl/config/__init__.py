@@ -8,9 +8,10 @@ from pydantic import Field, field_validator, model_validator
 
 from dhl.config.base import Count, Frozen, Positive, Sigma
 from dhl.config.data import Data
-from dhl.config.networks import Networks
+from dhl.config.networks import Network, Networks
 from dhl.config.sensitivity import Sensitivity
 from dhl.config.training import Training
+from dhl.keys import TASK_NETWORKS
 from dhl.methods import ALLOWED, PARTS, TASKS, model_of
 
 Grid = Annotated[tuple[Sigma, ...], Field(min_length=1)]
@@ -130,6 +131,11 @@ class Config(Frozen):
         """The parts of the paper that this run covers, in the order of its tables."""
         return tuple(part for part in PARTS if getattr(self.data, part) is not None)
 
+    def task_networks(self, task: str) -> tuple[Network, ...]:
+        """Return the task network of a task, and the further ones of `sensitivity`."""
+        others = self.sensitivity.others(task).values() if self.sensitivity else ()
+        return (getattr(self.networks, TASK_NETWORKS[task]), *others)
+
     @model_validator(mode="after")
     def _whole(self) -> Config:
         for part in self.parts:
@@ -142,22 +148,30 @@ class Config(Frozen):
 
     @model_validator(mode="after")
     def _sensitivity_of_what_is_run(self) -> Config:
-        if self.sensitivity is None:
-            return self
-        tasks = [task for task in TASKS if task in self.parts]
-        for task in TASKS:
-            if self.sensitivity.others(task) and task not in tasks:
-                raise ValueError(f"further networks of `sensitivity` need `data.{task}`")
-            if task in tasks and self.sensitivity.sigma not in getattr(self.sigmas, task):
-                raise ValueError(
-                    f"`sensitivity.sigma` ({self.sensitivity.sigma:g}) is one of `sigmas.{task}`, "
-                    "so that its values stand beside the table's"
-                )
-        varied = self.sensitivity.weight_factors or any(map(self.sensitivity.others, tasks))
-        for task in tasks:
-            if varied and getattr(self.training.joint, task) is None:
-                raise ValueError(f"`sensitivity` trains jointly and needs `training.joint.{task}`")
+        for task in TASKS if self.sensitivity else ():
+            self._require_for_sensitivity(task)
         return self
+
+    def _require_for_sensitivity(self, task: str) -> None:
+        """Check that a task has what `sensitivity` asks of it."""
+        asked, networks = self.sensitivity, self.sensitivity.others(task).values()
+        if task not in self.parts:
+            if networks:
+                raise ValueError(f"further networks of `sensitivity` need `data.{task}`")
+            return
+        if asked.sigma not in getattr(self.sigmas, task):
+            raise ValueError(
+                f"`sensitivity.sigma` ({asked.sigma:g}) is one of `sigmas.{task}`, so that its "
+                "values stand beside the table's"
+            )
+        guided = asked.weight_factors or asked.classifiers or asked.segmenters
+        if guided and getattr(self.training.joint, task) is None:
+            raise ValueError(f"`sensitivity` trains jointly and needs `training.joint.{task}`")
+        fresh = [network.name for network in networks if network.weights is None]
+        if fresh and getattr(self.training.task, task) is None:
+            raise ValueError(
+                f"`{fresh[0]}` of `sensitivity` has no weights and needs `training.task.{task}`"
+            )
 
     @model_validator(mode="after")
     def _joint_crops_fit(self) -> Config:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dhl.keys import TASK_NETWORKS
 from dhl.models import NETWORKS
 
 if TYPE_CHECKING:
@@ -218,13 +219,10 @@ CATALOGUE = {data_set.name: data_set for data_set in _ALL}
 def needed_sets(config: Config) -> tuple[str, ...]:
     """Name what a configuration downloads: the sets of its parts, the weights of its networks."""
     names = [name for part in config.parts for name in downloads_of(config, part)]
-    roles = {"classification": "classifier", "segmentation": "segmenter"}
-    names += [
-        weights
-        for part, role in roles.items()
-        if part in config.parts
-        and (weights := downloaded_weights(role, getattr(config.networks, role)))
-    ]
+    for task, role in TASK_NETWORKS.items():
+        if task in config.parts:
+            weights = (downloaded_weights(role, network) for network in config.task_networks(task))
+            names += [name for name in weights if name]
     return tuple(dict.fromkeys(names))
 
 
