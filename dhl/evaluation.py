@@ -17,7 +17,7 @@ from dhl.data.image_set import ImageSet, load_split
 from dhl.device import reserved_device
 from dhl.errors import UserError
 from dhl.lineage import evaluated_models, failed_methods, fingerprint, measured_methods
-from dhl.methods import CBM3D_METHODS
+from dhl.methods import is_baseline
 from dhl.metrics import clean_reference, confusion_matrix, finish, psnr, ssim, top_k
 from dhl.noise import recorded_noisy_image
 from dhl.progress import Progress
@@ -59,7 +59,7 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
     sigma : float
         On the 0-255 scale.
     folder : RunFolder
-        Must hold data, noise, CBM3D's images and the models.
+        Must hold data, noise, the untrained methods' images and the models.
     seed : int
         Number of the training, up to `config.seeds`. After the first, what is not trained is not
         measured again, and no example images are kept.
@@ -81,7 +81,7 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
         Progress(f"{part}, sigma {sigma:g}", len(clean)) as progress,
     ):
         bench.move(device)
-        for batch in _batches(clean, noise, sigma, size=config.evaluation.batch):
+        for batch in _batches(config, clean, noise, sigma):
             for method in methods:
                 images, logits = bench.apply(method, batch)
                 frames.append(_measure(method, batch, images, logits, config.evaluation.protocol))
@@ -98,13 +98,13 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
     write_csv(frame, path, IMAGE_COLUMNS)
 
 
-def _batches(clean: ImageSet, noise: pd.DataFrame, sigma: float, *, size: int) -> Iterator[Batch]:
+def _batches(config: Config, clean: ImageSet, noise: pd.DataFrame, sigma: float) -> Iterator[Batch]:
     """Read the test images batch by batch, with their recorded noise."""
     records = list(noise.itertuples())
-    for place in clean.batches(size):
+    for place in clean.batches(config.evaluation.batch):
         images = np.stack(clean.images[place])
         noisy = [
-            recorded_noisy_image(image, sigma=sigma, record=record)
+            recorded_noisy_image(image, sigma=sigma, record=record, model=config.noise)
             for image, record in zip(images, records[place], strict=True)
         ]
         targets = None if clean.targets is None else np.asarray(clean.targets[place])
@@ -133,10 +133,10 @@ class Bench:
                     folder.model(key), fingerprint=fingerprint(config, key)
                 )
                 self.networks[method] = network.to(memory_format=torch.channels_last)
-        parts = shards(getattr(config.evaluation.cbm3d_shards, part))
+        parts = shards(getattr(config.evaluation.baseline_shards, part))
         for method in measured_methods(config, part, seed):
-            if method in CBM3D_METHODS and method not in self.failed:
-                files = (folder.cbm3d(part, method, sigma, one) for one in parts)
+            if is_baseline(method) and method not in self.failed:
+                files = (folder.baseline(part, method, sigma, one) for one in parts)
                 self.denoised[method] = DenoisedImages(files, ids)
 
     def working(self, methods: Sequence[str]) -> list[str]:

@@ -18,8 +18,9 @@ from dhl.errors import UserError
 from dhl.figure_data import columns_of, figure_data
 from dhl.figures import PLOTTED, read_averages, read_curves
 from dhl.holes import NothingToShow
-from dhl.methods import METHODS, TABLES
+from dhl.methods import METHODS, TABLES, Method, label_of
 from dhl.noise import format_sigma
+from dhl.own import is_reference, read
 from dhl.provenance import read_manifest
 from dhl.published import PUBLISHED, read_literature, read_published
 from dhl.report_images import browse_images
@@ -89,7 +90,8 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "origins_of_numbers": trace_origins(config, folder, manifest),
         "browser": _as_json(browse_images(config, folder)),
         "figures": _figures(config, folder, templates),
-        "methods": METHODS,
+        "methods": _methods(config),
+        "own_noise": read(config.noise).summary if is_reference(config.noise) else None,
         "used_methods": {name for part in config.parts for name in values["methods"][part]},
         "literature": _literature(published),
         "untranscribed": _untranscribed(published),
@@ -99,6 +101,15 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "costs": content.read_costs(folder),
     }
     return environment.get_template("index.html.j2").render(context)
+
+
+def _methods(config: Config) -> dict[str, Method]:
+    """Return all methods; the user's own are explained by their docstrings."""
+    own = {}
+    for name, reference in config.methods.own.items():
+        said = read(reference).summary or "No docstring says what it does."
+        own[name] = Method(label_of(name), f"Own code, {reference}: {said}", in_paper=False)
+    return METHODS | own
 
 
 def _environment(templates: Path) -> jinja2.Environment:
@@ -122,7 +133,7 @@ def _environment(templates: Path) -> jinja2.Environment:
         "duration": format_duration,
         "number": format_number,
         "metric_name": lambda metric: UNITS[metric][0],
-        "method_label": lambda method: METHODS[method].label,
+        "method_label": label_of,
         "slug": lambda text: str(text).replace(" ", "-"),
         "upper_first": lambda text: text[:1].upper() + text[1:],
         "to_yaml": lambda values: yaml.safe_dump(values, sort_keys=False),
@@ -260,7 +271,7 @@ def _in_words(config: Config, folder: RunFolder, name: str) -> str:
     """Say what a figure shows; `NothingToShow` if that failed."""
     if name in STRIPS:
         examples = read_examples(config, folder, STRIPS[name])
-        labels = ", ".join(METHODS[method].label for method in examples.methods)
+        labels = ", ".join(label_of(method) for method in examples.methods)
         images = ", ".join(examples.ids)
         return f"{STRIPS[name]} at sigma {examples.sigma:g}, images {images}: {labels}."
     if name not in PLOTTED:
@@ -274,7 +285,7 @@ def _in_words(config: Config, folder: RunFolder, name: str) -> str:
             f"{format_value(value, metric)} at sigma {sigma:g}"
             for sigma, value in zip(own["sigma"], own["value"], strict=True)
         ]
-        lines.append(f"{METHODS[str(method)].label}: {', '.join(points)}")
+        lines.append(f"{label_of(str(method))}: {', '.join(points)}")
     return f"{UNITS[metric][0]} over sigma. {'; '.join(lines)}."
 
 

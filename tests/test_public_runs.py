@@ -133,7 +133,7 @@ def reduced(run: str, root: Path) -> dict:
     else:
         data["classification"]["damaged"] = "skip"
     content["sigmas"] = {part: [SIGMA] for part in PARTS}
-    content["evaluation"]["cbm3d_shards"] = dict.fromkeys(PARTS, 2)
+    content["evaluation"]["baseline_shards"] = dict.fromkeys(PARTS, 2)
     few = {"steps": 1, "batch": 1}
     training = content["training"]
     for name in ("warm_start", "separate"):

@@ -86,6 +86,8 @@ def _problem(item: dict[str, Any]) -> tuple[str, str, str]:
     # Pydantic names the kind of data in a key path as if it were a key.
     place = [str(key) for key in item["loc"] if key not in KINDS]
     path = ".".join(place) or "the whole configuration"
+    if isinstance(mistake := item.get("ctx", {}).get("error"), UserError):
+        return mistake.rule, f"{mistake.came}, `{path}`", mistake.do
     if item["type"] == "extra_forbidden":
         legal = _legal_keys(item["loc"][:-1])
         close = difflib.get_close_matches(place[-1], legal, n=1)

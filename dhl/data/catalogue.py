@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dhl.models import NETWORKS
+from dhl.models import entry_of
 
 if TYPE_CHECKING:
     from dhl.config import Config
@@ -245,5 +245,5 @@ def mirrors_of(config: Config) -> dict[str, tuple[str, ...]]:
 
 def downloaded_weights(role: str, network: Network) -> str | None:
     """Name the catalogue's weights that a network starts from; None if it starts from others."""
-    name = NETWORKS[role][network.name].pretrained
+    name = entry_of(role, network.name).pretrained
     return name if network.weights == "imagenet" and name in CATALOGUE else None
