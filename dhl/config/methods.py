@@ -32,12 +32,13 @@ class Methods(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _name_own_code(cls, content: Any) -> Any:
-        if not isinstance(content, dict) or not isinstance(content.get("own", {}), dict):
+        if not isinstance(content, dict):
             return content
-        own = dict(content.get("own", {}))
+        given = content.get("own", {})
+        own = dict(given) if isinstance(given, dict) else {}
         lists = {part: content[part] for part in PARTS if isinstance(content.get(part), list)}
         named = {part: tuple(_row(name, own) for name in names) for part, names in lists.items()}
-        return content | named | {"own": own}
+        return content | named | {"own": own if isinstance(given, dict) else given}
 
     @model_validator(mode="after")
     def _own_code_has_names_of_its_own(self) -> Methods:

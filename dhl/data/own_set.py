@@ -63,17 +63,18 @@ def _split(data: OwnData, part: str, split: str, content: Any) -> ImageSet:
 
 def _images(data: OwnData, split: str, images: Any) -> Any:
     """Check a split's images; those of one size become one array."""
-    for image in images if isinstance(images, list | tuple | np.ndarray) else ():
+    if not isinstance(images, _SEQUENCES) or not len(images):
+        came = "no image" if isinstance(images, _SEQUENCES) else described(images)
+        raise _wrong(data, _IMAGES, f"{split}: {came}")
+    for image in images:
         fits = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
         if not fits or image.shape[2] != 3 or not image.size:
             raise _wrong(data, _IMAGES, f"{split}: {described(image)}")
-    if not isinstance(images, list | tuple | np.ndarray) or not len(images):
-        came = "no image" if hasattr(images, "__len__") else described(images)
-        raise _wrong(data, _IMAGES, f"{split}: {came}")
     alike = len({image.shape for image in images}) == 1
     return np.ascontiguousarray(images) if alike else list(images)
 
 
+_SEQUENCES = (list, tuple, np.ndarray)
 _IMAGES = "`images` as uint8 arrays (H, W, 3), one at least"
 
 
@@ -82,6 +83,8 @@ def _ids(data: OwnData, split: str, ids: Any, count: int) -> list[str]:
     if ids is None:
         return [f"{split}-{index:05d}" for index in range(count)]
     expected = "`ids` that are unique texts, one an image"
+    if not isinstance(ids, _SEQUENCES):
+        raise _wrong(data, expected, f"{split}: {described(ids)}")
     found = [str(name) if isinstance(name, str) else None for name in ids]
     if len(found) != count:
         raise _wrong(data, expected, f"{split}: {len(found)} ids for {count} images")
