@@ -39,7 +39,7 @@ _ABOUT = {
     "training": "The loss of a training over its steps",
     "noise": "Seed, digest and moments of the noise of each test image at one noise level",
     "models": "The weights of a trained network",
-    "own_code": "A user's own code that the configuration names, as it was for this run",
+    "own_code": "A user's own code, below the path that the configuration has, as it was then",
     "manifest.json": "Versions, hardware, configuration and the digest of each file of the run",
     CONFIGURATION: "The configuration of the run, with all defaults written out",
     WORKFLOW: "The entry point of the workflow, as in the checkout that wrote this archive",

@@ -138,8 +138,14 @@ def read(reference: str) -> OwnFunction:
         If the reference has another form, the file is missing or is not Python, has no such
         function at its top level, or imports another file beside it.
     """
+    path, _ = _parted(reference)
+    return _parsed(reference, _source(path))
+
+
+@functools.cache
+def _parsed(reference: str, source: str) -> OwnFunction:
+    """Find a function in a file's text."""
     path, name = _parted(reference)
-    source = _source(path)
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:

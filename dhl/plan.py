@@ -213,9 +213,8 @@ def _images(config: Config, part: str, images: Extent) -> Iterator[Row]:
     for method in getattr(config.methods, part):
         if is_baseline(method):
             # How long a user's own code takes is not known.
-            known = method in CBM3D_SECONDS
-            pixels = images.test.height * images.test.width
-            seconds = cbm3d_seconds(method, pixels) if known else 0
+            size = images.test.height * images.test.width
+            seconds = cbm3d_seconds(method, size) if method in CBM3D_SECONDS else 0
             yield Row(
                 "baseline", f"{method}, {part}", sigmas * shards, _grid(sigmas, images),
                 cpu_hours=sigmas * images.test.count * seconds / 3600,

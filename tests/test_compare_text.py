@@ -242,13 +242,14 @@ def test_what_the_manifests_say_differently_is_listed(base, copy):
     manifest["versions"]["torch"] = "1.0"
     manifest["hardware"]["processor"] = "abacus"
     manifest["base_seed"] = 5
+    manifest["own_code"] = {"mine.py": "abc"}
     manifest["configuration"]["training"]["separate"]["steps"] = 7
     del manifest["configuration"]["seeds"]  # as in an older version: one
     copy.manifest.write_text(json.dumps(manifest))
     comparison = compared(base, copy)
     names = [name for name, _, _ in comparison.settings]
     assert names == [
-        "commit", "base_seed", "versions.torch", "hardware.processor",
+        "commit", "base_seed", "versions.torch", "hardware.processor", "own_code.mine.py",
         "configuration.training.separate.steps",
     ]  # fmt: skip
     paragraph = " ".join(to_text(comparison).split("\n\n")[1].split())

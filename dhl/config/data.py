@@ -343,9 +343,11 @@ def _own_or_shipped(data: Any) -> str:
 
 
 _ByOwner = Discriminator(_own_or_shipped)
-_Denoising = Annotated[PhotoDigits | Folder, _ByKind]
-_Classification = Annotated[PhotoDigits | Imagenette | Ilsvrc2012 | ImageFolder, _ByKind]
-_Segmentation = Annotated[PhotoDigits | Voc2012 | Voc, _ByKind]
+_Denoising = Annotated[Annotated[PhotoDigits | Folder, _ByKind], Tag(SHIPPED)]
+_Classification = Annotated[
+    Annotated[PhotoDigits | Imagenette | Ilsvrc2012 | ImageFolder, _ByKind], Tag(SHIPPED)
+]
+_Segmentation = Annotated[Annotated[PhotoDigits | Voc2012 | Voc, _ByKind], Tag(SHIPPED)]
 
 
 class Data(Frozen):
@@ -362,13 +364,9 @@ class Data(Frozen):
 
     root: str | None = None
     mirrors: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    denoising: Annotated[Annotated[_Denoising, Tag(SHIPPED)] | _OwnData, _ByOwner]
-    classification: (
-        Annotated[Annotated[_Classification, Tag(SHIPPED)] | _OwnData, _ByOwner] | None
-    ) = None
-    segmentation: Annotated[Annotated[_Segmentation, Tag(SHIPPED)] | _OwnData, _ByOwner] | None = (
-        None
-    )
+    denoising: Annotated[_Denoising | _OwnData, _ByOwner]
+    classification: Annotated[_Classification | _OwnData, _ByOwner] | None = None
+    segmentation: Annotated[_Segmentation | _OwnData, _ByOwner] | None = None
 
     @field_validator("mirrors")
     @classmethod
