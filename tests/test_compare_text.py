@@ -249,12 +249,12 @@ def test_what_the_manifests_say_differently_is_listed(base, copy):
     comparison = compared(base, copy)
     names = [name for name, _, _ in comparison.settings]
     assert names == [
-        "commit", "base_seed", "versions.torch", "hardware.processor", "own_code.mine.py",
-        "configuration.training.separate.steps",
+        "commit", "base_seed", "versions.torch", "hardware.processor",
+        "configuration.training.separate.steps", "own_code.mine.py",
     ]  # fmt: skip
     paragraph = " ".join(to_text(comparison).split("\n\n")[1].split())
     assert paragraph.startswith("Different (A / B): commit ")
-    assert " / abacus; training.separate.steps 800 / 7." in paragraph
+    assert " / abacus; training.separate.steps 800 / 7; own_code.mine.py absent / abc." in paragraph
     manifest["configuration"]["unknown"] = {"key": 1}
     copy.manifest.write_text(json.dumps(manifest))
     comparison = compared(base, copy)
