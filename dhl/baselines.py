@@ -1,4 +1,4 @@
-"""Denoisers that are not trained here: CBM3D by the `bm3d` package."""
+"""Denoisers that are not trained here: CBM3D by the `bm3d` package, and a user's own code."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dhl.config import Config
 from dhl.data.image_set import load_split, open_arrays
 from dhl.errors import UserError
+from dhl.methods import BASELINES
 from dhl.noise import noise_std, recorded_noisy_image
+from dhl.own import described, load, running, wrong_result
 from dhl.progress import Progress
 from dhl.results import NOISE_COLUMNS, RunFolder, atomic_path, read_csv
 from dhl.shards import WHOLE, Shard
@@ -70,9 +74,39 @@ def cbm3d(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d") -> np.ndar
     return bm3d_rgb(noisy.astype(np.float64), noise_std(sigma), settings).astype(np.float32)
 
 
+def own_denoised(noisy: np.ndarray, *, sigma: float, reference: str) -> np.ndarray:
+    """Denoise one colour image by a user's own code, and check what it returns.
+
+    Parameters
+    ----------
+    noisy : ndarray of float32, shape (H, W, 3), on the [0, 1] scale, unclipped
+    sigma : float
+        Standard deviation on the 0-255 scale.
+    reference : str
+        As `path/to/file.py:function`.
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W, 3)
+
+    Raises
+    ------
+    OwnCodeError
+        If the code returns no such image of finite numbers.
+    """
+    denoised = load(reference)(noisy.copy(), sigma=sigma)
+    whole = isinstance(denoised, np.ndarray) and denoised.dtype.kind == "f"
+    if not whole or denoised.shape != noisy.shape:
+        expected = f"an array of floats of the image's shape, {noisy.shape}"
+        raise wrong_result(reference, expected=expected, came=described(denoised))
+    if not np.isfinite(denoised).all():
+        raise wrong_result(reference, expected="finite numbers", came="some that are not")
+    return denoised.astype(np.float32, copy=False)
+
+
 @contextmanager
-def cbm3d_stream(
-    noisy: Iterable[np.ndarray], *, sigma: float, profile: str, processes: int
+def denoised_stream(
+    one: Callable[[np.ndarray], np.ndarray], noisy: Iterable[np.ndarray], *, processes: int
 ) -> Iterator[Iterator[np.ndarray]]:
     """Denoise a stream of images in parallel processes, in order; it is read as it is needed.
 
@@ -81,7 +115,6 @@ def cbm3d_stream(
     UserError
         If one of the processes is killed.
     """
-    one = functools.partial(cbm3d, sigma=sigma, profile=profile)
     if processes == 1:
         yield map(one, noisy)
         return
@@ -90,7 +123,7 @@ def cbm3d_stream(
             yield _ordered(pool, one, noisy, ahead=2 * processes)
     except BrokenProcessPool:
         raise UserError(
-            "CBM3D's processes live until they are done.",
+            "the processes that denoise live until they are done.",
             came="one of them was killed, most likely for want of memory",
             do="give the job more memory, or fewer `--processes` (the rule's threads).",
         ) from None
@@ -109,45 +142,86 @@ def _ordered(
         yield waiting.popleft().result()
 
 
-def write_cbm3d(
-    part: str,
-    method: str,
-    sigma: float,
-    folder: RunFolder,
-    *,
-    processes: int,
-    shard: Shard = WHOLE,
-) -> None:
-    """Denoise a shard of a part's test images with CBM3D, and write each as soon as it is done.
+@dataclass(frozen=True)
+class BaselineJob:
+    """What one job denoises: a shard of a part's test images at a sigma (0-255), by a method."""
+
+    part: str
+    method: str
+    sigma: float
+    shard: Shard = WHOLE
+
+    def __str__(self) -> str:
+        """Write the job as its progress does."""
+        return f"{self.method}, {self.part}, sigma {self.sigma:g}, {self.shard}"
+
+
+def write_baseline(config: Config, job: BaselineJob, folder: RunFolder, *, processes: int) -> None:
+    """Denoise the images of a job, and write each as soon as it is done.
 
     Raises
     ------
     UserError
-        If `bm3d` is not installed, or the noise is not the recorded one.
+        If the method is none of the configuration's that denoise untrained, fails, needs `bm3d`
+        where it is not installed, or the noise is not the recorded one.
     """
-    require_bm3d()
-    clean = load_split(folder.data(part), "test")
-    place = shard.of(len(clean))
-    records = list(read_csv(folder.noise(part, sigma), NOISE_COLUMNS).itertuples())[place]
+    one = _denoiser(config, job)
+    clean = load_split(folder.data(job.part), "test")
+    place = job.shard.of(len(clean))
+    records = list(read_csv(folder.noise(job.part, job.sigma), NOISE_COLUMNS).itertuples())[place]
     indices = range(len(clean))[place]
     noisy = (
-        recorded_noisy_image(clean.images[index], sigma=sigma, record=record)
+        recorded_noisy_image(
+            clean.images[index], sigma=job.sigma, record=record, model=config.noise
+        )
         for index, record in zip(indices, records, strict=True)
     )
     with (
-        Progress(f"{method}, {part}, sigma {sigma:g}, {shard}", len(indices)) as progress,
-        cbm3d_stream(noisy, sigma=sigma, profile=method, processes=processes) as images,
-        atomic_path(folder.cbm3d(part, method, sigma, shard)) as temporary,
+        Progress(str(job), len(indices)) as progress,
+        denoised_stream(one, noisy, processes=processes) as images,
+        atomic_path(folder.baseline(job.part, job.method, job.sigma, job.shard)) as temporary,
         zipfile.ZipFile(temporary, "w", allowZip64=True) as archive,
     ):
-        for name, image in zip(clean.ids[place], images, strict=True):
+        for name, image in zip(clean.ids[place], _guarded(config, job, images), strict=True):
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, image, allow_pickle=False)
             progress.advance()
 
 
+def _denoiser(config: Config, job: BaselineJob) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what denoises an image; a process of its own can be given it."""
+    if job.method in BASELINES:
+        require_bm3d()
+        return functools.partial(cbm3d, sigma=job.sigma, profile=job.method)
+    if job.method not in config.methods.own:
+        raise UserError(
+            "what denoises without training is CBM3D, or your own code in the lists of `methods`.",
+            came=f"`{job.method}`",
+            do=f"name one of {', '.join((*BASELINES, *config.methods.own))}.",
+        )
+    reference = config.methods.own[job.method]
+    load(reference)  # so that a mistake in the file is found once, and here
+    return functools.partial(own_denoised, sigma=job.sigma, reference=reference)
+
+
+def _guarded(
+    config: Config, job: BaselineJob, images: Iterator[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Yield the images; what a user's own code raises, in any process, becomes one message."""
+    if job.method in BASELINES:
+        yield from images
+        return
+    while True:
+        with running(config.methods.own[job.method]):
+            try:
+                image = next(images)
+            except StopIteration:
+                return
+        yield image
+
+
 class DenoisedImages:
-    """CBM3D's images of all shards by name, read one at a time.
+    """An untrained method's images of all shards by name, read one at a time.
 
     Parameters
     ----------
@@ -166,9 +240,9 @@ class DenoisedImages:
         self._files = {name: arrays for arrays in map(open_arrays, paths) for name in arrays.files}
         if missing := [name for name in ids if name not in self._files]:
             raise UserError(
-                "CBM3D's files hold every test image.",
+                "the files of an untrained method hold every test image.",
                 came=f"{len(missing)} of {len(ids)} images in none of them, such as {missing[0]}",
-                do="delete the run's `cbm3d` folder and run again.",
+                do="delete the run's `baselines` folder and run again.",
             )
 
     def __getitem__(self, name: str) -> np.ndarray:

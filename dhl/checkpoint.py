@@ -13,7 +13,7 @@ from torch import nn
 
 from dhl.errors import UserError
 from dhl.holes import why_hole
-from dhl.models import NETWORKS, build_network
+from dhl.models import build_network, entry_of
 from dhl.results import atomic_path
 
 FORMAT = 1
@@ -93,8 +93,7 @@ def load_model(path: Path, *, fingerprint: str | None = None) -> tuple[nn.Module
         )
     try:
         description = content["network"]
-        if description["name"] not in NETWORKS[content["role"]]:
-            raise KeyError(description["name"])
+        entry_of(content["role"], description["name"])
         network = build_network(content["role"], **description)
         network.load_state_dict(content["state"])
     except (KeyError, TypeError, RuntimeError) as error:

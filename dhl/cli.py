@@ -6,6 +6,7 @@ import argparse
 import logging
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,18 +70,12 @@ def run_noise(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     write_noise(config, arguments.part, arguments.sigma, folder)
 
 
-def run_cbm3d(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Denoise a part's test images with CBM3D."""
-    from dhl.baselines import write_cbm3d
+def run_baseline(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Denoise a part's test images by a method that is not trained here."""
+    from dhl.baselines import BaselineJob, write_baseline
 
-    write_cbm3d(
-        arguments.part,
-        arguments.method,
-        arguments.sigma,
-        folder,
-        processes=arguments.processes,
-        shard=arguments.shard,
-    )
+    job = BaselineJob(arguments.part, arguments.method, arguments.sigma, arguments.shard)
+    write_baseline(config, job, folder, processes=arguments.processes)
 
 
 def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
@@ -274,7 +269,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(step=run)
         return command
 
-    for name, run in (("noise", run_noise), ("cbm3d", run_cbm3d),
+    for name, run in (("noise", run_noise), ("baseline", run_baseline),
                       ("evaluate", run_evaluate), ("probe", run_probe),
                       ("table", run_table)):  # fmt: skip
         command = step(name, run)
@@ -285,8 +280,8 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--seed", type=_positive, default=1, help="number of the training, up to `seeds`"
             )
-        if name == "cbm3d":
-            command.add_argument("--method", choices=("cbm3d", "cbm3d-2020"), default="cbm3d")
+        if name == "baseline":
+            command.add_argument("--method", required=True, help="such as cbm3d, or an own one")
             command.add_argument("--processes", type=_positive, default=1, help="run side by side")
             command.add_argument(
                 "--shard", type=_shard, default=WHOLE, help="a slice of the images, such as 2-of-3"
@@ -444,6 +439,8 @@ def main(argv: list[str] | None = None) -> int:
             folder = RunFolder(arguments.folder or Path("results") / config.run)
             arguments.step(arguments, config, folder)
     except UserError as error:
+        if error.__cause__ is not None:  # the user's own code: the message says no line
+            traceback.print_exception(error.__cause__)
         print(f"dhl: {error}", file=sys.stderr)
         return getattr(arguments, "mistake", error.status)
     return 0

@@ -333,6 +333,7 @@ def differing_settings(first: FinishedRun, second: FinishedRun) -> tuple[tuple[s
     sides = []
     for run in (first, second):
         content = {name: run.manifest.get(name) for name in _SECTIONS}
+        content["own_code"] = run.manifest.get("own_code", {})
         raw = run.manifest["configuration"]
         config = run.config.model_dump(mode="json") if understood else raw
         sides.append(_flat(content) | _flat({"configuration": config}))

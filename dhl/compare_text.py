@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from dhl.compare import MOVED, ONLY_A, ONLY_B, SAME, WITHIN_CHANCE, Comparison, Place, VerdictKey
-from dhl.methods import TASKS, UNTRAINED
+from dhl.methods import TASKS, is_trained
 from dhl.noise import format_sigma
 from dhl.tables import UNITS
 
@@ -234,7 +234,7 @@ def _how(comparison: Comparison) -> list[str]:
 def _trainings(cells: pd.DataFrame) -> list[str]:
     """Say what the tests cannot know of the draw of the training."""
     different = cells[cells["verdict"].isin([MOVED, WITHIN_CHANCE])]
-    trained = different[~different["method"].isin(UNTRAINED)]
+    trained = different[different["method"].map(is_trained).astype(bool)]
     fewest = trained[["seeds_a", "seeds_b"]].min(axis=1)
     most = trained[["seeds_a", "seeds_b"]].max(axis=1)
     lines = []

@@ -19,6 +19,7 @@ from dhl.data.folder import read_image
 from dhl.device import find_device
 from dhl.errors import UserError
 from dhl.models.authors_input import MEAN_BGR
+from dhl.models.middle import border_of
 from dhl.progress import Progress
 from dhl.results import atomic_path
 
@@ -134,7 +135,7 @@ def denoise_blockwise(network: nn.Module, noisy: np.ndarray, *, device: torch.de
     Both agree where no block ends within the receptive field.
     """
     forward = getattr(network, "forward_unpadded", network)
-    border, multiple = network.border, getattr(network, "multiple", 1)
+    border, multiple = border_of(network), getattr(network, "multiple", 1)
     sides = noisy.shape[:2]
     block = [min(BLOCK, side) for side in sides]
     extra = [-(side + 2 * border) % multiple for side in block]

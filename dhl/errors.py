@@ -15,6 +15,7 @@ class UserError(Exception):
 
     Attributes
     ----------
+    rule, came, do : str
     status : int
         What the program ends with.
     """
@@ -22,4 +23,5 @@ class UserError(Exception):
     status = 1
 
     def __init__(self, rule: str, *, came: str, do: str):
+        self.rule, self.came, self.do = rule, came, do
         super().__init__(f"{rule}\n  found: {came}\n  to do: {do}")

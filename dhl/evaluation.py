@@ -19,7 +19,7 @@ from dhl.data.image_set import ImageSet, load_split
 from dhl.device import reserved_device
 from dhl.errors import UserError
 from dhl.lineage import evaluated_models, failed_methods, fingerprint, measured_methods
-from dhl.methods import CBM3D_METHODS
+from dhl.methods import is_baseline
 from dhl.metrics import clean_reference, confusion_matrix, finish, psnr, ssim, top_k
 from dhl.noise import recorded_noisy_image
 from dhl.progress import Progress
@@ -61,7 +61,7 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
     sigma : float
         On the 0-255 scale.
     folder : RunFolder
-        Must hold data, noise, CBM3D's images and the models.
+        Must hold data, noise, the untrained methods' images and the models.
     seed : int
         Number of the training, up to `config.seeds`. After the first, what is not trained is not
         measured again, and no example images are kept.
@@ -72,7 +72,7 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
         If a model is of another configuration, the noise is not the recorded one, or a batch does
         not fit the device's memory.
     """
-    test_images = read_noisy_images(folder, part, sigma)
+    test_images = read_noisy_images(config, folder, part, sigma)
     bench = MethodBench(config, part, sigma, folder, seed=seed, ids=test_images.clean.ids)
     examples = EXAMPLES[part] if seed == 1 else 0
     measure_all(config, test_images, bench, folder.evaluation(part, sigma, seed), examples=examples)
@@ -80,12 +80,16 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
 
 @dataclass(frozen=True)
 class NoisyImages:
-    """The clean test images of a part, and the record of their noise at a sigma."""
+    """The clean test images of a part, and the record of their noise at a sigma.
+
+    `model` is the noise's: `gaussian`, or the user's own code.
+    """
 
     part: str
     sigma: float
     clean: ImageSet
     noise: pd.DataFrame
+    model: str
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Read the images batch by batch, with their recorded noise."""
@@ -94,17 +98,18 @@ class NoisyImages:
         for place in clean.batches(size):
             images = np.stack(clean.images[place])
             noisy = [
-                recorded_noisy_image(image, sigma=self.sigma, record=record)
+                recorded_noisy_image(image, sigma=self.sigma, record=record, model=self.model)
                 for image, record in zip(images, records[place], strict=True)
             ]
             targets = None if clean.targets is None else np.asarray(clean.targets[place])
             yield Batch(place, clean.ids[place], images, np.stack(noisy), targets)
 
 
-def read_noisy_images(folder: RunFolder, part: str, sigma: float) -> NoisyImages:
+def read_noisy_images(config: Config, folder: RunFolder, part: str, sigma: float) -> NoisyImages:
     """Read what a part is tested on at a sigma."""
     clean = load_split(folder.data(part), "test")
-    return NoisyImages(part, sigma, clean, read_csv(folder.noise(part, sigma), NOISE_COLUMNS))
+    noise = read_csv(folder.noise(part, sigma), NOISE_COLUMNS)
+    return NoisyImages(part, sigma, clean, noise, config.noise)
 
 
 @dataclass(frozen=True)
@@ -191,10 +196,10 @@ class MethodBench:
             if method not in failed:
                 self.networks[method] = load_network(config, folder, key)
         self.names = working(measured_methods(config, part, seed), failed)
-        parts = shards(getattr(config.evaluation.cbm3d_shards, part))
+        parts = shards(getattr(config.evaluation.baseline_shards, part))
         for method in self.names:
-            if method in CBM3D_METHODS:
-                files = (folder.cbm3d(part, method, sigma, one) for one in parts)
+            if is_baseline(method):
+                files = (folder.baseline(part, method, sigma, one) for one in parts)
                 self.denoised[method] = DenoisedImages(files, ids)
 
     def move(self, device: torch.device) -> None:

@@ -42,6 +42,7 @@ _ABOUT = {
     "training": "The loss of a training over its steps",
     "noise": "Seed, digest and moments of the noise of each test image at one noise level",
     "models": "The weights of a trained network",
+    "own_code": "A user's own code, below the path that the configuration has, as it was then",
     "manifest.json": "Versions, hardware, configuration and the digest of each file of the run",
     CONFIGURATION: "The configuration of the run, with all defaults written out",
     WORKFLOW: "The entry point of the workflow, as in the checkout that wrote this archive",
@@ -116,9 +117,27 @@ def _sources(config: Config, folder: RunFolder, *, models: bool) -> dict[str, Pa
     rules = sorted((PROJECT / "workflow" / "rules").glob("*.smk"))
     names = (WORKFLOW, "environment.yml", "constraints.txt", "LICENSE", *CITATION)
     software = [*(PROJECT / name for name in names), *rules]
-    return {path.relative_to(folder.root).as_posix(): path for path in results} | {
-        path.relative_to(PROJECT).as_posix(): path for path in software
-    }
+    return (
+        {path.relative_to(folder.root).as_posix(): path for path in results}
+        | {path.relative_to(PROJECT).as_posix(): path for path in software}
+        | _own_code(folder)
+    )
+
+
+def _own_code(folder: RunFolder) -> dict[str, Path]:
+    """Return the user's own files by their path in the archive, if they are those of the run."""
+    files = {}
+    for name, digest in read_manifest(folder)["own_code"].items():
+        path = Path(name)
+        if not path.is_file() or file_digest(path) != digest:
+            raise UserError(
+                "own code is archived as it was for the run.",
+                came=f"{path} is missing in {Path.cwd()}, or was changed since",
+                do="go to the folder where the run was made, put the file back, or run it again.",
+            )
+        inside = [part for part in path.parts if part not in (path.anchor, "..")]
+        files["/".join(["own_code", *inside])] = path
+    return files
 
 
 def _finished(config: Config, folder: RunFolder) -> list[Path]:

@@ -12,7 +12,7 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dhl.methods import METHODS
+from dhl.config import Config
 from dhl.results import FIGURE_FORMATS, atomic_path
 
 WIDTH = 7.2  # inches: the report's column at 100 px an inch
@@ -47,7 +47,7 @@ class MethodStyle(NamedTuple):
     """How one method is drawn in every figure; the marker says the same as the colour."""
 
     color: str
-    marker: str
+    marker: str | tuple[int, int, int]
     line: str
 
 
@@ -69,6 +69,22 @@ STYLES = {
 }
 
 
+# A user's own methods, in the order of the configuration: Tol's muted colours, and stars of so many
+# points. When all were used, colours meet other markers.
+_OWN_COLORS = ("#332288", "#999933", "#44aa99", "#aa4499", "#661100", "#ddcc77")
+_OWN_MARKERS = ("h", (4, 1, 0), "8", (6, 1, 0), (3, 1, 0), (8, 1, 0))
+
+
+def styles_of(config: Config) -> dict[str, MethodStyle]:
+    """Return how each method of a configuration is drawn, a user's own ones included."""
+    styles = dict(STYLES)
+    for place, method in enumerate(config.methods.own):
+        turn, index = divmod(place, len(_OWN_COLORS))
+        marker = _OWN_MARKERS[(index + turn) % len(_OWN_MARKERS)]
+        styles[method] = MethodStyle(_OWN_COLORS[index], marker, "-.")
+    return styles
+
+
 @contextmanager
 def drawing_style() -> Iterator[None]:
     """Apply the style inside a block and leave the process as it was."""
@@ -79,24 +95,25 @@ def drawing_style() -> Iterator[None]:
         yield
 
 
-def draw_method(axes: Axes, method: str, *, sigmas, values, errors=None) -> None:
+def draw_method(axes: Axes, label: str, style: MethodStyle, *, sigmas, values, errors=None) -> None:
     """Draw one method's values over sigma, with error bars where there are intervals.
 
     Parameters
     ----------
     axes : Axes
-    method : str
-        A key of `STYLES`.
+    label : str
+        What the legend calls it.
+    style : MethodStyle
     sigmas, values : sequence of float
     errors : array of shape (2, n), optional
         Lengths of the bars below and above the values.
     """
-    color, marker, line = STYLES[method]
+    color, marker, line = style
     axes.errorbar(
         sigmas,
         values,
         yerr=errors,
-        label=METHODS[method].label,
+        label=label,
         color=color,
         marker=marker,
         linestyle=line,

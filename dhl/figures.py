@@ -14,9 +14,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from dhl import sensitivity_figures, strips
 from dhl.config import Config
 from dhl.errors import UserError
-from dhl.figure_style import WIDTH, draw_method, drawing_style, save_figure
+from dhl.figure_style import (
+    WIDTH,
+    MethodStyle,
+    draw_method,
+    drawing_style,
+    save_figure,
+    styles_of,
+)
 from dhl.holes import NothingToShow, why_hole
-from dhl.methods import METHODS, TABLES
+from dhl.methods import METHODS, TABLES, label_of
 from dhl.noise import format_sigma
 from dhl.probes import experiments
 from dhl.published import AVERAGE
@@ -97,12 +104,13 @@ def _metric_over_sigma(
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     panels = figure.subplots(1, columns, squeeze=False)[0]
     confidence = f"{100 * config.statistics.confidence:g} % intervals"
-    _draw_methods(panels[0], rows, methods)
+    styles = styles_of(config)
+    _draw_methods(panels[0], rows, {name: styles[name] for name in methods})
     panels[0].set(ylabel=f"{label} in {unit}", title=f"{label}, with {confidence}")
     if columns == 2:
-        _draw_methods(panels[1], _minus_reference(rows), compared)
+        _draw_methods(panels[1], _minus_reference(rows), {name: styles[name] for name in compared})
         points = "percentage points" if unit == "%" else unit
-        against = METHODS[REFERENCE].label
+        against = label_of(REFERENCE)
         panels[1].set(ylabel=f"Difference in {points}", title=f"Difference to {against}")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
@@ -116,18 +124,19 @@ def _minus_reference(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(value=value, ci_low=np.nan, ci_high=np.nan)
 
 
-def _draw_methods(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
+def _draw_methods(axes: Axes, rows: pd.DataFrame, styles: dict[str, MethodStyle]) -> None:
     """Draw the methods side by side at each sigma, so that no interval hides another."""
     sigmas = sorted(rows["sigma"].unique())
     gap = min(np.diff(sigmas), default=1.0)
-    for place, method in enumerate(methods):
+    for place, (method, style) in enumerate(styles.items()):
         own = rows[rows["method"] == method]
-        shift = 0.45 * gap * (place / max(1, len(methods) - 1) - 0.5)
+        shift = 0.45 * gap * (place / max(1, len(styles) - 1) - 0.5)
         known = own["ci_low"].notna().all()
         bars = [own["value"] - own["ci_low"], own["ci_high"] - own["value"]]
         draw_method(
             axes,
-            method,
+            label_of(method),
+            style,
             sigmas=own["sigma"] + shift,
             values=own["value"],
             # A bootstrap quantile may round past the value by one bit.
@@ -170,9 +179,9 @@ def training_curves(config: Config, folder: RunFolder) -> Figure:
 def _title(family: str) -> str:
     """Write a folder of models as words."""
     if family in METHODS:
-        return METHODS[family].label
+        return label_of(family)
     head, _, rest = family.partition("-")
-    first = METHODS[head].label if head == "dncnn" else head.capitalize()
+    first = label_of(head) if head == "dncnn" else head.capitalize()
     return f"{first}, {rest}" if rest else first
 
 

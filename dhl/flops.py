@@ -6,13 +6,15 @@ A multiplication and an addition are two operations; convolutions and matrix pro
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dhl.lineage import ModelSpec
 from dhl.models import build_network
+from dhl.noise import GAUSSIAN
 from dhl.training import build_objective
 
 
@@ -26,14 +28,14 @@ class Size:
 
 def network_size(spec: ModelSpec, height: int, width: int) -> Size:
     """Count what a model's network takes for one image of this height and width."""
-    return _size(spec.role, tuple(sorted(spec.build_options.items())), height, width)
+    return _size(spec.role, json.dumps(spec.build_options, sort_keys=True), height, width)
 
 
 @functools.cache
-def _size(role: str, options: tuple, height: int, width: int) -> Size:
-    """Count by what decides a network, so that all sigmas share one count."""
+def _size(role: str, options: str, height: int, width: int) -> Size:
+    """Count by what decides a network (as JSON), so that all sigmas share one count."""
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network = build_network(role, **dict(options)).eval()
+        network = build_network(role, **json.loads(options)).eval()
         network(torch.empty(1, 3, height, width))
     return Size(counter.get_total_flops(), sum(one.numel() for one in network.parameters()))
 
@@ -52,7 +54,8 @@ def training_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         network = build_network(spec.role, **spec.build_options).train()
         behind = frozen and build_network(frozen.role, **frozen.build_options)
-        objective = build_objective(network, spec, task_network=behind)
+        plain = replace(spec, noise=GAUSSIAN)  # a user's own noise may need numbers
+        objective = build_objective(network, plain, task_network=behind)
         targets = {"classification": (1,), "segmentation": (1, height, width)}.get(spec.part)
         losses = objective.losses(
             torch.empty(1, 3, height, width),

@@ -24,10 +24,11 @@ from dhl.config.training import DenoiserTraining, Recipe
 from dhl.errors import UserError
 from dhl.holes import why_hole
 from dhl.keys import TASK_NETWORKS, sigma_key, task_network_key, times_suffix
-from dhl.methods import CBM3D_METHODS, TASKS, model_of
-from dhl.models import NETWORKS
-from dhl.noise import format_sigma, noise_std
+from dhl.methods import TASKS, is_baseline, model_of
+from dhl.models import entry_of
+from dhl.noise import GAUSSIAN, format_sigma, noise_std
 from dhl.objectives import OBJECTIVES
+from dhl.own import references
 from dhl.probes import probed, probed_models
 from dhl.provenance import code_digest
 from dhl.results import RunFolder
@@ -63,6 +64,8 @@ class ModelSpec:
         Key of the model whose weights it starts from.
     frozen : str or None
         Key of the task network behind it, for the joint objective.
+    noise : str
+        The configuration's noise model.
     """
 
     key: str
@@ -76,6 +79,7 @@ class ModelSpec:
     crop: int | None = None
     start: str | None = None
     frozen: str | None = None
+    noise: str = GAUSSIAN
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -102,11 +106,12 @@ class ModelSpec:
 
     @property
     def code(self) -> tuple[str, ...]:
-        """Modules whose code, with all they import, decides the weights."""
+        """Modules, and a user's own code, that with all they import decide the weights."""
         return (
             "dhl.training",
             OBJECTIVES[self.objective],
-            NETWORKS[self.role][self.network.name].module,
+            entry_of(self.role, self.network.name).module,
+            *(references(self.noise) if self.sigma is not None else ()),
         )
 
 
@@ -119,7 +124,7 @@ def model_spec(config: Config, key: str) -> ModelSpec:
         If no model has this key.
     """
     try:
-        return _spec(config, key)
+        return dataclasses.replace(_spec(config, key), noise=config.noise)
     except _NoSuchModel:
         raise UserError(
             "a model's key is `<name>/<variant>`, such as `separate/sigma30`, `classifier/clean` "
@@ -322,9 +327,9 @@ def failed_methods(
     failed = {}
     for method in methods:
         paths = [folder.model(models[name]) for name in (method, "task-network") if name in models]
-        if method in CBM3D_METHODS:
-            total = getattr(config.evaluation.cbm3d_shards, part)
-            paths += [folder.cbm3d(part, method, sigma, shard) for shard in shards(total)]
+        if is_baseline(method):
+            total = getattr(config.evaluation.baseline_shards, part)
+            paths += [folder.baseline(part, method, sigma, shard) for shard in shards(total)]
         reasons = [reason for path in paths if (reason := why_hole(path)) is not None]
         failed |= {method: reasons[0]} if reasons else {}
     return failed
@@ -359,13 +364,15 @@ def _read_by_measurements(config: Config) -> Iterator[str]:
 def fingerprint(config: Config, key: str) -> str:
     """Digest all that decides a model's weights: its spec, code, data, seed and parents."""
     spec = model_spec(config, key)
+    data = getattr(config.data, spec.part)
     content = {
         "key": key,
         "network": spec.network.model_dump(),
         "objective": spec.objective,
         "recipe": spec.recipe and spec.recipe.model_dump(exclude={"checkpoint_every"}),
         "sigma": spec.sigma,
-        "data": getattr(config.data, spec.part).model_dump(),
+        "noise": spec.noise if spec.sigma is not None else None,
+        "data": data.model_dump(),
         "classes": spec.classes,
         "seed": config.base_seed,
         "arithmetic": [
@@ -375,7 +382,7 @@ def fingerprint(config: Config, key: str) -> str:
             config.processes,
             config.compile,
         ],
-        "code": code_digest(*spec.code),
+        "code": code_digest(*spec.code, *data.code),
         "parents": [fingerprint(config, parent) for parent in spec.parents],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

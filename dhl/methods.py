@@ -73,8 +73,26 @@ ALLOWED = {
     },
 }  # fmt: skip
 
-CBM3D_METHODS = ("cbm3d", "cbm3d-2020")
-UNTRAINED = ("clean", "noisy", *CBM3D_METHODS)
+UNTRAINED = ("clean", "noisy", "cbm3d", "cbm3d-2020")
+BASELINES = ("cbm3d", "cbm3d-2020")
+# What the models of an evaluation are called by, and no method of a user's may be.
+NOT_METHODS = (*METHODS, "task-network")
+
+
+def label_of(method: str) -> str:
+    """Return what a row is called; that of a user's own method after its function."""
+    known = METHODS.get(method)
+    return known.label if known else method.replace("-", " ").capitalize()
+
+
+def is_baseline(method: str) -> bool:
+    """Tell whether a method denoises by itself, untrained: CBM3D, and a user's own methods."""
+    return method in BASELINES or method not in METHODS
+
+
+def is_trained(method: str) -> bool:
+    """Tell whether a method's results depend on the draw of a training."""
+    return method in METHODS and method not in UNTRAINED
 
 
 def model_of(method: str, part: str) -> str | None:
@@ -83,10 +101,10 @@ def model_of(method: str, part: str) -> str | None:
     Parameters
     ----------
     method : str
-        A key of `METHODS` that `ALLOWED[part]` holds.
+        One that `ALLOWED[part]` holds, or a user's own, which is untrained.
     part : {"denoising", "classification", "segmentation"}
     """
-    if method in UNTRAINED:
+    if not is_trained(method):
         return None
     names = {
         "separate-matched": f"matched-{part}",

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from dhl.config import Config
+from dhl.config.data import OwnData
 from dhl.data.catalogue import CATALOGUE, needed_sets
+from dhl.data.image_set import ImageSet
+from dhl.data.own_set import make_own_part
 from dhl.errors import UserError
-from dhl.extents import Extent, extent
+from dhl.extents import Extent, Images, extent
 from dhl.flops import network_size, training_flops
 from dhl.lineage import (
     ModelSpec,
@@ -19,7 +22,7 @@ from dhl.lineage import (
     measured_methods,
     model_spec,
 )
-from dhl.methods import CBM3D_METHODS, TASKS
+from dhl.methods import TASKS, is_baseline
 from dhl.probes import experiments, probed, probes
 
 
@@ -154,7 +157,7 @@ def make_plan(config: Config, device: Device) -> Plan:
     UserError
         If a user's own images cannot be counted.
     """
-    extents = {part: extent(getattr(config.data, part)) for part in config.parts}
+    extents = {part: _extent(config, part) for part in config.parts}
     names = needed_sets(config)
     rows = [
         *(_download(name) for name in names),
@@ -171,6 +174,21 @@ def make_plan(config: Config, device: Device) -> Plan:
     return Plan(config.run, device, tuple(rows), sum(one.bytes for one in fetched))
 
 
+def _extent(config: Config, part: str) -> Extent:
+    """Return the images of a part; those of the user's own code are made for it."""
+    data = getattr(config.data, part)
+    if not isinstance(data, OwnData):
+        return extent(data)
+    splits = make_own_part(config, part)
+    return Extent(*(_measured(splits[name]) for name in ("train", "test")))
+
+
+def _measured(images: ImageSet) -> Images:
+    """Count images and average their sides."""
+    height, width = (round(side) for side in images.sizes.mean(axis=0).tolist())
+    return Images(len(images), height, width)
+
+
 def _download(name: str) -> Row:
     """Describe a download; a fetched archive needs its room beside what is unpacked."""
     data_set = CATALOGUE[name]
@@ -182,7 +200,7 @@ def _download(name: str) -> Row:
 
 
 def _images(config: Config, part: str, images: Extent) -> Iterator[Row]:
-    """Describe a part's data, noise and CBM3D."""
+    """Describe a part's data, noise and untrained methods."""
     sigmas = len(getattr(config.sigmas, part))
     train = images.train.count if images.train else 0
     pixels = images.test.pixels + (images.train.pixels if images.train else 0)
@@ -194,12 +212,14 @@ def _images(config: Config, part: str, images: Extent) -> Iterator[Row]:
     )  # fmt: skip
     seconds += images.test.pixels * NOISE
     yield Row("noise", part, sigmas, _grid(sigmas, images), cpu_hours=sigmas * seconds / 3600)
-    shards = getattr(config.evaluation.cbm3d_shards, part)
+    shards = getattr(config.evaluation.baseline_shards, part)
     for method in getattr(config.methods, part):
-        if method in CBM3D_METHODS:
-            seconds = cbm3d_seconds(method, images.test.height * images.test.width)
+        if is_baseline(method):
+            # How long a user's own code takes is not known.
+            size = images.test.height * images.test.width
+            seconds = cbm3d_seconds(method, size) if method in CBM3D_SECONDS else 0
             yield Row(
-                "cbm3d", f"{method}, {part}", sigmas * shards, _grid(sigmas, images),
+                "baseline", f"{method}, {part}", sigmas * shards, _grid(sigmas, images),
                 cpu_hours=sigmas * images.test.count * seconds / 3600,
                 disk_bytes=sigmas * images.test.pixels * 3 * FLOAT_BYTES,
             )  # fmt: skip
@@ -207,8 +227,9 @@ def _images(config: Config, part: str, images: Extent) -> Iterator[Row]:
 
 def _decoding(config: Config, part: str) -> float:
     """Return the seconds that reading an image takes; 0 where a run keeps the pixels."""
-    embedded = getattr(config.data, part).kind == "photo-digits"
-    return 0 if embedded or part == "denoising" else DECODING
+    data = getattr(config.data, part)
+    kept = data.kind == "photo-digits" or isinstance(data, OwnData)
+    return 0 if kept or part == "denoising" else DECODING
 
 
 def _grid(sigmas: int, images: Extent) -> str:

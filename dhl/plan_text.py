@@ -74,7 +74,7 @@ def _notes(plan: Plan) -> list[str]:
         f"Device: {device.label}; {training:.3g} TFLOPS in training and {evaluation:.3g} in "
         f"evaluation (float32), {device.share:.0%} of the peak, "
         f"at least {1000 * device.step_seconds:g} ms a training step; {device.source}.",
-        "CPU: one core. CBM3D is spread over jobs by `evaluation.cbm3d_shards`.",
+        "CPU: one core. CBM3D is spread over jobs by `evaluation.baseline_shards`.",
         f"Longest job: {longest.rule} {longest.what}, {_quantity(longest.job_hours, HOURS)}.",
         f"Beside its model, a training keeps up to {_quantity(plan.checkpoint_bytes, BYTES)} to "
         "resume from.",

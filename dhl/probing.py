@@ -48,7 +48,7 @@ def measure_probes(
         If all have failed, a model is of another configuration, the noise is not the recorded one,
         or a batch does not fit the device's memory.
     """
-    test_images = read_noisy_images(folder, part, sigma)
+    test_images = read_noisy_images(config, folder, part, sigma)
     bench = ProbeBench(config, part, sigma, folder, seed=seed)
     measure_all(config, test_images, bench, folder.probes(part, sigma, seed), examples=0)
 

@@ -117,6 +117,28 @@ def own_share(batch: int) -> slice:
     return slice(rank() * share, (rank() + 1) * share)
 
 
+def whole_batch(images: torch.Tensor) -> torch.Tensor:
+    """Return the images of all processes from their equal shares (N, ...), in the batch's order.
+
+    Returns
+    -------
+    Tensor of shape (N * processes, ...)
+        With the layout in memory that `images` has.
+    """
+    if count() == 1:
+        return images
+    import torch
+    from torch import distributed
+
+    images_in_order = images.contiguous()
+    shares = [torch.empty_like(images_in_order) for _ in range(count())]
+    distributed.all_gather(shares, images_in_order)
+    whole = torch.cat(shares)
+    if images.is_contiguous(memory_format=torch.channels_last):
+        whole = whole.contiguous(memory_format=torch.channels_last)
+    return whole
+
+
 def normal_like(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Draw standard normal values for a share of images (N, ...), as one process would for all.
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from dhl.config import Config
 from dhl.errors import UserError
 from dhl.holes import why_hole
+from dhl.own import is_reference, read, references
 from dhl.results import RunFolder, atomic_path
 
 # These read, check, name and store; they cannot change a number, so editing them reruns nothing.
@@ -31,6 +32,7 @@ PLUMBING = {
         "config.base",
         "config.data",
         "config.file",
+        "config.methods",
         "config.networks",
         "config.sensitivity",
         "config.training",
@@ -46,6 +48,7 @@ PLUMBING = {
         "keys",
         "lineage",
         "locks",
+        "own",
         "probes",
         "progress",
         "provenance",
@@ -88,15 +91,30 @@ def settings_digest(*settings: Any) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-@functools.cache
-def code_digest(*modules: str) -> str:
-    """Digest modules of this package with all that they import from it.
+def code_digest(*names: str) -> str:
+    """Digest modules of this package, and a user's own code, with all that they import from it.
 
     Comments, docstrings and layout do not count, and neither does plumbing: editing them must not
     repeat hours of training.
+
+    Raises
+    ------
+    OwnCodeError
+        If a user's file cannot be read.
     """
-    digest = hashlib.sha256()
-    for name in sorted(_closure(modules)):
+    own = tuple((name, read(name).source) for name in references(*names))
+    return _code_digest(tuple(name for name in names if not is_reference(name)), own)
+
+
+@functools.cache
+def _code_digest(modules: tuple[str, ...], own: tuple[tuple[str, str], ...]) -> str:
+    """Digest modules by name, and a user's own code by its reference and text."""
+    digest, imported = hashlib.sha256(), set()
+    for name, text in sorted(own):
+        code, needed = _without_docstrings(text)
+        digest.update(f"{name}\n{code}\n".encode())
+        imported |= {module for module in needed if _source(module)}
+    for name in sorted(_closure((*modules, *imported))):
         digest.update(f"{name}\n{_module(name)[0]}\n".encode())
     return digest.hexdigest()
 
@@ -119,7 +137,12 @@ def _module(name: str) -> tuple[str, frozenset[str]]:
     source = _source(name)
     if source is None:
         raise ModuleNotFoundError(name)
-    tree = ast.parse(source.read_text())
+    return _without_docstrings(source.read_text())
+
+
+def _without_docstrings(text: str) -> tuple[str, frozenset[str]]:
+    """Return a file's code without its docstrings, and the package's modules it imports."""
+    tree = ast.parse(text)
     imported = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dhl"):
@@ -162,6 +185,10 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
         "wall_seconds": _wall_seconds(),
         "compute_seconds": _compute_seconds(folder),
         "configuration": config.model_dump(mode="json"),
+        "own_code": {
+            str(path): file_digest(path)
+            for path in dict.fromkeys(read(name).path for name in config.own_code)
+        },
         "files": {
             str(path.relative_to(folder.root)): file_digest(path) for path in _results(folder)
         },

@@ -18,8 +18,9 @@ from dhl.errors import UserError
 from dhl.figure_data import columns_of, figure_data
 from dhl.figures import PLOTTED, read_averages, read_curves
 from dhl.holes import NothingToShow
-from dhl.methods import METHODS, TABLES
+from dhl.methods import METHODS, TABLES, Method, label_of
 from dhl.noise import format_sigma
+from dhl.own import is_reference, read
 from dhl.probes import experiments
 from dhl.provenance import read_manifest
 from dhl.published import PUBLISHED, read_literature, read_published
@@ -101,7 +102,8 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "figures": _figures(config, folder, templates),
         "experiments": content.read_experiments(config, folder),
         "origins_of_experiments": trace_probes(config, folder, manifest),
-        "methods": METHODS,
+        "methods": _methods(config),
+        "own_noise": read(config.noise).summary if is_reference(config.noise) else None,
         "used_methods": {name for part in config.parts for name in values["methods"][part]},
         "literature": _literature(published),
         "untranscribed": _untranscribed(published),
@@ -111,6 +113,15 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "costs": content.read_costs(folder),
     }
     return environment.get_template("index.html.j2").render(context)
+
+
+def _methods(config: Config) -> dict[str, Method]:
+    """Return all methods; the user's own are explained by their docstrings."""
+    own = {}
+    for name, reference in config.methods.own.items():
+        said = read(reference).summary or "No docstring says what it does."
+        own[name] = Method(label_of(name), f"Own code, {reference}: {said}", in_paper=False)
+    return METHODS | own
 
 
 def _environment(templates: Path) -> jinja2.Environment:
@@ -134,7 +145,7 @@ def _environment(templates: Path) -> jinja2.Environment:
         "duration": format_duration,
         "number": format_number,
         "metric_name": lambda metric: UNITS[metric][0],
-        "method_label": lambda method: METHODS[method].label,
+        "method_label": label_of,
         "variant": content.variant,
         "slug": lambda text: str(text).replace(" ", "-"),
         "upper_first": lambda text: text[:1].upper() + text[1:],
@@ -276,7 +287,7 @@ def _in_words(config: Config, folder: RunFolder, name: str) -> str:
     """Say what a figure shows; `NothingToShow` if that failed."""
     if name in STRIPS:
         examples = read_examples(config, folder, STRIPS[name])
-        labels = ", ".join(METHODS[method].label for method in examples.methods)
+        labels = ", ".join(label_of(method) for method in examples.methods)
         images = ", ".join(examples.ids)
         return f"{STRIPS[name]} at sigma {examples.sigma:g}, images {images}: {labels}."
     if name in EXPERIMENT_FIGURES:
@@ -292,7 +303,7 @@ def _in_words(config: Config, folder: RunFolder, name: str) -> str:
             f"{format_value(value, metric)} at sigma {sigma:g}"
             for sigma, value in zip(own["sigma"], own["value"], strict=True)
         ]
-        lines.append(f"{METHODS[str(method)].label}: {', '.join(points)}")
+        lines.append(f"{label_of(str(method))}: {', '.join(points)}")
     return f"{UNITS[metric][0]} over sigma. {'; '.join(lines)}."
 
 

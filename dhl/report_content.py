@@ -300,14 +300,22 @@ def read_deviations(config: Config, path: Path) -> list[dict[str, str]]:
 
 
 def _holds(values: dict[str, Any], path: str, wanted: Any) -> bool:
-    """Check one condition: a value, or `{not: value}`; it fails below what is not configured."""
+    """Check one condition: a value, or what it must not be, contain or lack.
+
+    It fails below what is not configured.
+    """
     value = look_up(values, path)
     if value is _ABSENT:
         # A union of models, such as the kinds of data, has other keys under another kind.
         return False
-    if isinstance(wanted, dict):
-        return value != wanted["not"]
-    return value == wanted
+    if not isinstance(wanted, dict):
+        return value == wanted
+    ((kind, operand),) = wanted.items()
+    return {
+        "not": value != operand,
+        "contains": str(operand) in str(value),
+        "lacks": str(operand) not in str(value),
+    }[kind]
 
 
 def read_yaml(path: Path) -> Any:

@@ -13,7 +13,7 @@ from PIL import Image
 from dhl.class_names import IGNORED_LABEL, class_namer
 from dhl.config import Config
 from dhl.holes import why_hole
-from dhl.methods import METHODS
+from dhl.methods import label_of
 from dhl.results import RunFolder
 from dhl.strips import Examples, best_square, label_picture, read_examples
 
@@ -120,7 +120,7 @@ def _view(
     method, index = place
     view: dict[str, Any] = {
         "method": method,
-        "label": METHODS[method].label,
+        "label": label_of(method),
         "image": _address(examples.image(method, index)[square]),
     }
     psnr = examples.psnr(method, index)

@@ -8,7 +8,7 @@ from typing import Any
 
 from dhl.config import Config
 from dhl.lineage import evaluated_models, evaluated_seeds, measured_methods
-from dhl.methods import CBM3D_METHODS, TABLES
+from dhl.methods import TABLES, is_baseline
 from dhl.noise import format_sigma
 from dhl.probes import probed, probed_models
 from dhl.published import AVERAGE
@@ -181,15 +181,15 @@ class _Tracer:
         return Origin(part, sigma, tuple(evaluations), noise, methods)
 
     def _method(self, part: str, sigma: float, method: str) -> list[Step]:
-        """List the models, or CBM3D's images, that a method needs."""
-        if method in CBM3D_METHODS:
+        """List the models, or the images denoised before, that a method needs."""
+        if is_baseline(method):
             return [
                 self.step(
                     f"{method}, {shard}",
-                    f"logs/cbm3d/{part}/{method}-sigma{format_sigma(sigma)}/{shard}.log",
-                    self.folder.cbm3d(part, method, sigma, shard),
+                    f"logs/baseline/{part}/{method}-sigma{format_sigma(sigma)}/{shard}.log",
+                    self.folder.baseline(part, method, sigma, shard),
                 )
-                for shard in shards(getattr(self.config.evaluation.cbm3d_shards, part))
+                for shard in shards(getattr(self.config.evaluation.baseline_shards, part))
             ]
         keys = []
         for seed in evaluated_seeds(self.config, part):

@@ -123,10 +123,10 @@ class RunFolder:
         """Return the side file that an interrupted training resumes from."""
         return self.root / "checkpoints" / f"{key}-{fingerprint[:12]}.pt"
 
-    def cbm3d(self, part: str, method: str, sigma: float, shard: Shard = WHOLE) -> Path:
-        """Return the file of CBM3D's denoised images of one shard of the test images."""
+    def baseline(self, part: str, method: str, sigma: float, shard: Shard = WHOLE) -> Path:
+        """Return the file of the images that an untrained method denoised, of one shard."""
         name = f"{method}-sigma{format_sigma(sigma)}"
-        return self.root / "cbm3d" / part / name / f"{shard}.npz"
+        return self.root / "baselines" / part / name / f"{shard}.npz"
 
     def evaluation(self, part: str, sigma: float, seed: int = 1) -> Path:
         """Return the file of per-image results; `.npz` beside it has arrays for pooled metrics.

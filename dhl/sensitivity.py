@@ -8,7 +8,7 @@ import pandas as pd
 from dhl.config import Config
 from dhl.lineage import model_spec
 from dhl.measured import Key, Measured, bootstrap_scores, read_probes
-from dhl.methods import METHODS, METRICS, TASKS
+from dhl.methods import METRICS, TASKS, label_of
 from dhl.probes import EXPERIMENTS, Finding, Probe, findings, probed
 from dhl.results import SENSITIVITY_COLUMNS, RunFolder, write_csv
 from dhl.statistics import percentile_interval, seed_spread
@@ -106,13 +106,13 @@ def main_metric(part: str) -> str:
 def denoiser_label(config: Config, key: str) -> str:
     """Name a probe's denoiser for people: a guided one by the task network that guided it."""
     if "/" not in key:
-        return METHODS[key].label
+        return label_of(key)
     if guide := model_spec(config, key).frozen:
         return f"Joint with {reader_label(config, guide)}"
     kind = key.partition("/")[0].partition("-")[0]
-    return METHODS["separate-matched" if kind == "matched" else kind].label
+    return label_of("separate-matched" if kind == "matched" else kind)
 
 
 def reader_label(config: Config, key: str) -> str:
-    """Name a task network for people: by its architecture."""
-    return model_spec(config, key).network.name
+    """Name a task network for people: by its architecture, or the function of own code."""
+    return model_spec(config, key).network.name.rpartition(":")[2]

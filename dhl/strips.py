@@ -20,7 +20,7 @@ from dhl.data.image_set import open_arrays
 from dhl.errors import UserError
 from dhl.figure_style import WIDTH
 from dhl.holes import NothingToShow, why_hole
-from dhl.methods import METHODS
+from dhl.methods import METHODS, label_of
 from dhl.results import IMAGE_COLUMNS, RunFolder, read_csv
 
 BOX = "#ff2d2d"
@@ -106,7 +106,7 @@ def example_denoising(config: Config, folder: RunFolder) -> Figure:
     """Draw whole truths with a box, and zooms of the box for each method (the paper's Fig. 4)."""
     examples = read_examples(config, folder, "denoising")
     shown = min(_MAX_IMAGES, len(examples.ids))
-    zooms = [*(method for method in _ZOOMED if method in examples.methods), "clean"]
+    zooms = [*_chosen(_ZOOMED, examples), "clean"]
     columns = -(-len(zooms) // 2)
     cell = WIDTH / (columns + 2)
     figure = Figure(figsize=(WIDTH, shown * (2 * cell + 0.6)), layout="constrained")
@@ -127,11 +127,17 @@ def example_denoising(config: Config, folder: RunFolder) -> Figure:
     return figure
 
 
+def _chosen(methods: tuple[str, ...], examples: Examples) -> list[str]:
+    """Return which of the methods were measured, and after them all of the user's own."""
+    own = [method for method in examples.methods if method not in METHODS]
+    return [*(method for method in methods if method in examples.methods), *own]
+
+
 def example_segmentation(config: Config, folder: RunFolder) -> Figure:
     """Draw images over their label maps, boxed where separate fails (the paper's Fig. 5)."""
     examples = read_examples(config, folder, "segmentation")
     shown = min(_MAX_IMAGES, len(examples.ids))
-    columns = ["clean", *(method for method in _MAPPED if method in examples.methods)]
+    columns = ["clean", *_chosen(_MAPPED, examples)]
     sides = [examples.image("clean", index).shape[:2] for index in range(shown)]
     # Each row as high as its image, whose sides differ from photograph to photograph.
     heights = [WIDTH / len(columns) * height / width + 0.15 for height, width in sides]
@@ -145,7 +151,7 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
         for image_axes, map_axes, method in zip(
             panels[2 * index], panels[2 * index + 1], columns, strict=True
         ):
-            name = "Truth" if method == "clean" else METHODS[method].label
+            name = "Truth" if method == "clean" else label_of(method)
             _show(image_axes, examples.image(method, index), name if index == 0 else "")
             key = f"labels/{index}" if method == "clean" else f"prediction/{method}/{index}"
             _show_labels(map_axes, examples.arrays[key], name_of)
@@ -245,7 +251,7 @@ def _short_name(name: str) -> str:
 
 def _short(method: str) -> str:
     """Break a label where it is too long for a narrow panel."""
-    label = METHODS[method].label.removesuffix(" image")
+    label = label_of(method).removesuffix(" image")
     return textwrap.fill(label, width=12, break_long_words=False)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from dhl.config import Config
 from dhl.markup import DIALECTS, Dialect
 from dhl.measured import Measured, bootstrap_scores, read_measured
-from dhl.methods import METHODS, METRICS, TABLES
+from dhl.methods import METRICS, TABLES, label_of
 from dhl.noise import format_sigma
 from dhl.published import AVERAGE, NOT_IN_PAPER, PUBLISHED, PublishedTable, read_published
 from dhl.results import TABLE_COLUMNS, RunFolder, atomic_path, write_csv
@@ -132,7 +132,7 @@ def format_table(
         if printed := [metric for metric in METRICS[part] if metric in paper.metrics(sigma)]:
             columns[head, "paper"] = [_theirs(block, m, printed, dialect) for m in methods]
         columns[head, "ours"] = _ours(block, methods, METRICS[part], dialect)
-    labels = [dialect.escape(METHODS[method].label) for method in methods]
+    labels = [dialect.escape(label_of(method)) for method in methods]
     grid = pd.DataFrame(columns, index=pd.Index(labels))
     caption = dialect.escape(_caption(averages, config, part, paper))
     return dialect.render(grid, caption, TABLES[part])
@@ -283,7 +283,7 @@ def _caption(averages: pd.DataFrame, config: Config, part: str, paper: Published
             f" Mean of {seeds} trainings, and after ± their standard deviation; the brackets hold "
             "for these trainings."
         )
-    if ceilings := [METHODS[m].label for m in getattr(config.methods, part) if m in _UNRANKED]:
+    if ceilings := [label_of(m) for m in getattr(config.methods, part) if m in _UNRANKED]:
         text += f" Not ranked: {', '.join(ceilings)}."
     if len(ours) < len(averages):
         text += f" n.m. or failed: not measured, see status in table{TABLES[part]}.csv."

@@ -23,6 +23,7 @@ from dhl.lineage import ModelSpec, fingerprint, model_spec
 from dhl.locks import locked
 from dhl.models import build_network
 from dhl.models.efficientnet_lite import packaged_weights
+from dhl.models.middle import border_of
 from dhl.models.weights import load_pretrained
 from dhl.objectives import OBJECTIVES
 from dhl.provenance import file_digest
@@ -198,7 +199,7 @@ def build_objective(
     network: nn.Module, spec: ModelSpec, *, task_network: nn.Module | None = None
 ) -> Objective:
     """Build what trains a network as its spec says; a joint objective needs its task network."""
-    options: dict[str, Any] = {"sigma": spec.sigma}
+    options: dict[str, Any] = {"sigma": spec.sigma, "noise": spec.noise}
     if spec.objective != "task":
         options["output"] = _output_side(network, spec)
     if spec.objective == "joint":
@@ -216,5 +217,5 @@ def _output_side(network: nn.Module, spec: ModelSpec) -> int | None:
     if patch is None:
         return None
     if spec.part == "denoising":
-        return patch - 2 * network.border
+        return patch - 2 * border_of(network)
     return spec.crop if spec.crop is not None and patch > spec.crop else None

@@ -78,7 +78,7 @@ def tiny_data(tiny_config, tmp_path_factory) -> RunFolder:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_config, tiny_data, tmp_path_factory) -> RunFolder:
     """A run folder with data, noise, CBM3D, models and evaluation; not to be changed."""
-    from dhl.baselines import write_cbm3d
+    from dhl.baselines import BaselineJob, write_baseline
     from dhl.evaluation import evaluate
     from dhl.lineage import all_models
     from dhl.training import train_model
@@ -88,7 +88,8 @@ def tiny_run(tiny_config, tiny_data, tmp_path_factory) -> RunFolder:
     folder = RunFolder(root)
     for key in all_models(tiny_config):
         train_model(tiny_config, key, folder)
-    write_cbm3d("denoising", "cbm3d", SIGMA, folder, processes=1)
+    job = BaselineJob("denoising", "cbm3d", SIGMA)
+    write_baseline(tiny_config, job, folder, processes=1)
     for part in tiny_config.parts:
         evaluate(tiny_config, part, SIGMA, folder)
     return folder

@@ -31,6 +31,7 @@ MANIFEST = {
     "configuration": {"run": "mini"},
     "wall_seconds": None,
     "compute_seconds": 300.0,
+    "own_code": {},
     "files": {"claims.csv": "ab" * 32},
 }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,12 @@ from skimage.metrics import peak_signal_noise_ratio
 from dhl import baselines
 from dhl.baselines import (
     PROFILE_NF,
+    BaselineJob,
     DenoisedImages,
     cbm3d,
-    cbm3d_stream,
+    denoised_stream,
     require_bm3d,
-    write_cbm3d,
+    write_baseline,
 )
 from dhl.config.file import parse_config
 from dhl.data.folder import read_image
@@ -27,6 +30,9 @@ from dhl.data.image_set import load_split
 from dhl.errors import UserError
 from dhl.evaluation import evaluate
 from dhl.shards import Shard, shards
+
+JOB = BaselineJob("denoising", "cbm3d", 30)
+AT_30 = functools.partial(cbm3d, sigma=30)
 
 
 def noisy_crop(sigma: float, side: int = 48) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +73,7 @@ def test_one_process_and_two_return_the_same_images_in_order():
     images = [noisy_crop(30, side)[1] for side in (24, 32, 28)]
     done = []
     for processes in (1, 2):
-        with cbm3d_stream(iter(images), sigma=30, profile="cbm3d", processes=processes) as stream:
+        with denoised_stream(AT_30, iter(images), processes=processes) as stream:
             done.append(list(stream))
     for one, two in zip(*done, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -83,7 +89,7 @@ def test_images_are_read_only_shortly_before_they_are_denoised(processes, ahead)
             taken.append(index)
             yield noisy
 
-    with cbm3d_stream(images(), sigma=30, profile="cbm3d", processes=processes) as stream:
+    with denoised_stream(AT_30, images(), processes=processes) as stream:
         for done, _ in enumerate(stream, 1):
             assert len(taken) <= done + ahead
     assert len(taken) == 8
@@ -99,7 +105,7 @@ def test_a_killed_process_is_one_message():
 
     with (
         pytest.raises(UserError, match="for want of memory"),
-        cbm3d_stream(images(), sigma=30, profile="cbm3d", processes=2) as stream,
+        denoised_stream(AT_30, images(), processes=2) as stream,
     ):
         list(stream)
 
@@ -125,11 +131,13 @@ def test_what_is_no_shard_is_refused(text):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_the_file_holds_every_test_image_and_repeats_to_the_byte(tiny_run, run_copy, processes):
-    path = run_copy.cbm3d("denoising", "cbm3d", 30)
+def test_the_file_holds_every_test_image_and_repeats_to_the_byte(
+    tiny_config, tiny_run, run_copy, processes
+):
+    path = run_copy.baseline("denoising", "cbm3d", 30)
     path.unlink()
-    write_cbm3d("denoising", "cbm3d", 30, run_copy, processes=processes)
-    assert path.read_bytes() == tiny_run.cbm3d("denoising", "cbm3d", 30).read_bytes()
+    write_baseline(tiny_config, JOB, run_copy, processes=processes)
+    assert path.read_bytes() == tiny_run.baseline("denoising", "cbm3d", 30).read_bytes()
     clean = load_split(run_copy.data("denoising"), "test")
     with np.load(path) as arrays:
         assert arrays.files == list(clean.ids)
@@ -138,23 +146,25 @@ def test_the_file_holds_every_test_image_and_repeats_to_the_byte(tiny_run, run_c
             assert error < 0.5 * (30 / 255) ** 2, name
 
 
-def write_shards(folder, total: int) -> list[Path]:
+def write_shards(config, folder, total: int) -> list[Path]:
     """Denoise the tiny run's test images in several shards."""
     for shard in shards(total):
-        write_cbm3d("denoising", "cbm3d", 30, folder, processes=1, shard=shard)
-    return [folder.cbm3d("denoising", "cbm3d", 30, shard) for shard in shards(total)]
+        write_baseline(config, replace(JOB, shard=shard), folder, processes=1)
+    return [folder.baseline("denoising", "cbm3d", 30, shard) for shard in shards(total)]
 
 
 @pytest.mark.parametrize("total", [2, 3, 5])  # of four images, so that a shard may be empty
-def test_the_number_of_shards_changes_no_result(tiny_content, tiny_run, run_copy, total):
-    whole = run_copy.cbm3d("denoising", "cbm3d", 30)
+def test_the_number_of_shards_changes_no_result(
+    tiny_config, tiny_content, tiny_run, run_copy, total
+):
+    whole = run_copy.baseline("denoising", "cbm3d", 30)
     before = load_all([whole])
     whole.unlink()
-    after = load_all(write_shards(run_copy, total))
+    after = load_all(write_shards(tiny_config, run_copy, total))
     assert list(after) == list(before)
     for name, image in before.items():
         np.testing.assert_array_equal(after[name], image)
-    tiny_content["evaluation"]["cbm3d_shards"] = {"denoising": total}
+    tiny_content["evaluation"]["baseline_shards"] = {"denoising": total}
     evaluate(parse_config(tiny_content, source="tiny.yaml"), "denoising", 30, run_copy)
     rows, expected = (folder.evaluation("denoising", 30) for folder in (run_copy, tiny_run))
     assert rows.read_bytes() == expected.read_bytes()
@@ -170,8 +180,10 @@ def load_all(paths: list[Path]) -> dict[str, np.ndarray]:
     return images
 
 
-def test_a_shard_that_is_interrupted_leaves_the_others_and_nothing_of_itself(run_copy, monkeypatch):
-    paths = write_shards(run_copy, 2)
+def test_a_shard_that_is_interrupted_leaves_the_others_and_nothing_of_itself(
+    tiny_config, run_copy, monkeypatch
+):
+    paths = write_shards(tiny_config, run_copy, 2)
     before = paths[0].read_bytes()
     paths[1].unlink()
     written = []
@@ -184,41 +196,41 @@ def test_a_shard_that_is_interrupted_leaves_the_others_and_nothing_of_itself(run
 
     monkeypatch.setattr(baselines, "cbm3d", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_cbm3d("denoising", "cbm3d", 30, run_copy, processes=1, shard=Shard(2, 2))
+        write_baseline(tiny_config, replace(JOB, shard=Shard(2, 2)), run_copy, processes=1)
     assert written[0] == 0
     assert written[1] >= 40 * 40 * 3 * 4 - 8192  # the first image is on disk, but for a buffer
     assert sorted(paths[0].parent.iterdir()) == sorted(
-        [paths[0], run_copy.cbm3d("denoising", "cbm3d", 30)]
+        [paths[0], run_copy.baseline("denoising", "cbm3d", 30)]
     )
     assert paths[0].read_bytes() == before
 
 
-def test_an_image_that_is_in_no_shard_is_named(run_copy):
+def test_an_image_that_is_in_no_shard_is_named(tiny_config, run_copy):
     ids = load_split(run_copy.data("denoising"), "test").ids
-    first, second = write_shards(run_copy, 2)
+    first, second = write_shards(tiny_config, run_copy, 2)
     assert DenoisedImages([first, second], ids)[ids[3]].shape == (40, 40, 3)
     with pytest.raises(UserError, match=f"2 of 4 images .* such as {ids[2]}"):
         DenoisedImages([first], ids)
 
 
-def test_without_the_package_the_message_says_what_to_do(monkeypatch, tiny_run):
+def test_without_the_package_the_message_says_what_to_do(monkeypatch, tiny_config, tiny_run):
     monkeypatch.setitem(sys.modules, "bm3d", None)
     for call in (
         require_bm3d,
-        lambda: write_cbm3d("denoising", "cbm3d", 30, tiny_run, processes=1),
+        lambda: write_baseline(tiny_config, JOB, tiny_run, processes=1),
     ):
         with pytest.raises(UserError, match=r"`pip install bm3d`"):
             call()
 
 
-def test_changed_noise_is_refused(run_copy):
+def test_changed_noise_is_refused(tiny_config, run_copy):
     path = run_copy.noise("denoising", 30)
     text = path.read_text().splitlines()
     cells = text[1].split(",")
     text[1] = ",".join([*cells[:4], "0" * 64, *cells[5:]])
     path.write_text("\n".join(text) + "\n")
     with pytest.raises(UserError, match="same noisy pixels"):
-        write_cbm3d("denoising", "cbm3d", 30, run_copy, processes=1)
+        write_baseline(tiny_config, JOB, run_copy, processes=1)
 
 
 @needs(KODAK)

@@ -17,7 +17,7 @@ from dhl.cli import main
 
 PROJECT = Path(__file__).parents[1]
 COMMANDS = (
-    "data", "noise", "cbm3d", "train", "evaluate", "table", "claims", "figures", "manifest",
+    "data", "noise", "baseline", "train", "evaluate", "table", "claims", "figures", "manifest",
     "report", "describe", "plan", "verify", "compare", "denoise", "import-caffe",
 )  # fmt: skip
 
@@ -74,7 +74,8 @@ def test_the_version_is_the_packages(capsys):
     "arguments",
     [[], ["fly"], ["data"], ["data", "make", "--part", "captioning"],
      ["noise", "--part", "denoising"], ["noise", "--part", "denoising", "--sigma", "much"],
-     ["train"], ["cbm3d", "--part", "denoising", "--sigma", "30", "--shard", "4-of-3"],
+     ["train"], ["baseline", "--part", "denoising", "--sigma", "30"],
+     ["baseline", "--part", "denoising", "--sigma", "30", "--method", "cbm3d", "--shard", "4-of-3"],
      ["denoise", "a.png", "b.png"]],
 )  # fmt: skip
 def test_a_wrong_command_line_ends_with_status_2_and_the_usage(arguments, capsys):
@@ -84,6 +85,7 @@ def test_a_wrong_command_line_ends_with_status_2_and_the_usage(arguments, capsys
     assert "usage: dhl" in capsys.readouterr().err
 
 
+BASELINE = ["baseline", "--part", "denoising", "--sigma", "30", "--method"]
 MISTAKES = [
     (["describe", "--configfile", "missing.yaml"], "no file missing.yaml"),
     (["describe", "--configfile", "misspelt.yaml"], "write `sigmas`"),
@@ -93,7 +95,8 @@ MISTAKES = [
     (["noise", "--part", "denoising", "--sigma", "0.1"], "sigma 0.1"),
     (["noise", "--part", "denoising", "--sigma", "50"], "denoising.npz"),
     (["evaluate", "--part", "segmentation", "--sigma", "30"], "segmentation.npz"),
-    (["cbm3d", "--part", "denoising", "--sigma", "30"], "denoising.npz"),
+    ([*BASELINE, "cbm3d"], "denoising.npz"),
+    ([*BASELINE, "bm4d"], "`bm4d`"),
     (["table", "--part", "classification"], "classification"),
     (["claims"], "no file"),
     (["figures"], "no file"),
@@ -158,13 +161,13 @@ def test_commands_write_what_the_library_writes(tiny_file, tiny_run, tmp_path):
     for command in (
         ["data", "make", "--part", "denoising"],
         ["noise", "--part", "denoising", "--sigma", "30"],
-        ["cbm3d", "--part", "denoising", "--sigma", "30"],
+        [*BASELINE, "cbm3d"],
         ["train", "separate-start/all"],
         ["train", "separate/sigma30"],
     ):
         assert main([*command, *options]) == 0
     for name in ("data/denoising.npz", "data/denoising.png", "noise/denoising/sigma30.csv",
-                 "cbm3d/denoising/cbm3d-sigma30/1-of-1.npz", "models/separate/sigma30.pt",
+                 "baselines/denoising/cbm3d-sigma30/1-of-1.npz", "models/separate/sigma30.pt",
                  "training/separate/sigma30.csv"):  # fmt: skip
         assert (root / name).read_bytes() == (tiny_run.root / name).read_bytes(), name
 

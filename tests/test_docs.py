@@ -51,7 +51,10 @@ def test_each_command_is_understood_and_names_a_shipped_configuration(page, line
 
 
 @pytest.mark.parametrize(("page", "block"), found(YAML_BLOCKS))
-def test_each_yaml_block_is_a_configuration_or_fits_into_that_of_the_paper(page, block):
+def test_each_yaml_block_is_a_configuration_or_fits_into_that_of_the_paper(
+    page, block, monkeypatch
+):
+    monkeypatch.chdir(PROJECT)  # where the paths of own code begin
     content = yaml.safe_load(block)
     if "run" not in content:
         shipped = yaml.safe_load(PAPER.read_text())
@@ -62,6 +65,12 @@ def test_each_yaml_block_is_a_configuration_or_fits_into_that_of_the_paper(page,
 @pytest.mark.parametrize(("page", "link"), found(LINKS))
 def test_each_relative_link_leads_to_a_file(page, link):
     assert (page.parent / link).is_file()
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("examples/*")), ids=lambda path: path.name)
+def test_the_page_about_own_code_shows_each_example_whole(path):
+    if path.is_file():
+        assert f"\n{path.read_text()}```" in (DOCS / "extending.md").read_text()
 
 
 def test_the_page_about_plans_shows_what_the_program_prints():

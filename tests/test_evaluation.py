@@ -238,13 +238,13 @@ def test_a_model_of_another_configuration_is_refused(tiny_content, run_copy):
         evaluate(config, "denoising", SIGMA, run_copy)
 
 
-@pytest.mark.parametrize("what", ["data", "noise", "model", "cbm3d"])
+@pytest.mark.parametrize("what", ["data", "noise", "model", "baseline"])
 def test_a_missing_file_is_named(tiny_config, run_copy, what):
     path = {
         "data": run_copy.data("denoising"),
         "noise": run_copy.noise("denoising", SIGMA),
         "model": run_copy.model("dncnn/sigma30"),
-        "cbm3d": run_copy.cbm3d("denoising", "cbm3d", SIGMA),
+        "baseline": run_copy.baseline("denoising", "cbm3d", SIGMA),
     }[what]
     path.unlink()
     with pytest.raises(UserError) as caught:

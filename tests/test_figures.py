@@ -13,7 +13,7 @@ from report_run import denoising_only, small_config, write_run
 from dhl import strips
 from dhl.errors import UserError
 from dhl.figure_data import columns_of, write_figure_data
-from dhl.figure_style import MANUSCRIPT_WIDTH, STYLES, drawing_style, save_figure
+from dhl.figure_style import MANUSCRIPT_WIDTH, STYLES, drawing_style, save_figure, styles_of
 from dhl.figures import (
     FIGURES,
     accuracy_over_sigma,
@@ -133,6 +133,17 @@ def test_each_method_has_its_own_colour_and_marker():
     assert set(STYLES) == set(METHODS)
     assert len({style.color for style in STYLES.values()}) == len(METHODS)
     assert len({style.marker for style in STYLES.values()}) == len(METHODS)
+
+
+def test_own_methods_have_colours_and_markers_of_their_own(tmp_path):
+    names = [f"own_{letter}" for letter in "abcdef"]
+    (tmp_path / "own.py").write_text("".join(f"def {n}(x, *, sigma): ...\n" for n in names))
+    methods = small_config().model_dump(mode="json")["methods"]
+    methods["denoising"] += [f"{tmp_path / 'own.py'}:{name}" for name in names]
+    styles = styles_of(small_config(methods=methods))
+    assert list(styles) == [*METHODS, *(name.replace("_", "-") for name in names)]
+    assert len({style.color for style in styles.values()}) == len(styles)
+    assert len({style.marker for style in styles.values()}) == len(styles)
 
 
 def test_accuracy_is_drawn_in_percent_as_in_table_2(config, folder):

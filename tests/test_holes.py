@@ -100,7 +100,7 @@ def test_without_the_task_network_nothing_is_measured(tiny_config, run_copy):
 
 
 def test_a_hole_in_cbm3d_is_a_hole_in_its_method_alone(tiny_config, run_copy):
-    dig([run_copy.cbm3d("denoising", "cbm3d", 30)], status=9, log=run_copy.root / "none")
+    dig([run_copy.baseline("denoising", "cbm3d", 30)], status=9, log=run_copy.root / "none")
     assert failed_methods(tiny_config, run_copy, "denoising", 30) == {"cbm3d": "exit status 9"}
     evaluate(tiny_config, "denoising", 30, run_copy)
     assert "cbm3d" not in set(pd.read_csv(run_copy.evaluation("denoising", 30))["method"])

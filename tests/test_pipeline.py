@@ -129,7 +129,7 @@ def test_another_sigma_runs_only_what_is_new(smoke, tmp_path):
     )
     # New at sigma 50: DnCNN, separate, two joint ones; no task network, nothing at sigma 30.
     assert jobs["train"] == 4
-    assert jobs["noise"] == jobs["cbm3d"] == jobs["evaluate"] == 1
+    assert jobs["noise"] == jobs["baseline"] == jobs["evaluate"] == 1
     assert "data" not in jobs
     assert jobs["table"] == 1
 

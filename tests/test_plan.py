@@ -86,7 +86,7 @@ def test_job_counts_are_snakemakes_own(tmp_path):
     content["sigmas"]["segmentation"] = [15, 30]
     content["sensitivity"]["mismatch"] = True
     content["seeds"] = 3
-    content["evaluation"] = {"cbm3d_shards": {"classification": 3, "segmentation": 2}}
+    content["evaluation"] = {"baseline_shards": {"classification": 3, "segmentation": 2}}
     path = tmp_path / "smoke.yaml"
     path.write_text(yaml.safe_dump(content))
     command = [sys.executable, "-m", "snakemake", "report", "--dry-run", "--cores", "1",
@@ -100,7 +100,7 @@ def test_job_counts_are_snakemakes_own(tmp_path):
     table = (result.stdout + result.stderr).split("Job stats:")[1].split("total")[0]
     rows = [line.split() for line in table.splitlines()[3:] if line.split()]
     counted = {name: int(count) for name, count in rows}
-    assert counted["cbm3d"] == 1 + 2 * 3 + 2 * 2
+    assert counted["baseline"] == 1 + 2 * 3 + 2 * 2
     assert counted["probe"] == 2 * 3 + 3  # both tasks at one sigma, and mismatched segmentation
     assert make_plan(load_config(path), DEVICES["h100"]).jobs == counted
 
@@ -111,12 +111,12 @@ def test_the_estimates_for_mini_are_near_the_times_that_were_measured():
     seconds = {
         rule: 3600 * sum(getattr(row, column) for row in rows if row.rule == rule)
         for rule, column in (("train", "device_hours"), ("evaluate", "device_hours"),
-                             ("cbm3d", "cpu_hours"))
+                             ("baseline", "cpu_hours"))
     }  # fmt: skip
     # benchmarks/README.md: seconds of computing; of one core, of which the device has two.
     assert seconds["train"] == pytest.approx(1029 / 2, rel=0.1)
     assert seconds["evaluate"] == pytest.approx(224 / 2, rel=0.25)
-    assert seconds["cbm3d"] == pytest.approx(292, rel=0.15)
+    assert seconds["baseline"] == pytest.approx(292, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -150,10 +150,10 @@ def test_a_run_on_public_data_is_planned_without_having_it(tiny_content, tmp_pat
     config = parse_config(tiny_content, source="tiny.yaml")
     made = make_plan(config, DEVICES["h100"])
     rows = {(row.rule, row.what): row for row in made.rows}
-    cbm3d = rows["cbm3d", "cbm3d, classification"]
+    cbm3d = rows["baseline", "cbm3d, classification"]
     assert cbm3d.disk_bytes == 50_000 * 224 * 224 * 3 * 4
     assert cbm3d.cpu_hours == pytest.approx(50_000 * 224 * 224 * 3.05e-5 / 3600, rel=0.02)
-    assert rows["cbm3d", "cbm3d, denoising"].disk_bytes == 24 * 768 * 512 * 3 * 4
+    assert rows["baseline", "cbm3d, denoising"].disk_bytes == 24 * 768 * 512 * 3 * 4
     assert rows["data", "denoising"].disk_bytes == 3 * (400 * 321 * 481 + 24 * 768 * 512)
     assert rows["data", "classification"].disk_bytes == 0  # the files stay where they are
     assert "1,281,167 to train" in rows["data", "classification"].work

@@ -36,7 +36,7 @@ def together(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["denoiser", "segmenter"])
+@pytest.mark.parametrize("name", two_processes.FITS)
 def test_two_processes_learn_what_one_learns(together, name):
     network, losses = getattr(two_processes, f"{name}_fit")()
     ranks = [torch.load(together / f"rank{rank}.pt")[name] for rank in (0, 1)]

@@ -140,7 +140,7 @@ def reduced(run: str, root: Path) -> dict:
     content["sigmas"] = {part: [SIGMA] for part in PARTS}
     if "sensitivity" in content:
         content["sensitivity"] |= {"sigma": SIGMA, "weight_factors": [10]}
-    content["evaluation"]["cbm3d_shards"] = dict.fromkeys(PARTS, 2)
+    content["evaluation"]["baseline_shards"] = dict.fromkeys(PARTS, 2)
     few = {"steps": 1, "batch": 1}
     training = content["training"]
     for name in ("warm_start", "separate"):

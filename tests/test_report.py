@@ -317,7 +317,7 @@ def test_what_a_number_was_made_from_is_named_with_digests_and_commands(config, 
     assert joint.command.endswith("--force results/mini/models/joint-segmentation/sigma30.pt")
     assert joint.log == "logs/train/joint-segmentation/sigma30.log"
     cbm3d = origin.methods["cbm3d"][1][0]
-    assert cbm3d.files[0].path == "cbm3d/segmentation/cbm3d-sigma30/1-of-1.npz"
+    assert cbm3d.files[0].path == "baselines/segmentation/cbm3d-sigma30/1-of-1.npz"
     assert origin.methods["noisy"][1][0].name == "segmenter/clean"
     (rows, arrays) = origin.evaluations[0].files
     assert folder.root.joinpath(rows.path).exists()

@@ -21,6 +21,7 @@ from dhl.objectives.denoise import Objective as DenoiseObjective
 from dhl.objectives.task import Objective as TaskObjective
 
 CPU = torch.device("cpu")
+FITS = ("denoiser", "segmenter", "own_noise")
 RECIPE = Recipe(
     steps=6, batch=4, optimizer=Optimizer(name="sgd", lr=0.02), clip_norm=1.0, checkpoint_every=100
 )
@@ -43,6 +44,25 @@ def denoiser_fit() -> tuple[nn.Module, list[float]]:
     )
     curve = fit(objective, shared_batches, RECIPE, Fit(("two",), CPU))
     return objective.network, curve["loss"].tolist()
+
+
+def mixed_noise(
+    clean: torch.Tensor, *, noise_std: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Own noise that mixes the images of a batch, and follows their layout in memory."""
+    draw = torch.empty_like(clean).normal_(generator=generator)
+    return clean + noise_std * (draw + 0.1 * draw.flip(0))
+
+
+def own_noise_fit() -> tuple[nn.Module, list[float]]:
+    """Train a denoiser on own noise of a range of sigmas."""
+    torch.manual_seed(3)
+    network = build_network("denoiser", "released", width=8)
+    objective = DenoiseObjective(
+        network, sigma=(10, 50), output=18, noise=f"{__file__}:mixed_noise"
+    )
+    curve = fit(objective, shared_batches, RECIPE, Fit(("two",), CPU))
+    return network, curve["loss"].tolist()
 
 
 def segmenter_fit() -> tuple[nn.Module, list[float]]:
@@ -75,8 +95,8 @@ def main(folder: Path) -> None:
     """Run all fits in a process group and keep what the first process has."""
     with processes.process_group(int(os.environ["WORLD_SIZE"]), device_type="cpu"):
         content = {}
-        for name, run in (("denoiser", denoiser_fit), ("segmenter", segmenter_fit)):
-            network, losses = run()
+        for name in FITS:
+            network, losses = globals()[f"{name}_fit"]()
             content[name] = {"state": network.state_dict(), "losses": losses}
         stopped_fit(folder)
         torch.save(content, folder / f"rank{processes.rank()}.pt")

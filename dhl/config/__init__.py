@@ -8,15 +8,17 @@ from pydantic import Field, field_validator, model_validator
 
 from dhl.config.base import Count, Frozen, Positive, Sigma
 from dhl.config.data import Data
+from dhl.config.methods import Methods
 from dhl.config.networks import Network, Networks
 from dhl.config.sensitivity import Sensitivity
 from dhl.config.training import Training
 from dhl.keys import TASK_NETWORKS
-from dhl.methods import ALLOWED, PARTS, TASKS, model_of
+from dhl.methods import PARTS, TASKS, model_of
+from dhl.noise import GAUSSIAN
+from dhl.own import FORM, is_reference, read, references
 
 Grid = Annotated[tuple[Sigma, ...], Field(min_length=1)]
 ShardCount = Annotated[int, Field(ge=1, le=400)]
-MethodNames = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Sigmas(Frozen):
@@ -40,28 +42,6 @@ class Sigmas(Frozen):
         return tuple(value) if isinstance(value, list) else value
 
 
-class Methods(Frozen):
-    """The rows of each table, in order."""
-
-    denoising: MethodNames
-    classification: MethodNames | None = None
-    segmentation: MethodNames | None = None
-
-    @model_validator(mode="after")
-    def _known(self) -> Methods:
-        for part in PARTS:
-            methods = getattr(self, part) or ()
-            for method in methods:
-                if method not in ALLOWED[part]:
-                    legal = ", ".join(ALLOWED[part])
-                    raise ValueError(
-                        f"`methods.{part}` has no method `{method}`; there are {legal}"
-                    )
-                if methods.count(method) > 1:
-                    raise ValueError(f"`methods.{part}` has the method `{method}` twice")
-        return self
-
-
 class Shards(Frozen):
     """Into how many jobs a part's test images are split; an evaluation opens all their files."""
 
@@ -79,13 +59,14 @@ class Evaluation(Frozen):
         `authors`: round, clip to 0-255, drop a 3 px border; `plain`: clip to [0, 1] only.
     batch : int
         Images that go through a network at once.
-    cbm3d_shards : Shards
-        CBM3D's jobs per method and sigma; an interrupted job repeats its own images only.
+    baseline_shards : Shards
+        Jobs per sigma of each method that is not trained here, such as CBM3D; an interrupted job
+        repeats its own images only.
     """
 
     protocol: Literal["authors", "plain"] = "authors"
     batch: Count = 64
-    cbm3d_shards: Shards = Shards()
+    baseline_shards: Shards = Shards()
 
 
 class Statistics(Frozen):
@@ -100,11 +81,12 @@ class Statistics(Frozen):
 class Config(Frozen):
     """The whole configuration of a run.
 
-    `seeds` is how often every denoiser and every retrained network is trained, each time with other
-    first weights, batches and training noise; the task networks, the test images and their noise
-    are the same. `threads` are the CPU threads of one job; `workers` the processes that decode
-    images for one training; `processes` train one model together, each on its own GPU;
-    `jobs_per_gpu` jobs share one; `compile` lets `torch.compile` fuse a training step.
+    `seeds` is how often every denoiser and every retrained network is trained, each time with
+    other first weights, batches and training noise; the task networks, the test images and
+    their noise are the same. `noise` is white and Gaussian, or the user's own code. `threads`
+    are the CPU threads of one job; `workers` the processes that decode images for one training;
+    `processes` train one model together, each on its own GPU; `jobs_per_gpu` jobs share one;
+    `compile` lets `torch.compile` fuse a training step.
     """
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -117,6 +99,7 @@ class Config(Frozen):
     processes: Count = 1
     jobs_per_gpu: Literal[1, 2, 3, 4, 6, 12] = 1
     compile: bool = False
+    noise: str = GAUSSIAN
     data: Data
     sigmas: Sigmas
     methods: Methods
@@ -135,6 +118,24 @@ class Config(Frozen):
         """Return the task network of a task, and the further ones of `sensitivity`."""
         others = self.sensitivity.others(task).values() if self.sensitivity else ()
         return (getattr(self.networks, TASK_NETWORKS[task]), *others)
+
+    @property
+    def own_code(self) -> tuple[str, ...]:
+        """References to the user's own code, each once."""
+        networks = [getattr(self.networks, place).name for place in Networks.model_fields]
+        networks += [network.name for task in TASKS for network in self.task_networks(task)]
+        data = [getattr(self.data, part).kind for part in self.parts]
+        names = (*self.methods.own.values(), self.noise, *networks, *data)
+        return tuple(dict.fromkeys(references(*names)))
+
+    @field_validator("noise")
+    @classmethod
+    def _known_noise(cls, noise: str) -> str:
+        if is_reference(noise):
+            read(noise).check_call("clean", keywords=("noise_std", "generator"))
+        elif noise != GAUSSIAN:
+            raise ValueError(f"`noise` is {GAUSSIAN} or your own code ({FORM}), but not `{noise}`")
+        return noise
 
     @model_validator(mode="after")
     def _whole(self) -> Config:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from dhl.config.base import Count, Frozen
 from dhl.data.catalogue import CATALOGUE
 from dhl.errors import UserError
+from dhl.own import OwnCodeError, is_reference, read
 
 # Words that stand for a downloadable set where a folder of pictures is named.
 DOWNLOADABLE_FOLDERS = ("kodak", "bsds500")
 CLASSES_OF_IMAGENET = 1000
 CLASSES_OF_VOC = 21
+MOST_LABELS = 255  # a label map's 255 is ignored
 
 
 class DataSet(Frozen):
@@ -34,6 +36,11 @@ class DataSet(Frozen):
     def sources(self) -> tuple[str, ...]:
         """Entries of `report/sources.yaml` that credit the images."""
         return (self.kind,)
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """References to the user's own code that makes the images."""
+        return ()
 
     def classes_of(self, part: str) -> int | None:
         """Return the number of classes of a part, None for denoising."""
@@ -257,14 +264,66 @@ class Voc(Pictures):
     path: str
     train: str | None = None
     test: str
-    classes: Annotated[int, Field(ge=2, le=255)] = CLASSES_OF_VOC
+    classes: Annotated[int, Field(ge=2, le=MOST_LABELS)] = CLASSES_OF_VOC
 
     def classes_of(self, part: str) -> int | None:
         """Return the configured number."""
         return self.classes
 
 
+class OwnData(DataSet):
+    """Images that the user's own function makes or reads, and that a run keeps.
+
+    Attributes
+    ----------
+    kind : str
+        The function, as `path/to/file.py:function`.
+    name : str
+        By default the function's.
+    classes : int or None
+        Of a task, with the background of label maps, which hold 0 to `classes` - 1, and 255 where
+        ignored.
+    options : dict
+        Further arguments of the function.
+    """
+
+    kind: str
+    name: str
+    classes: Annotated[int, Field(ge=2)] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_as_its_function(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "name" not in content:
+            return content | {"name": content["kind"].rpartition(":")[2]}
+        return content
+
+    @model_validator(mode="after")
+    def _callable(self) -> OwnData:
+        read(self.kind).check_call("part", keywords=("seed",), options=self.options)
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What is said of images that this program knows nothing of."""
+        return ("own",)
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The function."""
+        return (self.kind,)
+
+    def classes_of(self, part: str) -> int | None:
+        """Return the configured number."""
+        return self.classes
+
+
+# How pydantic tells the user's own kinds of data from the shipped ones, in key paths too.
+OWN, SHIPPED = "own data", "shipped data"
 KINDS: dict[str, type[DataSet]] = {
+    OWN: OwnData,
+    SHIPPED: DataSet,
     "photo-digits": PhotoDigits,
     "folder": Folder,
     "imagenette": Imagenette,
@@ -274,6 +333,21 @@ KINDS: dict[str, type[DataSet]] = {
     "voc": Voc,
 }
 _ByKind = Field(discriminator="kind")
+_OwnData = Annotated[OwnData, Tag(OWN)]
+
+
+def _own_or_shipped(data: Any) -> str:
+    """Tell by its kind which models may describe a part's data."""
+    kind = data.get("kind") if isinstance(data, dict) else getattr(data, "kind", None)
+    return OWN if isinstance(kind, str) and is_reference(kind) else SHIPPED
+
+
+_ByOwner = Discriminator(_own_or_shipped)
+_Denoising = Annotated[Annotated[PhotoDigits | Folder, _ByKind], Tag(SHIPPED)]
+_Classification = Annotated[
+    Annotated[PhotoDigits | Imagenette | Ilsvrc2012 | ImageFolder, _ByKind], Tag(SHIPPED)
+]
+_Segmentation = Annotated[Annotated[PhotoDigits | Voc2012 | Voc, _ByKind], Tag(SHIPPED)]
 
 
 class Data(Frozen):
@@ -290,11 +364,9 @@ class Data(Frozen):
 
     root: str | None = None
     mirrors: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    denoising: Annotated[PhotoDigits | Folder, _ByKind]
-    classification: (
-        Annotated[PhotoDigits | Imagenette | Ilsvrc2012 | ImageFolder, _ByKind] | None
-    ) = None
-    segmentation: Annotated[PhotoDigits | Voc2012 | Voc, _ByKind] | None = None
+    denoising: Annotated[_Denoising | _OwnData, _ByOwner]
+    classification: Annotated[_Classification | _OwnData, _ByOwner] | None = None
+    segmentation: Annotated[_Segmentation | _OwnData, _ByOwner] | None = None
 
     @field_validator("mirrors")
     @classmethod
@@ -304,6 +376,28 @@ class Data(Frozen):
                 legal = ", ".join(CATALOGUE)
                 raise ValueError(f"`data.mirrors` has no set `{name}`; there are {legal}")
         return mirrors
+
+    @model_validator(mode="after")
+    def _own_data_of_a_task_has_classes(self) -> Data:
+        for part in ("denoising", "classification", "segmentation"):
+            data = getattr(self, part)
+            if isinstance(data, OwnData):
+                _check_classes(data, part)
+        return self
+
+
+def _check_classes(data: OwnData, part: str) -> None:
+    """Check that the user's own data of a task, and only of one, says how many classes it has."""
+    classes = data.classes
+    legal = classes is None if part == "denoising" else classes is not None
+    if not legal or (part == "segmentation" and classes > MOST_LABELS):
+        number = "from 2 to 255" if part == "segmentation" else "from 2"
+        raise OwnCodeError(
+            f"`data.{part}` with your own code has "
+            + ("no classes." if part == "denoising" else f"`classes`, {number}."),
+            came=f"`classes: {'null' if classes is None else classes}`",
+            do="take it out." if part == "denoising" else "write how many classes there are.",
+        )
 
 
 def class_folders(folder: Path) -> list[str]:

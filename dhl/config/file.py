@@ -15,6 +15,7 @@ from dhl.config.base import Frozen
 from dhl.config.data import KINDS
 from dhl.config.presets import expand_preset
 from dhl.errors import UserError
+from dhl.own import FORM
 
 
 def parse_config(content: dict[str, Any], *, source: str) -> Config:
@@ -86,6 +87,8 @@ def _problem(item: dict[str, Any]) -> tuple[str, str, str]:
     # Pydantic names the kind of data in a key path as if it were a key.
     place = [str(key) for key in item["loc"] if key not in KINDS]
     path = ".".join(place) or "the whole configuration"
+    if isinstance(mistake := item.get("ctx", {}).get("error"), UserError):
+        return mistake.rule, f"{mistake.came}, `{path}`", mistake.do
     if item["type"] == "extra_forbidden":
         legal = _legal_keys(item["loc"][:-1])
         close = difflib.get_close_matches(place[-1], legal, n=1)
@@ -97,8 +100,9 @@ def _problem(item: dict[str, Any]) -> tuple[str, str, str]:
     if item["type"] == "value_error":
         return f"{message}.", f"`{path}`", "mend the value."
     value = json.dumps(item["input"], default=str)
+    own = f", or your own code ({FORM})" if item["type"] == "union_tag_invalid" else ""
     return (
-        f"`{path}`: {message[0].lower()}{message[1:]}.",
+        f"`{path}`: {message[0].lower()}{message[1:]}{own}.",
         f"{value if len(value) < 80 else value[:77] + '...'}",
         f"give `{path}` a legal value.",
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dhl.config.base import Count, Frozen
-from dhl.models import NETWORKS
+from dhl.models import NETWORKS, entry_of
+from dhl.own import FORM, is_reference, read
+
+# What `options` may not say again.
+_RESERVED = ("role", "name", "classes", "width", "depth", "weights", "input")
 
 
 class Network(Frozen):
@@ -16,7 +20,7 @@ class Network(Frozen):
     Attributes
     ----------
     name : str
-        A key of `dhl.models.NETWORKS`.
+        A key of `dhl.models.NETWORKS`, or the user's own code: a function that builds it.
     width : int or None
         Channels of its first layer.
     depth : int or None
@@ -28,6 +32,8 @@ class Network(Frozen):
     input : {"unit", "authors"}
         What the network's first layer reads: `unit` is the network's own normalisation of [0, 1];
         `authors` is BGR on 0-255 minus (104, 117, 123), for weights imported from Caffe.
+    options : dict
+        Further arguments of the user's own function.
     """
 
     name: str
@@ -35,12 +41,30 @@ class Network(Frozen):
     depth: Annotated[int, Field(ge=3)] | None = None
     weights: str | None = None
     input: Literal["unit", "authors"] = "unit"
+    options: dict[str, Any] = Field(default_factory=dict)
 
-    def builder_options(self) -> dict[str, int | str]:
+    @field_validator("name")
+    @classmethod
+    def _readable(cls, name: str) -> str:
+        if is_reference(name):
+            read(name)
+        return name
+
+    @field_validator("options")
+    @classmethod
+    def _not_said_twice(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if twice := [name for name in options if name in _RESERVED]:
+            raise ValueError(
+                f"`options` are arguments of your own function that no other key sets, but not "
+                f"`{twice[0]}`"
+            )
+        return options
+
+    def builder_options(self) -> dict[str, Any]:
         """Return the options that the builder is called with: those that are not its defaults."""
-        options = {"width": self.width, "depth": self.depth}
-        options["input"] = None if self.input == "unit" else self.input
-        return {name: value for name, value in options.items() if value is not None}
+        known = {"width": self.width, "depth": self.depth}
+        known["input"] = None if self.input == "unit" else self.input
+        return {k: value for k, value in known.items() if value is not None} | self.options
 
 
 class Networks(Frozen):
@@ -74,12 +98,30 @@ def check_network(network: Network, role: str, *, place: str) -> None:
     ValueError
         If not.
     """
+    if is_reference(network.name):
+        _check_own(network, role, place=place)
+        return
     known = NETWORKS[role]
     if network.name not in known:
-        raise ValueError(f"`{place}.name` is one of {', '.join(known)}, but not `{network.name}`")
+        raise ValueError(
+            f"`{place}.name` is one of {', '.join(known)}, or your own code ({FORM}), but not "
+            f"`{network.name}`"
+        )
     options = [*network.builder_options(), *(["weights"] if network.weights else [])]
     for option in options:
         if option not in known[network.name].takes:
             takers = [name for name, entry in known.items() if option in entry.takes]
             others = f"; it belongs to `{'`, `'.join(takers)}`" if takers else ""
             raise ValueError(f"`{place}.{option}` is no option of `{network.name}`{others}")
+
+
+def _check_own(network: Network, role: str, *, place: str) -> None:
+    """Check that a user's function takes what the configuration says of its network."""
+    if network.weights and ("weights" not in entry_of(role, network.name).takes):
+        raise ValueError(f"`{place}.weights` belongs to task networks, not to denoisers")
+    if network.weights == "imagenet":
+        raise ValueError(
+            f"`{place}.weights` of your own network is a file of its weights, but not `imagenet`"
+        )
+    keywords = () if role == "denoiser" else ("classes",)
+    read(network.name).check_call(keywords=keywords, options=network.builder_options())

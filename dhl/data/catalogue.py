@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dhl.keys import TASK_NETWORKS
-from dhl.models import NETWORKS
+from dhl.models import entry_of
 
 if TYPE_CHECKING:
     from dhl.config import Config
@@ -243,5 +243,5 @@ def mirrors_of(config: Config) -> dict[str, tuple[str, ...]]:
 
 def downloaded_weights(role: str, network: Network) -> str | None:
     """Name the catalogue's weights that a network starts from; None if it starts from others."""
-    name = NETWORKS[role][network.name].pretrained
+    name = entry_of(role, network.name).pretrained
     return name if network.weights == "imagenet" and name in CATALOGUE else None

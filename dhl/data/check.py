@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dhl.config import Config
 from dhl.config.base import Frozen
+from dhl.config.data import OwnData
 from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
 from dhl.data.catalogue import CATALOGUE, DataSet, needed_sets
 from dhl.data.download import (
@@ -17,7 +18,9 @@ from dhl.data.download import (
 )
 from dhl.data.folder import SUFFIXES
 from dhl.data.locations import data_root, set_folder
+from dhl.data.own_set import make_own_part
 from dhl.data.transfer import SourceFailed
+from dhl.own import read
 from dhl.progress import Progress
 
 NAMED = 3  # so many files of a kind are named, the others counted
@@ -43,6 +46,8 @@ class Finding:
         What is not there; what is there, but not as it should be.
     files, bytes : int
         How much is there.
+    what : str
+        What is counted.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Finding:
     damaged: tuple[str, ...] = ()
     files: int = 0
     bytes: int = 0
+    what: str = "files"
 
     @property
     def complete(self) -> bool:
@@ -60,7 +66,7 @@ class Finding:
     def __str__(self) -> str:
         """Say it in a line."""
         state = "damaged" if self.damaged else "incomplete" if self.missing else "complete"
-        there = f"{self.files} files, {self.bytes / 1e6:.1f} MB in {self.folder}"
+        there = f"{self.files} {self.what}, {self.bytes / 1e6:.1f} MB in {self.folder}"
         said = [
             f"{word}: {', '.join(names[:NAMED])}{more}"
             for word, names in (("damaged", self.damaged), ("missing", self.missing))
@@ -82,13 +88,16 @@ def check_data(config: Config, *, decode: bool) -> Iterator[Finding]:
     Yields
     ------
     Finding
-        One per set, then one per folder.
+        One per set, then one per folder, then one per part that the user's own code makes.
     """
     root = data_root(config)
     for name in needed_sets(config):
         yield check_set(CATALOGUE[name], root, decode=decode)
     for spec, field, key in user_folders(config):
         yield check_folder(spec, field, key, decode=decode)
+    for part in config.parts:
+        if isinstance(getattr(config.data, part), OwnData):
+            yield check_own_code(config, part)
 
 
 def check_set(data_set: DataSet, root: Path, *, decode: bool) -> Finding:
@@ -128,6 +137,20 @@ def check_folder(spec: Frozen, field: str, key: str, *, decode: bool) -> Finding
     elif not any(path.suffix.lower() in SUFFIXES for path in files_of(folder)):
         missing = [f"images ({', '.join(SUFFIXES)})"]
     return _finding(key, folder, missing=missing, damaged=damaged, decode=decode)
+
+
+def check_own_code(config: Config, part: str) -> Finding:
+    """Make the images of a part by the user's own code, and count them.
+
+    Raises
+    ------
+    OwnCodeError
+        If the code fails, or returns something else than documented.
+    """
+    path = read(getattr(config.data, part).kind).path
+    splits = make_own_part(config, part).values()
+    size = sum(image.nbytes for images in splits for image in images.images)
+    return Finding(f"data.{part}", path, files=sum(map(len, splits)), bytes=size, what="images")
 
 
 def user_folders(config: Config) -> Iterator[tuple[Frozen, str, str]]:

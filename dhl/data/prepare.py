@@ -12,13 +12,14 @@ from PIL import Image
 
 from dhl.class_names import IGNORED_LABEL
 from dhl.config import Config
-from dhl.config.data import Folder, PhotoDigits
+from dhl.config.data import Folder, OwnData, PhotoDigits
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
 from dhl.data.folder import read_denoising
 from dhl.data.image_files import Files
 from dhl.data.image_set import ImageSet, load_split, save_splits
 from dhl.data.inspection import Listing, Skipped, inspect
 from dhl.data.locations import data_root
+from dhl.data.own_set import make_own_part
 from dhl.data.photo_digits import make_part
 from dhl.data.segmentation import list_voc, list_voc2012
 from dhl.noise import evaluation_seed, noisy_image, pixel_digest
@@ -71,6 +72,8 @@ def read_splits(config: Config, part: str) -> tuple[dict[str, ImageSet], list[Sk
     spec = getattr(config.data, part)
     if isinstance(spec, PhotoDigits):
         return make_part(part, spec, base_seed=config.base_seed), []
+    if isinstance(spec, OwnData):
+        return make_own_part(config, part), []
     if isinstance(spec, Folder):
         return read_denoising(spec, data_root(config)), []
     splits, skipped = {}, []
@@ -132,7 +135,7 @@ def write_noise(config: Config, part: str, sigma: float, folder: RunFolder) -> N
             seed = evaluation_seed(
                 base_seed=config.base_seed, dataset=dataset, image_id=image_id, sigma=sigma
             )
-            noisy = noisy_image(image, sigma=sigma, seed=seed)
+            noisy = noisy_image(image, sigma=sigma, seed=seed, model=config.noise)
             noise = (noisy.astype(np.float64) - image / 255) * 255
             rows.append(
                 {

@@ -14,7 +14,15 @@ def middle(images: torch.Tensor, side: int | None) -> torch.Tensor:
     return images[..., top : top + side, left : left + side]
 
 
+def border_of(denoiser: nn.Module) -> int:
+    """Return how many pixels a denoiser loses on each side without padding; 0 unless it says so.
+
+    A denoiser with such a `border` also has `forward_unpadded`.
+    """
+    return getattr(denoiser, "border", 0)
+
+
 def middle_of_denoised(denoiser: nn.Module, noisy: torch.Tensor, side: int | None) -> torch.Tensor:
     """Denoise images, and cut the middle of what is computed without padding at their borders."""
-    unpadded = side is not None and denoiser.border > 0
+    unpadded = side is not None and border_of(denoiser) > 0
     return middle((denoiser.forward_unpadded if unpadded else denoiser)(noisy), side)

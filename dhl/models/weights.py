@@ -20,7 +20,8 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
     Parameters
     ----------
     network : nn.Module
-        Has `pretrained_part()`: a classifier is filled whole, DeepLab up to conv5_3 from VGG-16.
+        Its `pretrained_part()` is filled: a classifier whole, DeepLab up to conv5_3 from VGG-16. A
+        network without it is filled whole.
     path : Path
         A dict of tensors by torchvision's names, as `torch.save` writes it.
 
@@ -30,7 +31,7 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
         If the file cannot be read, or its layers are not the network's; names the first such layer.
         The network is then unchanged.
     """
-    wanted = network.pretrained_part()
+    wanted = getattr(network, "pretrained_part", network.state_dict)()
     found = _read(path)
     for name, weight in wanted.items():
         if name not in found and not name.endswith(_COUNTER):

@@ -7,7 +7,7 @@ from torch import nn
 
 from dhl.losses import reconstruction_loss
 from dhl.models.middle import middle, middle_of_denoised
-from dhl.noise import add_gaussian_noise
+from dhl.noise import GAUSSIAN, add_noise
 
 
 class Objective:
@@ -22,18 +22,21 @@ class Objective:
     output : int or None
         Side of the middle of each crop that the loss is taken on, none of it made from padding, as
         in the authors' training; None takes whole images, padded as when the denoiser is used.
+    noise : str
+        The configuration's noise model.
     """
 
     def __init__(
-        self, network: nn.Module, *, sigma: float | tuple[float, float], output: int | None
-    ):
-        self.network, self.sigma, self.output = network, sigma, output
+        self, network: nn.Module, *, sigma: float | tuple[float, float], output: int | None,
+        noise: str = GAUSSIAN,
+    ):  # fmt: skip
+        self.network, self.sigma, self.output, self.noise = network, sigma, output, noise
 
     def losses(
         self, images: torch.Tensor, targets: None, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         """Return `loss` and `reconstruction_loss` of clean images (N, 3, H, W) in [0, 1]."""
-        noisy = add_gaussian_noise(images, sigma=self.sigma, generator=generator)
+        noisy = add_noise(images, sigma=self.sigma, generator=generator, model=self.noise)
         denoised = middle_of_denoised(self.network, noisy, self.output)
         loss = reconstruction_loss(denoised=denoised, clean=middle(images, self.output))
         return {"loss": loss, "reconstruction_loss": loss.detach()}

@@ -8,7 +8,7 @@ from torch import nn
 from dhl.losses import labels_for_loss, reconstruction_loss, task_loss
 from dhl.models.cascade import Cascade
 from dhl.models.middle import middle
-from dhl.noise import add_gaussian_noise
+from dhl.noise import GAUSSIAN, add_noise
 
 
 def joint_loss(
@@ -36,21 +36,24 @@ class Objective:
         The paper's lambda.
     output : int or None
         Side of the middle of each crop that the task network reads, as in `denoise.Objective`.
+    noise : str
+        The configuration's noise model.
     """
 
     def __init__(
         self, network: nn.Module, *, task_network: nn.Module, sigma: float, task_weight: float,
-        output: int | None = None,
+        output: int | None = None, noise: str = GAUSSIAN,
     ):  # fmt: skip
         self.network = network
         self.cascade = Cascade(network, task_network, output)
         self.sigma, self.task_weight, self.output = sigma, task_weight, output
+        self.noise = noise
 
     def losses(
         self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         """Return `loss`, `reconstruction_loss` and `task_loss` of clean images and targets."""
-        noisy = add_gaussian_noise(images, sigma=self.sigma, generator=generator)
+        noisy = add_noise(images, sigma=self.sigma, generator=generator, model=self.noise)
         denoised, logits = self.cascade(noisy)
         reconstruction = reconstruction_loss(denoised=denoised, clean=middle(images, self.output))
         target = labels_for_loss(self.cascade.task_network, targets)

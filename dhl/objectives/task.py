@@ -6,22 +6,21 @@ import torch
 from torch import nn
 
 from dhl.losses import labels_for_loss, logits_for_loss, task_loss
-from dhl.noise import add_gaussian_noise
+from dhl.noise import GAUSSIAN, add_noise
 
 
 class Objective:
-    """Images in, cross-entropy out; `sigma` None means clean images."""
+    """Images in, cross-entropy out; `sigma` None means clean images, others have the `noise`."""
 
-    def __init__(self, network: nn.Module, *, sigma: float | None):
-        self.network = network
-        self.sigma = sigma
+    def __init__(self, network: nn.Module, *, sigma: float | None, noise: str = GAUSSIAN):
+        self.network, self.sigma, self.noise = network, sigma, noise
 
     def losses(
         self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         """Return `loss` and `task_loss` of images (N, 3, H, W) in [0, 1] and their targets."""
         if self.sigma is not None:
-            images = add_gaussian_noise(images, sigma=self.sigma, generator=generator)
+            images = add_noise(images, sigma=self.sigma, generator=generator, model=self.noise)
         logits = logits_for_loss(self.network, images)
         loss = task_loss(logits=logits, target=labels_for_loss(self.network, targets))
         return {"loss": loss, "task_loss": loss.detach()}

@@ -25,7 +25,8 @@ from dhl.lineage import (
     measured_methods,
     model_spec,
 )
-from dhl.methods import CBM3D_METHODS, PARTS, TABLES
+from dhl.methods import BASELINES, PARTS, TABLES, is_baseline
+from dhl.own import references
 from dhl.probes import experiments, probed, probed_models
 from dhl.provenance import code_digest, settings_digest
 from dhl.results import (
@@ -144,7 +145,7 @@ wildcard_constraints:
     part="|".join(PARTS),
     sigma=r"[0-9]+(\.[0-9]+)?",
     model=r"[a-z0-9-]+/[a-z0-9.-]+",
-    cbm3d="|".join(CBM3D_METHODS),
+    method="|".join([*BASELINES, *CONFIG.methods.own]),
     shard="[0-9]+-of-[0-9]+",
     seed="(-seed[0-9]+)?",
     set="|".join(CATALOGUE),
@@ -186,15 +187,21 @@ def models_of_probes(wildcards):
     return [RUN.model(key) for key in keys]
 
 
-def cbm3d_of_evaluation(wildcards):
+def baselines_of_evaluation(wildcards):
     methods = measured_methods(CONFIG, wildcards.part, seed_of(wildcards))
-    total = getattr(CONFIG.evaluation.cbm3d_shards, wildcards.part)
+    total = getattr(CONFIG.evaluation.baseline_shards, wildcards.part)
     return [
-        RUN.cbm3d(wildcards.part, method, sigma_of(wildcards), shard)
+        RUN.baseline(wildcards.part, method, sigma_of(wildcards), shard)
         for method in methods
-        if method in CBM3D_METHODS
+        if is_baseline(method)
         for shard in shards(total)
     ]
+
+
+def code_of_baseline(wildcards):
+    """The code of an untrained method, the user's own included."""
+    own = CONFIG.methods.own.get(wildcards.method, "")
+    return code_digest("dhl.baselines", *references(own))
 
 
 def evaluations(*parts):

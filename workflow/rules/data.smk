@@ -1,4 +1,4 @@
-# Downloads, clean images, the record of their noise, and CBM3D's results.
+# Downloads, clean images, the record of their noise, and what untrained methods make of them.
 
 
 # On the machine that Snakemake runs on: the nodes of a cluster often have no way out.
@@ -35,7 +35,9 @@ rule data:
         settings=lambda w: settings_digest(
             CONFIG.base_seed, CONFIG.data.root, getattr(CONFIG.data, w.part)
         ),
-        code=code_digest("dhl.data.prepare"),
+        code=lambda w: code_digest(
+            "dhl.data.prepare", *getattr(CONFIG.data, w.part).code
+        ),
     shell:
         dhl("data make --part {wildcards.part}")
 
@@ -56,23 +58,23 @@ rule noise:
         runtime=growing(240),
     params:
         settings=lambda w: settings_digest(
-            CONFIG.base_seed, getattr(CONFIG.data, w.part).name
+            CONFIG.base_seed, CONFIG.noise, getattr(CONFIG.data, w.part).name
         ),
-        code=code_digest("dhl.noise"),
+        code=code_digest("dhl.noise", *references(CONFIG.noise)),
     shell:
         dhl("noise --part {wildcards.part} --sigma {wildcards.sigma}")
 
 
-rule cbm3d:
+rule baseline:
     input:
         images=f"{ROOT}/data/{{part}}.npz",
         noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
     output:
-        f"{ROOT}/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}/{{shard}}.npz",
+        f"{ROOT}/baselines/{{part}}/{{method}}-sigma{{sigma}}/{{shard}}.npz",
     log:
-        f"{ROOT}/logs/cbm3d/{{part}}/{{cbm3d}}-sigma{{sigma}}/{{shard}}.log",
+        f"{ROOT}/logs/baseline/{{part}}/{{method}}-sigma{{sigma}}/{{shard}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/cbm3d/{{part}}-{{cbm3d}}-sigma{{sigma}}/{{shard}}.tsv"
+        f"{ROOT}/benchmarks/baseline/{{part}}-{{method}}-sigma{{sigma}}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
     resources:
@@ -80,8 +82,8 @@ rule cbm3d:
         mem_mb=growing(1000, per_thread=500),
         runtime=growing(240),
     params:
-        code=code_digest("dhl.baselines"),
+        code=code_of_baseline,
     shell:
         dhl_or_hole(
-            "cbm3d --part {wildcards.part} --method {wildcards.cbm3d} --sigma {wildcards.sigma} --shard {wildcards.shard} --processes {threads}"
+            "baseline --part {wildcards.part} --method {wildcards.method} --sigma {wildcards.sigma} --shard {wildcards.shard} --processes {threads}"
         )

@@ -5,7 +5,7 @@ rule evaluate:
     input:
         images=f"{ROOT}/data/{{part}}.npz",
         noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
-        cbm3d=cbm3d_of_evaluation,
+        baselines=baselines_of_evaluation,
         models=models_of_evaluation,
     output:
         rows=f"{ROOT}/evaluation/{{part}}/sigma{{sigma}}{{seed}}.csv",
