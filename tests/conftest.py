@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from misbehaving_server import Site, serve
+from once import made_once
 from tiny_archives import NAME, offer
 
 from dhl.config import Config
@@ -67,11 +68,12 @@ def tiny_data(tiny_config, tmp_path_factory) -> RunFolder:
     """A run folder with clean images and noise; not to be changed."""
     from dhl.data.prepare import write_data, write_noise
 
-    folder = RunFolder(tmp_path_factory.mktemp("tiny-data"))
-    for part in tiny_config.parts:
-        write_data(tiny_config, part, folder)
-        write_noise(tiny_config, part, SIGMA, folder)
-    return folder
+    def make(root: Path) -> None:
+        for part in tiny_config.parts:
+            write_data(tiny_config, part, RunFolder(root))
+            write_noise(tiny_config, part, SIGMA, RunFolder(root))
+
+    return RunFolder(made_once("tiny-data", make, tmp_path_factory))
 
 
 @pytest.fixture(scope="session")
@@ -82,15 +84,28 @@ def tiny_run(tiny_config, tiny_data, tmp_path_factory) -> RunFolder:
     from dhl.lineage import all_models
     from dhl.training import train_model
 
-    root = tmp_path_factory.mktemp("tiny") / "run"
-    shutil.copytree(tiny_data.root, root)
-    folder = RunFolder(root)
-    for key in all_models(tiny_config):
-        train_model(tiny_config, key, folder)
-    write_cbm3d("denoising", "cbm3d", SIGMA, folder, processes=1)
-    for part in tiny_config.parts:
-        evaluate(tiny_config, part, SIGMA, folder)
-    return folder
+    def make(root: Path) -> None:
+        folder = RunFolder(shutil.copytree(tiny_data.root, root))
+        for key in all_models(tiny_config):
+            train_model(tiny_config, key, folder)
+        write_cbm3d("denoising", "cbm3d", SIGMA, folder, processes=1)
+        for part in tiny_config.parts:
+            evaluate(tiny_config, part, SIGMA, folder)
+
+    return RunFolder(made_once("tiny-run", make, tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
+def drawn_run(tmp_path_factory) -> RunFolder:
+    """A made-up finished run of `small_config` with its figures; not to be changed."""
+    from report_run import small_config, write_run
+
+    from dhl.figures import write_figures
+
+    def make(root: Path) -> None:
+        write_figures(small_config(), write_run(small_config(), root))
+
+    return RunFolder(made_once("drawn-run", make, tmp_path_factory))
 
 
 @pytest.fixture

@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
+from matplotlib.figure import Figure
 from synthetic_run import write_synthetic_run
 
+from dhl import figure_style, figures
 from dhl.claims import write_claims
 from dhl.config import Config
 from dhl.config.file import parse_config
+from dhl.report import STRIPS
 from dhl.results import RunFolder
 from dhl.tables import write_table
 
@@ -63,6 +67,19 @@ def write_run(config: Config, root: Path) -> RunFolder:
     write_claims(config, folder)
     folder.manifest.write_text(json.dumps(MANIFEST))
     return folder
+
+
+def write_shown_figures(config: Config, folder: RunFolder) -> None:
+    """Write each figure in the format alone in which the report shows it."""
+
+    def save(figure: Figure, place: Path, name: str) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(figure_style, "FIGURE_FORMATS", ("png" if name in STRIPS else "svg",))
+            figure_style.save_figure(figure, place, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "save_figure", save)
+        figures.write_figures(config, folder)
 
 
 def give_classes(path: Path) -> None:
