@@ -27,6 +27,17 @@ IMAGES = {
     "segmentation": {"train": 12, "validation": 2, "test": 6, "size": 48},
 }
 STEPS = {"steps": 5, "batch": 4, "checkpoint_every": 2}
+LONGEST = (
+    "test_pipeline.py", "test_processes.py", "test_browser.py", "test_report.py",
+    "test_holes.py", "test_figures.py", "test_baselines.py", "test_profiles.py",
+    "test_plan.py", "test_shared_models.py", "test_compare.py", "test_manuscript.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that the workers end at about the same time."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 def tiny_settings() -> dict:

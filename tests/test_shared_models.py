@@ -48,7 +48,7 @@ def train_together(
     first = [sys.executable, "-m", "dhl", *command, str(runs[0].root)]
     with subprocess.Popen(first, stderr=subprocess.PIPE, text=True) as job:
         said = []
-        while "training" not in "".join(said):  # which holds the lock
+        while f"training {KEY} on" not in "".join(said):  # it holds the lock
             said.append(job.stderr.readline())
             assert said[-1], said
         with caplog.at_level(logging.INFO, "dhl"):
