@@ -119,6 +119,33 @@ def drawn_run(tmp_path_factory) -> RunFolder:
     return RunFolder(made_once("drawn-run", make, tmp_path_factory))
 
 
+@pytest.fixture(scope="session")
+def base_run(tmp_path_factory) -> RunFolder:
+    """A made-up finished run of one training; not to be changed."""
+    from finished_runs import CONFIG, IMAGES, finish
+    from synthetic_run import write_synthetic_run
+
+    def make(root: Path) -> None:
+        finish(CONFIG, write_synthetic_run(CONFIG, root, images=IMAGES))
+
+    return RunFolder(made_once("base-run", make, tmp_path_factory))
+
+
+@pytest.fixture
+def base_copy(base_run, tmp_path) -> RunFolder:
+    """A copy of the finished run that a test may change."""
+    return RunFolder(shutil.copytree(base_run.root, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def two_runs(tmp_path_factory) -> tuple[RunFolder, RunFolder]:
+    """Two finished runs that differ by chance alone, of three and of two trainings."""
+    from finished_runs import write_two_runs
+
+    root = made_once("two-runs", write_two_runs, tmp_path_factory)
+    return RunFolder(root / "run3"), RunFolder(root / "run2")
+
+
 @pytest.fixture
 def data_copy(tiny_data, tmp_path) -> RunFolder:
     """A copy of the images and the noise that a test may write into."""
