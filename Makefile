@@ -22,7 +22,7 @@ unlock: $(READY)
 	&& ! pgrep -f "$(BIN)/[s]nakemake" >/dev/null; then snakemake --unlock --quiet all --configfile $(CONFIG); fi
 
 test: $(READY)
-	pytest -n auto --dist loadfile -m "not slow"
+	pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # Whole runs through a real SLURM, in conda, and with networks of full size.
 test-slow: $(READY)

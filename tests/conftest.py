@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from misbehaving_server import Site, serve
+from once import made_once
 from tiny_archives import NAME, offer
 
 from dhl.config import Config
@@ -26,6 +27,18 @@ IMAGES = {
     "segmentation": {"train": 12, "validation": 2, "test": 6, "size": 48},
 }
 STEPS = {"steps": 5, "batch": 4, "checkpoint_every": 2}
+LONGEST = (
+    "test_pipeline.py", "test_processes.py", "test_browser.py", "test_report.py",
+    "test_holes.py", "test_figures.py", "test_baselines.py", "test_profiles.py",
+    "test_sensitivity.py", "test_own_run.py", "test_plan.py", "test_shared_models.py",
+    "test_compare.py", "test_manuscript.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that the workers end at about the same time."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 def tiny_settings() -> dict:
@@ -68,11 +81,12 @@ def tiny_data(tiny_config, tmp_path_factory) -> RunFolder:
     """A run folder with clean images and noise; not to be changed."""
     from dhl.data.prepare import write_data, write_noise
 
-    folder = RunFolder(tmp_path_factory.mktemp("tiny-data"))
-    for part in tiny_config.parts:
-        write_data(tiny_config, part, folder)
-        write_noise(tiny_config, part, SIGMA, folder)
-    return folder
+    def make(root: Path) -> None:
+        for part in tiny_config.parts:
+            write_data(tiny_config, part, RunFolder(root))
+            write_noise(tiny_config, part, SIGMA, RunFolder(root))
+
+    return RunFolder(made_once("tiny-data", make, tmp_path_factory))
 
 
 @pytest.fixture(scope="session")
@@ -83,16 +97,56 @@ def tiny_run(tiny_config, tiny_data, tmp_path_factory) -> RunFolder:
     from dhl.lineage import all_models
     from dhl.training import train_model
 
-    root = tmp_path_factory.mktemp("tiny") / "run"
-    shutil.copytree(tiny_data.root, root)
-    folder = RunFolder(root)
-    for key in all_models(tiny_config):
-        train_model(tiny_config, key, folder)
-    job = BaselineJob("denoising", "cbm3d", SIGMA)
-    write_baseline(tiny_config, job, folder, processes=1)
-    for part in tiny_config.parts:
-        evaluate(tiny_config, part, SIGMA, folder)
-    return folder
+    def make(root: Path) -> None:
+        folder = RunFolder(shutil.copytree(tiny_data.root, root))
+        for key in all_models(tiny_config):
+            train_model(tiny_config, key, folder)
+        job = BaselineJob("denoising", "cbm3d", SIGMA)
+        write_baseline(tiny_config, job, folder, processes=1)
+        for part in tiny_config.parts:
+            evaluate(tiny_config, part, SIGMA, folder)
+
+    return RunFolder(made_once("tiny-run", make, tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
+def drawn_run(tmp_path_factory) -> RunFolder:
+    """A made-up finished run of `small_config` with its figures; not to be changed."""
+    from report_run import small_config, write_run
+
+    from dhl.figures import write_figures
+
+    def make(root: Path) -> None:
+        write_figures(small_config(), write_run(small_config(), root))
+
+    return RunFolder(made_once("drawn-run", make, tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
+def base_run(tmp_path_factory) -> RunFolder:
+    """A made-up finished run of one training; not to be changed."""
+    from finished_runs import CONFIG, IMAGES, finish
+    from synthetic_run import write_synthetic_run
+
+    def make(root: Path) -> None:
+        finish(CONFIG, write_synthetic_run(CONFIG, root, images=IMAGES))
+
+    return RunFolder(made_once("base-run", make, tmp_path_factory))
+
+
+@pytest.fixture
+def base_copy(base_run, tmp_path) -> RunFolder:
+    """A copy of the finished run that a test may change."""
+    return RunFolder(shutil.copytree(base_run.root, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def two_runs(tmp_path_factory) -> tuple[RunFolder, RunFolder]:
+    """Two finished runs that differ by chance alone, of three and of two trainings."""
+    from finished_runs import write_two_runs
+
+    root = made_once("two-runs", write_two_runs, tmp_path_factory)
+    return RunFolder(root / "run3"), RunFolder(root / "run2")
 
 
 @pytest.fixture

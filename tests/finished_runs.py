@@ -34,6 +34,9 @@ def configure(seeds=1, sigmas=(SIGMA,), **changes):
     return parse_config(content, source="mini, changed")
 
 
+CONFIG = configure()  # of the run that is compared with others
+
+
 def finish(config, folder: RunFolder) -> RunFolder:
     """Write tables, verdicts and manifest from the evaluation, as a run does at its end."""
     for part in config.parts:
@@ -89,14 +92,12 @@ def table_of(text: str) -> list[str]:
     return block.splitlines()
 
 
-def two_runs_of_trainings(root: Path) -> tuple[RunFolder, RunFolder]:
-    """Make two finished runs that differ by chance alone, of three and of two trainings."""
-    folders = []
+def write_two_runs(root: Path) -> None:
+    """Write finished runs that differ by chance alone: `run3` of three trainings, `run2` of two."""
     for seeds in (3, 2):
         config = configure(seeds)
         folder = write_synthetic_run(config, root / f"run{seeds}", images=IMAGES, draw=seeds)
-        folders.append(finish(config, folder))
-    return tuple(folders)
+        finish(config, folder)
 
 
 def old_reference(root: Path) -> Path:

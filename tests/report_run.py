@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
+from matplotlib.figure import Figure
 from synthetic_run import write_synthetic_run
 
+from dhl import figure_style, figures
 from dhl.claims import write_claims
 from dhl.config import Config
 from dhl.config.file import parse_config
+from dhl.report import STRIPS
 from dhl.results import RunFolder
 from dhl.sensitivity import write_sensitivity
 from dhl.tables import write_table
@@ -42,8 +46,9 @@ def small_config(**sections: object) -> Config:
     grid = [30, 60]
     content["sigmas"] = {"denoising": [25], "classification": grid, "segmentation": grid}
     content["statistics"]["bootstrap"] = 100
-    content["sensitivity"]["sigma"] = 60
     content.update(sections)
+    if content["sensitivity"] is not None:
+        content["sensitivity"]["sigma"] = content["sigmas"]["classification"][-1]
     return parse_config(content, source="a test")
 
 
@@ -67,6 +72,19 @@ def write_run(config: Config, root: Path) -> RunFolder:
     write_sensitivity(config, folder)
     folder.manifest.write_text(json.dumps(MANIFEST))
     return folder
+
+
+def write_shown_figures(config: Config, folder: RunFolder) -> None:
+    """Write each figure in the format alone in which the report shows it."""
+
+    def save(figure: Figure, place: Path, name: str) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(figure_style, "FIGURE_FORMATS", ("png" if name in STRIPS else "svg",))
+            figure_style.save_figure(figure, place, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "save_figure", save)
+        figures.write_figures(config, folder)
 
 
 def give_classes(path: Path) -> None:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -86,11 +86,14 @@ def why_not(*more: str) -> str:
 
 
 PATH = f"{os.environ['PATH']}:/usr/sbin"
+MARK = "DHL_TEST_NODE"  # in the environment of whatever a job runs: the node's folder
 
 
 @contextmanager
 def slurm_node(folder: Path, *, accounting: bool = False) -> Iterator[dict[str, str]]:
     """Run a node with all processors, two partitions, `cpu` and `gpu`, and two pretended GPUs.
+
+    With it ends all that its jobs have started.
 
     Parameters
     ----------
@@ -102,7 +105,7 @@ def slurm_node(folder: Path, *, accounting: bool = False) -> Iterator[dict[str, 
     Yields
     ------
     dict of str to str
-        The environment in which SLURM's commands talk to it.
+        The environment in which SLURM's commands talk to it; jobs have it too, and are known by it.
     """
     environment = os.environ | {"PATH": PATH}
     *ports, database, storage = _free_ports(4)
@@ -122,10 +125,11 @@ def slurm_node(folder: Path, *, accounting: bool = False) -> Iterator[dict[str, 
             made.callback(_end, _start("slurmdbd", folder, environment))
             command = ["sacctmgr", "--immediate", "add", "cluster", "test"]
             _wait_for(lambda: _succeeds(command, environment), "the database", folder)
+        made.callback(_end_jobs, folder)
         for name in ("slurmctld", "slurmd"):
             made.callback(_end, _start(name, folder, environment))
         _wait_for(lambda: "idle" in _state(environment), "the node to be idle", folder)
-        yield environment
+        yield environment | {MARK: str(folder)}
 
 
 def _write_settings(folder: Path, ports: list[int], accounting: str) -> None:
@@ -237,3 +241,27 @@ def _end(pid: int) -> None:
         pass
     except psutil.TimeoutExpired:
         daemon.kill()
+
+
+def _end_jobs(folder: Path) -> None:
+    """End what runs the steps of jobs, and what these have started; no daemon starts more."""
+    _wait_for(lambda: not _killed(folder), "what the jobs started to end", folder)
+
+
+def _killed(folder: Path) -> list[psutil.Process]:
+    """Kill what belongs to the node's jobs; return what still did."""
+    found = [process for process in psutil.process_iter() if _belongs_to_a_job(process, folder)]
+    for process in found:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    return found
+
+
+def _belongs_to_a_job(process: psutil.Process, folder: Path) -> bool:
+    """Tell whether a process runs a step of the node, or was started in one."""
+    try:
+        if process.name() == "slurmstepd":  # its title has overwritten its environment
+            return str(folder / "slurmd.log") in [file.path for file in process.open_files()]
+        return process.environ().get(MARK) == str(folder)
+    except psutil.Error:  # it has ended, or is none of ours
+        return False

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from report_run import PUBLISHED, TEMPLATES, small_config, write_run
+from report_run import PUBLISHED, TEMPLATES, small_config, write_run, write_shown_figures
 
-from dhl.figures import write_figures
 from dhl.report import write_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright, of the extra `dev`")
@@ -22,9 +21,10 @@ AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> str:
     """Where a report with tables, figures and images lies."""
-    config = small_config(seeds=2)
+    sigmas = {"denoising": [25], "classification": [30], "segmentation": [30]}
+    config = small_config(seeds=2, sigmas=sigmas)
     folder = write_run(config, tmp_path_factory.mktemp("browser"))
-    write_figures(config, folder)
+    write_shown_figures(config, folder)
     write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
     return folder.report.as_uri()
 

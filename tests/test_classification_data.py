@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tiny_sets import (
     DEVKIT,
-    jpeg,
+    encoded,
     make_folders,
     make_ilsvrc2012,
     make_imagenette,
@@ -202,7 +202,7 @@ def spoiled(folder: Path) -> dict:
     """Write five images to train on and seven to test on, two of each damaged; specify them."""
     make_folders(folder / "train", {"cat": 3, "dog": 2})
     make_folders(folder / "test", {"cat": 4, "dog": 3})
-    whole = jpeg("whole", 200, 300)
+    whole = encoded("whole", 200, 300)
     (folder / "train/cat/1.png").write_bytes(b"no picture")
     (folder / "train/dog/0.png").write_bytes(whole[: len(whole) // 2])  # its header is whole
     (folder / "test/cat/2.png").write_bytes(whole[: len(whole) // 2])

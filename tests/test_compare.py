@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from finished_runs import (
+    CONFIG,
     IMAGES,
     REFERENCE,
     SIGMA,
@@ -21,7 +22,6 @@ from finished_runs import (
     old_reference,
     per_image,
     sign,
-    two_runs_of_trainings,
 )
 from scipy import stats
 from synthetic_run import write_synthetic_run
@@ -34,33 +34,9 @@ from dhl.methods import TABLES
 from dhl.results import RunFolder
 
 
-@pytest.fixture(scope="module")
-def config():
-    return configure()
-
-
-@pytest.fixture(scope="module")
-def base(config, tmp_path_factory) -> RunFolder:
-    """A finished run of one training; not to be changed."""
-    root = tmp_path_factory.mktemp("base") / "run"
-    return finish(config, write_synthetic_run(config, root, images=IMAGES))
-
-
-@pytest.fixture
-def copy(base, tmp_path) -> RunFolder:
-    """A copy of the run that a test may change."""
-    return RunFolder(shutil.copytree(base.root, tmp_path / "copy"))
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> tuple[RunFolder, RunFolder]:
-    """Two finished runs that differ by chance alone, of three and of two trainings."""
-    return two_runs_of_trainings(tmp_path_factory.mktemp("trainings"))
-
-
-def test_a_run_with_itself_is_the_same(base):
-    comparison = compared(base, base)
-    tables = [pd.read_csv(base.table(number)) for number in TABLES.values()]
+def test_a_run_with_itself_is_the_same(base_run):
+    comparison = compared(base_run, base_run)
+    tables = [pd.read_csv(base_run.table(number)) for number in TABLES.values()]
     averages = sum((table["image_id"] == "average").sum() for table in tables)
     assert len(comparison.cells) == averages > 0
     assert set(comparison.cells["verdict"]) == {SAME}
@@ -70,34 +46,34 @@ def test_a_run_with_itself_is_the_same(base):
     assert comparison.unpaired == {}
 
 
-def test_the_one_method_that_was_shifted_is_found_and_nothing_else(config, base, copy):
+def test_the_one_method_that_was_shifted_is_found_and_nothing_else(base_run, base_copy):
     def shift(frame):
         frame.loc[frame["method"] == "dncnn", "psnr"] += 0.5
 
-    edit(copy, "denoising", shift)
-    comparison = compared(base, finish(config, copy))
+    edit(base_copy, "denoising", shift)
+    comparison = compared(base_run, finish(CONFIG, base_copy))
     assert cells_with(comparison, MOVED) == {("denoising", "dncnn", "psnr")}
     assert not cells_with(comparison, WITHIN_CHANCE)
     row = cell(comparison, "denoising", "dncnn", "psnr")
     assert (row["difference"], row["ci_low"], row["ci_high"]) == pytest.approx((0.5, 0.5, 0.5))
     assert row["p_images"] == 1 / (statistics.PERMUTATIONS + 1)
     assert row["p_adjusted"] == pytest.approx(row["p_images"] * len(comparison.cells))
-    back = cell(compared(copy, base), "denoising", "dncnn", "psnr")
+    back = cell(compared(base_copy, base_run), "denoising", "dncnn", "psnr")
     assert back["difference"] == pytest.approx(-0.5)
     assert back["verdict"] == MOVED
 
 
-def test_a_mean_is_tested_image_by_image_as_scipy_does(config, base, copy):
+def test_a_mean_is_tested_image_by_image_as_scipy_does(base_run, base_copy):
     rng = np.random.default_rng(1)
 
     def disturb(frame):
         chosen = frame["method"] == "separate"
         frame.loc[chosen, "psnr"] += rng.normal(0.08, 0.3, chosen.sum())
 
-    edit(copy, "denoising", disturb)
-    comparison = compared(base, finish(config, copy))
+    edit(base_copy, "denoising", disturb)
+    comparison = compared(base_run, finish(CONFIG, base_copy))
     row = cell(comparison, "denoising", "separate", "psnr")
-    old, new = (per_image(one, "denoising", "psnr", "separate") for one in (base, copy))
+    old, new = (per_image(one, "denoising", "psnr", "separate") for one in (base_run, base_copy))
     reference = stats.permutation_test(
         (new, old), lambda x, y: np.mean(x - y), permutation_type="samples", rng=2
     )
@@ -112,23 +88,23 @@ def test_a_mean_is_tested_image_by_image_as_scipy_does(config, base, copy):
     assert row["test"] == "paired, sign-flip permutation"
 
 
-def test_accuracy_is_tested_by_the_images_that_changed_sides(config, base, copy):
+def test_accuracy_is_tested_by_the_images_that_changed_sides(base_run, base_copy):
     def flip(frame):
         rows = frame.index[frame["method"] == "joint"]
         right = frame.loc[rows, "top1"] == 1
         frame.loc[rows[right][:9], "top1"] = 0.0
         frame.loc[rows[~right][:1], "top1"] = 1.0
 
-    edit(copy, "classification", flip)
-    row = cell(compared(base, finish(config, copy)), "classification", "joint", "top1")
+    edit(base_copy, "classification", flip)
+    row = cell(compared(base_run, finish(CONFIG, base_copy)), "classification", "joint", "top1")
     assert row["p_images"] == pytest.approx(stats.binomtest(1, 10).pvalue)
     assert row["difference"] == pytest.approx(-8 / IMAGES)
     assert row["test"] == "paired, exact McNemar"
     assert row["verdict"] == WITHIN_CHANCE  # 0.02, but one of many cells
 
 
-def test_miou_is_resampled_with_the_same_images_in_both_runs(config, base, copy):
-    path = copy.evaluation("segmentation", SIGMA).with_suffix(".npz")
+def test_miou_is_resampled_with_the_same_images_in_both_runs(base_run, base_copy):
+    path = base_copy.evaluation("segmentation", SIGMA).with_suffix(".npz")
     with np.load(path) as stored:
         arrays = dict(stored)
     old = arrays["confusion/cross"].copy()
@@ -137,7 +113,7 @@ def test_miou_is_resampled_with_the_same_images_in_both_runs(config, base, copy)
     moved[:, np.arange(11), np.arange(11)] -= worse
     moved[:, np.arange(11), (np.arange(11) + 2) % 11] += worse
     np.savez(path, **arrays)
-    comparison = compared(base, finish(config, copy))
+    comparison = compared(base_run, finish(CONFIG, base_copy))
     assert cells_with(comparison, MOVED) == {("segmentation", "cross", "miou")}
     row = cell(comparison, "segmentation", "cross", "miou")
 
@@ -154,13 +130,13 @@ def test_miou_is_resampled_with_the_same_images_in_both_runs(config, base, copy)
     assert (row["ci_low"], row["ci_high"]) == pytest.approx(tuple(expected), abs=0.15 * width)
 
 
-def test_without_the_images_a_difference_is_tested_by_the_tables(config, base, tmp_path):
-    other = finish(config, write_synthetic_run(config, tmp_path / "other", images=IMAGES, draw=7))
-    paired = compared(base, other)
+def test_without_the_images_a_difference_is_tested_by_the_tables(base_run, tmp_path):
+    other = finish(CONFIG, write_synthetic_run(CONFIG, tmp_path / "other", images=IMAGES, draw=7))
+    paired = compared(base_run, other)
     shutil.rmtree(other.root / "evaluation")
-    comparison = compared(base, other)
+    comparison = compared(base_run, other)
     assert paired.unpaired == {}
-    assert set(comparison.unpaired) == {(part, SIGMA) for part in config.parts}
+    assert set(comparison.unpaired) == {(part, SIGMA) for part in CONFIG.parts}
     assert set(comparison.cells["test"]) == {"unpaired, by intervals"}
     assert not comparison.moved
     differ = comparison.cells[comparison.cells["difference"] != 0]
@@ -174,12 +150,12 @@ def test_without_the_images_a_difference_is_tested_by_the_tables(config, base, t
 @pytest.mark.parametrize(
     ("column", "reason"), [("noise_seed", "other noise"), ("image_id", "other images")]
 )
-def test_other_noise_or_other_images_are_not_paired(config, base, copy, column, reason):
+def test_other_noise_or_other_images_are_not_paired(base_run, base_copy, column, reason):
     def change(frame):
         frame[column] = frame[column] + (1 if column == "noise_seed" else "x")
 
-    edit(copy, "denoising", change)
-    comparison = compared(base, finish(config, copy))
+    edit(base_copy, "denoising", change)
+    comparison = compared(base_run, finish(CONFIG, base_copy))
     assert comparison.unpaired == {("denoising", SIGMA): f"the runs have {reason}"}
     tests = comparison.cells.groupby("part")["test"].unique()
     assert list(tests["denoising"]) == ["unpaired, by intervals"]
@@ -189,16 +165,16 @@ def test_other_noise_or_other_images_are_not_paired(config, base, copy, column, 
 @pytest.mark.parametrize(
     ("part", "seed", "suffix"), [("segmentation", 1, ".npz"), ("denoising", 2, ".csv")]
 )
-def test_a_part_of_the_images_is_not_enough(trainings, tmp_path, part, seed, suffix):
-    copy = RunFolder(shutil.copytree(trainings[1].root, tmp_path / "copy"))
+def test_a_part_of_the_images_is_not_enough(two_runs, tmp_path, part, seed, suffix):
+    copy = RunFolder(shutil.copytree(two_runs[1].root, tmp_path / "copy"))
     copy.evaluation(part, SIGMA, seed).with_suffix(suffix).unlink()
-    comparison = compared(trainings[1], copy)
+    comparison = compared(two_runs[1], copy)
     reason = f"{copy.root} does not have all per-image files"
     assert comparison.unpaired == {(part, SIGMA): reason}
 
 
-def test_runs_of_three_and_two_trainings(trainings):
-    first, second = trainings
+def test_runs_of_three_and_two_trainings(two_runs):
+    first, second = two_runs
     comparison = compared(first, second)
     assert comparison.unpaired == {}
     row = cell(comparison, "denoising", "separate", "psnr")
@@ -220,8 +196,8 @@ def test_runs_of_three_and_two_trainings(trainings):
     assert np.isnan(untrained["p_seeds"])
 
 
-def test_the_larger_p_value_counts_and_is_corrected_for_the_number_of_cells(trainings):
-    cells = compared(*trainings).cells
+def test_the_larger_p_value_counts_and_is_corrected_for_the_number_of_cells(two_runs):
+    cells = compared(*two_runs).cells
     larger = cells[["p_images", "p_seeds"]].max(axis=1)
     assert (cells["p_seeds"] > cells["p_images"]).any()
     assert (cells["p_seeds"] < cells["p_images"]).any()
@@ -231,11 +207,11 @@ def test_the_larger_p_value_counts_and_is_corrected_for_the_number_of_cells(trai
     )
 
 
-def test_what_one_run_alone_has_is_listed(config, base, tmp_path):
+def test_what_one_run_alone_has_is_listed(base_run, tmp_path):
     fewer = configure(sigmas=(SIGMA, 45), methods={"denoising": ["noisy", "cbm3d", "separate"]})
     other = finish(fewer, write_synthetic_run(fewer, tmp_path / "other", images=IMAGES))
     other.table(3).unlink()
-    comparison = compared(base, other)
+    comparison = compared(base_run, other)
     lost = {"dncnn", "joint-classification", "joint-segmentation"}
     in_denoising = {method for part, method, _ in cells_with(comparison, ONLY_A)
                     if part == "denoising"}  # fmt: skip
@@ -262,14 +238,14 @@ def test_what_one_run_alone_has_is_listed(config, base, tmp_path):
     assert len(compared_cells) == 3 * 2 + 8 * 2
 
 
-def test_a_single_lost_cell_is_named(base, copy):
-    path = copy.table(2)
+def test_a_single_lost_cell_is_named(base_run, base_copy):
+    path = base_copy.table(2)
     frame = pd.read_csv(path)
     lost = (frame["method"] == "joint") & (frame["metric"] == "top5")
     frame.loc[lost, ["value", "ci_low", "ci_high"]] = np.nan
     frame.to_csv(path, index=False)
-    sign(copy.root, path)
-    comparison = compared(base, copy)
+    sign(base_copy.root, path)
+    comparison = compared(base_run, base_copy)
     assert cells_with(comparison, ONLY_A) == {("classification", "joint", "top5")}
     assert comparison.changed
     assert not comparison.moved
@@ -292,8 +268,8 @@ def test_an_old_reference_is_of_one_training(tmp_path):
     assert "Tested without pairing, by the intervals of the two tables" in text
 
 
-def test_an_old_reference_and_a_new_run_share_their_cells(base, tmp_path):
-    comparison = compared(old_reference(tmp_path / "old"), base)
+def test_an_old_reference_and_a_new_run_share_their_cells(base_run, tmp_path):
+    comparison = compared(old_reference(tmp_path / "old"), base_run)
     shared = comparison.cells[comparison.cells["p_adjusted"].notna()]
     assert set(shared["sigma"]) == {SIGMA}
     assert len(shared) == 6 * 2 + 8 * 2 + 8
@@ -319,27 +295,27 @@ def test_cells_that_can_never_move_are_counted(tmp_path):
     assert "have too few images" in to_text(comparison)
 
 
-def test_enough_images_leave_no_cell_without_power(base):
-    comparison = compared(base, base)
+def test_enough_images_leave_no_cell_without_power(base_run):
+    comparison = compared(base_run, base_run)
     assert comparison.powerless == 0
     assert "too few images" not in to_text(comparison)
 
 
-def test_a_sure_but_invisible_difference_is_the_same(config, base, copy):
+def test_a_sure_but_invisible_difference_is_the_same(base_run, base_copy):
     def nudge(frame):
         frame.loc[frame["method"] == "dncnn", "psnr"] += 1e-5
 
-    edit(copy, "denoising", nudge)
-    row = cell(compared(base, finish(config, copy)), "denoising", "dncnn", "psnr")
+    edit(base_copy, "denoising", nudge)
+    row = cell(compared(base_run, finish(CONFIG, base_copy)), "denoising", "dncnn", "psnr")
     assert row["p_images"] < 0.001
     assert row["difference"] > 0
     assert row["verdict"] == SAME
 
 
-def test_a_method_that_the_images_lack_is_named(base, copy):
-    path = copy.evaluation("denoising", SIGMA)
+def test_a_method_that_the_images_lack_is_named(base_run, base_copy):
+    path = base_copy.evaluation("denoising", SIGMA)
     frame = pd.read_csv(path)
     frame[frame["method"] != "dncnn"].to_csv(path, index=False)
-    sign(copy.root, path)
+    sign(base_copy.root, path)
     with pytest.raises(UserError, match="no psnr of `dncnn`, which the table has"):
-        compared(base, copy)
+        compared(base_run, base_copy)

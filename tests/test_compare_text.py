@@ -10,60 +10,33 @@ import numpy as np
 import pandas as pd
 import pytest
 from finished_runs import (
-    IMAGES,
+    CONFIG,
     REFERENCE,
     SIGMA,
     cell,
     compared,
-    configure,
     edit,
     finish,
     lower_one_cell,
     per_image,
     sign,
     table_of,
-    two_runs_of_trainings,
 )
-from synthetic_run import write_synthetic_run
 
 from dhl.cli import main
 from dhl.compare_text import ALL, to_text
-from dhl.results import COMPARISON_COLUMNS, RunFolder
+from dhl.results import COMPARISON_COLUMNS
 
 
-@pytest.fixture(scope="module")
-def config():
-    return configure()
-
-
-@pytest.fixture(scope="module")
-def base(config, tmp_path_factory) -> RunFolder:
-    """A finished run of one training; not to be changed."""
-    root = tmp_path_factory.mktemp("base") / "run"
-    return finish(config, write_synthetic_run(config, root, images=IMAGES))
-
-
-@pytest.fixture
-def copy(base, tmp_path) -> RunFolder:
-    """A copy of the run that a test may change."""
-    return RunFolder(shutil.copytree(base.root, tmp_path / "copy"))
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> tuple[RunFolder, RunFolder]:
-    """Two finished runs that differ by chance alone, of three and of two trainings."""
-    return two_runs_of_trainings(tmp_path_factory.mktemp("trainings"))
-
-
-def test_the_text_has_aligned_rows_of_the_moved_cells_or_of_all(config, base, copy):
+def test_the_text_has_aligned_rows_of_the_moved_cells_or_of_all(base_run, base_copy):
     def shift(frame):
         frame.loc[frame["method"] == "dncnn", ["psnr", "ssim"]] += [0.5, -0.02]
 
-    edit(copy, "denoising", shift)
-    comparison = compared(base, finish(config, copy))
+    edit(base_copy, "denoising", shift)
+    comparison = compared(base_run, finish(CONFIG, base_copy))
     head, *rows = table_of(to_text(comparison))
     assert len(rows) == 2
-    a, b = (per_image(one, "denoising", "psnr", "dncnn").mean() for one in (base, copy))
+    a, b = (per_image(one, "denoising", "psnr", "dncnn").mean() for one in (base_run, base_copy))
     assert rows[0].split() == [
         "denoising", "30", "dncnn", "PSNR", "(dB)", f"{a:.2f}", f"{b:.2f}", "+0.50",
         "+0.50", "to", "+0.50", f"{36 / 10000:.4f}", "moved",
@@ -77,14 +50,14 @@ def test_the_text_has_aligned_rows_of_the_moved_cells_or_of_all(config, base, co
     assert f"Of {len(comparison.cells)} cells: 2 moved, 0 within chance, " in to_text(comparison)
 
 
-def test_several_trainings_leave_no_word_of_one(trainings):
-    text = " ".join(to_text(compared(*trainings)).split())
+def test_several_trainings_leave_no_word_of_one(two_runs):
+    text = " ".join(to_text(compared(*two_runs)).split())
     assert "one training each cannot tell" not in text
     assert "A task network is trained once a run" in text
 
 
-def test_three_trainings_beside_one(trainings, base):
-    comparison = compared(base, trainings[0])
+def test_three_trainings_beside_one(two_runs, base_run):
+    comparison = compared(base_run, two_runs[0])
     row = cell(comparison, "denoising", "separate", "psnr")
     assert "Student's t-test over 1 and 3 trainings" in row["test"]
     text = " ".join(to_text(comparison).split())
@@ -97,30 +70,30 @@ def status(capsys, *arguments) -> tuple[int, str, str]:
     return code, *capsys.readouterr()
 
 
-def test_the_exit_status_tells_whether_something_moved(config, base, copy, capsys):
-    assert status(capsys, base.root, copy.root)[0] == 0
-    assert status(capsys, base.root, copy.root, "--strict")[0] == 0
+def test_the_exit_status_tells_whether_something_moved(base_run, base_copy, capsys):
+    assert status(capsys, base_run.root, base_copy.root)[0] == 0
+    assert status(capsys, base_run.root, base_copy.root, "--strict")[0] == 0
 
     def shift(frame):
         frame.loc[frame["method"] == "dncnn", "psnr"] += 0.5
 
-    edit(copy, "denoising", shift)
-    finish(config, copy)
-    code, out, _ = status(capsys, base.root, copy.root)
+    edit(base_copy, "denoising", shift)
+    finish(CONFIG, base_copy)
+    code, out, _ = status(capsys, base_run.root, base_copy.root)
     assert code == 1
     assert len(table_of(out)) == 2
-    code, out, _ = status(capsys, base.root, copy.root, "--all")
+    code, out, _ = status(capsys, base_run.root, base_copy.root, "--all")
     assert code == 1
     assert len(table_of(out)) == 37
 
 
-def test_what_is_listed_counts_when_strict(base, copy, capsys):
-    frame = pd.read_csv(copy.claims)
+def test_what_is_listed_counts_when_strict(base_run, base_copy, capsys):
+    frame = pd.read_csv(base_copy.claims)
     frame.loc[0, "verdict"] = "inconclusive"
-    frame.to_csv(copy.claims, index=False)
-    sign(copy.root, copy.claims)
-    assert status(capsys, base.root, copy.root)[0] == 0
-    assert status(capsys, base.root, copy.root, "--strict")[0] == 1
+    frame.to_csv(base_copy.claims, index=False)
+    sign(base_copy.root, base_copy.claims)
+    assert status(capsys, base_run.root, base_copy.root)[0] == 0
+    assert status(capsys, base_run.root, base_copy.root, "--strict")[0] == 1
 
 
 def test_the_help_states_the_exit_status(capsys):
@@ -145,10 +118,10 @@ def test_the_csv_has_every_cell(tmp_path, capsys):
     pd.testing.assert_frame_equal(frame, expected, check_dtype=False)
 
 
-def test_a_csv_that_cannot_be_written_is_a_mistake(base, tmp_path, capsys):
+def test_a_csv_that_cannot_be_written_is_a_mistake(base_run, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path, tmp_path / "file" / "moved.csv"):
-        code, out, said = status(capsys, base.root, base.root, "--csv", path)
+        code, out, said = status(capsys, base_run.root, base_run.root, "--csv", path)
         assert (code, out) == (2, "")
         assert f"found: {path}" in said
     assert (tmp_path / "file").read_text() == "mine"
@@ -204,9 +177,9 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("damage", "named"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_one_message_and_status_2(damage, named, base, copy, capsys):
-    damage(copy)
-    for pair in ((base.root, copy.root), (copy.root, base.root)):
+def test_a_mistake_is_one_message_and_status_2(damage, named, base_run, base_copy, capsys):
+    damage(base_copy)
+    for pair in ((base_run.root, base_copy.root), (base_copy.root, base_run.root)):
         code, out, said = status(capsys, *pair)
         assert (code, out) == (2, "")
         assert named in said
@@ -220,13 +193,15 @@ def test_runs_without_a_common_cell_are_a_mistake(capsys):
     assert "share none" in said
 
 
-def test_changed_verdicts_are_listed(config, base, copy):
+def test_changed_verdicts_are_listed(base_run, base_copy):
     def worsen(frame):
         frame.loc[frame["method"] == "separate", "psnr"] -= 9
 
-    edit(copy, "denoising", worsen)
-    comparison = compared(base, finish(config, copy))
-    frames = [pd.read_csv(one.claims).set_index(["claim", "sigma"]) for one in (base, copy)]
+    edit(base_copy, "denoising", worsen)
+    comparison = compared(base_run, finish(CONFIG, base_copy))
+    frames = [
+        pd.read_csv(one.claims).set_index(["claim", "sigma"]) for one in (base_run, base_copy)
+    ]
     differ = frames[0]["verdict"] != frames[1]["verdict"]
     assert differ.sum() > 3
     changed = [key for key, (a, b) in comparison.verdicts.items() if a != b]
@@ -236,8 +211,8 @@ def test_changed_verdicts_are_listed(config, base, copy):
     assert "  denoising-separate-over-noisy, all sigmas: reproduced -> not reproduced" in lines
 
 
-def test_what_the_manifests_say_differently_is_listed(base, copy):
-    manifest = json.loads(copy.manifest.read_text())
+def test_what_the_manifests_say_differently_is_listed(base_run, base_copy):
+    manifest = json.loads(base_copy.manifest.read_text())
     manifest["commit"] = "abc"
     manifest["versions"]["torch"] = "1.0"
     manifest["hardware"]["processor"] = "abacus"
@@ -245,8 +220,8 @@ def test_what_the_manifests_say_differently_is_listed(base, copy):
     manifest["own_code"] = {"mine.py": "abc"}
     manifest["configuration"]["training"]["separate"]["steps"] = 7
     del manifest["configuration"]["seeds"]  # as in an older version: one
-    copy.manifest.write_text(json.dumps(manifest))
-    comparison = compared(base, copy)
+    base_copy.manifest.write_text(json.dumps(manifest))
+    comparison = compared(base_run, base_copy)
     names = [name for name, _, _ in comparison.settings]
     assert names == [
         "commit", "base_seed", "versions.torch", "hardware.processor",
@@ -256,9 +231,9 @@ def test_what_the_manifests_say_differently_is_listed(base, copy):
     assert paragraph.startswith("Different (A / B): commit ")
     assert " / abacus; training.separate.steps 800 / 7; own_code.mine.py absent / abc." in paragraph
     manifest["configuration"]["unknown"] = {"key": 1}
-    copy.manifest.write_text(json.dumps(manifest))
-    comparison = compared(base, copy)
+    base_copy.manifest.write_text(json.dumps(manifest))
+    comparison = compared(base_run, base_copy)
     assert ("configuration.unknown.key", "absent", "1") in comparison.settings
     assert set(comparison.unpaired.values()) == {
-        f"the configuration of {copy.root} is of another version"
+        f"the configuration of {base_copy.root} is of another version"
     }

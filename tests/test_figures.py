@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from report_run import denoising_only, small_config, write_run
+from report_run import denoising_only, small_config
 
 from dhl import strips
 from dhl.errors import UserError
@@ -19,7 +19,6 @@ from dhl.figures import (
     accuracy_over_sigma,
     read_averages,
     training_curves,
-    write_figures,
 )
 from dhl.methods import METHODS
 from dhl.probes import experiments
@@ -40,10 +39,8 @@ def config():
 
 
 @pytest.fixture(scope="module")
-def folder(config, tmp_path_factory):
-    folder = write_run(config, tmp_path_factory.mktemp("figures"))
-    write_figures(config, folder)
-    return folder
+def folder(drawn_run):
+    return drawn_run
 
 
 def test_every_figure_is_there_in_all_formats(config, folder):
@@ -54,12 +51,11 @@ def test_every_figure_is_there_in_all_formats(config, folder):
 
 
 @pytest.fixture(scope="module")
-def data(config, folder):
-    write_figure_data(config, folder)
-    data = {path.stem: pd.read_csv(path) for path in folder.figures.glob("*.csv")}
-    for path in folder.figures.glob("*.csv"):
-        path.unlink()
-    return data
+def data(config, folder, tmp_path_factory):
+    copy = type(folder)(tmp_path_factory.mktemp("data") / "run")
+    shutil.copytree(folder.root, copy.root)
+    write_figure_data(config, copy)
+    return {path.stem: pd.read_csv(path) for path in copy.figures.glob("*.csv")}
 
 
 def test_every_figure_has_its_numbers(data):

@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from html_tree import parse
-from report_run import PUBLISHED, TEMPLATES, small_config, write_run
+from report_run import PUBLISHED, TEMPLATES, small_config, write_shown_figures
 
 from dhl.claims import write_claims
 from dhl.cli import main
 from dhl.errors import UserError
 from dhl.evaluation import evaluate
-from dhl.figures import write_figures
 from dhl.holes import dig, find_holes, why_hole
 from dhl.lineage import failed_methods
 from dhl.measured import read_measured
@@ -111,14 +110,9 @@ def config():
     return small_config()
 
 
-@pytest.fixture(scope="module")
-def whole(config, tmp_path_factory) -> RunFolder:
-    return write_run(config, tmp_path_factory.mktemp("whole"))
-
-
 @pytest.fixture
-def folder(whole, tmp_path) -> RunFolder:
-    return RunFolder(shutil.copytree(whole.root, tmp_path / "run"))
+def folder(drawn_run, tmp_path) -> RunFolder:
+    return RunFolder(shutil.copytree(drawn_run.root, tmp_path / "run"))
 
 
 def finish(config, folder: RunFolder) -> None:
@@ -126,7 +120,7 @@ def finish(config, folder: RunFolder) -> None:
     for part in config.parts:
         write_table(config, part, folder, PUBLISHED)
     write_claims(config, folder)
-    write_figures(config, folder)
+    write_shown_figures(config, folder)
     write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
 
 
@@ -196,7 +190,7 @@ def test_with_every_evaluation_missing_there_is_still_a_report(config, folder):
 
 
 def test_a_whole_run_says_nothing_of_failures(config, folder):
-    finish(config, folder)
+    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
     assert list(parse(folder.report.read_text("utf-8")).find("aside", class_="failures")) == []
     assert list(find_holes(folder)) == []
 
@@ -211,8 +205,8 @@ def test_the_manifest_has_no_holes_and_still_verifies_without_them(config, folde
     assert verify(folder.root) == []
 
 
-def test_one_failed_method_changes_no_other_number(config, folder, whole):
-    before = {part: read_measured(config, whole, part, 60) for part in config.parts[1:]}
+def test_one_failed_method_changes_no_other_number(config, folder, drawn_run):
+    before = {part: read_measured(config, drawn_run, part, 60) for part in config.parts[1:]}
     fail_joint(folder)
     for part, old in before.items():
         new = read_measured(config, folder, part, 60)

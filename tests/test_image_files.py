@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
-from tiny_sets import jpeg, picture
+from tiny_sets import encoded, picture
 from torchvision import transforms
 
 from dhl.data.image_files import DamagedImage, ImageFiles, LabelFiles, Preparation, read_size
@@ -84,7 +84,7 @@ def test_items_are_taken_by_index_from_the_end_and_by_slice(tmp_path):
 
 def spoil(path: Path, how: str) -> None:
     """Write a file that is no whole image."""
-    whole = jpeg("whole", 240, 320)
+    whole = encoded("whole", 240, 320)
     middle = len(whole) // 2
     content = {
         "cut": whole[: 3 * middle // 2],

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 from report_run import small_config, write_run
 
+from dhl import figure_style
 from dhl.figures import write_figures
 from dhl.methods import TABLES
 from dhl.probes import experiments
@@ -49,7 +50,9 @@ def said(tmp_path_factory):
     grid = [15, 30, 45, 60]
     sigmas = {"denoising": [15, 25, 35, 50], "classification": grid, "segmentation": grid}
     config = small_config(sigmas=sigmas, seeds=3)
-    write_figures(config, write_run(config, folder / "run"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure_style, "FIGURE_FORMATS", ("pdf",))  # the others are no manuscript's
+        write_figures(config, write_run(config, folder / "run"))
     floats = [rf"\input{{run/tables/table{number}.tex}}" for number in TABLES.values()]
     names = figure_names(config.parts, experiments(config))
     floats += [FIGURE.replace("NAME", name) for name in names]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -156,30 +154,6 @@ def test_an_edit_retrains_only_what_it_changes(smoke, tmp_path, module, old, new
     source.write_text(text.replace(old, new))
     jobs = planned(snakemake(smoke, "report", "--dry-run", project=project))
     assert jobs.get("train", 0) == trained
-
-
-def test_a_killed_training_resumes_to_the_same_weights(smoke, tmp_path):
-    root = tmp_path / "results/smoke"
-    shutil.copytree(smoke / "results/smoke/data", root / "data")
-    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
-    config["training"]["separate"] |= {"steps": 400, "checkpoint_every": 20}
-    (tmp_path / "long.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "dhl", "train", "separate/sigma30"]
-    command += ["--configfile", str(tmp_path / "long.yaml"), "--folder"]
-    shutil.copytree(root / "data", tmp_path / "whole/data")
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-
-    process = subprocess.Popen([*command, str(root)], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(root.glob("checkpoints/separate/*.pt")) and time.monotonic() < deadline:
-        assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (root / "models/separate/sigma30.pt").exists()
-    again = subprocess.run([*command, str(root)], check=True, capture_output=True, text=True)
-    assert "resuming from step" in again.stderr
-    weights = [folder / "models/separate/sigma30.pt" for folder in (root, tmp_path / "whole")]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 @pytest.mark.slow

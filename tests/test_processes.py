@@ -78,7 +78,7 @@ def test_the_processes_of_a_training_end_with_a_torchrun_that_is_killed(
     tiny_content["training"]["separate"] |= {"steps": 100_000}
     path = tmp_path / "two.yaml"
     path.write_text(yaml.safe_dump(tiny_content | {"processes": 2}))
-    command = [sys.executable, "-m", "dhl", "train", "separate/sigma30", "--configfile", str(path)]
+    command = [*TORCHRUN, "-m", "dhl", "train", "separate/sigma30", "--configfile", str(path)]
     command += ["--folder", str(data_copy.root)]
     with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as job:
         while not list(data_copy.root.glob("checkpoints/separate/*.pt")):

@@ -10,7 +10,8 @@ import sys
 import pytest
 import yaml
 
-from dhl.results import PROJECT
+from dhl.methods import PARTS
+from dhl.results import PROJECT, RunFolder
 
 PROFILES = PROJECT / "profiles"
 COPIED_FROM_DEFAULT = {"scheduler", "rerun-incomplete", "keep-going"}
@@ -55,7 +56,11 @@ def test_a_profile_adds_to_the_default_one():
         assert (keys >= COPIED_FROM_DEFAULT) == (folder.name == "default")
 
 
-def test_the_generic_profile_fills_in_the_command_that_submits(tmp_path):
+def test_the_generic_profile_fills_in_the_command_that_submits(tiny_content, tmp_path):
+    for section in ("data", "sigmas", "methods"):
+        tiny_content[section] = {"denoising": tiny_content[section]["denoising"]}
+    tiny_content["methods"]["denoising"] = ["noisy"]
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(tiny_content))
     commands = tmp_path / "bin"
     commands.mkdir()
     qsub = commands / "qsub"
@@ -63,11 +68,12 @@ def test_the_generic_profile_fills_in_the_command_that_submits(tmp_path):
     qsub.chmod(0o755)
     done = plan(
         tmp_path, "--profile", "profiles/cluster-generic", "--until", "noise", "--quiet", "rules",
+        "--configfile", str(tmp_path / "own.yaml"), "--seconds-between-status-checks", "1",
         PATH=f"{commands}:{os.environ['PATH']}", PYTHONPATH=str(PROJECT),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     asked = (tmp_path / "asked.txt").read_text()
-    assert asked.count("dhl-data") == asked.count("dhl-noise") == 3
+    assert asked.count("dhl-data") == asked.count("dhl-noise") == 1
     assert (
         "-V -N dhl-noise -q workq -l select=1:ncpus=1:ngpus=0:mem=1000mb -l walltime=00:240:00"
         in asked
@@ -85,9 +91,17 @@ def test_the_generic_profile_fills_in_the_command_that_submits(tmp_path):
 def test_as_many_gpu_jobs_run_at_once_as_the_machine_has_slots(
     tmp_path, visible, options, expected
 ):
-    done = plan(tmp_path, "--cores", "2", "--until", "data", *options, CUDA_VISIBLE_DEVICES=visible)
+    folder = RunFolder(tmp_path / "results/smoke")
+    for part in PARTS:  # a dry run says nothing of resources, and touching these files does
+        folder.data(part).parent.mkdir(parents=True, exist_ok=True)
+        for path in (folder.data(part), folder.skipped(part)):
+            path.touch()
+        folder.data(part).with_suffix(".png").touch()
+    touch = ["--touch", "--forcerun", "data", "--until", "data", "--cores", "2"]
+    done = plan(tmp_path, *touch, *options, CUDA_VISIBLE_DEVICES=visible)
     assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr
+    assert "Finished jobid" in said
     assert expected in said if expected else "Provided resources" not in said
 
 

@@ -19,12 +19,12 @@ from report_run import (
     denoising_only,
     small_config,
     write_run,
+    write_shown_figures,
 )
 
 from dhl import report_content
 from dhl.config.file import load_config
 from dhl.errors import UserError
-from dhl.figures import write_figures
 from dhl.methods import METHODS, TABLES
 from dhl.probes import experiments
 from dhl.report import (
@@ -56,9 +56,9 @@ def config():
 
 
 @pytest.fixture(scope="module")
-def folder(config, tmp_path_factory):
-    folder = write_run(config, tmp_path_factory.mktemp("report"))
-    write_figures(config, folder)
+def folder(config, drawn_run, tmp_path_factory):
+    root = tmp_path_factory.mktemp("report") / "run"
+    folder = RunFolder(shutil.copytree(drawn_run.root, root))
     for name, seconds, memory in (
         ("train/a", 10.5, 500),
         ("train/x/b", 20, 700),
@@ -396,7 +396,7 @@ def test_a_second_report_is_the_same(config, copy):
 def test_a_run_of_denoising_alone_has_its_report(tmp_path):
     config = denoising_only()
     folder = write_run(config, tmp_path)
-    write_figures(config, folder)
+    write_shown_figures(config, folder)
     write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
     page = parse(folder.report.read_text("utf-8"))
     assert [node.attributes["id"] for node in page.find("table", class_="results")] == ["table1"]

@@ -333,10 +333,9 @@ def test_with_several_trainings_values_are_averages_with_their_spread(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """A made-up run of mini at two sigmas."""
-    config = small_config()
-    return config, write_run(config, tmp_path_factory.mktemp("drawn"))
+def drawn(drawn_run):
+    """A made-up run of mini at two sigmas, and its configuration."""
+    return small_config(), drawn_run
 
 
 def test_the_trade_off_goes_through_the_values_in_the_order_of_the_weights(drawn):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import shutil
 import subprocess
 import sys
@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from dhl import shared_models
+from dhl.cli import main
 from dhl.config.file import parse_config
 from dhl.results import RunFolder
 from dhl.training import train_model
@@ -33,38 +34,46 @@ def copies(data: RunFolder, place: Path) -> list[RunFolder]:
     return [RunFolder(shutil.copytree(data.root, place / name)) for name in ("one", "two")]
 
 
-def train_together(settings: dict, runs: list[RunFolder], shared: Path | None) -> list[str]:
-    """Ask for one model in several runs at once; return what each says, who trained it first."""
-    settings["training"]["separate"] |= {"steps": 400, "checkpoint_every": 20}
+def train_together(
+    settings: dict, runs: list[RunFolder], shared: Path | None, monkeypatch, caplog
+) -> tuple[str, str]:
+    """Ask for a model while another process trains it; return what that one says and this one."""
+    settings["training"]["separate"] |= {"steps": 100, "checkpoint_every": 20}
     path = runs[0].root / "settings.yaml"
     path.write_text(yaml.safe_dump(settings))
-    environment = {name: value for name, value in os.environ.items() if name != "DHL_MODELS"}
-    environment |= {"DHL_MODELS": str(shared)} if shared else {}
-    command = [sys.executable, "-m", "dhl", "train", KEY, "--configfile", str(path), "--folder"]
-    jobs = [
-        subprocess.Popen(
-            [*command, str(run.root)], env=environment, stderr=subprocess.PIPE, text=True
-        )
-        for run in runs
-    ]
-    logs = [job.communicate()[1] for job in jobs]
-    assert [job.returncode for job in jobs] == [0, 0], logs
-    return sorted(logs, key=lambda log: "training" not in log)
+    monkeypatch.delenv(shared_models.VARIABLE, raising=False)
+    if shared:
+        monkeypatch.setenv(shared_models.VARIABLE, str(shared))
+    command = ["train", KEY, "--configfile", str(path), "--folder"]
+    first = [sys.executable, "-m", "dhl", *command, str(runs[0].root)]
+    with subprocess.Popen(first, stderr=subprocess.PIPE, text=True) as job:
+        said = []
+        while f"training {KEY} on" not in "".join(said):  # it holds the lock
+            said.append(job.stderr.readline())
+            assert said[-1], said
+        with caplog.at_level(logging.INFO, "dhl"):
+            assert main([*command, str(runs[1].root)]) == 0
+        said.append(job.stderr.read())
+    assert job.returncode == 0, said
+    return "".join(said), "\n".join(caplog.messages)
 
 
-def test_of_two_runs_at_once_one_trains_and_the_other_takes(settings, tiny_data, tmp_path):
+def test_of_two_runs_at_once_one_trains_and_the_other_takes(
+    settings, tiny_data, tmp_path, monkeypatch, caplog
+):
     runs = copies(tiny_data, tmp_path)
-    trained, taken = train_together(settings, runs, tmp_path / "shared")
+    trained, taken = train_together(settings, runs, tmp_path / "shared", monkeypatch, caplog)
     assert f"training {KEY} on cpu" in trained
+    assert "waiting for another process" in taken
     assert f"taking {KEY} from {tmp_path}/shared/cpu-float32-torch-" in taken
     assert "training" not in taken
     for path in (RunFolder.model, RunFolder.training):
         assert path(runs[0], KEY).read_bytes() == path(runs[1], KEY).read_bytes()
 
 
-def test_of_two_in_one_run_one_trains(settings, tiny_data, tmp_path):
+def test_of_two_in_one_run_one_trains(settings, tiny_data, tmp_path, monkeypatch, caplog):
     run = copies(tiny_data, tmp_path)[0]
-    trained, waited = train_together(settings, [run, run], None)
+    trained, waited = train_together(settings, [run, run], None, monkeypatch, caplog)
     assert f"training {KEY} on cpu" in trained
     assert "training" not in waited.replace(f"has trained {KEY}", "")
     assert "waiting for another process" in waited

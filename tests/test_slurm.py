@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from slurm_node import slurm_node, why_not
@@ -132,6 +133,22 @@ def test_with_accounting_either_command_tells_how_jobs_fare(tmp_path, status_com
         assert driver.wait(PATIENCE_SECONDS) == 0, cluster.said()
         # Of data and noise of three parts; the database hears of an end a little later.
         wait_until(lambda: cluster.states_of_jobs() == ["COMPLETED"] * 6)
+
+
+def test_what_jobs_have_started_ends_with_the_node(tmp_path):
+    (tmp_path / "node").mkdir()
+    numbers = tmp_path / "numbers.txt"
+    script = "sleep 1000 & one=$!; setsid sleep 1000 & echo $$ $one $! > numbers.txt; wait"
+    with slurm_node(tmp_path / "node") as environment:
+        command = ["sbatch", "--chdir", str(tmp_path), "--wrap", script]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        wait_until(lambda: numbers.exists() and numbers.read_text().endswith("\n"))
+        started = [psutil.Process(int(number)) for number in numbers.read_text().split()]
+        steps = [one for one in psutil.process_iter() if one.name() == "slurmstepd"]
+        assert len(started) == 3
+        assert steps
+    _, alive = psutil.wait_procs([*started, *steps], timeout=10)
+    assert alive == []
 
 
 def test_a_training_is_given_up_after_its_last_try_alone(tmp_path):

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import copy
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from dhl import checkpoint, fitting, training
+from dhl.cli import main
 from dhl.config import Config
 from dhl.config.file import parse_config
 from dhl.errors import UserError
 from dhl.objectives.denoise import Objective as DenoiseObjective
-from dhl.results import TRAINING_COLUMNS, RunFolder, read_csv
+from dhl.results import PROJECT, TRAINING_COLUMNS, RunFolder, read_csv
 from dhl.training import train_model
 
 CPU = torch.device("cpu")
@@ -91,6 +99,41 @@ def test_an_interrupted_training_resumes_to_the_same_bits(
     again = [path.read_bytes() for path in (data_copy.model(KEY), data_copy.training(KEY))]
     assert again == whole
     assert not side.exists()
+
+
+# Ends as a process does that is killed while it keeps its state for the third time.
+KILLED = """
+import itertools, os, signal, sys
+from dhl.cli import main
+
+replace, times = os.replace, itertools.count(1)
+
+def replace_or_be_killed(source, target):
+    if "checkpoints" in str(target) and next(times) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+
+os.replace = replace_or_be_killed
+main(sys.argv[1:])
+"""
+
+
+def test_a_killed_training_resumes_to_the_same_weights(tiny_content, data_copy, tmp_path, caplog):
+    (tmp_path / "own.yaml").write_text(
+        yaml.safe_dump(start_only(tiny_content, steps=11).model_dump(mode="json"))
+    )
+    whole = RunFolder(shutil.copytree(data_copy.root, tmp_path / "whole"))
+    command = ["train", KEY, "--configfile", str(tmp_path / "own.yaml"), "--folder"]
+    assert main([*command, str(whole.root)]) == 0
+    killed = [sys.executable, "-c", KILLED, *command, str(data_copy.root)]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(killed, env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not data_copy.model(KEY).exists()
+    with caplog.at_level(logging.INFO, "dhl"):
+        assert main([*command, str(data_copy.root)]) == 0
+    assert "resuming from step 4" in caplog.text
+    assert data_copy.model(KEY).read_bytes() == whole.model(KEY).read_bytes()
 
 
 def test_the_same_seed_gives_the_same_files_and_another_seed_others(tiny_content, data_copy):

@@ -39,10 +39,10 @@ def write_picture(path: Path, *, height: int = 36, width: int = 48) -> None:
     Image.fromarray(picture(path.stem, height, width)).save(path)
 
 
-def jpeg(name: str, height: int, width: int) -> bytes:
-    """Return a picture as the bytes of a JPEG."""
+def encoded(name: str, height: int, width: int, kind: str = "jpeg") -> bytes:
+    """Return a picture as the bytes of a file."""
     content = io.BytesIO()
-    Image.fromarray(picture(name, height, width)).save(content, "jpeg")
+    Image.fromarray(picture(name, height, width)).save(content, kind)
     return content.getvalue()
 
 
@@ -136,7 +136,7 @@ def make_ilsvrc2012(folder: Path, *, flat: bool = False) -> Path:
     `flat` puts all validation images into one folder, as their archive has them.
     """
     synsets = list(imagenet_synsets())
-    pictures = [jpeg(name, 12, 16) for name in synsets[:10]]
+    pictures = [encoded(name, 12, 16) for name in synsets[:10]]
     numbers = np.random.default_rng(0).permutation(1000)  # as there, in no order of the synsets
     for place, synset in enumerate(synsets):
         path = folder / f"train/{synset}/{synset}_{place + 1}.JPEG"
