@@ -56,9 +56,7 @@ rule sensitivity:
     conda:
         "../../environment.yml"
     params:
-        settings=settings_digest(
-            CONFIG.statistics, CONFIG.sensitivity, CONFIG.methods
-        ),
+        settings=settings_digest(CONFIG.statistics, CONFIG.sensitivity, CONFIG.methods),
         code=code_digest("dhl.sensitivity"),
     shell:
         dhl("sensitivity")
