@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import seaborn
@@ -100,7 +102,8 @@ def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
         for axes, family in zip(line, families, strict=False):
             chosen = own[own["family"] == family]
             label = denoiser_label(config, chosen["denoiser"].iloc[0])
-            _draw_matrix(axes, chosen, "trained_sigma", "sigma", metric, reach)
+            right = chosen["trained_sigma"] == chosen["sigma"]
+            _draw_matrix(axes, chosen, ("trained_sigma", "sigma"), metric, reach, framed=right)
             axes.set(
                 title=f"{part.capitalize()}: {label}", xlabel="Noise, sigma",
                 ylabel="Trained for sigma",
@@ -122,8 +125,8 @@ def transfer(config: Config, folder: RunFolder) -> Figure:
     for axes, task in zip(panels, tasks, strict=True):
         metric = main_metric(task)
         own = rows[(rows["part"] == task) & (rows["metric"] == metric)]
-        _draw_matrix(axes, own, "row", "column", metric, _reach(own))
-        _mark_guides(axes, config, own)
+        guided = [_is_guided_by(config, *cell) for cell in zip(own["denoiser"], own["reader"])]
+        _draw_matrix(axes, own, ("row", "column"), metric, _reach(own), framed=guided)
         name, _, _, unit, _ = UNITS[metric]
         axes.set(title=f"{task.capitalize()}: {name} in {unit}", xlabel="Read by", ylabel="")
     return figure
@@ -135,11 +138,23 @@ def _reach(rows: pd.DataFrame) -> float:
     return float(largest) if largest > 0 else 1.0
 
 
+def _is_guided_by(config: Config, denoiser: str, reader: str) -> bool:
+    """Tell whether a denoiser was trained with the loss of a task network."""
+    return "/" in denoiser and model_spec(config, denoiser).frozen == reader
+
+
 def _draw_matrix(
-    axes: Axes, rows: pd.DataFrame, row: str, column: str, metric: str, reach: float
+    axes: Axes,
+    rows: pd.DataFrame,
+    sides: tuple[str, str],
+    metric: str,
+    reach: float,
+    *,
+    framed: Iterable[bool],
 ) -> None:
-    """Write the values of a matrix; colours are differences to the reference."""
-    orders = [list(dict.fromkeys(rows[side])) for side in (row, column)]
+    """Write the values of a matrix and frame some; colours are differences to the reference."""
+    row, column = sides
+    orders = [list(dict.fromkeys(rows[side])) for side in sides]
     if row == "trained_sigma":
         orders = [sorted(order) for order in orders]
     grids = {
@@ -161,18 +176,12 @@ def _draw_matrix(
     )  # fmt: skip
     for y, x in np.argwhere(np.isnan(values)):
         axes.text(x + 0.5, y + 0.5, "failed", ha="center", va="center", fontsize=8.5)
+    for cell, chosen in zip(rows.itertuples(), framed, strict=True):
+        if chosen:
+            place = orders[1].index(getattr(cell, column)), orders[0].index(getattr(cell, row))
+            axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor="#1f2328", linewidth=1.6))
     axes.tick_params(axis="both", length=0)
     axes.tick_params(axis="y", rotation=0)
-
-
-def _mark_guides(axes: Axes, config: Config, rows: pd.DataFrame) -> None:
-    """Frame the cells in which a denoiser is read by the network that guided it."""
-    orders = [list(dict.fromkeys(rows[side])) for side in ("row", "column")]
-    for cell in rows.itertuples():
-        guided = "/" in cell.denoiser and model_spec(config, cell.denoiser).frozen == cell.reader
-        if guided:
-            place = orders[1].index(cell.column), orders[0].index(cell.row)
-            axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor="#1f2328", linewidth=1.6))
 
 
 def _text(name: object) -> str:

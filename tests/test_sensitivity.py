@@ -364,6 +364,7 @@ def test_a_matrix_of_mismatches_has_the_tables_values_on_its_diagonal(drawn):
             value = rows[f"joint-segmentation/sigma{trained}", noise]
             assert texts[line, column] == f"{100 * value:.1f}"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["30", "60"]
+    assert {(patch.get_x(), patch.get_y()) for patch in axes.patches} == {(0, 0), (1, 1)}
 
 
 def test_a_matrix_of_transfers_frames_the_networks_that_guided(drawn):
