@@ -110,8 +110,15 @@ def run_probe(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 def run_sensitivity(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Make the table of the experiments beyond the paper."""
+    from dhl.probes import experiments
     from dhl.sensitivity import write_sensitivity
 
+    if not experiments(config):
+        raise UserError(
+            "`sensitivity` says what is varied.",
+            came=f"no experiment in {arguments.configfile}",
+            do="add the section to the configuration; docs/sensitivity.md has one.",
+        )
     write_sensitivity(config, folder)
 
 

@@ -413,6 +413,10 @@ def test_probing_what_is_not_asked_for_is_explained(tmp_path, tiny_content, caps
     common = ["--configfile", str(path), "--folder", str(tmp_path / "run")]
     assert main(["probe", "--part", "classification", "--sigma", "45", *common]) == 1
     assert "nothing to probe in classification at sigma 45" in capsys.readouterr().err
+    empty = tmp_path / "none.yaml"
+    empty.write_text(yaml.safe_dump(tiny_content))
+    assert main(["sensitivity", "--configfile", str(empty)]) == 1
+    assert f"no experiment in {empty}" in capsys.readouterr().err
     assert main(["describe", *common]) == 0
     printed = capsys.readouterr().out
     assert "probes of classification at sigma 30: task-weight, transfer" in printed
