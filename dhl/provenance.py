@@ -28,6 +28,7 @@ PLUMBING = {
     for name in (
         "checkpoint",
         "cli",
+        "commands",
         "config",
         "config.base",
         "config.data",
