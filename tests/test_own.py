@@ -113,7 +113,7 @@ def test_a_reference_that_leads_nowhere_is_explained(files, reference, said):
          ["`networks.denoiser.weights`", "not to denoisers"]),
         ("networks.denoiser", {"name": "denoiser.py:build", "input": "authors"}, ["`input`"]),
         ("networks.denoiser", {"name": "released", "options": {"blocks": 3}},
-         ["`networks.denoiser.blocks`", "not to `released`"]),
+         ["`networks.denoiser.blocks` is no option of `released`"]),
         ("data.denoising", {"kind": "data.py:sqares"},
          ["`data.py:squares`", "`data.denoising`"]),
         ("data.denoising", {"kind": "data.py:squares", "options": {"conut": 3}},

@@ -135,8 +135,8 @@ def test_another_sigma_runs_only_what_is_new(smoke, tmp_path):
 @pytest.mark.parametrize(
     ("module", "old", "new", "trained"),
     [
-        # The joint loss: the two joint denoisers.
-        ("objectives/joint.py", "reconstruction + task_weight * task", "reconstruction", 2),
+        # The joint loss: the two joint denoisers, two of another weight, one for another network.
+        ("objectives/joint.py", "reconstruction + task_weight * task", "reconstruction", 5),
         # A comment there: nothing.
         ("objectives/joint.py", "from __future__", "# Why.\nfrom __future__", 0),
         # A figure: nothing.
