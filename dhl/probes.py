@@ -92,7 +92,7 @@ def findings(config: Config, part: str, sigma: float) -> tuple[Finding, ...]:
     found: list[Finding] = []
     if sigma == config.sensitivity.sigma and part in TASKS:
         found += _task_weights(config, part)
-    if config.sensitivity.mismatch and sigma in getattr(config.sigmas, part):
+    if part in config.sensitivity.mismatch and sigma in getattr(config.sigmas, part):
         found += _mismatches(config, part, sigma)
     if sigma == config.sensitivity.sigma and part in TASKS:
         found += _transfers(config, part)
@@ -163,16 +163,13 @@ def _task_weights(config: Config, part: str) -> Iterator[Finding]:
 
 def _mismatches(config: Config, part: str, sigma: float) -> Iterator[Finding]:
     """Meet the denoisers of all sigmas with the noise of one."""
-    trained_sigmas = getattr(config.sigmas, part)
-    if len(trained_sigmas) < 2:
-        return
     reader = task_network_key(part) if part in TASKS else None
     for method in MISMATCHED[part]:
         if method not in getattr(config.methods, part):
             continue
         name = model_of(method, part)
         right = Probe(sigma_key(name, sigma), reader)
-        for trained in sorted(trained_sigmas):
+        for trained in sorted(getattr(config.sigmas, part)):
             probe = Probe(sigma_key(name, trained), reader)
             reference = None if trained == sigma else right
             yield Finding("sigma-mismatch", probe, reference, trained_sigma=trained)

@@ -28,7 +28,7 @@ def configure(seeds=1, sigmas=(SIGMA,), **changes):
     """Return the configuration of the reference with other seeds, sigmas or methods."""
     content = yaml.safe_load((PROJECT / "config/mini.yaml").read_text()) | {"seeds": seeds}
     content["sigmas"] = {part: list(sigmas) for part in content["sigmas"]}
-    content["sensitivity"]["sigma"] = sigmas[0]
+    content["sensitivity"] |= {"sigma": sigmas[0], "mismatch": []}
     for section, values in changes.items():
         content[section] |= values
     return parse_config(content, source="mini, changed")

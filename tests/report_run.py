@@ -48,7 +48,9 @@ def small_config(**sections: object) -> Config:
     content["statistics"]["bootstrap"] = 100
     content.update(sections)
     if content["sensitivity"] is not None:
-        content["sensitivity"]["sigma"] = content["sigmas"]["classification"][-1]
+        grids = content["sigmas"]
+        several = [part for part, grid in grids.items() if len(grid) > 1]
+        content["sensitivity"] |= {"sigma": grids["classification"][-1], "mismatch": several}
     return parse_config(content, source="a test")
 
 

@@ -84,7 +84,7 @@ def test_job_counts_are_snakemakes_own(tmp_path):
     content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
     content["methods"]["classification"] = [*content["methods"]["classification"], "cbm3d-2020"]
     content["sigmas"]["segmentation"] = [15, 30]
-    content["sensitivity"]["mismatch"] = True
+    content["sensitivity"]["mismatch"] = ["segmentation"]
     content["seeds"] = 3
     content["evaluation"] = {"baseline_shards": {"classification": 3, "segmentation": 2}}
     path = tmp_path / "smoke.yaml"

@@ -139,7 +139,7 @@ def reduced(run: str, root: Path) -> dict:
         data["classification"]["damaged"] = "skip"
     content["sigmas"] = {part: [SIGMA] for part in PARTS}
     if "sensitivity" in content:
-        content["sensitivity"] |= {"sigma": SIGMA, "weight_factors": [10]}
+        content["sensitivity"] |= {"sigma": SIGMA, "weight_factors": [10], "mismatch": []}
     content["evaluation"]["baseline_shards"] = dict.fromkeys(PARTS, 2)
     few = {"steps": 1, "batch": 1}
     training = content["training"]

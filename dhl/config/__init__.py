@@ -149,7 +149,14 @@ class Config(Frozen):
 
     @model_validator(mode="after")
     def _sensitivity_of_what_is_run(self) -> Config:
-        for task in TASKS if self.sensitivity else ():
+        if self.sensitivity is None:
+            return self
+        for part in self.sensitivity.mismatch:
+            if part not in self.parts or len(getattr(self.sigmas, part)) < 2:
+                raise ValueError(
+                    f"`sensitivity.mismatch` has {part}, which has no two sigmas in this run"
+                )
+        for task in TASKS:
             self._require_for_sensitivity(task)
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -23,8 +23,8 @@ class Sensitivity(Frozen):
     weight_factors : tuple of float
         Joint denoisers are also trained with these multiples of their recipe's `task_weight`. The
         recipe's own weight and none at all, `joint` and `separate-matched`, always stand beside.
-    mismatch : bool
-        Whether each denoiser is also measured on the noise of the part's other sigmas.
+    mismatch : tuple of str
+        Parts whose denoisers are also measured on the noise of the part's other sigmas.
     classifiers, segmenters : dict of str to Network
         Further task networks by a short name. Each is trained by its task's recipe, reads the
         images of every denoiser, and guides a denoiser of its own.
@@ -32,7 +32,7 @@ class Sensitivity(Frozen):
 
     sigma: Sigma
     weight_factors: tuple[Factor, ...] = ()
-    mismatch: bool = False
+    mismatch: tuple[Literal["denoising", "classification", "segmentation"], ...] = ()
     classifiers: dict[Label, Network] = Field(default_factory=dict)
     segmenters: dict[Label, Network] = Field(default_factory=dict)
 

@@ -7,7 +7,7 @@ import gzip
 import json
 import os
 import shutil
-import tarfile
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +17,11 @@ from typing import NamedTuple
 from dhl.data.catalogue import Archive, DataSet
 from dhl.errors import UserError
 from dhl.progress import Progress, megabytes
+
+if sys.version_info >= (3, 11, 4):
+    import tarfile
+else:  # as in Debian 12: without filters of what is extracted
+    from backports import tarfile
 
 LISTING = "files.json"  # what a whole set consisted of; written last
 _DISK = (
