@@ -18,8 +18,9 @@ from conda_channel import CONDA_NAMES, build_channel
 from dhl.results import PROJECT
 
 ENVIRONMENT = yaml.safe_load((PROJECT / "environment.yml").read_text())
-# Snakemake runs outside of its jobs' environment, and conda-forge has no bm3d.
-NOT_IN_IT = {"snakemake", "pygments", "bm3d"}
+# Snakemake runs outside of its jobs' environment, conda-forge has no bm3d, and its Python is new
+# enough to need no backport.
+NOT_IN_IT = {"snakemake", "pygments", "bm3d", "backports.tarfile"}
 
 
 def locked_versions() -> dict[str, str]:
@@ -32,7 +33,7 @@ def locked_versions() -> dict[str, str]:
 def required() -> set[str]:
     """Read what the project requires, by name."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    return {re.match(r"[a-z0-9-]+", line)[0] for line in project["dependencies"]}
+    return {re.match(r"[a-z0-9.-]+", line)[0] for line in project["dependencies"]}
 
 
 def conda_versions() -> dict[str, str]:
