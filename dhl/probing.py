@@ -28,25 +28,13 @@ def measure_probes(
 ) -> None:
     """Measure the probes of a part at a sigma and write rows and arrays.
 
-    They are as those of `dhl.evaluation.evaluate`, with a probe's name for the method.
-
-    Parameters
-    ----------
-    config : Config
-    part : {"denoising", "classification", "segmentation"}
-    sigma : float
-        On the 0-255 scale.
-    folder : RunFolder
-        Must hold data, noise and the models.
-    seed : int
-        Number of the training, up to `config.seeds`; after the first, what has no denoiser is not
-        measured again.
+    They are as those of `dhl.evaluation.evaluate`, with a probe's name for the method; so are the
+    parameters. After the first training, what has no denoiser is not measured again.
 
     Raises
     ------
     UserError
-        If all have failed, a model is of another configuration, the noise is not the recorded one,
-        or a batch does not fit the device's memory.
+        As `evaluate`, or if all probes have failed.
     """
     test_images = read_noisy_images(config, folder, part, sigma)
     bench = ProbeBench(config, part, sigma, folder, seed=seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from dhl.config.base import Frozen, Sigma
 from dhl.config.networks import Network, check_network
@@ -46,18 +46,14 @@ class Sensitivity(Frozen):
             )
         return tuple(sorted(factors))
 
-    @field_validator("classifiers")
+    @field_validator("classifiers", "segmenters")
     @classmethod
-    def _known_classifiers(cls, networks: dict[str, Network]) -> dict[str, Network]:
+    def _known_networks(
+        cls, networks: dict[str, Network], field: ValidationInfo
+    ) -> dict[str, Network]:
         for label, network in networks.items():
-            check_network(network, "classifier", place=f"sensitivity.classifiers.{label}")
-        return networks
-
-    @field_validator("segmenters")
-    @classmethod
-    def _known_segmenters(cls, networks: dict[str, Network]) -> dict[str, Network]:
-        for label, network in networks.items():
-            check_network(network, "segmenter", place=f"sensitivity.segmenters.{label}")
+            role = field.field_name.removesuffix("s")
+            check_network(network, role, place=f"sensitivity.{field.field_name}.{label}")
         return networks
 
     def others(self, task: str) -> dict[str, Network]:
