@@ -8,13 +8,16 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dhl.lineage import ModelSpec
 from dhl.models import build_network
 from dhl.noise import GAUSSIAN
+from dhl.own import is_reference
 from dhl.training import build_objective
 
 
@@ -34,10 +37,18 @@ def network_size(spec: ModelSpec, height: int, width: int) -> Size:
 @functools.cache
 def _size(role: str, options: str, height: int, width: int) -> Size:
     """Count by what decides a network (as JSON), so that all sigmas share one count."""
+    network = _without_content(role, json.loads(options)).eval()
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network = build_network(role, **json.loads(options)).eval()
         network(torch.empty(1, 3, height, width))
     return Size(counter.get_total_flops(), sum(one.numel() for one in network.parameters()))
+
+
+def _without_content(role: str, options: dict[str, Any]) -> nn.Module:
+    """Build a network whose tensors have shapes alone; own code may need numbers to build it."""
+    if is_reference(options["name"]):
+        return build_network(role, **options).to("meta")
+    with torch.device("meta"):
+        return build_network(role, **options)
 
 
 def training_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width: int) -> int:
@@ -51,9 +62,9 @@ def training_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width
     height, width : int
         Of the training image or its crop, in pixels.
     """
+    network = _without_content(spec.role, spec.build_options).train()
+    behind = frozen and _without_content(frozen.role, frozen.build_options)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        network = build_network(spec.role, **spec.build_options).train()
-        behind = frozen and build_network(frozen.role, **frozen.build_options)
         plain = replace(spec, noise=GAUSSIAN)  # a user's own noise may need numbers
         objective = build_objective(network, plain, task_network=behind)
         targets = {"classification": (1,), "segmentation": (1, height, width)}.get(spec.part)

@@ -374,7 +374,7 @@ def fingerprint(config: Config, key: str) -> str:
         "noise": spec.noise if spec.sigma is not None else None,
         "data": data.model_dump(),
         "classes": spec.classes,
-        "seed": config.base_seed,
+        "seed": [config.base_seed, spec.seed_name],
         "arithmetic": [
             config.device,
             config.precision,

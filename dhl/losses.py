@@ -25,7 +25,7 @@ def reconstruction_loss(*, denoised: torch.Tensor, clean: torch.Tensor) -> torch
 
 
 def task_loss(*, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy over images or pixels; the label 255 is left out.
+    """Return the mean cross-entropy over images or pixels; of label maps 255 is left out.
 
     Parameters
     ----------
@@ -36,8 +36,10 @@ def task_loss(*, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     -----
     Of several processes each has the mean over the labels of all, of which it holds a part.
     """
-    total = F.cross_entropy(logits.float(), target, ignore_index=IGNORED_LABEL, reduction="sum")
-    return total / mean_over_processes((target != IGNORED_LABEL).sum().float())
+    # Of classes, 255 is one of ImageNet's as good as any other.
+    ignored = IGNORED_LABEL if logits.dim() == 4 else -1
+    total = F.cross_entropy(logits.float(), target, ignore_index=ignored, reduction="sum")
+    return total / mean_over_processes((target != ignored).sum().float())
 
 
 def logits_for_loss(network: nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -130,9 +130,11 @@ def _read(
         failures = source.failures | failures
     trainings = [_read_training(folder, part, sigma, source) for source in sources]
     first = trainings[0]
-    for other in trainings[1:]:
-        if other.protocols and other.image_ids != first.image_ids:
-            raise edited_by_hand(folder.root / other.source, f"other images than {first.source}")
+    whole = [one for one in trainings if one.protocols]  # the others are holes
+    for other in whole[1:]:
+        if other.image_ids != whole[0].image_ids:
+            source = folder.root / other.source
+            raise edited_by_hand(source, f"other images than {whole[0].source}")
     features = {}
     for key in first.features:
         own = trainings if key[0] in again else trainings[:1]

@@ -158,7 +158,10 @@ def recorded_noisy_image(
         raise UserError(
             "every method sees the same noisy pixels.",
             came=f"`{record.image_id}` at sigma {sigma:g} differs from its recorded digest",
-            do="delete the run's `noise` folder and run again.",
+            do="delete the run's `noise` folder and run again."
+            if model == GAUSSIAN
+            else f"let `{model}` draw from its generator alone, and make and read the noise on one "
+            "kind of processor, with one version of torch.",
         )
     return noisy
 

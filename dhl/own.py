@@ -227,8 +227,10 @@ def _refuse_neighbours(tree: ast.Module, path: Path) -> None:
         names = [one.name for one in node.names] if isinstance(node, ast.Import) else names
         for name in names:
             top = name.partition(".")[0]
-            beside = path.parent / f"{top}.py", path.parent / top / "__init__.py"
-            if relative or (top != "dhl" and any(place.is_file() for place in beside)):
+            # Python looks beside the file's own folder in that in which the program is started.
+            places = [place / top for place in (path.parent, Path())]
+            beside = any(one.is_dir() or one.with_suffix(".py").is_file() for one in places)
+            if relative or (top != "dhl" and beside):
                 raise OwnCodeError(
                     "own code is one file: an edit of another one would go unnoticed.",
                     came=f"{path}, line {node.lineno}: {ast.unparse(node)}",

@@ -227,7 +227,11 @@ def _parse(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, dtype={"image_id": str, "method": str, "sha256": str})
+        frame = pd.read_csv(path, dtype={"image_id": str, "method": str, "sha256": str})
+        if "image_id" in frame:  # an image may be called NA
+            names = pd.read_csv(path, usecols=["image_id"], dtype=str, keep_default_na=False)
+            frame["image_id"] = names["image_id"].where(names["image_id"] != "")
+        return frame
     except FileNotFoundError:
         raise UserError(
             "a step finds the results of the steps before it.",

@@ -114,5 +114,16 @@ def denoiser_label(config: Config, key: str) -> str:
 
 
 def reader_label(config: Config, key: str) -> str:
-    """Name a task network for people: by its architecture, or the function of own code."""
-    return model_spec(config, key).network.name.rpartition(":")[2]
+    """Name a task network for people: by its architecture, or the function of own code.
+
+    Where several of a task have one name, their short names in the configuration tell them apart.
+    """
+    spec = model_spec(config, key)
+    names = [_short(network.name) for network in config.task_networks(spec.part)]
+    name, label = _short(spec.network.name), key.partition("/")[0].partition("-")[2]
+    return f"{name} ({label})" if label and names.count(name) > 1 else name
+
+
+def _short(name: str) -> str:
+    """Return an architecture's name, or of own code the function's."""
+    return name.rpartition(":")[2]

@@ -115,18 +115,19 @@ def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
 
 def transfer(config: Config, folder: RunFolder) -> Figure:
     """Draw a matrix per task: denoisers, and the task networks that read their images."""
-    rows = read_experiment(folder, "transfer").copy()
-    rows["row"] = [denoiser_label(config, key) for key in rows["denoiser"]]
-    rows["column"] = [reader_label(config, key) for key in rows["reader"]]
+    rows = read_experiment(folder, "transfer")
     tasks = [task for task in TASKS if task in set(rows["part"])]
-    count = rows["row"].nunique()
+    count = rows.groupby("part")["denoiser"].nunique().max()
     figure = Figure(figsize=(WIDTH, _CELL * count * 0.85 + 1.0), layout="constrained")
     panels = figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0]
     for axes, task in zip(panels, tasks, strict=True):
         metric = main_metric(task)
         own = rows[(rows["part"] == task) & (rows["metric"] == metric)]
         guided = [_is_guided_by(config, *cell) for cell in zip(own["denoiser"], own["reader"])]
-        _draw_matrix(axes, own, ("row", "column"), metric, _reach(own), framed=guided)
+        _draw_matrix(axes, own, ("denoiser", "reader"), metric, _reach(own), framed=guided)
+        denoisers, readers = (dict.fromkeys(own[side]) for side in ("denoiser", "reader"))
+        axes.set_yticklabels([denoiser_label(config, key) for key in denoisers])
+        axes.set_xticklabels([reader_label(config, key) for key in readers])
         name, _, _, unit, _ = UNITS[metric]
         axes.set(title=f"{task.capitalize()}: {name} in {unit}", xlabel="Read by", ylabel="")
     return figure

@@ -203,3 +203,11 @@ def test_the_task_objective_reads_clean_images_or_noisy_ones(sigma):
         images = images + noise * sigma / 255
     logits = task(images).detach().double().numpy()
     assert loss.item() == pytest.approx(cross_entropy(logits, target.numpy()), rel=1e-4)
+
+
+def test_of_classes_255_is_one_as_good_as_any_other():
+    logits = torch.zeros(2, 1000)
+    logits[0, 255] = 3
+    target = torch.tensor([255, 3])
+    expected = torch.nn.functional.cross_entropy(logits, target)
+    assert float(task_loss(logits=logits, target=target)) == pytest.approx(float(expected))

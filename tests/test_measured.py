@@ -11,7 +11,7 @@ from synthetic_run import write_synthetic_run
 from dhl.config.file import parse_config
 from dhl.errors import UserError
 from dhl.measured import bootstrap_scores, read_measured
-from dhl.results import RunFolder
+from dhl.results import NOISE_COLUMNS, RunFolder, read_csv, write_csv
 
 MINI = Path(__file__).parent.parent / "config" / "mini.yaml"
 
@@ -175,3 +175,9 @@ def test_an_infinite_psnr_is_explained(config, folder):
     edit(folder, "denoising", put("psnr", np.inf))
     with pytest.raises(UserError, match="`test-0000` after `noisy` is infinite"):
         read_measured(config, folder, "denoising", 30)
+
+
+def test_an_image_may_be_called_like_what_is_missing(tmp_path):
+    rows = pd.DataFrame({"image_id": ["NA", "null"], "seed": [1, 2]})
+    write_csv(rows, tmp_path / "noise.csv", NOISE_COLUMNS)
+    assert list(read_csv(tmp_path / "noise.csv", NOISE_COLUMNS)["image_id"]) == ["NA", "null"]

@@ -60,6 +60,8 @@ def test_a_function_is_read_without_being_run(files):
         ("class.py:Net", ["no function `Net`", "`class.py:build`"]),
         ("neighbour.py:f", ["neighbour.py, line 1: from method import x", "one file"]),
         ("relative.py:f", ["from . import method"]),
+        ("mine/net.py:f", ["mine/net.py, line 1: from method import x", "one file"]),
+        ("mine/part.py:f", ["mine/part.py, line 1: import mine.blocks", "one file"]),
     ],
 )
 def test_a_reference_that_leads_nowhere_is_explained(files, reference, said):
@@ -68,6 +70,9 @@ def test_a_reference_that_leads_nowhere_is_explained(files, reference, said):
     write(files, "class.py", "class Net: ...\ndef build(): ...\n")
     write(files, "neighbour.py", "from method import x\ndef f(): ...\n")
     write(files, "relative.py", "from . import method\ndef f(): ...\n")
+    (files / "mine").mkdir()  # from there, the folder of the program's start is searched too
+    write(files, "mine/net.py", "from method import x\ndef f(): ...\n")
+    write(files, "mine/part.py", "import mine.blocks\ndef f(): ...\n")
     (files / "latin.py").write_bytes(b"# caf\xe9\n")
     with pytest.raises(UserError) as caught:
         own.read(reference)

@@ -112,6 +112,7 @@ def test_the_section_leaves_the_models_of_the_tables_as_they_are(config, tiny_co
     [
         ({"weight_factors": [1, 10]}, "1, the recipe's own weight, is always there"),
         ({"weight_factors": [10, 10.0]}, "are different"),
+        ({"weight_factors": [3.3333333]}, "with six digits, but 3.3333333 has more"),
         ({"weight_factors": [-1]}, "`sensitivity.weight_factors.0`: input should be greater"),
         ({"sigma": 60}, r"`sensitivity.sigma` \(60\) is one of `sigmas.classification`"),
         ({"classifiers": {"vgg": {"name": "big-vgg"}}},
@@ -428,3 +429,39 @@ def test_the_tables_own_files_do_not_depend_on_the_section(drawn):
     config, folder = drawn
     table = read_csv(folder.table(2), TABLE_COLUMNS)
     assert set(table["method"]) == set(config.methods.classification)
+
+
+@pytest.fixture
+def with_wide(tmp_path):
+    """A made-up run with a second classifier of the first one's architecture."""
+    section = {"sigma": 60, "classifiers": {"wide": {"name": "small-vgg", "width": 48}}}
+    config = small_config(sensitivity=section)
+    return config, write_run(config, tmp_path / "run")
+
+
+def test_two_networks_of_one_architecture_are_told_apart(with_wide):
+    axes = transfer(*with_wide).axes[0]
+    readers = [label.get_text() for label in axes.get_xticklabels()]
+    assert readers == ["small-vgg", "small-vgg (wide)"]
+    assert "Joint with small-vgg (wide)" in [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_a_first_training_that_failed_leaves_the_rest_of_the_table(tmp_path):
+    config = small_config(seeds=2)
+    folder = write_run(config, tmp_path / "run")
+    path = folder.probes("segmentation", 60)
+    dig([path, path.with_suffix(".npz")], status=9, log=tmp_path / "none")
+    table = build_sensitivity(config, folder)
+    lost = (table["part"] == "segmentation") & (table["sigma"] == 60)
+    assert set(table.loc[lost, "status"]) == {"failed: exit status 9"}
+    assert table.loc[~lost, "value"].notna().all()
+
+
+def test_a_segmenter_with_imagenets_first_layers_needs_a_recipe(tiny_content):
+    content = with_sensitivity(tiny_content)
+    network = {"name": "deeplab-largefov", "weights": "imagenet"}
+    content["sensitivity"]["segmenters"] = {"dl": network}
+    content["networks"]["segmenter"] = network | {"weights": "mine.pth"}
+    content["training"]["task"]["segmentation"] = None
+    with pytest.raises(UserError, match="`deeplab-largefov` of `sensitivity` has not all its"):
+        parse_config(content, source="mine.yaml")

@@ -175,10 +175,11 @@ class Config(Frozen):
         guided = asked.weight_factors or asked.classifiers or asked.segmenters
         if guided and getattr(self.training.joint, task) is None:
             raise ValueError(f"`sensitivity` trains jointly and needs `training.joint.{task}`")
-        fresh = [network.name for network in networks if network.weights is None]
+        fresh = [network.name for network in networks if not _published_whole(task, network)]
         if fresh and getattr(self.training.task, task) is None:
             raise ValueError(
-                f"`{fresh[0]}` of `sensitivity` has no weights and needs `training.task.{task}`"
+                f"`{fresh[0]}` of `sensitivity` has not all its weights and needs "
+                f"`training.task.{task}`"
             )
 
     @model_validator(mode="after")
@@ -204,7 +205,8 @@ class Config(Frozen):
         if part in TASKS:
             sections.append("task")
         for section in sections:
-            if task in self.parts and section == "task" and self._published_whole(task):
+            known = task in self.parts and section == "task"
+            if known and _published_whole(task, self.task_networks(task)[0]):
                 continue
             if task not in self.parts or getattr(getattr(self.training, section), task) is None:
                 raise ValueError(
@@ -212,11 +214,12 @@ class Config(Frozen):
                     f"`data.{task}`: add them, or take the method out of `methods.{part}`"
                 )
 
-    def _published_whole(self, task: str) -> bool:
-        """Tell whether a task network comes with all its weights: then it needs no recipe.
 
-        ImageNet's weights are of a classifier; a segmenter has only its first layers from them.
-        """
-        if task == "segmentation":
-            return self.networks.segmenter.weights not in (None, "imagenet")
-        return self.networks.classifier.weights is not None
+def _published_whole(task: str, network: Network) -> bool:
+    """Tell whether a task network comes with all its weights: then it needs no recipe.
+
+    ImageNet's weights are of a classifier; a segmenter has only its first layers from them.
+    """
+    if task == "segmentation":
+        return network.weights not in (None, "imagenet")
+    return network.weights is not None

@@ -44,6 +44,12 @@ class Sensitivity(Frozen):
                 "`sensitivity.weight_factors` are different, and 1, the recipe's own weight, is "
                 "always there: leave it out"
             )
+        for factor in factors:
+            if float(f"{factor:g}") != factor:
+                raise ValueError(
+                    "`sensitivity.weight_factors` stand in the names of models with six digits, "
+                    f"but {factor!r} has more"
+                )
         return tuple(sorted(factors))
 
     @field_validator("classifiers", "segmenters")

@@ -198,6 +198,10 @@ def baselines_of_evaluation(wildcards):
     ]
 
 
+def files_of_own_code():
+    return sorted({reference.rpartition(":")[0] for reference in CONFIG.own_code})
+
+
 def code_of_baseline(wildcards):
     """The code of an untrained method, the user's own included."""
     own = CONFIG.methods.own.get(wildcards.method, "")

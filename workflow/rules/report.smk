@@ -88,6 +88,7 @@ rule manifest:
         tables(),
         figures(),
         sensitivity(),
+        files_of_own_code(),
         RUN.claims,
     output:
         RUN.manifest,
