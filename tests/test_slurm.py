@@ -78,7 +78,7 @@ class Cluster:
         listed = self.ask("squeue", "--noheader", "--states", "RUNNING", "--format", "%i %k")
         jobs = dict(line.split(maxsplit=1) for line in listed.splitlines())
         name = key.replace("/", "_")  # as the executor writes it into the job's comment
-        return next((number for number, what in jobs.items() if name in what), "")
+        return next((number for number, what in jobs.items() if what.endswith(name)), "")
 
     def ask(self, *command: str) -> str:
         """Run a command that talks to SLURM, or to Snakemake."""
@@ -108,7 +108,8 @@ class Cluster:
     def interrupt_training(self, key: str, driver: subprocess.Popen, *command: str) -> None:
         """Give one of SLURM's commands for the job of a training that has kept a state."""
         kept = self.run / "checkpoints" / Path(key).parent
-        self.wait_for(lambda: list(kept.glob("sigma30-*.pt")) and self.job_training(key), driver)
+        state = f"{Path(key).name}-{12 * '[0-9a-f]'}.pt"  # and not that of another task weight
+        self.wait_for(lambda: list(kept.glob(state)) and self.job_training(key), driver)
         self.ask(*command, self.job_training(key))
         self.wait_for(lambda: "resuming from step" in self.log(key), driver)
 
