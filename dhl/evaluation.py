@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -134,16 +134,32 @@ class Output:
     denoised: bool = True
 
 
-class Bench(Protocol):
-    """The networks and images of a measurement, and what they make of a batch."""
+class Bench:
+    """The networks of a measurement, on the CPU until they are moved; `names` are its outputs'."""
 
     names: Sequence[str]
 
+    def __init__(self):
+        self.device = torch.device("cpu")
+        self.networks: dict[str, nn.Module] = {}
+
     def move(self, device: torch.device) -> None:
         """Move the networks to a device."""
+        self.device = device
+        for network in self.networks.values():
+            network.to(device)
 
     def outputs(self, batch: Batch) -> Iterator[Output]:
         """Yield what each name makes of a batch."""
+        raise NotImplementedError
+
+    def images(self, source: str, batch: Batch) -> np.ndarray:
+        """Return raw images (N, H, W, 3): `clean`, `noisy`, or by the denoiser of this name."""
+        if source == "clean":
+            return batch.clean.astype(np.float32) / 255
+        if source == "noisy":
+            return batch.noisy
+        return forward(self.networks[source], batch.noisy, self.device).transpose(0, 2, 3, 1)
 
 
 def measure_all(
@@ -176,8 +192,8 @@ def measure_all(
     write_csv(frame, path, IMAGE_COLUMNS)
 
 
-class MethodBench:
-    """The models and denoised images of a part's methods; on the CPU until they are moved."""
+class MethodBench(Bench):
+    """The models and denoised images of a part's methods."""
 
     def __init__(
         self,
@@ -189,8 +205,8 @@ class MethodBench:
         seed: int = 1,
         ids: Sequence[str] = (),
     ):
-        self.device = torch.device("cpu")
-        self.networks, self.denoised = {}, {}
+        super().__init__()
+        self.denoised = {}
         failed = failed_methods(config, folder, part, sigma, seed)
         for method, key in evaluated_models(config, part, sigma, seed).items():
             if method not in failed:
@@ -202,12 +218,6 @@ class MethodBench:
                 files = (folder.baseline(part, method, sigma, one) for one in parts)
                 self.denoised[method] = DenoisedImages(files, ids)
 
-    def move(self, device: torch.device) -> None:
-        """Move the networks to a device."""
-        self.device = device
-        for network in self.networks.values():
-            network.to(device)
-
     def outputs(self, batch: Batch) -> Iterator[Output]:
         """Yield what each method makes of a batch."""
         for method in self.names:
@@ -218,13 +228,9 @@ class MethodBench:
 
     def _images(self, method: str, batch: Batch) -> np.ndarray:
         """Return a method's raw images (N, H, W, 3) of a batch."""
-        if method == "clean":
-            return batch.clean.astype(np.float32) / 255
-        if method in ("noisy", "retrained"):
-            return batch.noisy
         if method in self.denoised:
             return np.stack([self.denoised[method][name] for name in batch.ids])
-        return denoise(self.networks[method], batch.noisy, self.device)
+        return self.images("noisy" if method == "retrained" else method, batch)
 
 
 def working(names: Sequence[str], failed: dict[str, str]) -> list[str]:
@@ -249,11 +255,6 @@ def load_network(config: Config, folder: RunFolder, key: str) -> nn.Module:
     """Load a model of this configuration, laid out for convolutions."""
     network, _ = checkpoint.load_model(folder.model(key), fingerprint=fingerprint(config, key))
     return network.to(memory_format=torch.channels_last)
-
-
-def denoise(network: Callable, noisy: np.ndarray, device: torch.device) -> np.ndarray:
-    """Return a denoiser's raw images (N, H, W, 3)."""
-    return forward(network, noisy, device).transpose(0, 2, 3, 1)
 
 
 @torch.inference_mode()

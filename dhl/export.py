@@ -23,7 +23,7 @@ from dhl.crate import (
 from dhl.errors import UserError
 from dhl.lineage import all_models, evaluated_seeds
 from dhl.methods import TABLES
-from dhl.probes import experiments, probed
+from dhl.probes import experiments, measurements
 from dhl.provenance import check_untouched, file_digest, read_manifest
 from dhl.report_content import describe_scope
 from dhl.results import FIGURE_FORMATS, PROJECT, TABLE_FORMATS, RunFolder, atomic_path, figure_names
@@ -156,8 +156,7 @@ def _finished(config: Config, folder: RunFolder) -> list[Path]:
             measured.append(folder.noise(part, sigma))
             seeds = evaluated_seeds(config, part)
             measured += [folder.evaluation(part, sigma, seed) for seed in seeds]
-    for part, sigma in probed(config):
-        measured += [folder.probes(part, sigma, seed) for seed in range(1, config.seeds + 1)]
+    measured += [folder.probes(*place) for place in measurements(config)]
     curves = [folder.training(key) for key in all_models(config)]
     single = [folder.config, folder.manifest, folder.claims, folder.report]
     if experiments(config):

@@ -29,7 +29,7 @@ from dhl.models import entry_of
 from dhl.noise import GAUSSIAN, format_sigma, noise_std
 from dhl.objectives import OBJECTIVES
 from dhl.own import references
-from dhl.probes import probed, probed_models
+from dhl.probes import measurements, probed_models
 from dhl.provenance import code_digest
 from dhl.results import RunFolder
 from dhl.seeding import seed_suffix
@@ -356,9 +356,8 @@ def _read_by_measurements(config: Config) -> Iterator[str]:
         for seed in evaluated_seeds(config, part):
             for sigma in getattr(config.sigmas, part):
                 yield from evaluated_models(config, part, sigma, seed).values()
-    for place in probed(config):
-        for seed in range(1, config.seeds + 1):
-            yield from probed_models(config, *place, seed)
+    for place in measurements(config):
+        yield from probed_models(config, *place)
 
 
 def fingerprint(config: Config, key: str) -> str:

@@ -60,6 +60,17 @@ class Measured:
         """Return a metric over all images and trainings; NaN if it was not measured."""
         return float(self.seed_scores(method, metric).mean())
 
+    def summary(self, method: str, metric: str) -> dict[str, float | int | str | None]:
+        """Return a metric's columns in tables: value, images, trainings and their spread."""
+        of_trainings = self.seed_scores(method, metric)
+        return {
+            "value": of_trainings.mean(),
+            "n": len(self.image_ids),
+            "seeds": len(of_trainings),
+            "seed_std": of_trainings.std(ddof=1) if len(of_trainings) > 1 else np.nan,
+            "protocol": self.protocols.get(method),
+        }
+
     def seed_scores(self, method: str, metric: str) -> np.ndarray:
         """Return a metric over all images, of each training (s,); NaN if it was not measured."""
         if (method, metric) not in self.features:

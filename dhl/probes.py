@@ -117,6 +117,13 @@ def probed(config: Config) -> tuple[tuple[str, float], ...]:
     )
 
 
+def measurements(config: Config) -> Iterator[tuple[str, float, int]]:
+    """Yield part, sigma and number of the training of each measurement of probes."""
+    for part, sigma in probed(config):
+        for seed in range(1, config.seeds + 1):
+            yield part, sigma, seed
+
+
 def probes(config: Config, part: str, sigma: float, seed: int = 1) -> tuple[Probe, ...]:
     """List the probes of a part at a sigma; after the first training, those of a denoiser."""
     found = dict.fromkeys(

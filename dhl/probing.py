@@ -5,21 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-import numpy as np
-import torch
-
 from dhl.config import Config
 from dhl.evaluation import (
     Batch,
+    Bench,
     Output,
-    denoise,
     forward,
     load_network,
     measure_all,
     read_noisy_images,
     working,
 )
-from dhl.probes import Probe, failed_probes, probes
+from dhl.probes import failed_probes, probes
 from dhl.results import RunFolder
 
 
@@ -41,13 +38,13 @@ def measure_probes(
     measure_all(config, test_images, bench, folder.probes(part, sigma, seed), examples=0)
 
 
-class ProbeBench:
-    """The models of a part's probes; on the CPU until they are moved."""
+class ProbeBench(Bench):
+    """The models of a part's probes."""
 
     def __init__(
         self, config: Config, part: str, sigma: float, folder: RunFolder, *, seed: int = 1
     ):
-        self.device = torch.device("cpu")
+        super().__init__()
         wanted = {probe.name: probe for probe in probes(config, part, sigma, seed)}
         self.names = working(list(wanted), failed_probes(config, folder, part, sigma, seed))
         self.probes = [wanted[name] for name in self.names]
@@ -55,27 +52,13 @@ class ProbeBench:
         keys = dict.fromkeys(key for probe in self.probes for key in probe.models(seed))
         self.networks = {key: load_network(config, folder, key) for key in keys}
 
-    def move(self, device: torch.device) -> None:
-        """Move the networks to a device."""
-        self.device = device
-        for network in self.networks.values():
-            network.to(device)
-
     def outputs(self, batch: Batch) -> Iterator[Output]:
         """Yield what each probe makes of a batch; a denoiser runs once for all its readers."""
         by_denoiser = sorted(self.probes, key=lambda probe: probe.denoiser)
         for denoiser, own in itertools.groupby(by_denoiser, lambda probe: probe.denoiser):
             probes_of_one = list(own)
-            images = self._images(probes_of_one[0], batch)
+            images = self.images(probes_of_one[0].denoiser_of(self.seed), batch)
             for probe in probes_of_one:
                 reader = probe.reader and self.networks[probe.reader]
                 logits = forward(reader, images, self.device) if reader else None
                 yield Output(probe.name, images, logits, denoised=denoiser != "clean")
-
-    def _images(self, probe: Probe, batch: Batch) -> np.ndarray:
-        """Return what a probe's task network reads, raw images (N, H, W, 3)."""
-        if probe.denoiser == "clean":
-            return batch.clean.astype(np.float32) / 255
-        if probe.denoiser == "noisy":
-            return batch.noisy
-        return denoise(self.networks[probe.denoiser_of(self.seed)], batch.noisy, self.device)

@@ -10,7 +10,7 @@ from dhl.config import Config
 from dhl.lineage import evaluated_models, evaluated_seeds, measured_methods
 from dhl.methods import TABLES, is_baseline
 from dhl.noise import format_sigma
-from dhl.probes import probed, probed_models
+from dhl.probes import measurements, probed_models
 from dhl.published import AVERAGE
 from dhl.results import TABLE_COLUMNS, RunFolder, read_csv
 from dhl.shards import shards
@@ -138,14 +138,13 @@ def trace_probes(config: Config, folder: RunFolder, manifest: dict[str, Any]) ->
     """List what the experiments beyond the paper were made from: their results, and the models."""
     tracer = _Tracer(config, folder, manifest)
     steps, keys = [], {}
-    for part, sigma in probed(config):
-        for seed in range(1, config.seeds + 1):
-            rows = folder.probes(part, sigma, seed)
-            name = f"{part} at sigma {format_sigma(sigma)}"
-            name += f", training {seed}" if config.seeds > 1 else ""
-            log = f"logs/probe/{part}/{rows.stem}.log"
-            steps.append(tracer.step(name, log, rows, rows.with_suffix(".npz")))
-            keys |= dict.fromkeys(probed_models(config, part, sigma, seed))
+    for part, sigma, seed in measurements(config):
+        rows = folder.probes(part, sigma, seed)
+        name = f"{part} at sigma {format_sigma(sigma)}"
+        name += f", training {seed}" if config.seeds > 1 else ""
+        log = f"logs/probe/{part}/{rows.stem}.log"
+        steps.append(tracer.step(name, log, rows, rows.with_suffix(".npz")))
+        keys |= dict.fromkeys(probed_models(config, part, sigma, seed))
     return [*steps, *map(tracer.model, keys)]
 
 

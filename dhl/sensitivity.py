@@ -79,18 +79,12 @@ def _row(
         return row | {"status": f"{FAILED}: {why}" if why else NOT_MEASURED}
     confidence = config.statistics.confidence
     low, high = percentile_interval(draws[key], confidence=confidence)
-    of_trainings = measured.seed_scores(*key)
-    row |= {
-        "value": of_trainings.mean(), "ci_low": low, "ci_high": high,
-        "n": len(measured.image_ids), "seeds": len(of_trainings),
-        "seed_std": of_trainings.std(ddof=1) if len(of_trainings) > 1 else np.nan,
-        "protocol": measured.protocols[probe.name],
-    }  # fmt: skip
+    row |= measured.summary(*key) | {"ci_low": low, "ci_high": high}
     against = reference and (reference.name, metric)
     if against not in draws:
         return row
     low, high = percentile_interval(draws[key] - draws[against], confidence=confidence)
-    gaps = of_trainings - measured.seed_scores(*against)
+    gaps = measured.seed_scores(*key) - measured.seed_scores(*against)
     spread = seed_spread(gaps, confidence=confidence)
     return row | {
         "difference": gaps.mean(), "difference_low": low, "difference_high": high,

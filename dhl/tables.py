@@ -141,17 +141,12 @@ def format_table(
 def _average(measured: Measured, method: str, metric: str, paper: PublishedTable) -> dict:
     """Return the row of a metric over all images, without its interval."""
     value, status = paper.lookup(method, measured.sigma, metric)
-    of_trainings = measured.seed_scores(method, metric)
     row = {
         "method": method,
         "sigma": measured.sigma,
         "image_id": AVERAGE,
         "metric": metric,
-        "value": of_trainings.mean(),
-        "n": len(measured.image_ids),
-        "seeds": len(of_trainings),
-        "seed_std": of_trainings.std(ddof=1) if len(of_trainings) > 1 else np.nan,
-        "protocol": measured.protocols.get(method),
+        **measured.summary(method, metric),
         "published": value,
         "status": status,
     }

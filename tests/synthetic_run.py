@@ -11,7 +11,7 @@ from dhl.config import Config
 from dhl.keys import sigma_key
 from dhl.lineage import evaluated_seeds, measured_methods
 from dhl.methods import model_of
-from dhl.probes import probed, probes
+from dhl.probes import measurements, probes
 from dhl.results import IMAGE_COLUMNS, TRAINING_COLUMNS, RunFolder, write_csv
 
 # How good a made-up method is, from 0 (useless) to 1.
@@ -32,9 +32,8 @@ def write_synthetic_run(
         for sigma in getattr(config.sigmas, part):
             for seed in evaluated_seeds(config, part):
                 write_evaluation(config, folder, part, (sigma, seed), rng, images)
-    for part, sigma in probed(config):
-        for seed in range(1, config.seeds + 1):
-            write_probes(config, folder, part, (sigma, seed), rng, images)
+    for part, sigma, seed in measurements(config):
+        write_probes(config, folder, part, (sigma, seed), rng, images)
     for part in config.parts:
         for method in getattr(config.methods, part):
             if model := model_of(method, part):

@@ -27,7 +27,7 @@ from dhl.lineage import (
 )
 from dhl.methods import BASELINES, PARTS, TABLES, is_baseline
 from dhl.own import references
-from dhl.probes import experiments, probed, probed_models
+from dhl.probes import experiments, measurements, probed_models
 from dhl.provenance import code_digest, settings_digest
 from dhl.results import (
     FIGURE_FORMATS,
@@ -221,11 +221,7 @@ def evaluations(*parts):
 
 def probe_results():
     """Rows and arrays of the probes, if the run has any."""
-    rows = [
-        RUN.probes(part, sigma, seed)
-        for part, sigma in probed(CONFIG)
-        for seed in range(1, CONFIG.seeds + 1)
-    ]
+    rows = [RUN.probes(*place) for place in measurements(CONFIG)]
     return rows + [path.with_suffix(".npz") for path in rows]
 
 
