@@ -18,7 +18,8 @@ from dhl.config import Config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.device import reserved_device
 from dhl.errors import UserError
-from dhl.lineage import evaluated_models, failed_methods, fingerprint, measured_methods
+from dhl.evaluated import evaluated_models, failed_methods, measured_methods
+from dhl.lineage import fingerprint
 from dhl.methods import is_baseline
 from dhl.metrics import clean_reference, confusion_matrix, finish, psnr, ssim, top_k
 from dhl.noise import recorded_noisy_image

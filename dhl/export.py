@@ -21,7 +21,8 @@ from dhl.crate import (
     describe_crate,
 )
 from dhl.errors import UserError
-from dhl.lineage import all_models, evaluated_seeds
+from dhl.evaluated import evaluated_seeds
+from dhl.lineage import all_models
 from dhl.methods import TABLES
 from dhl.probes import experiments, measurements
 from dhl.provenance import check_untouched, file_digest, read_manifest

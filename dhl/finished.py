@@ -16,7 +16,7 @@ import pandas as pd
 from dhl.config import Config
 from dhl.config.file import parse_config
 from dhl.errors import UserError
-from dhl.lineage import evaluated_seeds
+from dhl.evaluated import evaluated_seeds
 from dhl.measured import Measured, read_measured
 from dhl.methods import METRICS, TABLES
 from dhl.provenance import file_digest, read_manifest

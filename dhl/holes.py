@@ -8,7 +8,7 @@ the next run tries again what failed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dhl.results import RunFolder, atomic_path
@@ -60,6 +60,11 @@ def why_hole(path: Path) -> str | None:
             return file.read().decode("utf-8", "replace").strip()
     except OSError:
         return None
+
+
+def first_hole(paths: Iterable[Path]) -> str | None:
+    """Return why there is a hole in the first place that has one; None if there is none."""
+    return next((reason for path in paths if (reason := why_hole(path)) is not None), None)
 
 
 def find_holes(folder: RunFolder) -> Iterator[tuple[Path, str]]:

@@ -22,18 +22,16 @@ from dhl.config import Config
 from dhl.config.networks import Network
 from dhl.config.training import DenoiserTraining, Recipe
 from dhl.errors import UserError
-from dhl.holes import why_hole
+from dhl.evaluated import evaluated_models, evaluated_seeds
 from dhl.keys import TASK_NETWORKS, sigma_key, task_network_key, times_suffix
-from dhl.methods import TASKS, is_baseline, model_of
+from dhl.methods import TASKS
 from dhl.models import entry_of
 from dhl.noise import GAUSSIAN, format_sigma, noise_std
 from dhl.objectives import OBJECTIVES
 from dhl.own import references
 from dhl.probes import measurements, probed_models
 from dhl.provenance import code_digest
-from dhl.results import RunFolder
 from dhl.seeding import seed_suffix
-from dhl.shards import shards
 
 _TIMES = re.compile(r"-times([0-9.]+)")
 DENOISERS = {"separate": "denoiser", "dncnn": "dncnn"}
@@ -278,61 +276,6 @@ def _given(section: Any) -> Any:
     if section is None:
         raise _NoSuchModel
     return section
-
-
-def evaluated_models(config: Config, part: str, sigma: float, seed: int = 1) -> dict[str, str]:
-    """Return the model keys that the evaluation of a part at a sigma and a training reads.
-
-    Returns
-    -------
-    dict of str to str
-        From method to key; the task network itself under `task-network`.
-    """
-    models = {
-        method: sigma_key(name, sigma, seed)
-        for method in getattr(config.methods, part)
-        if (name := model_of(method, part))
-    }
-    if part in TASKS:
-        models["task-network"] = task_network_key(part)
-    return models
-
-
-def measured_methods(config: Config, part: str, seed: int) -> tuple[str, ...]:
-    """Return the methods that the evaluation of a training measures: after the first, the trained.
-
-    What is not trained would come out the same.
-    """
-    methods = getattr(config.methods, part)
-    return tuple(method for method in methods if seed == 1 or model_of(method, part))
-
-
-def evaluated_seeds(config: Config, part: str) -> range:
-    """Return the numbers of the trainings of which a part has an evaluation each."""
-    trained = measured_methods(config, part, seed=2)
-    return range(1, (config.seeds if trained else 1) + 1)
-
-
-def failed_methods(
-    config: Config, folder: RunFolder, part: str, sigma: float, seed: int = 1
-) -> dict[str, str]:
-    """Return the methods in whose results of a training there is a hole, with the reasons.
-
-    All fail if their measuring did, or the task network behind them.
-    """
-    methods = measured_methods(config, part, seed)
-    if (reason := why_hole(folder.evaluation(part, sigma, seed))) is not None:
-        return dict.fromkeys(methods, reason)
-    models = evaluated_models(config, part, sigma, seed)
-    failed = {}
-    for method in methods:
-        paths = [folder.model(models[name]) for name in (method, "task-network") if name in models]
-        if is_baseline(method):
-            total = getattr(config.evaluation.baseline_shards, part)
-            paths += [folder.baseline(part, method, sigma, shard) for shard in shards(total)]
-        reasons = [reason for path in paths if (reason := why_hole(path)) is not None]
-        failed |= {method: reasons[0]} if reasons else {}
-    return failed
 
 
 def all_models(config: Config) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ import pandas as pd
 
 from dhl.config import Config
 from dhl.errors import UserError
+from dhl.evaluated import evaluated_seeds, failed_methods, measured_methods
 from dhl.holes import why_hole
-from dhl.lineage import evaluated_seeds, failed_methods, measured_methods
 from dhl.methods import METRICS
 from dhl.probes import failed_probes, probes
 from dhl.results import IMAGE_COLUMNS, RunFolder, edited_by_hand, read_csv

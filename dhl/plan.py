@@ -12,16 +12,10 @@ from dhl.data.catalogue import CATALOGUE, needed_sets
 from dhl.data.image_set import ImageSet
 from dhl.data.own_set import make_own_part
 from dhl.errors import UserError
+from dhl.evaluated import evaluated_models, evaluated_seeds, measured_methods
 from dhl.extents import Extent, Images, extent
 from dhl.flops import network_size, training_flops
-from dhl.lineage import (
-    ModelSpec,
-    all_models,
-    evaluated_models,
-    evaluated_seeds,
-    measured_methods,
-    model_spec,
-)
+from dhl.lineage import ModelSpec, all_models, model_spec
 from dhl.methods import TASKS, is_baseline
 from dhl.probes import experiments, probed, probes
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dhl.config import Config
-from dhl.holes import why_hole
+from dhl.holes import first_hole
 from dhl.keys import sigma_key, task_network_key, with_label
 from dhl.methods import TASKS, model_of
 from dhl.results import RunFolder
@@ -145,12 +145,11 @@ def failed_probes(
     config: Config, folder: RunFolder, part: str, sigma: float, seed: int = 1
 ) -> dict[str, str]:
     """Return the names of the probes that a failure leaves without results, with the reasons."""
-    whole = why_hole(folder.probes(part, sigma, seed))
     failed = {}
     for probe in probes(config, part, sigma, seed):
-        holes = [why_hole(folder.model(key)) for key in probe.models(seed)]
-        if reasons := [reason for reason in (whole, *holes) if reason is not None]:
-            failed[probe.name] = reasons[0]
+        paths = [folder.probes(part, sigma, seed), *map(folder.model, probe.models(seed))]
+        if (reason := first_hole(paths)) is not None:
+            failed[probe.name] = reason
     return failed
 
 

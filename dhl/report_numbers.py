@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dhl.config import Config
-from dhl.lineage import evaluated_models, evaluated_seeds, measured_methods
+from dhl.evaluated import evaluated_models, evaluated_seeds, measured_methods
 from dhl.methods import TABLES, is_baseline
 from dhl.noise import format_sigma
 from dhl.probes import measurements, probed_models

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from dhl.config import Config
+from dhl.evaluated import evaluated_seeds, measured_methods
 from dhl.keys import sigma_key
-from dhl.lineage import evaluated_seeds, measured_methods
 from dhl.methods import model_of
 from dhl.probes import measurements, probes
 from dhl.results import IMAGE_COLUMNS, TRAINING_COLUMNS, RunFolder, write_csv

@@ -13,9 +13,9 @@ from report_run import PUBLISHED, TEMPLATES, small_config, write_shown_figures
 from dhl.claims import write_claims
 from dhl.cli import main
 from dhl.errors import UserError
+from dhl.evaluated import failed_methods
 from dhl.evaluation import evaluate
 from dhl.holes import dig, find_holes, why_hole
-from dhl.lineage import failed_methods
 from dhl.measured import read_measured
 from dhl.provenance import verify, write_manifest
 from dhl.report import write_report

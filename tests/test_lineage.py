@@ -15,7 +15,8 @@ import yaml
 
 from dhl.config.file import parse_config
 from dhl.errors import UserError
-from dhl.lineage import all_models, evaluated_models, fingerprint, model_spec
+from dhl.evaluated import evaluated_models
+from dhl.lineage import all_models, fingerprint, model_spec
 
 PROJECT = Path(__file__).parents[1]
 START = "separate-start/all"

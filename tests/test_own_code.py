@@ -20,8 +20,9 @@ from dhl.data.image_set import load_split
 from dhl.data.own_set import make_own_part
 from dhl.data.prepare import write_data, write_noise
 from dhl.errors import UserError
+from dhl.evaluated import evaluated_models
 from dhl.evaluation import evaluate
-from dhl.lineage import all_models, evaluated_models
+from dhl.lineage import all_models
 from dhl.models import build_network
 from dhl.models.middle import middle_of_denoised
 from dhl.models.weights import load_pretrained

@@ -17,8 +17,9 @@ from dhl.checkpoint import load_model
 from dhl.claims import compute_claims
 from dhl.config.file import parse_config
 from dhl.errors import UserError
+from dhl.evaluated import evaluated_models, evaluated_seeds
 from dhl.evaluation import evaluate
-from dhl.lineage import all_models, evaluated_models, evaluated_seeds, model_spec
+from dhl.lineage import all_models, model_spec
 from dhl.measured import bootstrap_scores, read_measured
 from dhl.published import read_published
 from dhl.results import RunFolder

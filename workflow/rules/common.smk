@@ -15,16 +15,10 @@ sys.path.insert(0, str(workflow.basedir))
 from dhl.config.file import parse_config
 from dhl.data.catalogue import CATALOGUE, downloaded_weights, downloads_of
 from dhl.errors import UserError
+from dhl.evaluated import evaluated_models, evaluated_seeds, measured_methods
 from dhl.gpu_slots import gpus_of_this_machine
 from dhl.holes import find_holes
-from dhl.lineage import (
-    all_models,
-    evaluated_models,
-    evaluated_seeds,
-    fingerprint,
-    measured_methods,
-    model_spec,
-)
+from dhl.lineage import all_models, fingerprint, model_spec
 from dhl.methods import BASELINES, PARTS, TABLES, is_baseline
 from dhl.own import references
 from dhl.probes import experiments, measurements, probed_models
