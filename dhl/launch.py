@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
@@ -14,25 +15,42 @@ if TYPE_CHECKING:
 
     from dhl.config import Config
 
+STOPPED = 128 + signal.SIGTERM
+
 
 def launch(config: Config, arguments: Sequence[str]) -> NoReturn:
-    """Become `torchrun`, which starts `dhl` with these arguments in `config.processes` processes.
+    """Be `torchrun`: start `dhl` with these arguments in `config.processes` processes, and exit.
 
-    What this process holds, the slots on the GPUs among it, outlives the change of program.
+    The exit status tells a training that was stopped, by a signal to this process or to another,
+    from one that failed.
 
     Raises
     ------
     UserError
         If there are fewer GPUs than processes.
     """
-    environment = dict(os.environ)
     with ExitStack() as held:
         if uses_cuda(config):
             gpus = held.enter_context(held_gpus(config, config.processes))
-            environment["CUDA_VISIBLE_DEVICES"] = visible(gpus, os.environ)
-        run = ["-m", "torch.distributed.run", "--standalone"]
-        run += ["--nproc-per-node", str(config.processes), "-m", "dhl", *arguments]
-        os.execve(sys.executable, [sys.executable, *run], environment)
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible(gpus, os.environ)
+        run = ["--standalone", "--nproc-per-node", str(config.processes)]
+        sys.exit(_torchrun([*run, "-m", "dhl", *arguments]))
+
+
+def _torchrun(arguments: Sequence[str]) -> int:
+    """Run `torchrun` in this process and return the exit status."""
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+
+    try:
+        main(list(arguments))
+    except SignalException:
+        return STOPPED
+    except ChildFailedError as error:
+        statuses = {failure.exitcode for failure in error.failures.values()}
+        return STOPPED if STOPPED in statuses else 1
+    return 0
 
 
 def visible(gpus: Sequence[int], environment: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 import uuid
 
@@ -65,13 +66,16 @@ def test_several_processes_are_started_on_the_gpus_that_are_held(
 ):
     started = []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    monkeypatch.setattr("os.execve", lambda *call: started.append(call))
-    launch(config_on("auto", tiny_content, processes=2), ["train", "separate/sigma30"])
-    ((_, command, environment),) = started
-    assert environment["CUDA_VISIBLE_DEVICES"] == "5,7"
-    assert command[1:] == [
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "dhl", "train", "separate/sigma30",
+    monkeypatch.setattr(
+        "torch.distributed.run.main",
+        lambda arguments: started.append((os.environ["CUDA_VISIBLE_DEVICES"], arguments)),
+    )
+    with pytest.raises(SystemExit, match="0"):
+        launch(config_on("auto", tiny_content, processes=2), ["train", "separate/sigma30"])
+    assert started == [
+        ("5,7", [
+            "--standalone", "--nproc-per-node", "2", "-m", "dhl", "train", "separate/sigma30",
+        ])
     ]  # fmt: skip
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,7 @@ import yaml
 from dhl import checkpoint, processes
 from dhl.config.file import parse_config
 from dhl.errors import UserError
-from dhl.results import TRAINING_COLUMNS, read_csv
+from dhl.results import TRAINING_COLUMNS, RunFolder, read_csv
 from dhl.training import train_model
 
 TORCHRUN = (
@@ -70,22 +73,41 @@ def test_the_command_trains_in_as_many_processes_as_configured(tiny_content, dat
     assert data_copy.model(key).exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
-def test_the_processes_of_a_training_end_with_a_torchrun_that_is_killed(
-    tiny_content, data_copy, tmp_path
-):
+@contextmanager
+def long_training(
+    tiny_content, folder: RunFolder, path: Path
+) -> Iterator[tuple[subprocess.Popen, list[psutil.Process]]]:
+    """Train in two processes; yields the command, once both have taken steps, and the processes."""
     tiny_content["training"]["warm_start"] = None
     tiny_content["training"]["separate"] |= {"steps": 100_000}
-    path = tmp_path / "two.yaml"
     path.write_text(yaml.safe_dump(tiny_content | {"processes": 2}))
-    command = [*TORCHRUN, "-m", "dhl", "train", "separate/sigma30", "--configfile", str(path)]
-    command += ["--folder", str(data_copy.root)]
+    command = [sys.executable, "-m", "dhl", "train", "separate/sigma30"]
+    command += ["--configfile", str(path), "--folder", str(folder.root)]
     with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as job:
-        while not list(data_copy.root.glob("checkpoints/separate/*.pt")):
+        while not list(folder.root.glob("checkpoints/separate/*.pt")):
             assert job.poll() is None
             time.sleep(0.1)
-        ranks = psutil.Process(job.pid).children(recursive=True)
-        assert len(ranks) >= 2
+        found = psutil.Process(job.pid).children(recursive=True)
+        ranks = [one for one in found if one.environ().get("LOCAL_RANK")]
+        assert len(ranks) == 2
+        yield job, ranks
+
+
+@pytest.mark.parametrize("place", ["command", "rank"])
+def test_a_training_by_several_that_is_stopped_has_not_failed(
+    tiny_content, data_copy, tmp_path, place
+):
+    with long_training(tiny_content, data_copy, tmp_path / "two.yaml") as (job, ranks):
+        (job if place == "command" else ranks[1]).send_signal(signal.SIGTERM)
+        assert job.wait(60) == 143
+    assert list(data_copy.root.glob("checkpoints/separate/*.pt"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_the_processes_of_a_training_end_with_a_command_that_is_killed(
+    tiny_content, data_copy, tmp_path
+):
+    with long_training(tiny_content, data_copy, tmp_path / "two.yaml") as (job, ranks):
         job.kill()
     deadline = time.monotonic() + 60
     while any(is_alive(rank) for rank in ranks):
