@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from dhl.config.base import Count, Frozen
 from dhl.data.catalogue import CATALOGUE
-from dhl.errors import UserError
+from dhl.errors import ConfigError, UserError
 from dhl.own import OwnCodeError, is_reference, read
 
 # Words that stand for a downloadable set where a folder of pictures is named.
@@ -125,9 +125,10 @@ class ClassifiedPictures(Pictures):
     @model_validator(mode="after")
     def _crop_fits(self) -> ClassifiedPictures:
         if self.crop > self.resize:
-            raise ValueError(
-                f"the centre crop fits into the image, but `crop` ({self.crop}) is above "
-                f"`resize` ({self.resize})"
+            raise ConfigError(
+                "the centre crop fits into the image.",
+                came=f"`crop: {self.crop}` and `resize: {self.resize}`",
+                do=f"write `resize: {self.crop}` or more, or a smaller `crop`.",
             )
         return self
 
@@ -373,8 +374,11 @@ class Data(Frozen):
     def _of_known_sets(cls, mirrors: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         for name in mirrors:
             if name not in CATALOGUE:
-                legal = ", ".join(CATALOGUE)
-                raise ValueError(f"`data.mirrors` has no set `{name}`; there are {legal}")
+                raise ConfigError(
+                    f"mirrors are of sets that are downloaded: {', '.join(CATALOGUE)}.",
+                    came=f"`data.mirrors.{name}`",
+                    do="name one of these sets.",
+                )
         return mirrors
 
     @model_validator(mode="after")
