@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from dhl.config.file import load_config, parse_config
+from dhl.config.rules import used_recipes
 from dhl.errors import UserError
 from dhl.methods import ALLOWED
 
@@ -111,6 +112,22 @@ def test_every_shipped_configuration_is_legal_and_named_after_its_file(path):
          ["`training.retrained.segmentation`", "`retrained`", "`methods.segmentation`"]),
         ("sigmas.classification", "del", ["`data.classification`", "`sigmas.classification`"]),
         ("methods.segmentation", "del", ["`data.segmentation`", "`methods.segmentation`"]),
+        ("processes", 3,
+         ["`processes: 3`", "`training.joint.classification.batch: 4`",
+          "`training.warm_start.batch: 4`", "multiple of 3"]),
+        ("training.warm_start.patch", 96,
+         ["`training.warm_start.patch: 96`", "40 px in `data.denoising`", "write 40 or less"]),
+        ("training.task.classification.patch", 36,
+         ["`training.task.classification.patch: 36`", "32 px in `data.classification`"]),
+        ("networks.classifier", {"name": "vgg16", "weights": "imagenet"},
+         ["1000 classes", "`vgg16`", "10 classes in `data.classification`", "take `weights` out"]),
+        ("sensitivity",
+         {"sigma": 30, "classifiers": {"r": {"name": "resnet50", "weights": "imagenet"}}},
+         ["`resnet50` with `weights: imagenet`", "10 classes in `data.classification`"]),
+        ("statistics.margin_accuracy", 2,
+         ["0.02 is 2 points", "found: 2, `statistics.margin_accuracy`", "write 0.02 for 2 points"]),
+        ("statistics.margin_miou", 0.2, ["found: 0.2, `statistics.margin_miou`", "below 0.2"]),
+        ("statistics.margin_miou", 0, ["found: 0, `statistics.margin_miou`", "such as 0.02"]),
         ("statistics.confidence", 95, ["`statistics.confidence`", "95", "less than 1"]),
         ("evaluation.protocol", "matlab", ["`evaluation.protocol`", "'authors' or 'plain'"]),
     ],
@@ -139,6 +156,72 @@ def test_a_task_that_needs_another_ones_denoiser_needs_its_data(tiny_content):
         parse_config(tiny_content, source="mine.yaml")
     tiny_content["methods"]["classification"].remove("cross")
     assert parse_config(tiny_content, source="mine.yaml").parts == ("denoising", "classification")
+
+
+def test_only_recipes_that_are_used_must_suit_the_processes_and_the_images(tiny_content):
+    tiny_content["methods"] = {
+        "denoising": ["noisy", "dncnn"],
+        "classification": ["clean", "noisy", "retrained"],
+        "segmentation": ["clean", "noisy"],
+    }
+    recipe = tiny_content["training"]["separate"] | {"batch": 6}
+    tiny_content["training"]["dncnn"] = {"warm_start": None, "separate": recipe}
+    for task in ("classification", "segmentation"):
+        tiny_content["training"]["task"][task]["batch"] = 6
+    tiny_content["training"]["retrained"]["classification"]["batch"] = 9
+    tiny_content["training"]["warm_start"]["patch"] = 96  # not used
+    config = parse_config(tiny_content | {"processes": 3}, source="mine.yaml")
+    assert list(used_recipes(config)) == [
+        "training.dncnn.separate", "training.retrained.classification",
+        "training.task.classification", "training.task.segmentation",
+    ]  # fmt: skip
+    tiny_content["training"]["dncnn"] = None  # trained as the denoiser is
+    with pytest.raises(UserError, match=r"processes: 3` and `training.separate.batch: 4`, `train"):
+        parse_config(tiny_content | {"processes": 3}, source="mine.yaml")
+
+
+def test_what_the_recipes_of_the_paper_cannot_share_is_named_before_anything_starts():
+    content = yaml.safe_load((CONFIGS[0].parent / "paper.yaml").read_text())
+    with pytest.raises(UserError) as caught:
+        parse_config(content | {"processes": 4}, source="paper.yaml")
+    assert "`training.joint.classification.batch: 10`" in str(caught.value)
+    assert "`training.joint.segmentation.batch: 6`" in str(caught.value)
+    assert "training.task" not in str(caught.value)
+    assert parse_config(content | {"processes": 2}, source="paper.yaml").processes == 2
+
+
+def test_patches_fit_into_images_whose_size_is_known(tiny_content):
+    tiny_content["training"]["separate"]["patch"] = 324
+    tiny_content["data"]["denoising"] = folder = {"kind": "folder", "name": "k", "test": "kodak"}
+    with pytest.raises(UserError, match=r"separate.patch: 324`, and images of 321 px[\s\S]*320 or"):
+        parse_config(changed(tiny_content, "data.denoising.train", "bsds500"), source="mine.yaml")
+    for train in ("kodak-like", None):  # not known
+        content = changed(tiny_content, "data.denoising", folder | {"train": train})
+        assert parse_config(content, source="mine.yaml").training.separate.patch == 324
+    tiny_content["training"]["separate"]["patch"] = 24
+    tiny_content["training"]["joint"]["classification"]["patch"] = 264
+    tiny_content["data"]["classification"] = {"kind": "imagenette"}
+    with pytest.raises(UserError, match=r"images of 256 px in `data.classification`"):
+        parse_config(tiny_content, source="mine.yaml")
+
+
+@pytest.mark.parametrize("count", [3, 1000])
+def test_own_classes_take_imagenets_weights_only_if_there_are_a_thousand(
+    tiny_content, tmp_path, count
+):
+    tiny_content["networks"]["classifier"] = {"name": "vgg16", "weights": "imagenet"}
+    data = {"kind": "image_folder", "name": "own", "test": str(tmp_path / "own")}
+    tiny_content["data"]["classification"] = data
+    parse_config(tiny_content, source="mine.yaml")  # the folder is not there yet
+    for index in range(count):
+        (tmp_path / f"own/c{index:04d}").mkdir(parents=True)
+    if count == 1000:
+        assert parse_config(tiny_content, source="mine.yaml").data.classification.name == "own"
+    else:
+        with pytest.raises(UserError, match=r"`vgg16` with `weights: imagenet`, and 3 classes"):
+            parse_config(tiny_content, source="mine.yaml")
+    tiny_content["data"]["classification"] = data | {"classes": "imagenet"}
+    assert parse_config(tiny_content, source="mine.yaml").data.classification.classes == "imagenet"
 
 
 @pytest.mark.parametrize("text", ["1e-3", "25E-5", "1e6", "1.5e3", "10e-4"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from dhl.config.base import Count, Frozen, Positive, Sigma, spelt
+from dhl.config.base import Count, Frozen, Sigma, spelt
 from dhl.config.data import Data
 from dhl.config.methods import Methods
 from dhl.config.networks import Network, Networks
@@ -76,13 +76,29 @@ class Evaluation(Frozen):
     baseline_shards: Shards = Shards()
 
 
+def _a_fraction(margin: float) -> float:
+    """Refuse a margin in points, with which everything would be nearly as good."""
+    if not 0 < margin < WIDEST_MARGIN:
+        raise ConfigError(
+            f"a margin is a fraction above 0 and below {WIDEST_MARGIN}: 0.02 is 2 points.",
+            came=f"{margin:g}",
+            do=f"write {margin / 100:g} for {margin:g} points." if 0 < margin < 100 * WIDEST_MARGIN
+            else "write a fraction, such as 0.02.",
+        )  # fmt: skip
+    return margin
+
+
+WIDEST_MARGIN = 0.2
+Margin = Annotated[float, AfterValidator(_a_fraction)]
+
+
 class Statistics(Frozen):
     """Settings of intervals and verdicts; `margin_*` bound what counts as "nearly as good"."""
 
     bootstrap: Annotated[int, Field(ge=100)] = 2000
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    margin_accuracy: Positive = 0.02
-    margin_miou: Positive = 0.02
+    margin_accuracy: Margin = 0.02
+    margin_miou: Margin = 0.02
 
 
 class Config(Frozen):

@@ -12,8 +12,9 @@ from dhl.data.catalogue import CATALOGUE
 from dhl.errors import ConfigError, UserError
 from dhl.own import OwnCodeError, is_reference, read
 
-# Words that stand for a downloadable set where a folder of pictures is named.
-DOWNLOADABLE_FOLDERS = ("kodak", "bsds500")
+# Words that stand for a downloadable set where a folder of pictures is named, and the shortest side
+# of its images in pixels.
+DOWNLOADABLE_FOLDERS = {"kodak": 512, "bsds500": 321}
 CLASSES_OF_IMAGENET = 1000
 CLASSES_OF_VOC = 21
 MOST_LABELS = 255  # a label map's 255 is ignored
@@ -42,6 +43,11 @@ class DataSet(Frozen):
         """References to the user's own code that makes the images."""
         return ()
 
+    @property
+    def smallest_side(self) -> int | None:
+        """The shortest side of the training images in pixels, None where it is not known."""
+        return None
+
     def classes_of(self, part: str) -> int | None:
         """Return the number of classes of a part, None for denoising."""
         return None
@@ -61,6 +67,11 @@ class PhotoDigits(DataSet):
     def name(self) -> str:
         """The data set's name."""
         return self.kind
+
+    @property
+    def smallest_side(self) -> int:
+        """The side of all images."""
+        return self.size
 
     def classes_of(self, part: str) -> int | None:
         """Return ten digits, and the background for label maps."""
@@ -89,6 +100,11 @@ class Folder(DataSet):
         named = {folder for folder in (self.train, self.test) if folder is not None}
         own = named - set(DOWNLOADABLE_FOLDERS)
         return (*self.downloads, self.kind) if own else self.downloads
+
+    @property
+    def smallest_side(self) -> int | None:
+        """Known of the downloadable sets."""
+        return DOWNLOADABLE_FOLDERS.get(self.train)
 
 
 class Pictures(DataSet):
@@ -131,6 +147,11 @@ class ClassifiedPictures(Pictures):
                 do=f"write `resize: {self.crop}` or more, or a smaller `crop`.",
             )
         return self
+
+    @property
+    def smallest_side(self) -> int:
+        """The short side that all images are resized to."""
+        return self.resize
 
     def classes_of(self, part: str) -> int | None:
         """Return ImageNet's thousand, which the targets are indices of."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dhl.config.data import CLASSES_OF_IMAGENET
 from dhl.config.networks import Network
-from dhl.config.training import Recipe
-from dhl.errors import ConfigError
+from dhl.config.training import DenoiserTraining, Recipe
+from dhl.errors import ConfigError, UserError
 from dhl.methods import TASKS, model_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,39 @@ def check_rules(config: Config) -> None:
     if config.sensitivity is not None:
         _check_sensitivity(config)
     _check_joint_crops(config)
+    _check_published_classes(config)
+    recipes = used_recipes(config)
+    _check_shares(config, recipes)
+    _check_patches(config, recipes)
+
+
+def used_recipes(config: Config) -> dict[str, tuple[str, Recipe]]:
+    """Return the recipes that a run trains by.
+
+    Returns
+    -------
+    dict of str to (str, Recipe)
+        From the key path to the part whose images are trained on, and the recipe.
+    """
+    methods = [(name, part) for part in config.parts for name in getattr(config.methods, part)]
+    models = {model_of(*method) for method in methods} - {None}
+    tasks = [task for task in TASKS if task in config.parts]
+    if config.sensitivity is not None and config.sensitivity.guides:
+        models |= {f"joint-{task}" for task in tasks}
+    found = {f"training.task.{task}": (task, _recipe(config, "task", task)) for task in tasks}
+    own = config.training.dncnn
+    for name in models:
+        kind, _, task = name.partition("-")
+        if task:
+            section = SECTIONS[kind]
+            found[f"training.{section}.{task}"] = (task, _recipe(config, section, task))
+        if kind != "retrained":  # each denoiser is, or starts from, one trained for MSE alone
+            place, recipes = "training", config.training
+            if kind == "dncnn" and own:
+                place, recipes = "training.dncnn", own
+            for field in DenoiserTraining.model_fields:
+                found[f"{place}.{field}"] = ("denoising", getattr(recipes, field))
+    return {place: found[place] for place in sorted(found) if found[place][1] is not None}
 
 
 def _check_part(config: Config, part: str) -> None:
@@ -132,6 +166,53 @@ def _check_joint_crops(config: Config) -> None:
             came=f"`training.joint.classification.patch: {recipe.patch}`, and a crop of {crop} px",
             do=f"write {crop}, or {least} or such.",
         )
+
+
+def _check_published_classes(config: Config) -> None:
+    """Check that a classifier with ImageNet's weights chooses among ImageNet's classes."""
+    data = config.data.classification
+    if data is None:
+        return
+    try:
+        classes = data.classes_of("classification")
+    except UserError:  # a folder that is not there is named by who reads it
+        return
+    for network in config.task_networks("classification"):
+        if network.weights == "imagenet" and classes != CLASSES_OF_IMAGENET:
+            raise ConfigError(
+                f"ImageNet's weights of a classifier are for its {CLASSES_OF_IMAGENET} classes.",
+                came=f"`{network.name}` with `weights: imagenet`, and {classes} classes in "
+                "`data.classification`",
+                do="take `weights` out and train it, or write the path of weights for these "
+                "classes; folders named by synset need `classes: imagenet`.",
+            )
+
+
+def _check_shares(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> None:
+    """Check that the processes of a training can share its batches equally."""
+    uneven = [
+        f"`{place}.batch: {recipe.batch}`"
+        for place, (_, recipe) in recipes.items()
+        if recipe.batch % config.processes
+    ]
+    if uneven:
+        raise ConfigError(
+            "a batch is shared equally by the processes.",
+            came=f"`processes: {config.processes}` and {', '.join(uneven)}",
+            do=f"make each `batch` a multiple of {config.processes}, or change `processes`.",
+        )
+
+
+def _check_patches(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> None:
+    """Check that patches fit into images whose size is known; label maps are enlarged."""
+    for place, (part, recipe) in recipes.items():
+        side = getattr(config.data, part).smallest_side
+        if part != "segmentation" and side and recipe.patch and recipe.patch > side:
+            raise ConfigError(
+                "a patch fits into the training images.",
+                came=f"`{place}.patch: {recipe.patch}`, and images of {side} px in `data.{part}`",
+                do=f"write {side // 4 * 4} or less, or have larger images.",
+            )
 
 
 def published_whole(task: str, network: Network) -> bool:
