@@ -169,7 +169,8 @@ class _Loop:
         if place.compiled:
             self.losses.compile()
         if processes.count() > 1:
-            self.losses = DistributedDataParallel(self.losses)
+            # Else it sums in another order after the first step, and so after each resumption.
+            self.losses = DistributedDataParallel(self.losses, find_unused_parameters=True)
 
     def advance(self, signal_name: Callable[[], str]) -> None:
         """Take one optimizer step; every draw is derived from the step's number."""
