@@ -143,6 +143,17 @@ def load_split(path: Path, split: str) -> ImageSet:
     return _from_index(content, classes) if "paths" in content else _in_memory(content, classes)
 
 
+def read_origins(path: Path, split: str, name: str) -> dict[str, str]:
+    """Return what each image of a split was made from, by its name; empty if nobody has said."""
+    if not path.exists():
+        return {}
+    with open_arrays(path) as arrays:
+        if f"{split}/origins/{name}" not in arrays:
+            return {}
+        names = arrays[f"{split}/ids"].tolist(), arrays[f"{split}/origins/{name}"].tolist()
+        return dict(zip(*names, strict=True))
+
+
 def _in_memory(content: dict[str, np.ndarray], classes: int | None) -> ImageSet:
     """Rebuild what `_pixels` took apart."""
     ids = content["ids"].tolist()
