@@ -12,6 +12,7 @@ from dhl import processes
 from dhl.config import Config
 from dhl.errors import UserError
 from dhl.gpu_slots import gpu_slots
+from dhl.provenance import processor
 
 
 @contextmanager
@@ -116,6 +117,18 @@ def resolve_precision(config: Config, device: torch.device) -> torch.dtype:
     else:
         fast = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
     return torch.bfloat16 if fast else torch.float32
+
+
+def precision_name(precision: torch.dtype) -> str:
+    """Return a number format's name in configurations."""
+    return str(precision).removeprefix("torch.")
+
+
+def device_name(device: torch.device) -> str:
+    """Return what people call a device: the model of the GPU, or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return processor() if device.type == "cpu" else str(device)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:

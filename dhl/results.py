@@ -28,7 +28,9 @@ IMAGE_COLUMNS = (
     "dataset", "part", "sigma", "method", "image_id", "noise_seed", "protocol",
     "psnr", "ssim", "top1", "top5",
 )  # fmt: skip
-TRAINING_COLUMNS = ("step", "lr", "loss", "reconstruction_loss", "task_loss")
+TRAINING_COLUMNS = (
+    "step", "lr", "loss", "reconstruction_loss", "task_loss", "device", "precision",
+)  # fmt: skip
 TABLE_COLUMNS = (
     "method", "sigma", "image_id", "metric", "value", "ci_low", "ci_high", "n", "seeds",
     "seed_std", "protocol", "published", "status",

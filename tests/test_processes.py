@@ -17,10 +17,12 @@ import pytest
 import several_processes
 import torch
 import yaml
+from torch import nn
 
 from dhl import checkpoint, processes
 from dhl.config.file import parse_config
 from dhl.errors import UserError
+from dhl.models.synced_batch_norm import SyncedBatchNorm, synchronise
 from dhl.results import TRAINING_COLUMNS, RunFolder, read_csv
 from dhl.training import train_model
 
@@ -137,6 +139,20 @@ def test_a_training_refuses_another_number_of_processes(tiny_content, data_copy)
     config = parse_config(tiny_content | {"processes": 2}, source="tiny.yaml")
     with pytest.raises(UserError, match=r"1 started, and `processes: 2`[\s\S]*dhl train"):
         train_model(config, "separate-start/all", data_copy)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.BatchNorm1d(4), nn.BatchNorm2d(4, affine=False), nn.BatchNorm2d(4, momentum=None),
+        nn.BatchNorm2d(4, track_running_stats=False),
+    ],
+)  # fmt: skip
+def test_batch_norm_that_cannot_be_synchronised_is_refused(layer):
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(layer))
+    with pytest.raises(UserError, match=r"`1\.0` is BatchNorm[\s\S]*processes: 1"):
+        synchronise(network)
+    assert type(network[0]) is SyncedBatchNorm
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_refused(monkeypatch):

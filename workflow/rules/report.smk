@@ -96,6 +96,8 @@ rule manifest:
         f"{ROOT}/logs/manifest.log",
     conda:
         "../../environment.yml"
+    params:
+        settings=settings_digest(CONFIG),
     shell:
         dhl("manifest")
 
