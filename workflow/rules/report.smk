@@ -19,7 +19,7 @@ rule table:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing(8000),
+        mem_mb=growing(4000),
         runtime=growing(240),
     params:
         part=lambda w: TABLE_PARTS[int(w.number)],
@@ -41,7 +41,7 @@ rule claims:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing(8000),
+        mem_mb=growing(4000),
         runtime=growing(240),
     params:
         settings=settings_digest(CONFIG.statistics, CONFIG.methods),
@@ -62,7 +62,7 @@ rule sensitivity:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing(8000),
+        mem_mb=growing(4000),
         runtime=growing(240),
     params:
         settings=settings_digest(CONFIG.statistics, CONFIG.sensitivity, CONFIG.methods),
@@ -87,7 +87,7 @@ rule figures:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing(8000),
+        mem_mb=growing(4000),
         runtime=growing(240),
     params:
         code=code_digest("dhl.figures", "dhl.figure_data"),
@@ -109,7 +109,7 @@ rule manifest:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing(8000),
+        mem_mb=growing(4000),
         runtime=growing(240),
     shell:
         dhl("manifest")
@@ -131,7 +131,7 @@ rule write_report:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=growing(8000),
+        mem_mb=growing(4000),
         runtime=growing(240),
     params:
         code=code_digest("dhl.report"),
