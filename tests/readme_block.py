@@ -58,7 +58,7 @@ def margin_line(folder: RunFolder) -> str:
         margin = margin_of(rows.loc[f"{task}-cross-near-joint"])
         verdict = margin_verdict(low=-row["ci_high"], high=-row["ci_low"], margin=margin)
         verdicts.append(f"{verdict} in {task}")
-    return f"\"Separate, matched nearly as good as Joint\" would be {', '.join(verdicts)}."
+    return f'"Separate, matched nearly as good as Joint" would be {", ".join(verdicts)}.'
 
 
 def margin_of(row) -> float:
