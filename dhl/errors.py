@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises: three sentences and no traceback."""
+"""The exceptions that a user's mistake raises: three sentences and no traceback."""
 
 
 class UserError(Exception):
@@ -25,3 +25,7 @@ class UserError(Exception):
     def __init__(self, rule: str, *, came: str, do: str):
         self.rule, self.came, self.do = rule, came, do
         super().__init__(f"{rule}\n  found: {came}\n  to do: {do}")
+
+
+class ConfigError(UserError, ValueError):
+    """A mistake in a value of the configuration; also a `ValueError`, which pydantic collects."""

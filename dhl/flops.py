@@ -54,6 +54,8 @@ def _without_content(role: str, options: dict[str, Any]) -> nn.Module:
 def training_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width: int) -> int:
     """Count one training image, forward and backward, as the model's own objective has them.
 
+    Two are gone through: where an image has shrunk to one pixel, BatchNorm trains on no fewer.
+
     Parameters
     ----------
     spec : ModelSpec
@@ -67,11 +69,11 @@ def training_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         plain = replace(spec, noise=GAUSSIAN)  # a user's own noise may need numbers
         objective = build_objective(network, plain, task_network=behind)
-        targets = {"classification": (1,), "segmentation": (1, height, width)}.get(spec.part)
+        targets = {"classification": (2,), "segmentation": (2, height, width)}.get(spec.part)
         losses = objective.losses(
-            torch.empty(1, 3, height, width),
+            torch.empty(2, 3, height, width),
             None if targets is None else torch.zeros(targets, dtype=torch.long),
             None,  # on such tensors nothing is drawn
         )
         losses["loss"].backward()
-    return counter.get_total_flops()
+    return counter.get_total_flops() // 2

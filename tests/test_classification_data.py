@@ -314,13 +314,16 @@ def test_the_contact_sheet_shows_the_first_images_and_a_damaged_one_in_grey(writ
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"kind": "imagenette", "crop": 300}, r"`crop` \(300\) is above `resize` \(256\)"),
+        (
+            {"kind": "imagenette", "crop": 300},
+            "`crop: 300` and `resize: 256`, `data.cl",
+        ),
         ({"kind": "imagenette", "size": 64}, r"data\.classification\.size"),
         ({"kind": "imagenette", "damaged": "keep"}, r"data\.classification\.damaged.*\n.*keep"),
         ({"kind": "imagenette", "train_image": 3}, "write `train_images`"),
         ({"kind": "ilsvrc2012"}, r"no `data\.classification\.path`"),
         ({"kind": "image_folder", "name": "a", "test": "b", "classes": 7}, r"classes.*\n.*7"),
-        ({"kind": "voc2012"}, "`data.classification`"),
+        ({"kind": "voc2012"}, r"`data\.classification\.kind`[\s\S]*`voc2012`[\s\S]*name one of"),
     ],
 )
 def test_a_mistake_in_the_specification_is_named(written, spec, said):

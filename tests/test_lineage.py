@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dhl.config.file import parse_config
+from dhl.config.file import load_config, parse_config
+from dhl.config.rules import used_recipes
+from dhl.config.training import Recipe
 from dhl.errors import UserError
 from dhl.evaluated import evaluated_models
 from dhl.lineage import all_models, fingerprint, model_spec
@@ -260,5 +262,20 @@ def test_the_joint_denoiser_of_cropped_images_feeds_the_classifier_its_own_crop(
 def test_a_joint_patch_that_leaves_no_crop_is_refused(tiny_content, patch):
     tiny_content["training"]["joint"]["classification"]["patch"] = patch
     tiny_content["data"]["classification"] = {"kind": "imagenette"}
-    with pytest.raises(UserError, match=rf"classifier's crop \(224\)[\s\S]*not {patch}"):
+    with pytest.raises(
+        UserError, match=rf"patch: {patch}`, and a crop of 224 px[\s\S]*write 224, or 232 or"
+    ):
         parse_config(tiny_content, source="tiny.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_recipes_that_a_configuration_checks_are_those_of_its_models(path):
+    config = load_config(path)
+    specs = [model_spec(config, key) for key in all_models(config)]
+    trained = {(spec.part, _decisive(spec.recipe)) for spec in specs if spec.recipe}
+    assert {(part, _decisive(recipe)) for part, recipe in used_recipes(config).values()} == trained
+
+
+def _decisive(recipe: Recipe) -> tuple:
+    """Return what tells recipes apart, whatever the weight of the task's loss."""
+    return recipe.steps, recipe.batch, recipe.patch, recipe.optimizer

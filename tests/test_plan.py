@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from test_config import changed
 
 from dhl import plan
 from dhl.cli import main
@@ -69,6 +70,23 @@ def test_training_takes_three_forward_passes_and_a_frozen_network_two():
     flops = training_flops(spec, behind, 64, 64)
     assert flops == pytest.approx(3 * denoiser + 2 * segmenter, rel=0.01)
     assert flops < 3 * denoiser + 2 * segmenter  # no gradient of the noisy image
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "value", "flops"),
+    [
+        ("classifier/clean", "networks.classifier", {"name": "resnet50"}, 495_771_648),
+        ("classifier/clean", "networks.classifier", {"name": "efficientnet-lite0"}, 656_697_216),
+        ("separate/sigma30", "training.separate.patch", 8, 367_200),
+    ],
+)
+def test_what_shrinks_an_image_to_one_pixel_is_counted_as_on_real_batches(
+    tiny_content, key, path, value, flops
+):
+    config = parse_config(changed(tiny_content, path, value), source="tiny.yaml")
+    spec = model_spec(config, key)
+    side = spec.recipe.patch or 32
+    assert training_flops(spec, None, side, side) == flops  # a fifth of a real batch of five
 
 
 def test_a_network_has_the_operations_of_its_formula_and_the_published_parameters(tiny_content):

@@ -141,12 +141,12 @@ def test_weights_are_configured_only_where_a_network_has_published_ones():
     assert networks.classifier.builder_options() == {}
     assert NETWORKS["classifier"]["vgg16"].pretrained == "vgg16-imagenet"
     assert NETWORKS["segmenter"]["deeplab-largefov"].pretrained == "vgg16-imagenet"
-    said = r"`networks\.classifier\.weights` is no option of `small-vgg`; it belongs to `vgg16`"
+    said = r"classifier\.weights`, which is no option of `small-vgg`; it belongs to `vgg16`"
     with pytest.raises(ValidationError, match=said):
         Networks(classifier=Network(name="small-vgg", weights="imagenet"))
-    with pytest.raises(ValidationError, match=r"denoiser\.weights` is no option of `released`"):
+    with pytest.raises(ValidationError, match=r"denoiser\.weights`, which is no option of"):
         Networks(denoiser=Network(name="released", weights="imagenet"))
-    with pytest.raises(ValidationError, match=r"width` is no .*; it belongs to `small-vgg`"):
+    with pytest.raises(ValidationError, match=r"width`, which is no .*; it belongs to `small-vgg`"):
         Networks(classifier=Network(name="vgg16", width=32))
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from dhl.config.base import Count, Frozen, Positive, Sigma
+from dhl.config.base import Count, Frozen, Sigma, spelt
 from dhl.config.data import Data
 from dhl.config.methods import Methods
 from dhl.config.networks import Network, Networks
+from dhl.config.rules import check_rules
 from dhl.config.sensitivity import Sensitivity
 from dhl.config.training import Training
+from dhl.errors import ConfigError
 from dhl.keys import TASK_NETWORKS
-from dhl.methods import PARTS, TASKS, model_of
+from dhl.methods import PARTS, TASKS
 from dhl.noise import GAUSSIAN
 from dhl.own import FORM, is_reference, read, references
 
@@ -33,12 +35,17 @@ class Sigmas(Frozen):
     def _on_the_255_scale(cls, value: Any) -> Any:
         for sigma in value if isinstance(value, list) else []:
             if isinstance(sigma, int | float) and not 1 <= sigma <= 255:
-                raise ValueError(
-                    f"sigma {sigma:g} is not on the 0-255 scale (from 1 to 255); "
-                    "multiply a [0, 1]-scale value by 255"
+                raise ConfigError(
+                    "a sigma is on the 0-255 scale, from 1 to 255.",
+                    came=f"{sigma:g}",
+                    do="multiply a value on the scale of [0, 1] by 255.",
                 )
-        if isinstance(value, list) and any(value.count(sigma) > 1 for sigma in value):
-            raise ValueError("a sigma stands twice in the list")
+            if value.count(sigma) > 1:
+                raise ConfigError(
+                    "each sigma stands once in its list.",
+                    came=f"{sigma:g} twice" if isinstance(sigma, int | float) else f"{sigma} twice",
+                    do="take one of them out.",
+                )
         return tuple(value) if isinstance(value, list) else value
 
 
@@ -69,13 +76,29 @@ class Evaluation(Frozen):
     baseline_shards: Shards = Shards()
 
 
+def _a_fraction(margin: float) -> float:
+    """Refuse a margin in points, with which everything would be nearly as good."""
+    if not 0 < margin < WIDEST_MARGIN:
+        raise ConfigError(
+            f"a margin is a fraction above 0 and below {WIDEST_MARGIN}: 0.02 is 2 points.",
+            came=f"{margin:g}",
+            do=f"write {margin / 100:g} for {margin:g} points." if 0 < margin < 100 * WIDEST_MARGIN
+            else "write a fraction, such as 0.02.",
+        )  # fmt: skip
+    return margin
+
+
+WIDEST_MARGIN = 0.2
+Margin = Annotated[float, AfterValidator(_a_fraction)]
+
+
 class Statistics(Frozen):
     """Settings of intervals and verdicts; `margin_*` bound what counts as "nearly as good"."""
 
     bootstrap: Annotated[int, Field(ge=100)] = 2000
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    margin_accuracy: Positive = 0.02
-    margin_miou: Positive = 0.02
+    margin_accuracy: Margin = 0.02
+    margin_miou: Margin = 0.02
 
 
 class Config(Frozen):
@@ -89,10 +112,24 @@ class Config(Frozen):
     `compile` lets `torch.compile` fuse a training step.
     """
 
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    run: Annotated[
+        str,
+        spelt(
+            r"[A-Za-z0-9][A-Za-z0-9._-]*",
+            rule="a run is called by letters, digits, `.`, `_` and `-`, a letter or digit first.",
+            do="write it so, such as `my-run`: a folder has this name.",
+        ),
+    ]
     base_seed: Annotated[int, Field(ge=0)]
     seeds: Count = 1
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[
+        str,
+        spelt(
+            r"auto|cpu|mps|cuda(:\d+)?",
+            rule="a device is `auto`, `cpu`, `mps`, `cuda`, or one GPU such as `cuda:1`.",
+            do="write one of these.",
+        ),
+    ] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Count = 1
     workers: Annotated[int, Field(ge=0)] = 0
@@ -134,92 +171,14 @@ class Config(Frozen):
         if is_reference(noise):
             read(noise).check_call("clean", keywords=("noise_std", "generator"))
         elif noise != GAUSSIAN:
-            raise ValueError(f"`noise` is {GAUSSIAN} or your own code ({FORM}), but not `{noise}`")
+            raise ConfigError(
+                f"noise is {GAUSSIAN}, or your own code ({FORM}).",
+                came=f"`noise: {noise}`",
+                do=f"write `{GAUSSIAN}`, or name your function.",
+            )
         return noise
 
     @model_validator(mode="after")
-    def _whole(self) -> Config:
-        for part in self.parts:
-            for section in ("sigmas", "methods"):
-                if getattr(getattr(self, section), part) is None:
-                    raise ValueError(f"`data.{part}` is given, so `{section}.{part}` must be too")
-            for method in getattr(self.methods, part):
-                self._require_recipe(method, part)
+    def _sections_fit_each_other(self) -> Config:
+        check_rules(self)
         return self
-
-    @model_validator(mode="after")
-    def _sensitivity_of_what_is_run(self) -> Config:
-        if self.sensitivity is None:
-            return self
-        for part in self.sensitivity.mismatch:
-            if part not in self.parts or len(getattr(self.sigmas, part)) < 2:
-                raise ValueError(
-                    f"`sensitivity.mismatch` has {part}, which has no two sigmas in this run"
-                )
-        for task in TASKS:
-            self._require_for_sensitivity(task)
-        return self
-
-    def _require_for_sensitivity(self, task: str) -> None:
-        """Check that a task has what `sensitivity` asks of it."""
-        asked, networks = self.sensitivity, self.sensitivity.others(task).values()
-        if task not in self.parts:
-            if networks:
-                raise ValueError(f"further networks of `sensitivity` need `data.{task}`")
-            return
-        if asked.sigma not in getattr(self.sigmas, task):
-            raise ValueError(
-                f"`sensitivity.sigma` ({asked.sigma:g}) is one of `sigmas.{task}`, so that its "
-                "values stand beside the table's"
-            )
-        guided = asked.weight_factors or asked.classifiers or asked.segmenters
-        if guided and getattr(self.training.joint, task) is None:
-            raise ValueError(f"`sensitivity` trains jointly and needs `training.joint.{task}`")
-        fresh = [network.name for network in networks if not _published_whole(task, network)]
-        if fresh and getattr(self.training.task, task) is None:
-            raise ValueError(
-                f"`{fresh[0]}` of `sensitivity` has not all its weights and needs "
-                f"`training.task.{task}`"
-            )
-
-    @model_validator(mode="after")
-    def _joint_crops_fit(self) -> Config:
-        crop = getattr(self.data.classification, "crop", None)
-        recipe = self.training.joint.classification
-        if crop is None or recipe is None or recipe.patch in (None, crop):
-            return self
-        if recipe.patch % 4 or recipe.patch < crop + 6:
-            raise ValueError(
-                f"`training.joint.classification.patch` is the classifier's crop ({crop}), or at "
-                f"least 6 px more and a multiple of 4, but not {recipe.patch}"
-            )
-        return self
-
-    def _require_recipe(self, method: str, part: str) -> None:
-        """Check that the recipe behind a method, and its task's data, are configured."""
-        model = model_of(method, part) or ""
-        kind, _, task = model.partition("-")
-        needed = {"joint": ["joint"], "matched": ["joint"], "retrained": ["retrained"]}
-        sections = [*needed.get(kind, []), "task"] if task else []
-        task = task or part
-        if part in TASKS:
-            sections.append("task")
-        for section in sections:
-            known = task in self.parts and section == "task"
-            if known and _published_whole(task, self.task_networks(task)[0]):
-                continue
-            if task not in self.parts or getattr(getattr(self.training, section), task) is None:
-                raise ValueError(
-                    f"method `{method}` of {part} needs `training.{section}.{task}` and "
-                    f"`data.{task}`: add them, or take the method out of `methods.{part}`"
-                )
-
-
-def _published_whole(task: str, network: Network) -> bool:
-    """Tell whether a task network comes with all its weights: then it needs no recipe.
-
-    ImageNet's weights are of a classifier; a segmenter has only its first layers from them.
-    """
-    if task == "segmentation":
-        return network.weights not in (None, "imagenet")
-    return network.weights is not None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from dhl.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -16,3 +19,14 @@ class Frozen(BaseModel):
     """A model that refuses unknown keys, wrong types and later changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def spelt(pattern: str, *, rule: str, do: str) -> AfterValidator:
+    """Check a text by a pattern, and say in words what it looks like."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ConfigError(rule, came=f"`{text}`", do=do)
+        return text
+
+    return AfterValidator(check)

@@ -9,11 +9,12 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from dhl.config.base import Count, Frozen
 from dhl.data.catalogue import CATALOGUE
-from dhl.errors import UserError
+from dhl.errors import ConfigError, UserError
 from dhl.own import OwnCodeError, is_reference, read
 
-# Words that stand for a downloadable set where a folder of pictures is named.
-DOWNLOADABLE_FOLDERS = ("kodak", "bsds500")
+# Words that stand for a downloadable set where a folder of pictures is named, and the shortest side
+# of its images in pixels.
+DOWNLOADABLE_FOLDERS = {"kodak": 512, "bsds500": 321}
 CLASSES_OF_IMAGENET = 1000
 CLASSES_OF_VOC = 21
 MOST_LABELS = 255  # a label map's 255 is ignored
@@ -42,6 +43,11 @@ class DataSet(Frozen):
         """References to the user's own code that makes the images."""
         return ()
 
+    @property
+    def smallest_side(self) -> int | None:
+        """The shortest side of the training images in pixels, None where it is not known."""
+        return None
+
     def classes_of(self, part: str) -> int | None:
         """Return the number of classes of a part, None for denoising."""
         return None
@@ -61,6 +67,11 @@ class PhotoDigits(DataSet):
     def name(self) -> str:
         """The data set's name."""
         return self.kind
+
+    @property
+    def smallest_side(self) -> int:
+        """The side of all images."""
+        return self.size
 
     def classes_of(self, part: str) -> int | None:
         """Return ten digits, and the background for label maps."""
@@ -89,6 +100,11 @@ class Folder(DataSet):
         named = {folder for folder in (self.train, self.test) if folder is not None}
         own = named - set(DOWNLOADABLE_FOLDERS)
         return (*self.downloads, self.kind) if own else self.downloads
+
+    @property
+    def smallest_side(self) -> int | None:
+        """Known of the downloadable sets."""
+        return DOWNLOADABLE_FOLDERS.get(self.train)
 
 
 class Pictures(DataSet):
@@ -125,11 +141,17 @@ class ClassifiedPictures(Pictures):
     @model_validator(mode="after")
     def _crop_fits(self) -> ClassifiedPictures:
         if self.crop > self.resize:
-            raise ValueError(
-                f"the centre crop fits into the image, but `crop` ({self.crop}) is above "
-                f"`resize` ({self.resize})"
+            raise ConfigError(
+                "the centre crop fits into the image.",
+                came=f"`crop: {self.crop}` and `resize: {self.resize}`",
+                do=f"write `resize: {self.crop}` or more, or a smaller `crop`.",
             )
         return self
+
+    @property
+    def smallest_side(self) -> int:
+        """The short side that all images are resized to."""
+        return self.resize
 
     def classes_of(self, part: str) -> int | None:
         """Return ImageNet's thousand, which the targets are indices of."""
@@ -373,8 +395,11 @@ class Data(Frozen):
     def _of_known_sets(cls, mirrors: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         for name in mirrors:
             if name not in CATALOGUE:
-                legal = ", ".join(CATALOGUE)
-                raise ValueError(f"`data.mirrors` has no set `{name}`; there are {legal}")
+                raise ConfigError(
+                    f"mirrors are of sets that are downloaded: {', '.join(CATALOGUE)}.",
+                    came=f"`data.mirrors.{name}`",
+                    do="name one of these sets.",
+                )
         return mirrors
 
     @model_validator(mode="after")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from dhl.config.base import Frozen
+from dhl.errors import ConfigError
 from dhl.methods import ALLOWED, NOT_METHODS, PARTS
 from dhl.own import FORM, OwnCodeError, is_reference, read
 
@@ -47,11 +49,17 @@ class Methods(Frozen):
             function = read(reference)
             function.check_call("noisy", keywords=("sigma",))
             if name != row_name(function.name):
-                raise ValueError(
-                    f"`methods.own.{name}` is called as its function, `{row_name(function.name)}`"
+                raise ConfigError(
+                    "an own method is called as its function.",
+                    came=f"`methods.own.{name}`, and the function `{function.name}`",
+                    do=f"call it `{row_name(function.name)}`.",
                 )
             if name not in used:
-                raise ValueError(f"`methods.own.{name}` stands in a list of methods")
+                raise ConfigError(
+                    "an own method stands in a list of methods.",
+                    came=f"`methods.own.{name}`, which is in none",
+                    do="add it to one, or take it out.",
+                )
             if name in NOT_METHODS or not re.fullmatch("[A-Za-z][A-Za-z0-9-]*", name):
                 raise OwnCodeError(
                     "an own method is called as its function, and as nothing else is.",
@@ -66,13 +74,19 @@ class Methods(Frozen):
             methods = getattr(self, part) or ()
             for method in methods:
                 if method not in (*ALLOWED[part], *self.own):
-                    legal = ", ".join(ALLOWED[part])
-                    raise ValueError(
-                        f"`methods.{part}` has no method `{method}`; there are {legal}, and your "
-                        f"own code ({FORM})"
+                    close = difflib.get_close_matches(method, ALLOWED[part], n=1)
+                    raise ConfigError(
+                        f"a method of {part} is one of {', '.join(ALLOWED[part])}, or your own "
+                        f"code ({FORM}).",
+                        came=f"`{method}` in `methods.{part}`",
+                        do=f"write `{close[0]}`." if close else "name one of them.",
                     )
                 if methods.count(method) > 1:
-                    raise ValueError(f"`methods.{part}` has the method `{method}` twice")
+                    raise ConfigError(
+                        "a method is a row of its table, once.",
+                        came=f"`{method}` twice in `methods.{part}`",
+                        do="take one of them out.",
+                    )
         return self
 
 

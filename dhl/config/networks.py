@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from dhl.config.base import Count, Frozen
+from dhl.errors import ConfigError
 from dhl.models import NETWORKS, entry_of
 from dhl.own import FORM, is_reference, read
 
@@ -54,9 +56,10 @@ class Network(Frozen):
     @classmethod
     def _not_said_twice(cls, options: dict[str, Any]) -> dict[str, Any]:
         if twice := [name for name in options if name in _RESERVED]:
-            raise ValueError(
-                f"`options` are arguments of your own function that no other key sets, but not "
-                f"`{twice[0]}`"
+            raise ConfigError(
+                "`options` are arguments of your own function that no other key sets.",
+                came=f"`{twice[0]}` in `options`",
+                do=f"take it out, or write `{twice[0]}` beside `options` if it is a key there.",
             )
         return options
 
@@ -95,7 +98,7 @@ def check_network(network: Network, role: str, *, place: str) -> None:
 
     Raises
     ------
-    ValueError
+    ConfigError
         If not.
     """
     if is_reference(network.name):
@@ -103,25 +106,37 @@ def check_network(network: Network, role: str, *, place: str) -> None:
         return
     known = NETWORKS[role]
     if network.name not in known:
-        raise ValueError(
-            f"`{place}.name` is one of {', '.join(known)}, or your own code ({FORM}), but not "
-            f"`{network.name}`"
+        close = difflib.get_close_matches(network.name, known, n=1)
+        raise ConfigError(
+            f"a {role} is one of {', '.join(known)}, or your own code ({FORM}).",
+            came=f"`{place}.name: {network.name}`",
+            do=f"write `{close[0]}`." if close else "name one of them.",
         )
     options = [*network.builder_options(), *(["weights"] if network.weights else [])]
     for option in options:
         if option not in known[network.name].takes:
             takers = [name for name, entry in known.items() if option in entry.takes]
             others = f"; it belongs to `{'`, `'.join(takers)}`" if takers else ""
-            raise ValueError(f"`{place}.{option}` is no option of `{network.name}`{others}")
+            raise ConfigError(
+                "a network has options of its own alone.",
+                came=f"`{place}.{option}`, which is no option of `{network.name}`{others}",
+                do=f"take `{option}` out, or name another network.",
+            )
 
 
 def _check_own(network: Network, role: str, *, place: str) -> None:
     """Check that a user's function takes what the configuration says of its network."""
     if network.weights and ("weights" not in entry_of(role, network.name).takes):
-        raise ValueError(f"`{place}.weights` belongs to task networks, not to denoisers")
+        raise ConfigError(
+            "weights are given to task networks, not to denoisers.",
+            came=f"`{place}.weights: {network.weights}`",
+            do="take it out; `training.warm_start` has what a denoiser starts from.",
+        )
     if network.weights == "imagenet":
-        raise ValueError(
-            f"`{place}.weights` of your own network is a file of its weights, but not `imagenet`"
+        raise ConfigError(
+            "the weights of your own network are in a file.",
+            came=f"`{place}.weights: imagenet`",
+            do="write the path of the file.",
         )
     keywords = () if role == "denoiser" else ("classes",)
     read(network.name).check_call(keywords=keywords, options=network.builder_options())

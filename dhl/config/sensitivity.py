@@ -6,11 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from dhl.config.base import Frozen, Sigma
+from dhl.config.base import Frozen, Sigma, spelt
 from dhl.config.networks import Network, check_network
+from dhl.errors import ConfigError
 
 Factor = Annotated[float, Field(ge=1e-4, le=1e5)]
-Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")]
+Label = Annotated[
+    str,
+    spelt(
+        r"[a-z][a-z0-9]*",
+        rule="the short name of a network has lower-case letters and digits, a letter first.",
+        do="write it so, such as `resnet50`.",
+    ),
+]
 
 
 class Sensitivity(Frozen):
@@ -40,15 +48,17 @@ class Sensitivity(Frozen):
     @classmethod
     def _other_weights(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
         if 1 in factors or len(set(factors)) < len(factors):
-            raise ValueError(
-                "`sensitivity.weight_factors` are different, and 1, the recipe's own weight, is "
-                "always there: leave it out"
+            raise ConfigError(
+                "weight factors differ, and 1, the recipe's own weight, is always there.",
+                came=f"{', '.join(f'{factor:g}' for factor in factors)}",
+                do="leave out 1, and what stands there twice.",
             )
         for factor in factors:
             if float(f"{factor:g}") != factor:
-                raise ValueError(
-                    "`sensitivity.weight_factors` stand in the names of models with six digits, "
-                    f"but {factor!r} has more"
+                raise ConfigError(
+                    "weight factors have six digits at most, which stand in the names of models.",
+                    came=f"{factor!r}",
+                    do=f"write {factor:g}.",
                 )
         return tuple(sorted(factors))
 
@@ -61,6 +71,11 @@ class Sensitivity(Frozen):
             role = field.field_name.removesuffix("s")
             check_network(network, role, place=f"sensitivity.{field.field_name}.{label}")
         return networks
+
+    @property
+    def guides(self) -> bool:
+        """Whether denoisers are trained jointly beyond those of the tables."""
+        return bool(self.weight_factors or self.classifiers or self.segmenters)
 
     def others(self, task: str) -> dict[str, Network]:
         """Return the further task networks of a task, by their short names."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dhl.config.base import Count, Frozen, NonNegative, Positive, Sigma
+from dhl.errors import ConfigError
 
 
 class Optimizer(Frozen):
@@ -41,7 +42,12 @@ class Schedule(Frozen):
     @model_validator(mode="after")
     def _step_needs_every(self) -> Schedule:
         if (self.name == "step") != (self.every is not None):
-            raise ValueError("`every` belongs to the schedule `step`, and only to it")
+            raise ConfigError(
+                "`every` belongs to the schedule `step`, and only to it.",
+                came=f"`name: {self.name}` and "
+                + ("no `every`" if self.every is None else f"`every: {self.every}`"),
+                do="add `every`." if self.every is None else "take `every` out.",
+            )
         return self
 
 
@@ -96,8 +102,10 @@ class WarmStart(Recipe):
     @model_validator(mode="after")
     def _ordered(self) -> WarmStart:
         if self.sigma_low > self.sigma_high:
-            raise ValueError(
-                f"`sigma_low` ({self.sigma_low:g}) is not above `sigma_high` ({self.sigma_high:g})"
+            raise ConfigError(
+                "`sigma_low` is not above `sigma_high`.",
+                came=f"`sigma_low: {self.sigma_low:g}` and `sigma_high: {self.sigma_high:g}`",
+                do="exchange them.",
             )
         return self
 
@@ -122,8 +130,9 @@ class Training(DenoiserTraining):
         for name in ("warm_start", "separate"):
             recipe = getattr(self, name)
             if recipe is not None and recipe.patch is not None and recipe.patch % 4:
-                raise ValueError(
-                    f"`training.{name}.patch` is a multiple of 4, because the denoiser halves it "
-                    f"twice, but not {recipe.patch}"
+                raise ConfigError(
+                    "a patch is a multiple of 4, because the denoiser halves it twice.",
+                    came=f"`training.{name}.patch: {recipe.patch}`",
+                    do=f"write {max(8, recipe.patch // 4 * 4)} or {recipe.patch // 4 * 4 + 4}.",
                 )
         return self
