@@ -38,7 +38,7 @@ class Extent:
 NOTHING = Images(0, 0, 0)
 KODAK = Images(24, 512, 768)
 BSDS500 = Images(400, 321, 481)  # `train` and `test` of the set, on which denoisers are trained
-IMAGENETTE = (9_469, 3_925)
+IMAGENETTE = (12_894, 500)  # ImageNet's training and validation images among the set's
 ILSVRC2012 = (1_281_167, 50_000)
 VOC_TRAIN, VOC_TRAIN_AUG, VOC_VAL = 1_464, 10_582, 1_449
 VOC_SIDES = (375, 500)  # the usual photograph, either way up

@@ -190,7 +190,7 @@ def test_published_weights_are_stored_and_not_trained(tiny_config, monkeypatch):
         ({"kind": "folder", "name": "k", "test": "kodak"}, None, (24, 512, 768)),
         ({"kind": "folder", "name": "k", "train": "bsds500", "test": "kodak"},
          (400, 321, 481), (24, 512, 768)),
-        ({"kind": "imagenette", "crop": 224}, (9_469, 224, 224), (3_925, 224, 224)),
+        ({"kind": "imagenette", "crop": 224}, (12_894, 224, 224), (500, 224, 224)),
         ({"kind": "imagenette", "crop": 160, "train_images": 100, "test_images": 50},
          (100, 160, 160), (50, 160, 160)),
         ({"kind": "ilsvrc2012", "path": "/nowhere"}, (1_281_167, 224, 224), (50_000, 224, 224)),
