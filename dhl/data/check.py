@@ -19,7 +19,9 @@ from dhl.data.download import (
 from dhl.data.folder import SUFFIXES
 from dhl.data.locations import data_root, set_folder
 from dhl.data.own_set import make_own_part
+from dhl.data.segmentation import VOC, find_pairs, read_list
 from dhl.data.transfer import SourceFailed
+from dhl.errors import UserError
 from dhl.own import read
 from dhl.progress import Progress
 
@@ -173,14 +175,14 @@ def _official(data_set: DataSet, folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _unlisted(folder: Path, lists: list[str]) -> list[str]:
-    """Name the lists of a VOC layout, and the images and label maps in them, that are not there."""
-    paths = []
+    """Say which lists of a VOC layout, or which files of those that they name, a run would miss."""
+    missing = []
     for name in lists:
-        file = folder / "ImageSets/Segmentation" / f"{name}.txt"
-        paths.append(file)
-        for image in file.read_text().split() if file.is_file() else ():
-            paths += [folder / f"JPEGImages/{image}.jpg", folder / f"SegmentationClass/{image}.png"]
-    return [str(path.relative_to(folder)) for path in paths if not path.is_file()]
+        try:
+            find_pairs(folder, folder, VOC, read_list(folder, VOC, name))
+        except UserError as error:
+            missing.append(error.came)
+    return missing
 
 
 def _finding(

@@ -108,11 +108,11 @@ rule manifest:
         f"{ROOT}/logs/manifest.log",
     conda:
         "../../environment.yml"
-    params:
-        settings=settings_digest(CONFIG),
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),
+    params:
+        settings=settings_digest(CONFIG),
     shell:
         dhl("manifest")
 
