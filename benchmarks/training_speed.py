@@ -20,7 +20,7 @@ from dhl.config.file import load_config
 from dhl.data.image_set import ImageSet
 from dhl.device import autocast, reserved_device, resolve_precision
 from dhl.fitting import Fit, fit
-from dhl.lineage import CLASSES, all_models, model_spec
+from dhl.lineage import all_models, model_spec
 from dhl.models import build_network
 from dhl.optimization import build_optimizer
 from dhl.sampling import BatchSampler
@@ -46,7 +46,8 @@ def made_up_images(config, spec) -> ImageSet:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (128, data.size, data.size, 3), dtype=np.uint8)
     shape = {"classification": (128,), "segmentation": (128, data.size, data.size)}.get(spec.part)
-    targets = None if shape is None else rng.integers(0, CLASSES[spec.part], shape, dtype=np.uint8)
+    classes = data.classes_of(spec.part)
+    targets = None if shape is None else rng.integers(0, classes, shape, dtype=np.uint8)
     return ImageSet([str(index) for index in range(128)], images, targets)
 
 

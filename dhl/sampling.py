@@ -108,8 +108,8 @@ class BatchSampler:
     Raises
     ------
     UserError
-        If an image without a label map is smaller than the patch, or images differ in size and no
-        patch is set.
+        If an image without a label map is smaller than the patch; or no patch is set, and images
+        differ in size, or are oblong and to be turned.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class BatchSampler:
     ):  # fmt: skip
         self.recipe, self.device, self.sizes = recipe, device, images.sizes
         self.has_label_maps = images.has_label_maps
-        _check_sizes(images, recipe.patch)
+        _check_sizes(images, recipe)
         self.order = EpochOrder(len(images), recipe.batch, seed_names)
         self.source = (
             FileReader(images, self.order, device, steps=recipe.steps, workers=workers)
@@ -188,17 +188,25 @@ def enlarged(image: torch.Tensor, side: int) -> torch.Tensor:
     return torch.stack([F.pad(channel, extra, value=value) for channel, value in channels])
 
 
-def _check_sizes(images: ImageSet, patch: int | None) -> None:
+def _check_sizes(images: ImageSet, recipe: Recipe) -> None:
     """Refuse images that cannot make a batch."""
-    sizes = np.asarray(images.sizes)
-    if patch is not None and images.has_label_maps:
+    sizes, patch = np.asarray(images.sizes), recipe.patch
+    if patch is None:
+        rule = "without a patch all training images have one size"
+        wrong = (sizes != sizes[0]).any(1)
+        if recipe.augment == "dihedral":
+            rule += ", and those that are turned are square"
+            wrong |= sizes[:, 0] != sizes[:, 1]
+    elif images.has_label_maps:
         return
-    wrong = (sizes != sizes[0]).any(1) if patch is None else sizes.min(1) < patch
+    else:
+        rule = f"a training image is at least one patch ({patch} px) a side"
+        wrong = sizes.min(1) < patch
     if wrong.any():
         first = int(wrong.argmax())
         raise UserError(
-            f"a training image is at least one patch ({patch} px) a side, and without a patch all "
-            "have one size.",
+            f"{rule}.",
             came=f"`{images.ids[first]}` has {sizes[first][1]} x {sizes[first][0]} px",
-            do="remove or enlarge it, or set `patch` in the recipe.",
-        )
+            do="remove or enlarge it, or lower `patch`." if patch
+            else "set `patch` in the recipe; `augment: mirror` turns nothing.",
+        )  # fmt: skip

@@ -355,3 +355,14 @@ def test_the_contact_sheet_shows_the_first_images_and_a_damaged_one_in_grey(writ
 def test_a_mistake_in_the_specification_is_named(written, spec, said):
     with pytest.raises(UserError, match=said):
         written(spec)
+
+
+def test_own_images_that_are_trained_on_by_a_link_are_not_tested_on(written, tmp_path):
+    folders = {
+        split: make_folders(tmp_path / split, {"cat": 2, "dog": 1}) for split in ("train", "test")
+    }
+    spec = {"kind": "image_folder", "name": "own", "crop": 16, "resize": 16, **folders}
+    assert load_split(written(spec).data(PART), "test").ids == ["cat/0", "cat/1", "dog/0"]
+    (tmp_path / "test/dog/copy.png").symlink_to(tmp_path / "train/dog/0.png")
+    with pytest.raises(UserError, match=r"found: .*test/dog/copy\.png in both\n"):
+        written(spec)

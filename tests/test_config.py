@@ -205,6 +205,57 @@ def test_patches_fit_into_images_whose_size_is_known(tiny_content):
         parse_config(tiny_content, source="mine.yaml")
 
 
+FOLDER, CLASSES = ({"kind": kind, "name": "own"} for kind in ("folder", "image_folder"))
+
+
+@pytest.mark.parametrize(
+    ("part", "data", "train", "test", "said"),
+    [
+        ("denoising", FOLDER, "kodak", "kodak", "one folder"),
+        ("denoising", FOLDER, "photos", "./photos/", "one folder"),
+        ("denoising", FOLDER, "link", "photos", "one folder"),
+        ("classification", CLASSES, "photos", "link", "one folder"),
+        ("classification", CLASSES, "photos", "photos/test", "one inside the other"),
+        ("classification", CLASSES, "link/train", "photos", "one inside the other"),
+        ("denoising", FOLDER, "bsds500", "bsds500", None),  # its `val` is tested on
+        ("denoising", FOLDER, "./kodak", "kodak", None),  # a folder, and the public set
+        ("denoising", FOLDER, "photos", "photos/test", None),  # read without folders inside
+        ("classification", CLASSES, "photos/train", "photos/test", None),
+    ],
+)
+def test_images_to_train_on_are_not_those_that_are_tested_on(
+    tiny_content, tmp_path, monkeypatch, part, data, train, test, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    content = changed(tiny_content, f"data.{part}", data | {"train": train, "test": test})
+    if said is None:
+        assert getattr(parse_config(content, source="mine.yaml").data, part).train == train
+        return
+    with pytest.raises(UserError) as caught:
+        parse_config(content, source="mine.yaml")
+    assert caught.value.came == (
+        f"`train: {train}` and `test: {test}`, {said}, `data.{part}` in mine.yaml"
+    )
+
+
+def test_a_users_own_paths_may_begin_at_home(tiny_content, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    folders = {"train": "~/train", "test": "~/test"}
+    tiny_content["data"]["denoising"] = FOLDER | folders
+    tiny_content["data"]["classification"] = CLASSES | folders
+    tiny_content["data"]["segmentation"] = {"kind": "voc", "name": "v", "path": "~", "test": "val"}
+    tiny_content["networks"]["classifier"] = {"name": "resnet50", "weights": "~/weights.pth"}
+    config = parse_config(tiny_content, source="mine.yaml")
+    for part in (config.data.denoising, config.data.classification):
+        assert (part.train, part.test) == ("/home/me/train", "/home/me/test")
+    assert config.data.segmentation.path == "/home/me"
+    assert config.networks.classifier.weights == "/home/me/weights.pth"
+    imagenet = changed(tiny_content, "data.classification", {"kind": "ilsvrc2012", "path": "~/i"})
+    assert parse_config(imagenet, source="mine.yaml").data.classification.path == "/home/me/i"
+
+
 @pytest.mark.parametrize("count", [3, 1000])
 def test_own_classes_take_imagenets_weights_only_if_there_are_a_thousand(
     tiny_content, tmp_path, count

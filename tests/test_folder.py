@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage import data as pictures
-from tiny_sets import make_bsds500, make_kodak
+from tiny_sets import make_bsds500, make_kodak, write_picture
 
 from dhl.config.data import Folder
 from dhl.data.folder import read_denoising, read_folder, read_image
@@ -203,3 +203,17 @@ def test_a_folder_that_is_called_kodak_is_written_with_a_dot(tmp_path, monkeypat
     assert splits["test"].ids == ["mine"]
     with pytest.raises(UserError, match=r"no folder .*root/kodak[\s\S]*`dhl data download kodak`"):
         read_denoising(denoising(test="kodak"), tmp_path / "root")
+
+
+def test_an_image_that_is_trained_on_under_another_path_is_not_tested_on(tmp_path):
+    make_kodak(tmp_path)
+    for name in ("one", "two", "three"):
+        write_picture(tmp_path / f"train/{name}.png")
+    write_picture(tmp_path / "test/four.png")
+    folders = {name: str(tmp_path / name) for name in ("train", "test")}
+    assert read_denoising(denoising(**folders), tmp_path)["test"].ids == ["four"]
+    (tmp_path / "test/other.png").symlink_to(tmp_path / "train/two.png")
+    with pytest.raises(UserError, match=r"found: .*test/other\.png in both\n"):
+        read_denoising(denoising(**folders), tmp_path)
+    with pytest.raises(UserError, match=r"kodim01\.png in both, and 23 more\n"):
+        read_denoising(denoising(train=str(tmp_path / "kodak"), test="kodak"), tmp_path)

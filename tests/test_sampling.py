@@ -124,3 +124,18 @@ def test_images_that_cannot_make_a_batch_are_named(shapes, patch, named):
     images = [np.zeros((*shape, 3), np.uint8) for shape in shapes]
     with pytest.raises(UserError, match=named):
         sampler_of(ImageSet(["a", "b"], images), batch=1, patch=patch)
+
+
+@pytest.mark.parametrize("augment", ["none", "mirror", "dihedral"])
+@pytest.mark.parametrize("maps", [False, True])
+def test_oblong_images_are_turned_only_after_a_patch_is_cut(augment, maps):
+    images = np.zeros((2, 16, 20, 3), np.uint8)
+    labels = np.zeros((2, 16, 20), np.uint8) if maps else None
+    oblong = ImageSet(["a", "b"], images, labels)
+    assert draw(sampler_of(oblong, batch=2, patch=12, augment=augment), 0)[0].shape[2:] == (12, 12)
+    if augment == "dihedral":
+        with pytest.raises(UserError, match=r"`a` has 20 x 16 px[\s\S]*set `patch`") as caught:
+            sampler_of(oblong, batch=2, augment=augment)
+        assert "turned are square" in caught.value.rule
+    else:
+        assert draw(sampler_of(oblong, batch=2, augment=augment), 0)[0].shape[2:] == (16, 20)

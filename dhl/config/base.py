@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated
 
@@ -13,6 +14,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Sigma = Annotated[float, Field(ge=1, le=255)]
+Place = Annotated[str, AfterValidator(os.path.expanduser)]  # a path; `~` is the user's home
 
 
 class Frozen(BaseModel):

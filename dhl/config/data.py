@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from dhl.config.base import Count, Frozen
+from dhl.config.base import Count, Frozen, Place
 from dhl.data.catalogue import CATALOGUE
 from dhl.errors import ConfigError, UserError
 from dhl.own import OwnCodeError, is_reference, read
@@ -86,8 +87,16 @@ class Folder(DataSet):
 
     kind: Literal["folder"]
     name: str
-    train: str | None = None
-    test: str
+    train: Place | None = None
+    test: Place
+
+    @model_validator(mode="after")
+    def _tested_on_other_images(self) -> Folder:
+        # Of BSDS500 other parts are tested on; a reserved word is no path.
+        own = self.train is not None and not {self.train, self.test} & set(DOWNLOADABLE_FOLDERS)
+        if self.train == self.test == "kodak" or (own and _real(self.train) == _real(self.test)):
+            raise _not_apart(self, "one folder")
+        return self
 
     @property
     def downloads(self) -> tuple[str, ...]:
@@ -105,6 +114,20 @@ class Folder(DataSet):
     def smallest_side(self) -> int | None:
         """Known of the downloadable sets."""
         return DOWNLOADABLE_FOLDERS.get(self.train)
+
+
+def _real(place: str) -> Path:
+    """Return where a path leads, links followed."""
+    return Path(os.path.realpath(place))
+
+
+def _not_apart(data: Folder | ImageFolder, how: str) -> ConfigError:
+    """Say that folders to train on and to test on are not two."""
+    return ConfigError(
+        "no image is trained on and tested on.",
+        came=f"`train: {data.train}` and `test: {data.test}`, {how}",
+        do="give the test images a folder of their own.",
+    )
 
 
 class Pictures(DataSet):
@@ -193,7 +216,7 @@ class Ilsvrc2012(ClassifiedPictures):
     """
 
     kind: Literal["ilsvrc2012"]
-    path: str
+    path: Place
     complete: bool = True
 
     @property
@@ -224,9 +247,18 @@ class ImageFolder(ClassifiedPictures):
 
     kind: Literal["image_folder"]
     name: str
-    train: str | None = None
-    test: str
+    train: Place | None = None
+    test: Place
     classes: Literal["folders", "imagenet"] = "folders"
+
+    @model_validator(mode="after")
+    def _tested_on_other_images(self) -> ImageFolder:
+        if self.train is not None:
+            train, test = _real(self.train), _real(self.test)
+            if train.is_relative_to(test) or test.is_relative_to(train):
+                how = "one folder" if train == test else "one inside the other"
+                raise _not_apart(self, how)
+        return self
 
     def classes_of(self, part: str) -> int | None:
         """Count the classes' folders.
@@ -283,7 +315,7 @@ class Voc(Pictures):
 
     kind: Literal["voc"]
     name: str
-    path: str
+    path: Place
     train: str | None = None
     test: str
     classes: Annotated[int, Field(ge=2, le=MOST_LABELS)] = CLASSES_OF_VOC

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dhl.config.base import Count, Frozen
+from dhl.config.base import Count, Frozen, Place
 from dhl.errors import ConfigError
 from dhl.models import NETWORKS, entry_of
 from dhl.own import FORM, is_reference, read
@@ -41,7 +41,7 @@ class Network(Frozen):
     name: str
     width: Count | None = None
     depth: Annotated[int, Field(ge=3)] | None = None
-    weights: str | None = None
+    weights: Place | None = None
     input: Literal["unit", "authors"] = "unit"
     options: dict[str, Any] = Field(default_factory=dict)
 

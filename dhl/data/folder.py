@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -88,13 +90,16 @@ def read_denoising(spec: Folder, root: Path) -> dict[str, ImageSet]:
     dict of str to ImageSet
         Keyed by split.
     """
-    splits = {}
+    splits, files = {}, {}
     for split, source in (("train", spec.train), ("test", spec.test)):
         if source is None:
             continue
         folders = [Path(source)]
         if source in _PLACES:
             folders = [downloaded(root, source) / place for place in _PLACES[source][split]]
+        files[split] = [path for folder in folders for path in picture_files(folder)]
+        if split == "test":
+            refuse_shared(files.get("train", ()), files["test"])
         read = [read_folder(folder) for folder in folders]
         ids = [name for images in read for name in images.ids]
         splits[split] = ImageSet(ids, [image for images in read for image in images.images])
@@ -109,13 +114,7 @@ def read_folder(folder: Path) -> ImageSet:
     UserError
         If the folder is missing or has no image, two images share a stem, or one is refused.
     """
-    rule = "a data folder exists and has images directly in it."
-    if not folder.is_dir():
-        raise UserError(rule, came=f"no folder {folder}", do="mend the path in `data`.")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        found = f"{folder} has no {', '.join(SUFFIXES)}"
-        raise UserError(rule, came=found, do="put the images there, or mend the path in `data`.")
+    paths = picture_files(folder)
     ids = [path.stem for path in paths]
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
@@ -134,6 +133,41 @@ def read_folder(folder: Path) -> ImageSet:
                 do="leave it out or enlarge it.",
             )
     return ImageSet(ids, images)
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """List the images directly inside a folder, sorted by name.
+
+    Raises
+    ------
+    UserError
+        If the folder is missing or has no image.
+    """
+    rule = "a data folder exists and has images directly in it."
+    if not folder.is_dir():
+        raise UserError(rule, came=f"no folder {folder}", do="mend the path in `data`.")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        found = f"{folder} has no {', '.join(SUFFIXES)}"
+        raise UserError(rule, came=found, do="put the images there, or mend the path in `data`.")
+    return paths
+
+
+def refuse_shared(train: Iterable[Path], test: Iterable[Path]) -> None:
+    """Refuse files that are in both splits, be it by a link.
+
+    Raises
+    ------
+    UserError
+        If there is one; names it.
+    """
+    trained = {os.path.realpath(path) for path in train}
+    if both := [path for path in test if os.path.realpath(path) in trained]:
+        raise UserError(
+            "no image is trained on and tested on.",
+            came=f"{both[0]} in both" + (f", and {len(both) - 1} more" if len(both) > 1 else ""),
+            do="take them out of one of the folders in `data`.",
+        )
 
 
 def _refused(path: Path, came: str, do: str) -> UserError:
