@@ -15,7 +15,7 @@ from torch import nn
 from dhl import checkpoint, processes
 from dhl.config import Config
 from dhl.data.catalogue import CATALOGUE, downloaded_weights
-from dhl.data.image_set import load_split
+from dhl.data.image_set import load_split, split_digest
 from dhl.data.locations import data_root, downloaded
 from dhl.device import find_device, reserved_device, resolve_precision, uses_cuda
 from dhl.fitting import Fit, Objective, fit
@@ -187,11 +187,11 @@ def weights_file(config: Config, spec: ModelSpec) -> Path | None:
 
 
 def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> str:
-    """Digest the recipe with the bytes of data and parents, as a resumed training needs it."""
-    files = [folder.data(spec.part), *(folder.model(key) for key in spec.parents)]
+    """Digest the recipe with the images and the parents' bytes, as a resumed training needs it."""
+    files = [folder.model(key) for key in spec.parents]
     if not spec.start and (weights := weights_file(config, spec)) is not None:
         files.append(weights)
-    digests = [file_digest(path) for path in files]
+    digests = [split_digest(folder.data(spec.part), "train"), *map(file_digest, files)]
     return f"{derive_seed(fingerprint(config, spec.key), *digests):016x}"
 
 
