@@ -23,7 +23,7 @@ USER_FOLDERS = {
 # What is read below such a folder, if not all; of a `folder` it is the files directly inside.
 PLACES = {"ilsvrc2012": ("train", "val"), "voc": (VOC.lists, VOC.labels, VOC.images)}
 READ = (*SUFFIXES, ".txt")
-MOST_FILES = 50_000  # are looked at: planning a run shall not wait for a million
+MOST_FILES = 20_000  # are looked at: planning a run shall not wait for a million
 
 
 def user_folders(config: Config, *parts: str) -> Iterator[tuple[Frozen, str, str]]:
@@ -58,12 +58,12 @@ def _states(places: list[Path], *, deep: bool) -> Iterator[str]:
         entries = _entries(place) if room >= 0 else []
         if deep:
             places += [Path(entry.path) for entry in entries if entry.is_dir()]
-        files = [Path(entry.path) for entry in entries if entry.name.lower().endswith(READ)]
+        files = [entry for entry in entries if entry.name.lower().endswith(READ)]
         room -= len(files)
         for path in files if room >= 0 else [place]:
             with contextlib.suppress(OSError):  # of what cannot be read, the data step speaks
                 info = path.stat()
-                yield f"{path} {info.st_size} {info.st_mtime_ns}"
+                yield f"{os.fspath(path)} {info.st_size} {info.st_mtime_ns}"
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:
