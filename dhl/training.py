@@ -15,7 +15,7 @@ from torch import nn
 from dhl import checkpoint, processes
 from dhl.config import Config
 from dhl.data.catalogue import CATALOGUE, downloaded_weights
-from dhl.data.image_set import load_split
+from dhl.data.image_set import load_split, split_digest
 from dhl.data.locations import data_root, downloaded
 from dhl.device import (
     find_device,
@@ -213,11 +213,11 @@ def weights_file(config: Config, spec: ModelSpec) -> Path | None:
 
 
 def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> str:
-    """Digest all that a resumed training must share: recipe, data, parents, kind of arithmetic."""
-    files = [folder.data(spec.part), *(folder.model(key) for key in spec.parents)]
+    """Digest all that a resumed training must share: recipe, images, parents, arithmetic."""
+    files = [folder.model(key) for key in spec.parents]
     if not spec.start and (weights := weights_file(config, spec)) is not None:
         files.append(weights)
-    digests = [file_digest(path) for path in files]
+    digests = [split_digest(folder.data(spec.part), "train"), *map(file_digest, files)]
     return f"{derive_seed(fingerprint(config, spec.key), _arithmetic(config), *digests):016x}"
 
 

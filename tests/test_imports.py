@@ -22,7 +22,7 @@ LAYERS = (
     {"averaging", "losses", "metrics"},
     {"data.archives", "data.check", "data.download", "data.transfer",
      "data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
-     "data.own_set", "data.photo_digits", "data.prepare", "data.segmentation",
+     "data.own_files", "data.own_set", "data.photo_digits", "data.prepare", "data.segmentation",
      "models.authors_input", "models.cascade", "models.classifier", "models.deeplab",
      "models.denoiser", "models.dncnn", "models.efficientnet_lite", "models.imagenet",
      "models.initialisation", "models.middle", "models.normalised",

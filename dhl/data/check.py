@@ -18,6 +18,7 @@ from dhl.data.download import (
 )
 from dhl.data.folder import SUFFIXES
 from dhl.data.locations import data_root, set_folder
+from dhl.data.own_files import user_folders
 from dhl.data.own_set import make_own_part
 from dhl.data.segmentation import VOC, find_pairs, read_list
 from dhl.data.transfer import SourceFailed
@@ -26,13 +27,6 @@ from dhl.own import read
 from dhl.progress import Progress
 
 NAMED = 3  # so many files of a kind are named, the others counted
-# The fields of a kind of data that are a user's folders.
-USER_FOLDERS = {
-    "folder": ("train", "test"),
-    "image_folder": ("train", "test"),
-    "ilsvrc2012": ("path",),
-    "voc": ("path",),
-}
 
 
 @dataclass(frozen=True)
@@ -153,15 +147,6 @@ def check_own_code(config: Config, part: str) -> Finding:
     splits = make_own_part(config, part).values()
     size = sum(image.nbytes for images in splits for image in images.images)
     return Finding(f"data.{part}", path, files=sum(map(len, splits)), bytes=size, what="images")
-
-
-def user_folders(config: Config) -> Iterator[tuple[Frozen, str, str]]:
-    """Yield data, field and key path of each folder of the user's own."""
-    for part in config.parts:
-        spec = getattr(config.data, part)
-        for field in USER_FOLDERS.get(spec.kind, ()):
-            if getattr(spec, field) not in (None, *spec.downloads):
-                yield spec, field, f"data.{part}.{field}"
 
 
 def _official(data_set: DataSet, folder: Path) -> tuple[list[str], list[str]]:
