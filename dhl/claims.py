@@ -87,6 +87,7 @@ _TASK = (
      "retrained on noisy images, a baseline that the paper does not show."),
 )  # fmt: skip
 
+_COUNTS = ("n", "wins", "losses", "photographs", "photographs_alike", "seeds")
 _TASK_METRIC = {"classification": "top1", "segmentation": "miou"}
 
 
@@ -163,9 +164,7 @@ def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
         draws = [bootstrap_scores(config, one) for one in measured]
         for claim in claims:
             rows += _judge(config, claim, measured, draws)
-    return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS)).astype(
-        dict.fromkeys(("n", "wins", "losses", "seeds"), "Int64")
-    )
+    return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS)).astype(dict.fromkeys(_COUNTS, "Int64"))
 
 
 def write_claims(config: Config, folder: RunFolder) -> None:
@@ -242,6 +241,9 @@ def _compare(
         "seeds": len(seeds), "seed_std": spread.std, "seed_low": spread.low,
         "seed_high": spread.high,
     }  # fmt: skip
+    if groups := measured[0].photographs:
+        alike = statistics.alike(first, second, groups=groups, metric=claim.metric)
+        row |= {"photographs": len(set(groups)), "photographs_alike": alike}
     if claim.kind == "nearly-as-good":
         return row | _judge_margin(config, claim, row)
     name = measured[0].sigma if len(measured) == 1 else "average"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -11,6 +12,7 @@ from dhl import processes
 from dhl.config import Config
 from dhl.errors import UserError
 from dhl.gpu_slots import gpu_slots
+from dhl.provenance import processor
 
 
 @contextmanager
@@ -30,9 +32,8 @@ def reserved_device(config: Config) -> Iterator[torch.device]:
         If the configured device is not there.
     """
     torch.set_num_threads(config.threads)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
     if uses_cuda(config):
+        make_cuda_repeatable()
         own = nullcontext([processes.local_place()]) if processes.started() else held_gpus(config)
         with own as (index,):
             device = torch.device("cuda", index)
@@ -40,6 +41,19 @@ def reserved_device(config: Config) -> Iterator[torch.device]:
             yield device
     else:
         yield find_device(config.device)
+
+
+def make_cuda_repeatable() -> None:
+    """Let CUDA's kernels give the same sums each time, and float32 be float32.
+
+    What has no repeatable kernel warns in the log.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # else convolutions keep 10 bits of a float32's 23
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def uses_cuda(config: Config) -> bool:
@@ -103,6 +117,18 @@ def resolve_precision(config: Config, device: torch.device) -> torch.dtype:
     else:
         fast = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
     return torch.bfloat16 if fast else torch.float32
+
+
+def precision_name(precision: torch.dtype) -> str:
+    """Return a number format's name in configurations."""
+    return str(precision).removeprefix("torch.")
+
+
+def device_name(device: torch.device) -> str:
+    """Return what people call a device: the model of the GPU, or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return processor() if device.type == "cpu" else str(device)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dhl.data.segmentation import list_voc
 from dhl.errors import UserError
 
 
@@ -38,7 +39,7 @@ class Extent:
 NOTHING = Images(0, 0, 0)
 KODAK = Images(24, 512, 768)
 BSDS500 = Images(400, 321, 481)  # `train` and `test` of the set, on which denoisers are trained
-IMAGENETTE = (9_469, 3_925)
+IMAGENETTE = (12_894, 500)  # ImageNet's training and validation images among the set's
 ILSVRC2012 = (1_281_167, 50_000)
 VOC_TRAIN, VOC_TRAIN_AUG, VOC_VAL = 1_464, 10_582, 1_449
 VOC_SIDES = (375, 500)  # the usual photograph, either way up
@@ -96,10 +97,10 @@ def _voc2012(data: Any) -> Extent:
 
 
 def _voc(data: Any) -> Extent:
-    """Count the lines of the lists, and measure the images that are tested."""
-    root = Path(data.path)
-    train, test = (_listed(root, name) if name else [] for name in (data.train, data.test))
-    measured = _measured((root / "JPEGImages" / f"{name}.jpg" for name in test), data.path)
+    """List the images as a run does, and measure those that are tested."""
+    listings = list_voc(data, Path(data.path))
+    train, test = listings.get("train", ()), listings["test"]
+    measured = _measured((test.folder / path for path in test.paths), data.path)
     return _chosen(data, len(train), len(test), (measured.height, measured.width))
 
 
@@ -121,15 +122,6 @@ def _chosen(data: Any, train: int, test: int, sides: tuple[int, int]) -> Extent:
         for count, chosen in ((train, data.train_images), (test, data.test_images))
     )
     return Extent(Images(train, *sides) if train else None, Images(test, *sides))
-
-
-def _listed(root: Path, name: str) -> list[str]:
-    """Read a list of images as VOC has them."""
-    path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
-    try:
-        return path.read_text().split()
-    except OSError:
-        raise _uncounted(path) from None
 
 
 def _measured(paths: Iterable[Path], place: str | Path) -> Images:

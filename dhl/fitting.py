@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dhl import checkpoint, processes
 from dhl.averaging import mean_over_processes
 from dhl.config.training import Recipe
-from dhl.device import autocast
+from dhl.device import autocast, device_name, precision_name
 from dhl.errors import UserError
 from dhl.interruption import noted_signals
 from dhl.models.synced_batch_norm import synchronise
@@ -163,13 +163,17 @@ class _Loop:
             synchronise(self.network)
         self.optimizer = build_optimizer(self.network, recipe.optimizer)
         self.step, self.curve, self.sums = 0, [], {}
+        self.hardware = {
+            "device": device_name(place.device), "precision": precision_name(place.precision),
+        }  # fmt: skip
         self.stopping = False
         self._resume()
         self.losses = Step(objective)
         if place.compiled:
             self.losses.compile()
         if processes.count() > 1:
-            self.losses = DistributedDataParallel(self.losses)
+            # Else it sums in another order after the first step, and so after each resumption.
+            self.losses = DistributedDataParallel(self.losses, find_unused_parameters=True)
 
     def advance(self, signal_name: Callable[[], str]) -> None:
         """Take one optimizer step; every draw is derived from the step's number."""
@@ -188,7 +192,7 @@ class _Loop:
         self.step += 1
         every = max(1, recipe.steps // CURVE_POINTS)
         if self.step % every == 0 or self.step == recipe.steps:
-            self.curve.append(_curve_row(self.step, lr, self.sums, self.curve))
+            self.curve.append(_curve_row(self.step, lr, self.sums, self.curve) | self.hardware)
             self.sums = {}
 
     def _losses(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -245,7 +249,7 @@ class _Loop:
         self.sums = {name: value.to(place.device) for name, value in content["sums"].items()}
 
 
-def _curve_row(step: int, lr: float, sums: dict, curve: list[dict]) -> dict[str, float]:
+def _curve_row(step: int, lr: float, sums: dict, curve: list[dict]) -> dict[str, Any]:
     """Average the losses since the last row, and stop where they are not finite."""
     count = step - (curve[-1]["step"] if curve else 0)
     row = {"step": step, "lr": lr, **{name: float(sums[name]) / count for name in sums}}

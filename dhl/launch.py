@@ -33,6 +33,8 @@ def launch(config: Config, arguments: Sequence[str]) -> NoReturn:
         if uses_cuda(config):
             gpus = held.enter_context(held_gpus(config, config.processes))
             os.environ["CUDA_VISIBLE_DEVICES"] = visible(gpus, os.environ)
+        # Else each process warns of the search for unused parameters that `dhl.fitting` wants.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         run = ["--standalone", "--nproc-per-node", str(config.processes)]
         sys.exit(_torchrun([*run, "-m", "dhl", *arguments]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import functools
 import hashlib
 import json
@@ -178,7 +179,7 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **_commit(),
         "versions": {"python": platform.python_version(), **_versions()},
-        "hardware": _hardware(),
+        "hardware": _hardware(folder),
         "deployment": "conda" if "CONDA_PREFIX" in os.environ else "environment",
         "base_seed": config.base_seed,
         "wall_seconds": _wall_seconds(),
@@ -235,23 +236,34 @@ def _commit() -> dict[str, Any]:
     return {"commit": commit.strip(), "dirty": bool(changes.strip())}
 
 
-def _hardware() -> dict[str, Any]:
-    """Describe the machine that writes the manifest."""
+def _hardware(folder: RunFolder) -> dict[str, Any]:
+    """Describe the machine that writes the manifest, and what networks were trained on."""
     import psutil
 
     return {
         "system": platform.system(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "trained_on": "; ".join(_trained_on(folder)),
     }
 
 
-def _processor() -> str:
-    """Return the processor's name as the system gives it."""
+def _trained_on(folder: RunFolder) -> list[str]:
+    """List the devices and number formats of a run's training curves."""
+    found = set()
+    for path in folder.training("any").parent.rglob("*.csv"):
+        if why_hole(path) is None:
+            with open(path, newline="", encoding="utf-8") as file:
+                found |= {f"{row['device']} in {row['precision']}" for row in csv.DictReader(file)}
+    return sorted(found)
+
+
+def processor() -> str:
+    """Return the name of this machine's processor as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,8 @@ def format_interval(row: dict[str, Any], metric: str, kind: str = "ci") -> str:
     ends = [row[f"{kind}_{end}"] for end in ("low", "high")]
     if any(map(pd.isna, ends)):
         return "not computed"
+    if any(map(math.isinf, ends)):
+        return "unknown, because they tie"
     return " to ".join(_signed(factor * end, decimals) for end in ends)
 
 

@@ -28,7 +28,9 @@ IMAGE_COLUMNS = (
     "dataset", "part", "sigma", "method", "image_id", "noise_seed", "protocol",
     "psnr", "ssim", "top1", "top5",
 )  # fmt: skip
-TRAINING_COLUMNS = ("step", "lr", "loss", "reconstruction_loss", "task_loss")
+TRAINING_COLUMNS = (
+    "step", "lr", "loss", "reconstruction_loss", "task_loss", "device", "precision",
+)  # fmt: skip
 TABLE_COLUMNS = (
     "method", "sigma", "image_id", "metric", "value", "ci_low", "ci_high", "n", "seeds",
     "seed_std", "protocol", "published", "status",
@@ -36,8 +38,8 @@ TABLE_COLUMNS = (
 CLAIM_COLUMNS = (
     "claim", "origin", "statement", "part", "sigma", "metric", "method_a", "method_b",
     "mean_a", "mean_b", "difference", "ci_low", "ci_high", "n", "wins", "losses", "effect_size",
-    "seeds", "seed_std", "seed_low", "seed_high", "test", "p_images", "p_seeds", "p_adjusted",
-    "verdict",
+    "photographs", "photographs_alike", "seeds", "seed_std", "seed_low", "seed_high", "test",
+    "p_images", "p_seeds", "p_adjusted", "verdict",
 )  # fmt: skip
 SENSITIVITY_COLUMNS = (
     "experiment", "part", "sigma", "denoiser", "trained_sigma", "task_weight", "reader", "metric",

@@ -3,7 +3,8 @@
 Two questions are kept apart. "Would other images give the same?": percentile bootstrap intervals
 and paired tests over the images, for which every method of a part, at every sigma, is resampled
 with the same indices. "Would another training give the same?": Student's t over the trainings,
-where a run has several.
+where a run has several. "Other images" are others of the same kind: where many are cut from a few
+photographs, others cut from these, and `alike` tells in how many of them a difference has its sign.
 
 Verdicts, and nowhere else:
 
@@ -25,7 +26,7 @@ function from mean features of shape (..., k) to (...): the mean itself, or mIoU
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -290,6 +291,30 @@ def effect(first: np.ndarray, second: np.ndarray, *, metric: str) -> Effect:
     return Effect(int(np.sum(gaps > _TIE)), int(np.sum(gaps < -_TIE)), size)
 
 
+def alike(first: np.ndarray, second: np.ndarray, *, groups: Sequence[str], metric: str) -> int:
+    """Count the groups of images in which the difference has the sign that it has in all.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n, s, k)
+        Features of the same images.
+    groups : sequence of n str
+        Such as the photograph that each image is cut from.
+    metric : str
+        A key of `SCORES`.
+    """
+
+    def sign(chosen: np.ndarray) -> float:
+        gap = SCORES[metric](first[chosen].mean(axis=0)) - SCORES[metric](
+            second[chosen].mean(axis=0)
+        )
+        return float(np.sign(gap.mean()))
+
+    names = np.asarray(groups)
+    whole = sign(np.full(len(names), fill_value=True))
+    return sum(sign(names == name) == whole for name in np.unique(names))
+
+
 @dataclass(frozen=True)
 class Spread:
     """What several trainings say about a difference; NaN where one training cannot tell.
@@ -299,7 +324,7 @@ class Spread:
     std : float
         Standard deviation over the trainings.
     low, high : float
-        Student's t interval of the mean.
+        Student's t interval of the mean; infinite if all agree exactly.
     p_value : float
         Of the two-sided t-test against zero.
     """
@@ -325,7 +350,8 @@ def seed_spread(differences: np.ndarray, *, confidence: float) -> Spread:
         return Spread(*[float("nan")] * 4)
     mean, std = float(differences.mean()), float(differences.std(ddof=1))
     if std <= _TIE:
-        return Spread(std, mean, mean, float(abs(mean) <= _TIE))
+        # Of right and wrong answers a few trainings may tie by chance: their spread is unknown.
+        return Spread(std, -np.inf, np.inf, 1.0)
     error = std / np.sqrt(count)
     reach = error * student_t.ppf((1 + confidence) / 2, count - 1)
     p_value = 2 * student_t.sf(abs(mean) / error, count - 1)

@@ -15,9 +15,16 @@ from torch import nn
 from dhl import checkpoint, processes
 from dhl.config import Config
 from dhl.data.catalogue import CATALOGUE, downloaded_weights
-from dhl.data.image_set import load_split
+from dhl.data.image_set import load_split, split_digest
 from dhl.data.locations import data_root, downloaded
-from dhl.device import find_device, reserved_device, resolve_precision, uses_cuda
+from dhl.device import (
+    find_device,
+    precision_name,
+    reserved_device,
+    resolve_precision,
+    uses_cuda,
+)
+from dhl.errors import UserError
 from dhl.fitting import Fit, Objective, fit
 from dhl.lineage import ModelSpec, fingerprint, model_spec
 from dhl.locks import locked
@@ -92,10 +99,14 @@ def _shared_model(config: Config, digest: str) -> SharedModel | None:
     root = shared_folder()
     if root is None:
         return None
+    version = torch.__version__.partition("+")[0]
+    return SharedModel(root / f"{_arithmetic(config)}-torch-{version}", digest)
+
+
+def _arithmetic(config: Config) -> str:
+    """Name the kind of device and the number format that this machine trains with."""
     device = torch.device("cuda" if uses_cuda(config) else find_device(config.device))
-    precision = str(resolve_precision(config, device)).removeprefix("torch.")
-    arithmetic = f"{device.type}-{precision}-torch-{torch.__version__.partition('+')[0]}"
-    return SharedModel(root / arithmetic, digest)
+    return f"{device.type}-{precision_name(resolve_precision(config, device))}"
 
 
 def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> None:
@@ -125,12 +136,26 @@ def _fit(
         fingerprint=digest,
     )
     logger.info("training %s on %s in %s", spec.key, device, place.precision)
+    _check_precision(spec, folder, precision_name(place.precision))
     objective = _objective(config, spec, folder, device)
     images = load_split(folder.data(spec.part), "train")
     sampler = BatchSampler(
         images, spec.recipe, seed_names=place.seed_names, device=device, workers=config.workers
     )
     return objective.network, fit(objective, sampler, spec.recipe, place)
+
+
+def _check_precision(spec: ModelSpec, folder: RunFolder, precision: str) -> None:
+    """Refuse to train on in another number format: methods would differ in more than their loss."""
+    before = checkpoint.load(folder.model(spec.start)).get("precision") if spec.start else None
+    if before not in (None, precision):
+        raise UserError(
+            "a network is trained on in the number format that it was trained in.",
+            came=f"{spec.start} was trained in {before}, and with `precision: auto` this machine "
+            f"would train {spec.key} in {precision}",
+            do="train on machines of one kind; or set `precision: float32`, which every machine "
+            "has, and start again.",
+        )
 
 
 def _write_model(
@@ -143,6 +168,7 @@ def _write_model(
         "key": spec.key, "role": spec.role, "network": spec.build_options, "sigma": spec.sigma,
         "steps": spec.recipe.steps if spec.recipe else 0,
         "fingerprint": fingerprint(config, spec.key),
+        "precision": None if curve.empty else curve["precision"].iloc[-1],
         "state": network.cpu().state_dict(),
     }  # fmt: skip
     checkpoint.save(content, folder.model(spec.key))
@@ -187,12 +213,12 @@ def weights_file(config: Config, spec: ModelSpec) -> Path | None:
 
 
 def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> str:
-    """Digest the recipe with the bytes of data and parents, as a resumed training needs it."""
-    files = [folder.data(spec.part), *(folder.model(key) for key in spec.parents)]
+    """Digest all that a resumed training must share: recipe, images, parents, arithmetic."""
+    files = [folder.model(key) for key in spec.parents]
     if not spec.start and (weights := weights_file(config, spec)) is not None:
         files.append(weights)
-    digests = [file_digest(path) for path in files]
-    return f"{derive_seed(fingerprint(config, spec.key), *digests):016x}"
+    digests = [split_digest(folder.data(spec.part), "train"), *map(file_digest, files)]
+    return f"{derive_seed(fingerprint(config, spec.key), _arithmetic(config), *digests):016x}"
 
 
 def build_objective(

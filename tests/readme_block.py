@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dhl.methods import METHODS
+from dhl.methods import METHODS, TASKS
 from dhl.results import PROJECT, RunFolder
+from dhl.statistics import margin_verdict
 
 REFERENCE = PROJECT / "results" / "reference"
 ORIGINS = {
@@ -34,22 +35,45 @@ def table_block(folder: RunFolder, columns: tuple[tuple[int, str, str, float, in
 def claims_block(folder: RunFolder) -> str:
     """Return the verdicts over all sigmas, grouped by who makes the claim."""
     claims = pd.read_csv(folder.claims)
-    summary = claims[claims["sigma"].isna()]
-    lines = ["| claim, over all sigmas | difference | verdict |", "| --- | --- | --- |"]
+    summary, single = claims[claims["sigma"].isna()], claims[claims["sigma"].notna()]
+    lines = ["| claim, over all sigmas | difference | verdict | the same at single sigmas |"]
+    lines += ["| --- | --- | --- | --- |"]
     for origin, title in ORIGINS.items():
         rows = summary[summary["origin"] == origin]
-        lines += [f"| **{title}** | | |"] if len(rows) else []
+        lines += [f"| **{title}** | | | |"] if len(rows) else []
         for row in rows.itertuples():
-            lines.append(f"| {claim_title(row)} | {difference(row)} | {row.verdict} |")
+            alone = single[single["claim"] == row.claim]["verdict"]
+            same = f"{(alone == row.verdict).sum()} of {len(alone)}"
+            lines.append(f"| {claim_title(row)} | {difference(row)} | {row.verdict} | {same} |")
     return "\n".join(lines)
+
+
+def margin_line(folder: RunFolder) -> str:
+    """Return how the control would fare in the test of "nearly as good"."""
+    claims = pd.read_csv(folder.claims)
+    rows = claims[claims["sigma"].isna()].set_index("claim")
+    verdicts = []
+    for task in TASKS:
+        row = rows.loc[f"{task}-joint-over-separate-matched"]
+        margin = margin_of(rows.loc[f"{task}-cross-near-joint"])
+        verdict = margin_verdict(low=-row["ci_high"], high=-row["ci_low"], margin=margin)
+        verdicts.append(f"{verdict} in {task}")
+    return f'"Separate, matched nearly as good as Joint" would be {", ".join(verdicts)}.'
+
+
+def margin_of(row) -> float:
+    """Read the margin out of the description of the test."""
+    return float(row.test.removeprefix("interval against the margin "))
 
 
 def claim_title(row) -> str:
     """Return a claim in a few words."""
     first, second = METHODS[row.method_a].label, METHODS[row.method_b].label
     metric = {"psnr": "PSNR", "top1": "top-1", "miou": "mIoU"}[row.metric]
-    relation = "nearly as good as" if "near" in row.claim else "above"
-    return f"{row.part.capitalize()}, {metric}: {first} {relation} {second}"
+    if "near" in row.claim:
+        margin = f"(margin {100 * margin_of(row):g} points)"
+        return f"{row.part.capitalize()}, {metric}: {first} nearly as good as {second} {margin}"
+    return f"{row.part.capitalize()}, {metric}: {first} above {second}"
 
 
 def difference(row) -> str:
@@ -68,6 +92,7 @@ def mini_block() -> str:
             table_block(folder, tasks),
             table_block(folder, ((1, "psnr", "PSNR", 1, 2),)),
             claims_block(folder),
+            margin_line(folder),
         ]
     )
 

@@ -1,4 +1,4 @@
-"""A real SLURM of one node on loopback: its own daemons, keys and ports, in a folder of its own."""
+"""A real SLURM of two nodes on loopback: own daemons, keys and ports, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ StorageLoc=slurm
 LogFile={folder}/slurmdbd.log
 PidFile={folder}/slurmdbd.pid
 """
+NODES = ("cpu", "gpu")  # one in each partition
 FILES = ("slurm.conf", "gres.conf", "slurmdbd.conf")
 SYSTEM = Path("/etc/slurm")  # where commands look that lost SLURM_CONF, as job steps' do
 SETTINGS = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmUser=root
 SlurmdUser=root
@@ -49,11 +49,11 @@ AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -67,9 +67,11 @@ ReturnToService=2
 MinJobAge=300
 KillWait=20
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:2 State=UNKNOWN
-PartitionName=cpu Nodes={host} Default=YES MaxTime=INFINITE State=UP
-PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
+NodeName=DEFAULT CPUs={cpus} RealMemory={memory} State=UNKNOWN
+NodeName=cpu NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]}
+NodeName=gpu NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} Gres=gpu:2
+PartitionName=cpu Nodes=cpu Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes=gpu MaxTime=INFINITE State=UP
 """
 
 
@@ -91,24 +93,24 @@ MARK = "DHL_TEST_NODE"  # in the environment of whatever a job runs: the node's 
 
 @contextmanager
 def slurm_node(folder: Path, *, accounting: bool = False) -> Iterator[dict[str, str]]:
-    """Run a node with all processors, two partitions, `cpu` and `gpu`, and two pretended GPUs.
+    """Run two nodes, `cpu` and `gpu`, each with all processors and in a partition of its name.
 
-    With it ends all that its jobs have started.
+    Only `gpu` has GPUs, two pretended ones. With the nodes ends all that their jobs have started.
 
     Parameters
     ----------
     folder : Path
-        Of the node's own.
+        Of the nodes' own.
     accounting : bool
         Whether a database remembers the jobs.
 
     Yields
     ------
     dict of str to str
-        The environment in which SLURM's commands talk to it; jobs have it too, and are known by it.
+        The environment in which SLURM's commands talk to them; jobs have it, and are known by it.
     """
     environment = os.environ | {"PATH": PATH}
-    *ports, database, storage = _free_ports(4)
+    *ports, database, storage = _free_ports(5)
     _write_settings(
         folder,
         ports,
@@ -126,16 +128,17 @@ def slurm_node(folder: Path, *, accounting: bool = False) -> Iterator[dict[str, 
             command = ["sacctmgr", "--immediate", "add", "cluster", "test"]
             _wait_for(lambda: _succeeds(command, environment), "the database", folder)
         made.callback(_end_jobs, folder)
-        for name in ("slurmctld", "slurmd"):
-            made.callback(_end, _start(name, folder, environment))
-        _wait_for(lambda: "idle" in _state(environment), "the node to be idle", folder)
+        made.callback(_end, _start("slurmctld", folder, environment))
+        for node in NODES:
+            made.callback(_end, _start("slurmd", folder, environment, node))
+        _wait_for(lambda: _states(environment) == ["idle"] * 2, "the nodes to be idle", folder)
         yield environment | {MARK: str(folder)}
 
 
 def _write_settings(folder: Path, ports: list[int], accounting: str) -> None:
     """Write what the daemons read."""
     host = _host()
-    for name in ("state", "spool"):
+    for name in ("state", *(f"spool-{node}" for node in NODES)):
         (folder / name).mkdir()
     (folder / "slurm.conf").write_text(
         SETTINGS.format(
@@ -143,7 +146,7 @@ def _write_settings(folder: Path, ports: list[int], accounting: str) -> None:
             memory=psutil.virtual_memory().total // 2**20 - 500,
         )
     )  # fmt: skip
-    (folder / "gres.conf").write_text(f"NodeName={host} Name=gpu File=/dev/null,/dev/zero\n")
+    (folder / "gres.conf").write_text("NodeName=gpu Name=gpu File=/dev/null,/dev/zero\n")
 
 
 def _write_database_settings(folder: Path, **ports: int) -> None:
@@ -154,7 +157,7 @@ def _write_database_settings(folder: Path, **ports: int) -> None:
 
 
 def _host() -> str:
-    """Return the node's name."""
+    """Return this machine's name."""
     return socket.gethostname().partition(".")[0]
 
 
@@ -176,10 +179,11 @@ def _start_storage(folder: Path, port: int) -> int:
     return daemon.pid
 
 
-def _start(name: str, folder: Path, environment: dict[str, str]) -> int:
-    """Start one of SLURM's daemons."""
-    subprocess.run([name], env=environment, check=True, capture_output=True)
-    return _read_pid(folder / f"{name}.pid")
+def _start(name: str, folder: Path, environment: dict[str, str], node: str = "") -> int:
+    """Start one of SLURM's daemons, that of a node if one is named."""
+    command = [name, "-N", node] if node else [name]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return _read_pid(folder / (f"{name}-{node}.pid" if node else f"{name}.pid"))
 
 
 def _succeeds(command: list[str], environment: dict[str, str]) -> bool:
@@ -215,10 +219,10 @@ def _read_pid(path: Path) -> int:
     return int(path.read_text())
 
 
-def _state(environment: dict[str, str]) -> str:
-    """Ask for the node's state."""
-    command = ["sinfo", "--noheader", "--format", "%T"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
+def _states(environment: dict[str, str]) -> list[str]:
+    """Ask for the nodes' states."""
+    command = ["sinfo", "--noheader", "--Node", "--format", "%T"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout.split()
 
 
 def _wait_for(done, what: str, folder: Path) -> None:
@@ -249,7 +253,7 @@ def _end_jobs(folder: Path) -> None:
 
 
 def _killed(folder: Path) -> list[psutil.Process]:
-    """Kill what belongs to the node's jobs; return what still did."""
+    """Kill what belongs to the nodes' jobs; return what still did."""
     found = [process for process in psutil.process_iter() if _belongs_to_a_job(process, folder)]
     for process in found:
         with suppress(psutil.NoSuchProcess):
@@ -258,10 +262,11 @@ def _killed(folder: Path) -> list[psutil.Process]:
 
 
 def _belongs_to_a_job(process: psutil.Process, folder: Path) -> bool:
-    """Tell whether a process runs a step of the node, or was started in one."""
+    """Tell whether a process runs a step of a node, or was started in one."""
     try:
         if process.name() == "slurmstepd":  # its title has overwritten its environment
-            return str(folder / "slurmd.log") in [file.path for file in process.open_files()]
+            logs = {str(folder / f"slurmd-{node}.log") for node in NODES}
+            return not logs.isdisjoint(file.path for file in process.open_files())
         return process.environ().get(MARK) == str(folder)
     except psutil.Error:  # it has ended, or is none of ours
         return False

@@ -125,4 +125,5 @@ def write_curve(folder: RunFolder, key: str) -> None:
     step = np.arange(50, 501, 50)
     frame = pd.DataFrame({"step": step, "lr": 1e-3, "loss": 1 / step})
     frame["reconstruction_loss"] = frame["loss"]
+    frame = frame.assign(device="abacus", precision="float32")
     write_csv(frame, folder.training(key), TRAINING_COLUMNS)

@@ -18,6 +18,7 @@ from dhl.data.catalogue import (
     needed_sets,
 )
 from dhl.errors import UserError
+from dhl.extents import IMAGENETTE
 from dhl.models import NETWORKS
 from dhl.results import RunFolder
 
@@ -62,6 +63,11 @@ def test_kodak_is_24_files_and_bsds500_has_its_400_and_100():
     names = [archive.name for archive in CATALOGUE["kodak"].archives]
     assert names == [f"kodim{number:02d}.png" for number in range(1, 25)]
     assert list(CATALOGUE["bsds500"].members.values()) == [200, 100, 200]
+
+
+@pytest.mark.parametrize("name", ["imagenette", "imagenette-320", "imagenette-160"])
+def test_all_images_of_imagenette_are_trained_or_tested_on(name):
+    assert sum(CATALOGUE[name].members.values()) == sum(IMAGENETTE) == 13_394
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

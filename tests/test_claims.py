@@ -1,5 +1,6 @@
 """The claims: which there are, and their numbers against pandas, SciPy and plain loops."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from synthetic_run import write_synthetic_run
 
 from dhl.claims import CLAIMS, compute_claims, configured_claims, write_claims
 from dhl.config.file import load_config, parse_config
+from dhl.data.image_set import ImageSet, save_splits
 from dhl.methods import ALLOWED, METRICS, PARTS
-from dhl.results import CLAIM_COLUMNS, read_csv
+from dhl.results import CLAIM_COLUMNS, RunFolder, read_csv
 from dhl.seeding import numpy_generator
 
 MINI = Path(__file__).parent.parent / "config" / "mini.yaml"
@@ -175,6 +177,30 @@ def test_writing_twice_gives_the_same_file(config, folder):
     pd.testing.assert_series_equal(
         stored["difference"], compute_claims(config, folder)["difference"]
     )
+
+
+def test_photographs_with_the_sign_of_the_whole_are_counted(config, folder, claims, tmp_path):
+    name = "denoising-separate-over-dncnn"
+    rows, summary = rows_of(claims, name)
+    assert rows["photographs"].isna().all() and pd.isna(summary["photographs_alike"])
+    run = RunFolder(shutil.copytree(folder.root, tmp_path / "run"))
+    ids = [f"test-{index:04d}" for index in range(40)]
+    names = np.array(["chelsea", "coffee", "flower", "chelsea"] * 10)
+    images = ImageSet(ids, np.zeros((40, 2, 2, 3), np.uint8), origins={"photographs": names})
+    run.data("denoising").parent.mkdir()
+    save_splits({"test": images}, run.data("denoising"))
+
+    rows, summary = rows_of(compute_claims(config, run), name)
+    gaps = []
+    for sigma in SIGMAS:
+        psnr = evaluation(folder, "denoising", sigma)("psnr")
+        gaps.append(psnr["separate"] - psnr["dncnn"])
+    gaps = pd.concat([*gaps, sum(gaps) / len(gaps)], axis=1).loc[ids]
+    signs = np.sign(gaps.groupby(names).mean())
+    expected = (signs == np.sign(gaps.mean())).sum().tolist()
+    assert [*rows["photographs_alike"], summary["photographs_alike"]] == expected
+    assert len(set(expected)) > 1
+    assert [*rows["photographs"], summary["photographs"]] == [3] * 5
 
 
 def test_a_method_without_rows_leaves_a_reason(config, tmp_path):

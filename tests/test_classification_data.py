@@ -17,6 +17,7 @@ from tiny_sets import (
     make_imagenette,
     pack_ilsvrc2012,
     write_meta,
+    write_picture,
 )
 from torchvision import datasets, transforms
 
@@ -83,6 +84,31 @@ def test_imagenette_has_the_indices_of_its_synsets_in_imagenet(written, tmp_path
     assert [image.shape for image in test.images[:2]] == [(224, 224, 3)] * 2
     assert train.sizes.tolist() == [[256, 341]] * 30  # of 36 x 48 px
     assert train.images[4].shape == (256, 341, 3)
+
+
+def test_imagenette_is_tested_on_what_imagenets_networks_have_not_seen(written, tmp_path):
+    make_imagenette(tmp_path, train=1, val=1)
+    folder = tmp_path / "imagenette/imagenette2"
+    # Names and places as in the archive.
+    tested = ("train/n03394916/ILSVRC2012_val_00038137", "val/n01440764/ILSVRC2012_val_00009111")
+    trained = ("train/n03394916/n03394916_58454", "val/n03394916/n03394916_29940")
+    for name in tested + trained:
+        write_picture(folder / f"{name}.JPEG")
+    run = written({"kind": "imagenette"})
+    for split, wanted in (("train", trained), ("test", tested)):
+        images = load_split(run.data(PART), split)
+        paths = [images.images.path(place) for place in range(len(images))]
+        assert {folder / f"{name}.JPEG" for name in wanted} < set(paths)
+        assert {path.name.startswith("ILSVRC2012_val_") for path in paths} == {split == "test"}
+        assert len(paths) == 10 + len(wanted)
+
+
+def test_imagenette_with_other_names_is_refused(written, tmp_path):
+    make_imagenette(tmp_path, train=2, val=1)
+    for path in sorted(tmp_path.glob("imagenette/*/*/n0[12][14]*/ILSVRC2012_val_*")):
+        path.rename(path.with_name(f"{path.parent.name}_9{path.name[-7:]}"))
+    with pytest.raises(UserError, match=r"2 classes without one .*: n01440764, n02102040"):
+        written({"kind": "imagenette"})
 
 
 def test_the_test_pixels_are_those_of_the_published_networks_measurement(written, tmp_path):

@@ -137,13 +137,15 @@ def test_a_voc_layout_has_all_that_its_lists_name(tmp_path):
     for place in ("ImageSets/Segmentation", "JPEGImages", "SegmentationClass"):
         (tmp_path / place).mkdir(parents=True)
     spec = {"kind": "voc", "train": None, "test": "val"}
-    assert "missing: ImageSets/Segmentation/val.txt;" in folder_line(tmp_path, **spec)
-    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("one\ntwo\n")
+    missing = f"missing: {tmp_path}/ImageSets/Segmentation/val.txt: No such file"
+    assert missing in folder_line(tmp_path, **spec)
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("one 1\ntwo -1\n")  # as VOC's own
     (tmp_path / "JPEGImages/one.jpg").write_bytes(picture(0))
     (tmp_path / "SegmentationClass/one.png").write_bytes(picture(1, "png"))
-    line = folder_line(tmp_path, **spec)
-    assert "missing: JPEGImages/two.jpg, SegmentationClass/two.png;" in line
-    (tmp_path / "JPEGImages/two.jpg").write_bytes(picture(2))
+    missing = f"missing: 1 of 2 not in {tmp_path}/JPEGImages: two (0 files);"
+    assert missing in folder_line(tmp_path, **spec)
+    (tmp_path / "JPEGImages/two.PNG").write_bytes(picture(2, "png"))  # a run takes any ending
+    assert f"1 of 2 not in {tmp_path}/SegmentationClass: two" in folder_line(tmp_path, **spec)
     (tmp_path / "SegmentationClass/two.png").write_bytes(picture(3, "png"))
     assert folder_line(tmp_path, **spec).startswith("data.part: complete; 5 files")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import types
 import uuid
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -16,8 +17,8 @@ from dhl.launch import launch, visible
 
 
 @pytest.fixture
-def two_gpus(monkeypatch) -> list[torch.device]:
-    """Pretend two GPUs; returns the devices that were made the current one."""
+def two_gpus(monkeypatch) -> Iterator[list[torch.device]]:
+    """Pretend two GPUs; yields the devices that were made the current one."""
     names, current = [uuid.uuid4(), uuid.uuid4()], []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
@@ -27,7 +28,11 @@ def two_gpus(monkeypatch) -> list[torch.device]:
         lambda index: types.SimpleNamespace(uuid=names[index]),
     )
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
-    return current
+    for name in ("CUBLAS_WORKSPACE_CONFIG", "TORCH_CPP_LOG_LEVEL"):  # are restored afterwards
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    yield current
+    torch.use_deterministic_algorithms(False)
 
 
 def config_on(device: str, content: dict, **more: int):
@@ -40,6 +45,15 @@ def test_jobs_of_one_machine_are_on_different_gpus(two_gpus, tiny_content):
     with reserved_device(config) as first, reserved_device(config) as second:
         assert [str(first), str(second)] == ["cuda:0", "cuda:1"]
     assert two_gpus == [first, second]
+
+
+def test_a_gpu_computes_repeatably_and_float32_is_not_rounded(two_gpus, tiny_content):
+    assert not torch.are_deterministic_algorithms_enabled()
+    with reserved_device(config_on("auto", tiny_content)):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert not torch.backends.cudnn.allow_tf32
 
 
 def test_a_process_of_several_is_on_the_gpu_of_its_place(two_gpus, tiny_content, monkeypatch):

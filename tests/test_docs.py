@@ -9,7 +9,9 @@ import pytest
 import torch
 import yaml
 
+from dhl.claims import CLAIMS
 from dhl.cli import build_parser
+from dhl.config import Statistics
 from dhl.config.file import load_config, parse_config
 from dhl.data.catalogue import CATALOGUE
 from dhl.models import NETWORKS, build_network
@@ -90,6 +92,13 @@ def edges(graph):
     """Read which rule passes something on to which."""
     names = dict(re.findall(r"(id\d+)\[(\w+)\]", graph))
     return {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", graph)}
+
+
+def test_the_page_about_statistics_counts_the_claims_and_knows_the_margin():
+    page, settings = (DOCS / "statistics.md").read_text(), Statistics()
+    assert f"of a run's {len(CLAIMS)} claims" in page
+    assert settings.margin_accuracy == settings.margin_miou == 0.02
+    assert "It is 2 points of top-1 and of mIoU unless" in page
 
 
 def test_each_set_that_can_be_downloaded_has_a_row_with_its_licence():

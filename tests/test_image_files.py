@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tiny_sets import encoded, picture
 from torchvision import transforms
 
 from dhl.data.image_files import DamagedImage, ImageFiles, LabelFiles, Preparation, read_size
-from dhl.data.image_set import ImageSet, load_split, save_splits
+from dhl.data.image_set import ImageSet, load_split, save_splits, split_digest
 from dhl.data.inspection import evenly_spaced
 from dhl.errors import UserError
 
@@ -195,11 +196,11 @@ def indexed(folder: Path, *, target: int = 999, labels: bool = False) -> ImageSe
 
 @pytest.mark.parametrize("labels", [False, True])
 def test_an_index_comes_back_as_it_was_written_and_opens_no_file(tmp_path, labels):
-    split = indexed(tmp_path / "nowhere", labels=labels)
+    split = replace(indexed(tmp_path / "nowhere", labels=labels), content="ab")
     save_splits({"test": split}, tmp_path / "part.npz")
     loaded = load_split(tmp_path / "part.npz", "test")
     assert loaded.ids == split.ids
-    assert loaded.classes == 1000
+    assert (loaded.classes, loaded.content) == (1000, "ab")
     assert loaded.images.path(2) == tmp_path / "nowhere/n0/ç.JPEG"
     assert loaded.images.preparation == Preparation(256, 224)
     assert loaded.images.damaged == "skip"
@@ -213,14 +214,15 @@ def test_an_index_comes_back_as_it_was_written_and_opens_no_file(tmp_path, label
     assert places == [(0, 2), (2, 3), (3, 4)]
 
 
-def test_an_index_has_a_digest_of_all_but_the_place(tmp_path):
+def test_a_splits_digest_is_of_all_but_the_place(tmp_path):
     digests = {}
     for name, split in {"one": indexed(tmp_path), "moved": indexed(tmp_path / "elsewhere"),
-                        "other": indexed(tmp_path, target=998)}.items():  # fmt: skip
-        save_splits({"test": split}, tmp_path / f"{name}.npz")
-        with np.load(tmp_path / f"{name}.npz") as arrays:
-            digests[name] = str(arrays["test/digest"])
-    assert digests["one"] == digests["moved"] != digests["other"]
+                        "other": indexed(tmp_path, target=998),
+                        "mended": replace(indexed(tmp_path), content="ab")}.items():  # fmt: skip
+        save_splits({"train": split, "test": split}, tmp_path / "part.npz")
+        digests[name] = split_digest(tmp_path / "part.npz", "train")
+    assert digests["one"] == digests["moved"]
+    assert len(set(digests.values())) == 3
 
 
 def test_pixels_keep_their_number_of_classes(tmp_path):

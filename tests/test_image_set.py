@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dhl.data.image_set import ImageSet, load_split, open_arrays, save_splits
+from dhl.data.image_set import ImageSet, load_split, open_arrays, save_splits, split_digest
 from dhl.errors import UserError
 
 
@@ -66,6 +66,16 @@ def test_equal_splits_are_equal_files(tmp_path):
     for name in ("one.npz", "two.npz"):
         save_splits({"train": labelled(), "test": mixed()}, tmp_path / name)
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+
+
+def test_the_digest_of_a_split_in_memory_is_of_its_pixels_and_of_no_other_split(tmp_path):
+    other = labelled()
+    other.images[2, 7, 7, 2] ^= 1
+    digests = []
+    for train, test in ((labelled(), mixed()), (labelled(), other), (other, mixed())):
+        save_splits({"train": train, "test": test}, tmp_path / "part.npz")
+        digests.append(split_digest(tmp_path / "part.npz", "train"))
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_a_missing_split_says_which(tmp_path):

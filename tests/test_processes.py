@@ -1,4 +1,4 @@
-"""Two processes that train together take the steps of one at the same global batch."""
+"""Processes that train together take the steps of one at the same global batch."""
 
 from __future__ import annotations
 
@@ -14,34 +14,38 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import several_processes
 import torch
-import two_processes
 import yaml
+from torch import nn
 
 from dhl import checkpoint, processes
 from dhl.config.file import parse_config
 from dhl.errors import UserError
+from dhl.models.synced_batch_norm import SyncedBatchNorm, synchronise
 from dhl.results import TRAINING_COLUMNS, RunFolder, read_csv
 from dhl.training import train_model
 
-TORCHRUN = (
-    sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-)  # fmt: skip
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory) -> Path:
     """A folder with what two processes have made."""
-    folder = tmp_path_factory.mktemp("together")
-    program = Path(__file__).with_name("two_processes.py")
-    subprocess.run([*TORCHRUN, program, folder], env=ENVIRONMENT, check=True, capture_output=True)
+    return torchrun(2, tmp_path_factory.mktemp("together"), "compare")
+
+
+def torchrun(count: int, folder: Path, program: str) -> Path:
+    """Run a program of `several_processes.py`, and return the folder with what it made."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(count), several_processes.__file__, folder, program]
+    subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True)
     return folder
 
 
-@pytest.mark.parametrize("name", two_processes.FITS)
-def test_two_processes_learn_what_one_learns(together, name):
-    network, losses = getattr(two_processes, f"{name}_fit")()
+@pytest.mark.parametrize("name", several_processes.FITS)
+def test_several_processes_learn_what_one_learns(together, name):
+    network, losses = getattr(several_processes, f"{name}_fit")()
     ranks = [torch.load(together / f"rank{rank}.pt")[name] for rank in (0, 1)]
     np.testing.assert_allclose(ranks[0]["losses"], losses, rtol=2e-5)
     assert ranks[1]["losses"] == ranks[0]["losses"]
@@ -55,6 +59,14 @@ def test_a_signal_to_one_process_stops_both_at_one_step_and_the_first_keeps_it(t
     assert "a signal to another process came at step 3" in messages[0]
     assert "SIGTERM came at step 3" in messages[1]
     assert checkpoint.load(together / "side.pt")["step"] == 3
+
+
+def test_a_training_by_several_goes_on_to_the_same_weights(tmp_path):
+    # By four, for two values have one sum in either order.
+    states = torch.load(torchrun(4, tmp_path, "resume") / "states.pt")
+    assert checkpoint.load(tmp_path / "side.pt")["step"] == 3
+    for key, value in states["through"].items():
+        assert torch.equal(states["resumed"][key], value), key
 
 
 def test_the_command_trains_in_as_many_processes_as_configured(tiny_content, data_copy, tmp_path):
@@ -127,6 +139,20 @@ def test_a_training_refuses_another_number_of_processes(tiny_content, data_copy)
     config = parse_config(tiny_content | {"processes": 2}, source="tiny.yaml")
     with pytest.raises(UserError, match=r"1 started, and `processes: 2`[\s\S]*dhl train"):
         train_model(config, "separate-start/all", data_copy)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.BatchNorm1d(4), nn.BatchNorm2d(4, affine=False), nn.BatchNorm2d(4, momentum=None),
+        nn.BatchNorm2d(4, track_running_stats=False),
+    ],
+)  # fmt: skip
+def test_batch_norm_that_cannot_be_synchronised_is_refused(layer):
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(layer))
+    with pytest.raises(UserError, match=r"`1\.0` is BatchNorm[\s\S]*processes: 1"):
+        synchronise(network)
+    assert type(network[0]) is SyncedBatchNorm
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_refused(monkeypatch):

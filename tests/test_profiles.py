@@ -25,29 +25,50 @@ def plan(tmp_path, *options: str, **variables: str) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
 
 
-def resources(said: str, rule: str) -> dict[str, str]:
-    """Read what the first job of a rule asks for."""
-    job = re.search(rf"^rule {rule}:\n(?:    .*\n)*", said, re.MULTILINE)[0]
-    listed = re.search(r"    resources: (.*)", job)[1]
-    return dict(re.findall(r"(\w+)=([^,]*)(?:, |$)", listed))
+def resources(done: subprocess.CompletedProcess) -> dict[str, dict[str, str]]:
+    """Read what a job of each rule asks for; the target itself is none."""
+    assert done.returncode == 0, done.stderr
+    jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)*)", done.stdout + done.stderr, re.MULTILINE)
+    listed = {rule: re.search(r"    resources: (.*)", job)[1] for rule, job in jobs}
+    return {
+        rule: dict(re.findall(r"(\w+)=([^,]*)(?:, |$)", text))
+        for rule, text in listed.items()
+        if rule != "report"
+    }
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory) -> dict[str, dict[str, str]]:
+    """Return what each rule asks for by itself, without a profile for clusters."""
+    return resources(plan(tmp_path_factory.mktemp("plan"), "--dry-run"))
+
+
+def on_gpus(asked: dict[str, dict[str, str]]) -> set[str]:
+    """Return the rules that ask for a GPU."""
+    return {rule for rule, listed in asked.items() if int(listed.get("gpu", 0))}
+
+
+def test_every_rule_asks_for_memory_and_time(asked):
+    assert asked.keys() >= {"data", "train", "evaluate", "probe", "claims", "write_report"}
+    assert not [rule for rule, listed in asked.items() if not {"mem_mb", "runtime"} <= set(listed)]
 
 
 @pytest.mark.parametrize(
-    ("profile", "training", "noise"),
+    ("profile", "with_gpu", "without"),
     [
-        ("slurm", {"slurm_partition": "gpu", "gpu": "1", "nodes": "1"}, {"slurm_partition": "cpu"}),
+        ("slurm", {"slurm_partition": "gpu", "gpu": "1"}, {"slurm_partition": "cpu"}),
         ("lsf", {"lsf_queue": "gpu", "lsf_extra": "-gpu num=1"}, {"lsf_queue": "normal"}),
         ("cluster-generic", {"queue": "gpuq", "gpu": "1"}, {"queue": "workq", "gpu": "0"}),
     ],
 )
-def test_a_profile_plans_each_job_for_its_queue(tmp_path, profile, training, noise):
-    done = plan(tmp_path, "--dry-run", "--profile", f"profiles/{profile}")
-    assert done.returncode == 0, done.stderr
-    said = done.stdout + done.stderr
-    assert training | {"mem_mb": "4000"} == {
-        name: resources(said, "train")[name] for name in [*training, "mem_mb"]
-    }
-    assert noise == {name: resources(said, "noise")[name] for name in noise}
+def test_a_profile_plans_each_job_for_its_queue(tmp_path, asked, profile, with_gpu, without):
+    planned = resources(plan(tmp_path, "--dry-run", "--profile", f"profiles/{profile}"))
+    assert planned.keys() == asked.keys()
+    for rule, listed in planned.items():
+        wanted = with_gpu if rule in on_gpus(asked) else without
+        assert wanted == {name: listed.get(name) for name in wanted}, rule
+        assert listed["mem_mb"] == asked[rule]["mem_mb"]
+    assert planned["train"].get("nodes") == ("1" if profile == "slurm" else None)
 
 
 def test_a_profile_adds_to_the_default_one():
@@ -105,21 +126,22 @@ def test_as_many_gpu_jobs_run_at_once_as_the_machine_has_slots(
     assert expected in said if expected else "Provided resources" not in said
 
 
-@pytest.mark.parametrize("device", ["auto", "cpu"])
-def test_a_run_on_the_cpu_asks_for_no_gpu(tmp_path, device):
-    content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text()) | {"device": device}
+def test_a_run_on_the_cpu_asks_for_no_gpu(tmp_path, asked):
+    content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text()) | {"device": "cpu"}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
-    done = plan(tmp_path, "--dry-run", "--configfile", str(tmp_path / "own.yaml"))
-    said = done.stdout + done.stderr
-    for rule in ("train", "evaluate"):
-        assert resources(said, rule)["gpu"] == {"auto": "1", "cpu": "0"}[device]
+    without = resources(plan(tmp_path, "--dry-run", "--configfile", str(tmp_path / "own.yaml")))
+    assert on_gpus(asked) == {"train", "evaluate", "probe"}
+    assert not on_gpus(without)
 
 
-def test_gpu_0_maps_gpu_jobs_onto_a_machine_without_one(tmp_path):
-    done = plan(
-        tmp_path, "--dry-run", "--profile", "profiles/slurm",
-        "--set-resources", "train:gpu=0", "evaluate:gpu=0",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    for rule in ("train", "evaluate"):
-        assert resources(done.stdout + done.stderr, rule)["gpu"] == "0"
+def test_gpu_0_maps_gpu_jobs_onto_a_machine_without_one(tmp_path, asked):
+    mapped = [f"{rule}:gpu=0" for rule in on_gpus(asked)]
+    options = ("--profile", "profiles/slurm", "--set-resources", *mapped)
+    assert not on_gpus(resources(plan(tmp_path, "--dry-run", *options)))
+
+
+def test_the_page_about_clusters_names_each_rule_with_a_gpu(asked):
+    page = (PROJECT / "docs/cluster.md").read_text()
+    for wish in ("a kind of GPU", "no GPUs"):
+        row = re.search(rf"^\| {wish} \|.*", page, re.MULTILINE)[0]
+        assert all(f"`{rule}`" in row for rule in on_gpus(asked))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import metadata
 
+import pandas as pd
 import pytest
 
 from dhl.errors import UserError
@@ -100,6 +101,16 @@ def test_the_manifest_names_seed_versions_configuration_and_files(tiny_config, m
                  "noise/denoising/sigma30.csv", "evaluation/segmentation/sigma30.npz"):  # fmt: skip
         expected = hashlib.sha256((manifested.root / name).read_bytes()).hexdigest()
         assert manifest["files"][name] == expected
+
+
+def test_the_manifest_says_what_networks_were_trained_on(tiny_config, run_copy):
+    path = run_copy.training("classifier/clean")
+    curve = pd.read_csv(path)
+    curve.assign(device="A GPU", precision="bfloat16").to_csv(path, index=False)
+    write_manifest(tiny_config, run_copy)
+    trained_on = json.loads(run_copy.manifest.read_text())["hardware"]["trained_on"]
+    assert trained_on.split("; ")[0] == "A GPU in bfloat16"
+    assert len(trained_on.split("; ")) == 2
 
 
 def test_compute_time_is_the_sum_of_the_benchmarks(tiny_config, run_copy):

@@ -20,7 +20,7 @@ from tiny_sets import (
 from torchvision.datasets import SBDataset, VOCSegmentation
 
 from dhl.config.file import parse_config
-from dhl.data.image_set import load_split
+from dhl.data.image_set import load_split, split_digest
 from dhl.data.prepare import label_colours, write_data, write_noise
 from dhl.errors import UserError
 from dhl.results import NOISE_COLUMNS, SKIPPED_COLUMNS, RunFolder, read_csv
@@ -73,6 +73,52 @@ def test_voc_has_the_images_and_label_maps_that_torchvision_reads(written, tmp_p
     assert ours.ids == list(VOC_VAL)
     assert ours.classes == 21
     assert ours.has_label_maps
+
+
+def stale_splits(written, mine, change) -> set[str]:
+    """Return which splits have another digest after a change of the user's files."""
+    digests = []
+    for step in (lambda: None, change):
+        step()
+        path = written(**mine).data(PART)
+        digests.append({split: split_digest(path, split) for split in ("train", "test")})
+    before, after = digests
+    return {split for split in before if before[split] != after[split]}
+
+
+def test_unchanged_files_have_the_same_digest(written, mine):
+    assert stale_splits(written, mine, lambda: None) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "stale"),
+    [("JPEGImages/a.jpg", "train"), ("SegmentationClass/a.png", "train"),
+     ("JPEGImages/d.jpg", "test"), ("SegmentationClass/d.png", "test")],
+)  # fmt: skip
+def test_a_mended_image_or_label_map_changes_the_digest_of_its_split(written, mine, name, stale):
+    def mend():
+        path = Path(mine["path"], name)
+        with Image.open(path) as image:
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+
+    assert stale_splits(written, mine, mend) == {stale}
+
+
+@pytest.mark.parametrize(("place", "stale"), [(60_000, {"train", "test"}), (69_999, {"test"})])
+def test_of_a_large_training_image_the_head_is_digested_and_of_a_test_image_all(
+    written, mine, place, stale
+):
+    paths = [Path(mine["path"], f"JPEGImages/{name}.jpg") for name in ("a", "d")]
+    for path in paths:  # decoders do not read what follows an image
+        path.write_bytes(path.read_bytes() + bytes(70_000))
+
+    def change_a_byte():
+        for path in paths:
+            with open(path, "r+b") as file:
+                file.seek(place - 70_000, 2)
+                file.write(b"!")
+
+    assert stale_splits(written, mine, change_a_byte) == stale
 
 
 def test_train_aug_is_sbd_and_train_without_val(written, tmp_path):

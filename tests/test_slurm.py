@@ -122,7 +122,7 @@ class Cluster:
         return self.all_said()[-6000:]
 
 
-# Before the others: two nodes cannot be at once.
+# Before the others: two clusters cannot be at once.
 @pytest.mark.skipif(bool(why_not(*STORAGE)), reason=why_not(*STORAGE) or "it is here")
 @pytest.mark.parametrize("status_command", ["squeue", "sacct"])
 def test_with_accounting_either_command_tells_how_jobs_fare(tmp_path, status_command):

@@ -163,6 +163,16 @@ def test_each_metric_has_its_test(metric, name):
     assert found == (name, 1.0)
 
 
+def test_groups_with_the_sign_of_the_whole_by_hand():
+    # Means of a - b: +3 and -1 and 0 in the groups, +1 in all; two trainings, which are averaged.
+    gaps = np.array([[4.0, 2.0], [3.0, 3.0], [-2.0, 0.0], [-1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]])
+    first, second = 20 + gaps[..., None], np.full((6, 2, 1), 20.0)
+    groups = ["a", "a", "b", "b", "c", "c"]
+    assert statistics.alike(first, second, groups=groups, metric="psnr") == 1
+    assert statistics.alike(second, first, groups=groups, metric="psnr") == 1
+    assert statistics.alike(first, second, groups=["a"] * 6, metric="psnr") == 1
+
+
 def test_holm_by_hand():
     np.testing.assert_allclose(
         statistics.holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02]

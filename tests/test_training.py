@@ -19,6 +19,7 @@ from dhl import checkpoint, fitting, training
 from dhl.cli import main
 from dhl.config import Config
 from dhl.config.file import parse_config
+from dhl.data.image_set import load_split, save_splits
 from dhl.errors import UserError
 from dhl.objectives.denoise import Objective as DenoiseObjective
 from dhl.results import PROJECT, TRAINING_COLUMNS, RunFolder, read_csv
@@ -191,12 +192,14 @@ def test_a_changed_recipe_data_set_or_parent_does_not_resume(
             train_model(parse_config(tiny_content, source="tiny.yaml"), KEY, run_copy)
     if change == "recipe":
         tiny_content["training"]["separate"]["optimizer"]["lr"] *= 2
-    path = {"data": run_copy.data("denoising"), "parent": run_copy.model("separate-start/all")}
-    if change == "data":  # a byte after the archive's end changes the digest alone
-        path[change].write_bytes(path[change].read_bytes() + b"\0")
-    elif change == "parent":
-        content = checkpoint.load(path[change])
-        checkpoint.save(content | {"steps": 99}, path[change])
+    elif change == "data":
+        path = run_copy.data("denoising")
+        train = load_split(path, "train")
+        train.images[0][0, 0, 0] ^= 1
+        save_splits({"train": train, "test": load_split(path, "test")}, path)
+    else:
+        path = run_copy.model("separate-start/all")
+        checkpoint.save(checkpoint.load(path) | {"steps": 99}, path)
     asked = record_steps(monkeypatch)
     train_model(parse_config(tiny_content, source="tiny.yaml"), KEY, run_copy)
     assert asked == list(range(6))
@@ -255,6 +258,41 @@ def test_a_model_file_says_what_it_is(tiny_config, tiny_run):
     )  # fmt: skip
     assert content["network"] == {"name": "released", "width": 8}
     assert content["fingerprint"] == training.fingerprint(tiny_config, content["key"])
+
+
+def test_the_curve_says_what_a_network_was_trained_on(tiny_run):
+    curve = read_csv(tiny_run.training("joint-segmentation/sigma30"), TRAINING_COLUMNS)
+    names = Path("/proc/cpuinfo")
+    if names.exists() and "model name" in (text := names.read_text()):
+        assert f": {curve['device'].iloc[-1]}\n" in text
+    assert set(curve["precision"]) <= {"float32", "bfloat16"}
+
+
+def pretend_amx(monkeypatch, *, there: bool) -> None:
+    """Pretend a processor that multiplies bfloat16, or one that does not."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": there})
+
+
+def test_a_training_does_not_go_on_in_another_number_format(tiny_content, data_copy, monkeypatch):
+    content = tiny_content | {"precision": "auto"}
+    config = start_only(content, steps=6, checkpoint_every=2)
+    pretend_amx(monkeypatch, there=False)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4)
+        with pytest.raises(Interrupted):
+            train_model(config, KEY, data_copy)
+    pretend_amx(monkeypatch, there=True)
+    asked = record_steps(monkeypatch)
+    train_model(config, KEY, data_copy)
+    assert asked == list(range(6))
+    assert set(read_csv(data_copy.training(KEY), TRAINING_COLUMNS)["precision"]) == {"bfloat16"}
+
+
+def test_a_network_is_not_trained_on_in_another_number_format(tiny_content, run_copy, monkeypatch):
+    config = parse_config(tiny_content | {"precision": "auto"}, source="tiny.yaml")
+    pretend_amx(monkeypatch, there=True)
+    with pytest.raises(UserError, match=r"separate/sigma30 was trained in float32.* in bfloat16"):
+        train_model(config, "matched-segmentation/sigma30", run_copy)
 
 
 def test_a_missing_parent_is_named(tiny_config, data_copy):

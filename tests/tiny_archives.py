@@ -48,10 +48,11 @@ LAYOUTS: dict[str, dict[str, bytes]] = {
         )
     },
     "imagenette-160": {
-        f"imagenette2-160/{split}/{synset}/{synset}_{index}.JPEG": picture(index)
-        for index, (split, synset) in enumerate(
-            (("train", "n01440764"), ("train", "n02102040"), ("train", "n02102040"),
-             ("val", "n01440764"), ("val", "n02102040"))
+        f"imagenette2-160/{path}.JPEG": picture(index)
+        for index, path in enumerate(
+            ("train/n01440764/n01440764_10026", "train/n02102040/n02102040_1009",
+             "train/n02102040/ILSVRC2012_val_00020959", "val/n02102040/n02102040_1082",
+             "val/n01440764/ILSVRC2012_val_00009111")
         )
     },
     "voc2012": {

@@ -77,14 +77,19 @@ def make_bsds500(
 
 
 def make_imagenette(root: Path, *, suffix: str = "", train: int = 3, val: int = 2) -> Path:
-    """Write so many images of each of the ten classes; `suffix` is `-320` or `-160`."""
+    """Write so many of ImageNet's training and validation images of each of the ten classes.
+
+    Both folders have images of both, as in the archive; `suffix` is `-320` or `-160`.
+    """
     folder = root / f"imagenette{suffix}/imagenette2{suffix}"
     for place, synset in enumerate(IMAGENETTE):
         for number in range(train):
-            write_picture(folder / f"train/{synset}/{synset}_{number + 1}.JPEG")
+            split = ("train", "val")[(place + number) % 2]
+            write_picture(folder / f"{split}/{synset}/{synset}_{number + 1}.JPEG")
         for number in range(val):
+            split = ("val", "train")[(place + number) % 2]
             name = f"ILSVRC2012_val_{10 * place + number + 1:08d}.JPEG"
-            write_picture(folder / "val" / synset / name, height=40, width=30)
+            write_picture(folder / split / synset / name, height=40, width=30)
     return root / f"imagenette{suffix}"
 
 

@@ -18,19 +18,15 @@ from dhl.data.download import (
 )
 from dhl.data.folder import SUFFIXES
 from dhl.data.locations import data_root, set_folder
+from dhl.data.own_files import user_folders
 from dhl.data.own_set import make_own_part
+from dhl.data.segmentation import VOC, find_pairs, read_list
 from dhl.data.transfer import SourceFailed
+from dhl.errors import UserError
 from dhl.own import read
 from dhl.progress import Progress
 
 NAMED = 3  # so many files of a kind are named, the others counted
-# The fields of a kind of data that are a user's folders.
-USER_FOLDERS = {
-    "folder": ("train", "test"),
-    "image_folder": ("train", "test"),
-    "ilsvrc2012": ("path",),
-    "voc": ("path",),
-}
 
 
 @dataclass(frozen=True)
@@ -153,15 +149,6 @@ def check_own_code(config: Config, part: str) -> Finding:
     return Finding(f"data.{part}", path, files=sum(map(len, splits)), bytes=size, what="images")
 
 
-def user_folders(config: Config) -> Iterator[tuple[Frozen, str, str]]:
-    """Yield data, field and key path of each folder of the user's own."""
-    for part in config.parts:
-        spec = getattr(config.data, part)
-        for field in USER_FOLDERS.get(spec.kind, ()):
-            if getattr(spec, field) not in (None, *spec.downloads):
-                yield spec, field, f"data.{part}.{field}"
-
-
 def _official(data_set: DataSet, folder: Path) -> tuple[list[str], list[str]]:
     """Say what is missing and damaged in a folder of a set's archives, or of the unpacked set."""
     present = [archive for archive in data_set.archives if (folder / archive.name).is_file()]
@@ -173,14 +160,14 @@ def _official(data_set: DataSet, folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _unlisted(folder: Path, lists: list[str]) -> list[str]:
-    """Name the lists of a VOC layout, and the images and label maps in them, that are not there."""
-    paths = []
+    """Say which lists of a VOC layout, or which files of those that they name, a run would miss."""
+    missing = []
     for name in lists:
-        file = folder / "ImageSets/Segmentation" / f"{name}.txt"
-        paths.append(file)
-        for image in file.read_text().split() if file.is_file() else ():
-            paths += [folder / f"JPEGImages/{image}.jpg", folder / f"SegmentationClass/{image}.png"]
-    return [str(path.relative_to(folder)) for path in paths if not path.is_file()]
+        try:
+            find_pairs(folder, folder, VOC, read_list(folder, VOC, name))
+        except UserError as error:
+            missing.append(error.came)
+    return missing
 
 
 def _finding(

@@ -21,6 +21,8 @@ IMAGENETTE = {
     "n03394916": 566, "n03417042": 569, "n03425413": 571, "n03445777": 574, "n03888257": 701,
 }  # fmt: skip
 
+VALIDATION = "ILSVRC2012_val_"  # how the names of ImageNet's validation images begin
+
 # Of each synset, ILSVRC2012 has 732 to 1,300 images to train on and 50 to validate.
 LEAST_OF_SYNSET = {"train": 732, "val": 50}
 TOTAL = {"train": 1_281_167, "val": 50_000}
@@ -38,13 +40,37 @@ def imagenet_synsets() -> dict[str, int]:
 
 
 def list_imagenette(spec: Imagenette, root: Path) -> dict[str, Listing]:
-    """List the files of Imagenette as its archive has them; `val` is tested on."""
+    """List the files of Imagenette, split as ImageNet is, whatever folder they lie in.
+
+    The archive's own `train` and `val` mix ImageNet's training and validation images. Networks with
+    published weights have seen the training images, so that none of them may be tested on.
+
+    Raises
+    ------
+    UserError
+        If a class has no validation image, or no training image.
+    """
     suffix = "" if spec.size == "full" else f"-{spec.size}"
     folder = downloaded(root, spec.name) / f"imagenette2{suffix}"
-    return {
-        split: list_classes(folder / place, IMAGENETTE, CLASSES_OF_IMAGENET, name=_stem)
-        for split, place in (("train", "train"), ("test", "val"))
-    }
+    samples = sorted(
+        (image_id, f"{place}/{path}", target)
+        for place in ("train", "val")
+        for part in [list_classes(folder / place, IMAGENETTE, CLASSES_OF_IMAGENET, name=_stem)]
+        for image_id, path, target in zip(part.ids, part.paths, part.targets, strict=True)
+    )
+    ids, paths, targets = zip(*samples)
+    every = Listing(folder, ids, paths, np.array(targets, np.int64), CLASSES_OF_IMAGENET)
+    unseen = np.array([image_id.startswith(VALIDATION) for image_id in ids])
+    train, test = (every.take(np.flatnonzero(chosen)) for chosen in (~unseen, unseen))
+    if absent := [name for name, index in IMAGENETTE.items() if index not in test.targets]:
+        raise UserError(
+            f"Imagenette's files have ImageNet's names; those called `{VALIDATION}*` are the test.",
+            came=f"{len(absent)} classes without one in {folder}: {named(absent)}",
+            do=f"delete {downloaded(root, spec.name)} and unpack the archive again: "
+            f"`dhl data download {spec.name}`.",
+        )
+    check_counts(train, IMAGENETTE, 1)
+    return {"train": train, "test": test}
 
 
 def list_image_folder(spec: ImageFolder, root: Path) -> dict[str, Listing]:
@@ -101,7 +127,7 @@ def list_ilsvrc2012(spec: Ilsvrc2012, root: Path) -> dict[str, Listing]:
     for split, place in (("train", "train"), ("test", "val")):
         if not (folder / place).is_dir():
             continue
-        if place == "val" and any(folder.glob("val/ILSVRC2012_val_*")):
+        if place == "val" and any(folder.glob(f"val/{VALIDATION}*")):
             listing = _flat_validation(folder / place, (folder, Path(spec.path)), synsets)
         else:
             listing = list_classes(folder / place, synsets, len(synsets), name=_stem)
@@ -188,7 +214,7 @@ def _flat_validation(folder: Path, places: tuple[Path, ...], synsets: dict[str, 
         targets = [synsets[truth[int(number) - 1]] for number in numbers]
     except (IndexError, KeyError, ValueError) as error:
         raise UserError(
-            "validation images are called `ILSVRC2012_val_00000001.JPEG` and so on, and the "
+            f"validation images are called `{VALIDATION}00000001.JPEG` and so on, and the "
             f"development kit has one of the {len(synsets)} synsets for each.",
             came=f"{len(paths)} images in {folder} and {len(truth)} classes: {error}",
             do="copy the images and the development kit again.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -211,16 +212,31 @@ def _damage(path: Path, error: Exception) -> DamagedImage:
         If the system cannot open the file, which says nothing about its content.
     """
     if isinstance(error, OSError) and error.errno is not None:
-        raise UserError(
-            "the files of a data set are there and can be opened.",
-            came=f"{path}: {error.strerror}",
-            do="check the disk, the path in `data` and the permissions, and run again.",
-        ) from None
+        raise _unreadable(path, error) from None
     if isinstance(error, MemoryError):
         raise error
     reason = str(error).replace(repr(str(path)), "").strip() or type(error).__name__
     unknown = "cannot identify" in reason
     return DamagedImage(path, "it is of no known image format" if unknown else reason)
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    """Say that the system cannot read a file."""
+    return UserError(
+        "the files of a data set are there and can be opened.",
+        came=f"{path}: {error.strerror}",
+        do="check the disk, the path in `data` and the permissions, and run again.",
+    )
+
+
+def content_digest(path: Path, *, most: int = -1) -> bytes:
+    """Digest a file's size and its bytes, the first `most` of them if that is not negative."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return hashlib.sha256(f"{size} ".encode() + file.read(most)).digest()
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def _read_labels(path: Path) -> np.ndarray | DamagedImage:

@@ -33,6 +33,8 @@ class ImageSet:
         What each image was made from, for the test that splits share nothing.
     classes : int or None
         How many classes there are, None without targets.
+    content : str
+        Digest of the bytes of the images and label maps that stay in files.
     """
 
     ids: Sequence[str]
@@ -40,6 +42,7 @@ class ImageSet:
     targets: np.ndarray | LabelFiles | None = None
     origins: Mapping[str, np.ndarray] = field(default_factory=dict)
     classes: int | None = None
+    content: str = ""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -97,25 +100,23 @@ def _pixels(images: ImageSet) -> dict[str, np.ndarray]:
 
 
 def _index(images: ImageSet) -> dict[str, np.ndarray]:
-    """Return the arrays of a split whose images stay in their files, and their digest."""
+    """Return the arrays of a split whose images stay in their files."""
     files = images.images
     arrays = {
+        "folder": encoded([str(files.folder)]),
         "ids": encoded(images.ids),
         "paths": files.names,
         "sizes": files.sizes,
         "resize": np.array(files.preparation.resize or 0),  # 0 is none
         "crop": np.array(files.preparation.crop or 0),
         "damaged": np.array(files.damaged),
+        "content": np.array(images.content),
     }
     if isinstance(images.targets, LabelFiles):
         arrays["label_paths"] = images.targets.names
     elif images.targets is not None:
         arrays["targets"] = images.targets
-    digest = hashlib.sha256()
-    for name, values in arrays.items():
-        digest.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
-    folder = encoded([str(files.folder)])  # not in the digest: the same set may lie elsewhere
-    return arrays | {"folder": folder, "digest": np.array(digest.hexdigest())}
+    return arrays
 
 
 def load_split(path: Path, split: str) -> ImageSet:
@@ -141,6 +142,17 @@ def load_split(path: Path, split: str) -> ImageSet:
         }
         classes = int(arrays["classes"]) if "classes" in arrays else None
     return _from_index(content, classes) if "paths" in content else _in_memory(content, classes)
+
+
+def read_origins(path: Path, split: str, name: str) -> dict[str, str]:
+    """Return what each image of a split was made from, by its name; empty if nobody has said."""
+    if not path.exists():
+        return {}
+    with open_arrays(path) as arrays:
+        if f"{split}/origins/{name}" not in arrays:
+            return {}
+        names = arrays[f"{split}/ids"].tolist(), arrays[f"{split}/origins/{name}"].tolist()
+        return dict(zip(*names, strict=True))
 
 
 def _in_memory(content: dict[str, np.ndarray], classes: int | None) -> ImageSet:
@@ -181,7 +193,25 @@ def _from_index(content: dict[str, np.ndarray], classes: int | None) -> ImageSet
         ),
         targets=targets,
         classes=classes,
+        content=str(content["content"]),
     )
+
+
+def split_digest(path: Path, split: str) -> str:
+    """Digest a split: its images or their files' bytes, wherever the files lie.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    digest = hashlib.sha256()
+    with open_arrays(path) as arrays:
+        for name in sorted(arrays.files):
+            if name.startswith(f"{split}/") and name != f"{split}/folder":
+                values = arrays[name]
+                digest.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
+    return digest.hexdigest()
 
 
 def open_arrays(path: Path) -> np.lib.npyio.NpzFile:

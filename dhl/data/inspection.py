@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from dhl.data.image_files import (
     ImageFiles,
     LabelFiles,
     Preparation,
+    content_digest,
     read_prepared,
     read_size,
 )
@@ -27,6 +30,7 @@ from dhl.progress import Progress
 
 logger = logging.getLogger("dhl")
 NAMED = 5  # how many of many files a message names
+HEAD = 65_536  # bytes of a training image that are digested: all of a small file
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,9 @@ class Skipped:
 def inspect(
     listing: Listing, split: str, spec: Pictures, *, threads: int
 ) -> tuple[ImageSet, list[Skipped]]:
-    """Open every file of a split: the header of a training image, all of a test image or label map.
+    """Open every file of a split: the head of a training image, all of a test image or label map.
+
+    What is read is digested, with the files' sizes.
 
     Parameters
     ----------
@@ -158,7 +164,7 @@ def inspect(
     """
     preparation = preparation_of(spec, split)
     look = functools.partial(_look, listing, preparation, split)
-    found: list[tuple[int, int] | DamagedImage] = []
+    found: list[_Seen | DamagedImage] = []
     title = f"{spec.name}, {split}: opening files"
     with ThreadPool(threads) as pool, Progress(title, len(listing)) as progress:
         for one in pool.imap(look, range(len(listing)), chunksize=16):
@@ -176,11 +182,14 @@ def inspect(
         counts = (len(skipped), len(listing))
         logger.warning("%s, %s: %d of %d images are damaged, left out and listed.",
                        spec.name, split, *counts)  # fmt: skip
-    listing, sizes = listing.take(whole), np.array([found[place] for place in whole], np.int32)
+    listing, seen = listing.take(whole), [found[place] for place in whole]
+    sizes = np.array([one.size for one in seen], np.int32)
+    content = hashlib.sha256(b"".join(one.digest for one in seen)).hexdigest()
     files = ImageFiles(
         listing.folder, listing.paths, sizes, preparation=preparation, damaged=spec.damaged
     )
-    return ImageSet(listing.ids, files, listing.targets, classes=listing.classes), skipped
+    images = ImageSet(listing.ids, files, listing.targets, classes=listing.classes, content=content)
+    return images, skipped
 
 
 def preparation_of(spec: Pictures, split: str) -> Preparation:
@@ -190,10 +199,17 @@ def preparation_of(spec: Pictures, split: str) -> Preparation:
     return Preparation(spec.resize, spec.crop if split == "test" else None)
 
 
+class _Seen(NamedTuple):
+    """Height and width of an image when prepared, and the digest of its file and label map."""
+
+    size: tuple[int, int]
+    digest: bytes
+
+
 def _look(
     listing: Listing, preparation: Preparation, split: str, place: int
-) -> tuple[int, int] | DamagedImage:
-    """Open the files of one image and return its height and width when prepared."""
+) -> _Seen | DamagedImage:
+    """Open the files of one image."""
     path = listing.folder / listing.paths[place]
     size = read_size(path, preparation)
     if isinstance(size, DamagedImage):
@@ -202,6 +218,7 @@ def _look(
         image = read_prepared(path, preparation)
         if isinstance(image, DamagedImage):
             return image
+    digest = content_digest(path, most=-1 if split == "test" else HEAD)
     if isinstance(listing.targets, LabelFiles):
         labels = listing.targets.read(place)
         if isinstance(labels, DamagedImage):
@@ -213,7 +230,8 @@ def _look(
                 f"{listing.targets.path(place)} has {labels.shape[1]} x {labels.shape[0]} px",
                 do="mend one of the two, or take the image out of its list.",
             )
-    return size
+        digest += content_digest(listing.targets.path(place))
+    return _Seen(size, digest)
 
 
 def _all_named(damaged: list[Skipped], total: int) -> UserError:

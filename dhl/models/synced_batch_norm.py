@@ -7,6 +7,7 @@ from torch import nn
 
 from dhl import processes
 from dhl.averaging import mean_over_processes
+from dhl.errors import UserError
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
@@ -38,7 +39,21 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
 
 def synchronise(network: nn.Module) -> None:
-    """Turn each BatchNorm of a network into a synced one, in place, with the same parameters."""
-    for layer in network.modules():
-        if type(layer) is nn.BatchNorm2d:
+    """Turn each BatchNorm of a network into a synced one, in place, with the same parameters.
+
+    Raises
+    ------
+    UserError
+        If one is of a kind that cannot be synchronised.
+    """
+    for name, layer in network.named_modules():
+        plain = type(layer) is nn.BatchNorm2d and layer.affine and layer.track_running_stats
+        if plain and layer.momentum is not None:
             layer.__class__ = SyncedBatchNorm
+        elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            raise UserError(
+                "where several processes train a network, each BatchNorm in it is an "
+                "`nn.BatchNorm2d` with weights, running statistics and a momentum.",
+                came=f"`{name}` is {layer}",
+                do="use such layers, or `processes: 1`.",
+            )

@@ -14,6 +14,7 @@ sys.path.insert(0, str(workflow.basedir))
 
 from dhl.config.file import parse_config
 from dhl.data.catalogue import CATALOGUE, downloaded_weights, downloads_of
+from dhl.data.own_files import files_digest
 from dhl.errors import UserError
 from dhl.evaluated import evaluated_models, evaluated_seeds, measured_methods
 from dhl.gpu_slots import gpus_of_this_machine

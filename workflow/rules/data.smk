@@ -35,6 +35,7 @@ rule data:
         settings=lambda w: settings_digest(
             CONFIG.base_seed, CONFIG.data.root, getattr(CONFIG.data, w.part)
         ),
+        files=lambda w: files_digest(CONFIG, w.part),
         code=lambda w: code_digest(
             "dhl.data.prepare", *getattr(CONFIG.data, w.part).code
         ),

@@ -18,6 +18,9 @@ rule table:
         number="|".join(map(str, TABLE_PARTS)),
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         part=lambda w: TABLE_PARTS[int(w.number)],
         settings=settings_digest(CONFIG.statistics, CONFIG.methods),
@@ -37,6 +40,9 @@ rule claims:
         f"{ROOT}/benchmarks/claims/claims.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         settings=settings_digest(CONFIG.statistics, CONFIG.methods),
         code=code_digest("dhl.claims"),
@@ -55,6 +61,9 @@ rule sensitivity:
         f"{ROOT}/benchmarks/sensitivity/sensitivity.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         settings=settings_digest(CONFIG.statistics, CONFIG.sensitivity, CONFIG.methods),
         code=code_digest("dhl.sensitivity"),
@@ -77,6 +86,9 @@ rule figures:
         f"{ROOT}/benchmarks/figures/figures.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         code=code_digest("dhl.figures", "dhl.figure_data"),
     shell:
@@ -96,6 +108,11 @@ rule manifest:
         f"{ROOT}/logs/manifest.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
+    params:
+        settings=settings_digest(CONFIG),
     shell:
         dhl("manifest")
 
@@ -115,6 +132,9 @@ rule write_report:
         f"{ROOT}/logs/report.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         code=code_digest("dhl.report"),
     shell:

@@ -1,6 +1,7 @@
-"""Fits that `tests/test_processes.py` runs in one process and under `torchrun` in two.
+"""Fits that `tests/test_processes.py` runs in one process and under `torchrun` in several.
 
-Usage: `torchrun --standalone --nproc-per-node 2 tests/two_processes.py FOLDER`.
+Usage: `torchrun --standalone --nproc-per-node N tests/several_processes.py FOLDER PROGRAM`, where
+the program is `compare` or `resume`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from dhl import processes
 from dhl.config.training import Optimizer, Recipe
@@ -75,33 +76,50 @@ def segmenter_fit() -> tuple[nn.Module, list[float]]:
     return objective.network, curve["loss"].tolist()
 
 
-def stopped_fit(folder: Path) -> None:
-    """Send a signal to one process in the middle; all must stop at one step."""
+def stoppable_fit(side_file: Path | None, *, signal_at: int | None = None) -> nn.Module:
+    """Train a denoiser; a signal may come to one process in a step, and all must stop after it."""
 
     def batches(step: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        if step == 2 and processes.rank() == processes.count() - 1:
+        if step == signal_at and processes.rank() == processes.count() - 1:
             signal.raise_signal(signal.SIGTERM)
         return shared_batches(step, generator)
 
+    torch.manual_seed(3)
     network = build_network("denoiser", "released", width=8)
-    place = Fit(("two",), CPU, side_file=folder / "side.pt", fingerprint="two")
+    place = Fit(("several",), CPU, side_file=side_file, fingerprint="several")
+    fit(DenoiseObjective(network, sigma=30, output=18), batches, RECIPE, place)
+    return network
+
+
+def stop(folder: Path) -> None:
+    """Send a signal to one process in the middle, and keep what each has to say."""
     try:
-        fit(DenoiseObjective(network, sigma=30, output=18), batches, RECIPE, place)
-    except Stopped as stop:
-        (folder / f"stopped-{processes.rank()}.txt").write_text(str(stop))
+        stoppable_fit(folder / "side.pt", signal_at=2)
+    except Stopped as stopped:
+        (folder / f"stopped-{processes.rank()}.txt").write_text(str(stopped))
 
 
-def main(folder: Path) -> None:
-    """Run all fits in a process group and keep what the first process has."""
-    with processes.process_group(int(os.environ["WORLD_SIZE"]), device_type="cpu"):
-        content = {}
-        for name in FITS:
-            network, losses = globals()[f"{name}_fit"]()
-            content[name] = {"state": network.state_dict(), "losses": losses}
-        stopped_fit(folder)
-        torch.save(content, folder / f"rank{processes.rank()}.pt")
+def compare(folder: Path) -> None:
+    """Run all fits and keep what each process has; stop the last one."""
+    content = {}
+    for name in FITS:
+        network, losses = globals()[f"{name}_fit"]()
+        content[name] = {"state": network.state_dict(), "losses": losses}
+    torch.save(content, folder / f"rank{processes.rank()}.pt")
+    stop(folder)
+
+
+def resume(folder: Path) -> None:
+    """Run a fit through, and another that is stopped and goes on; keep the first process's."""
+    through = stoppable_fit(None).state_dict()
+    stop(folder)
+    distributed.barrier()  # until the first one has written
+    resumed = stoppable_fit(folder / "side.pt").state_dict()
+    if processes.rank() == 0:
+        torch.save({"through": through, "resumed": resumed}, folder / "states.pt")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]))
+    with processes.process_group(int(os.environ["WORLD_SIZE"]), device_type="cpu"):
+        globals()[sys.argv[2]](Path(sys.argv[1]))
