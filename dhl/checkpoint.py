@@ -15,6 +15,7 @@ from dhl.errors import UserError
 from dhl.holes import why_hole
 from dhl.models import build_network, entry_of
 from dhl.results import atomic_path
+from dhl.steps import how_to_make
 
 FORMAT = 1
 # What torch raises for truncated files, for flipped bits and for files of other programs.
@@ -49,7 +50,9 @@ def load(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise _unreadable(path, "no such file") from None
+        raise UserError(
+            "a model is there before it is used.", came=f"no file {path}", do=how_to_make(path)
+        ) from None
     except DAMAGED:
         if (reason := why_hole(path)) is not None:
             raise UserError(
@@ -110,5 +113,5 @@ def _unreadable(path: Path, came: str) -> UserError:
     return UserError(
         "a model is a whole file that this project wrote.",
         came=f"{path}: {came}",
-        do="check the path; delete a damaged file and run the same target again.",
+        do="check the path; or delete a damaged file and make it anew.",
     )

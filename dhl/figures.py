@@ -225,7 +225,7 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
         raise UserError(
             "training curves are drawn from the files that training wrote.",
             came=f"no CSV file with a curve below {root}",
-            do="run `make report`, or the Snakemake target that trains the models.",
+            do="train the models, which `dhl describe` lists, by `dhl train` or by Snakemake.",
         )
     return families
 

@@ -22,6 +22,7 @@ from dhl.errors import UserError
 from dhl.holes import why_hole
 from dhl.own import is_reference, read, references
 from dhl.results import RunFolder, atomic_path
+from dhl.steps import how_to_make
 
 # These read, check, name and store; they cannot change a number, so editing them reruns nothing.
 PLUMBING = {
@@ -54,6 +55,7 @@ PLUMBING = {
         "provenance",
         "results",
         "shared_models",
+        "steps",
     )
 }
 PACKAGES = (
@@ -78,7 +80,7 @@ def file_digest(path: Path) -> str:
         raise UserError(
             "a step finds the files of the steps before it.",
             came=f"no file {path}",
-            do="run the Snakemake target that writes it, or check the path.",
+            do=how_to_make(path),
         ) from None
 
 

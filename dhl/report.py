@@ -37,6 +37,7 @@ from dhl.results import (
 )
 from dhl.sensitivity import main_metric
 from dhl.sensitivity_figures import read_experiment
+from dhl.steps import command_for, how_to_make
 from dhl.strips import read_examples, strip_sigma
 from dhl.tables import FAILED, UNITS
 
@@ -223,12 +224,12 @@ def _as_json(content: Any) -> Markup:
     return Markup(json.dumps(content, ensure_ascii=True).replace("<", "\\u003c"))
 
 
-def _read(path: Path, *, target: str = "restore it from the repository") -> str:
+def _read(path: Path) -> str:
     """Read a text that the report needs."""
-    return _read_bytes(path, target=target).decode("utf-8")
+    return _read_bytes(path).decode("utf-8")
 
 
-def _read_bytes(path: Path, *, target: str) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     """Read a file that the report needs, or say what makes it."""
     try:
         return path.read_bytes()
@@ -236,7 +237,7 @@ def _read_bytes(path: Path, *, target: str) -> bytes:
         raise UserError(
             "a report is made from finished tables, figures and verdicts.",
             came=f"no file {path}",
-            do=f"{target}.",
+            do=how_to_make(path) if command_for(path) else "restore it from the repository.",
         ) from None
 
 
@@ -246,7 +247,7 @@ def _tables(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
         {
             "number": TABLES[part],
             "part": part,
-            "html": Markup(_read(folder.table(TABLES[part], "html"), target="run `make report`")),
+            "html": Markup(_read(folder.table(TABLES[part], "html"))),
         }
         for part in config.parts
     ]
@@ -258,7 +259,7 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
     figures = []
     for name in figure_names(config.parts, experiments(config)):
         suffix, kind = ("png", "png") if name in STRIPS else ("svg", "svg+xml")
-        data = _read_bytes(folder.figures / f"{name}.{suffix}", target="run `make report`")
+        data = _read_bytes(folder.figures / f"{name}.{suffix}")
         values = {"confidence": f"{100 * config.statistics.confidence:g} %", "sigma": ""}
         if name in EXPERIMENT_FIGURES:
             values["sigma"] = format_sigma(config.sensitivity.sigma)

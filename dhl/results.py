@@ -13,6 +13,7 @@ from dhl.errors import UserError
 from dhl.noise import format_sigma
 from dhl.seeding import seed_suffix
 from dhl.shards import WHOLE, Shard
+from dhl.steps import how_to_make
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -238,7 +239,7 @@ def _parse(path: Path) -> pd.DataFrame:
         raise UserError(
             "a step finds the results of the steps before it.",
             came=f"no file {path}",
-            do="run `make report`, or the Snakemake target that writes it.",
+            do=how_to_make(path),
         ) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise edited_by_hand(path, str(error)) from None

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from caffe_net import authors_denoiser
+from conftest import SIGMA
 from PIL import Image
 from skimage import data as pictures
 
 from dhl import checkpoint
+from dhl.baselines import BaselineJob, write_baseline
 from dhl.caffe import import_denoiser, net_parameter
 from dhl.cli import main
+from dhl.config.file import parse_config
+from dhl.data.image_set import load_split
 from dhl.errors import UserError
+from dhl.noise import recorded_noisy_image
+from dhl.results import NOISE_COLUMNS, PROJECT, RunFolder, read_csv
 
 MEAN_BGR = np.array([104, 117, 123], np.float32)
 
@@ -187,3 +195,26 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
     (tmp_path / "other.caffemodel").write_bytes(content)
     with pytest.raises(UserError, match=r"other\.caffemodel: truncated, or no binary protocol"):
         import_denoiser(tmp_path / "other.caffemodel", tmp_path / "out.pt")
+
+
+def test_the_example_of_an_own_method_puts_imported_denoisers_into_a_run(
+    small, tiny_content, tiny_data, tmp_path, monkeypatch
+):
+    (tmp_path / "imported").mkdir()
+    small[1]()
+    (tmp_path / "small.pt").rename(tmp_path / f"imported/sigma{SIGMA:g}.pt")
+    method = f"{PROJECT}/docs/examples/imported.py:authors"
+    tiny_content["methods"]["denoising"] = ["noisy", method]
+    config = parse_config(tiny_content, source="tiny.yaml")
+    folder = RunFolder(shutil.copytree(tiny_data.root, tmp_path / "run"))
+    monkeypatch.chdir(tmp_path)
+    write_baseline(config, BaselineJob("denoising", "authors", SIGMA), folder, processes=2)
+    network, _ = checkpoint.load_model(tmp_path / f"imported/sigma{SIGMA:g}.pt")
+    record = next(read_csv(folder.noise("denoising", SIGMA), NOISE_COLUMNS).itertuples())
+    clean = load_split(folder.data("denoising"), "test").images[0]
+    noisy = recorded_noisy_image(clean, sigma=SIGMA, record=record, model=config.noise)
+    with torch.inference_mode():
+        batch = torch.from_numpy(noisy).permute(2, 0, 1)[None]
+        expected = network(batch)[0].permute(1, 2, 0).numpy()
+    with np.load(folder.baseline("denoising", "authors", SIGMA)) as arrays:
+        np.testing.assert_array_equal(arrays[arrays.files[0]], expected)

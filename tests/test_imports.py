@@ -18,7 +18,7 @@ LAYERS = (
      "config.methods", "config.mistakes", "config.networks", "config.presets", "config.rules",
      "config.sensitivity", "config.training", "data.catalogue", "data.locations", "evaluated",
      "gpu_slots", "holes", "interruption", "keys", "lineage", "locks", "own", "probes",
-     "processes", "provenance", "results", "shards"},
+     "processes", "provenance", "results", "shards", "steps"},
     {"averaging", "losses", "metrics"},
     {"data.archives", "data.check", "data.download", "data.transfer",
      "data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",

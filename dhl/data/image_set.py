@@ -14,6 +14,7 @@ import numpy as np
 from dhl.data.image_files import ImageFiles, LabelFiles, Preparation, encoded
 from dhl.errors import UserError
 from dhl.results import atomic_path
+from dhl.steps import how_to_make
 
 
 @dataclass(frozen=True)
@@ -224,9 +225,15 @@ def open_arrays(path: Path) -> np.lib.npyio.NpzFile:
     """
     try:
         return np.load(path, allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except FileNotFoundError:
+        raise UserError(
+            "a step finds the files of the steps before it.",
+            came=f"no file {path}",
+            do=how_to_make(path),
+        ) from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             "a step finds the files of the steps before it, whole.",
             came=f"{path}: {error}",
-            do="delete the file if it is there, and run the same Snakemake target again.",
+            do=f"delete it, and {how_to_make(path)}",
         ) from None
