@@ -71,8 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
                       ("describe", commands.run_describe)):  # fmt: skip
         step(name, run)
     command = step("plan", commands.run_plan)
-    command.add_argument("--device", choices=("h100", "a100", "v100", "cpu-2"), default="h100",
-                         help="what trains; default: %(default)s")  # fmt: skip
+    command.add_argument("--device", choices=("h100", "a100", "v100", "cpu-2", "cpu-2-avx2"),
+                         help="what trains; default: as the configuration's `device`")  # fmt: skip
     command.add_argument(
         "--tflops", type=float, help="the sustained rate that you measured, instead"
     )

@@ -19,6 +19,7 @@ def to_json(plan: Plan) -> str:
     content: dict[str, Any] = {
         "run": plan.run,
         "device": asdict(plan.device),
+        "warnings": plan.warnings,
         "jobs": plan.jobs,
         "totals": plan.totals,
         "download_bytes": plan.download_bytes,
@@ -71,12 +72,13 @@ def _notes(plan: Plan) -> list[str]:
     return [
         "One takes: operations of a training step, or of all methods on a test image; convolutions "
         "and matrix products.",
-        f"Device: {device.label}; {training:.3g} TFLOPS in training and {evaluation:.3g} in "
-        f"evaluation (float32), {device.share:.0%} of the peak, "
+        f"Device: {device.label}; {training:.3g} TFLOPS in training ({device.format}) and "
+        f"{evaluation:.3g} in evaluation (float32), {device.share:.0%} of the peak, "
         f"at least {1000 * device.step_seconds:g} ms a training step; {device.source}.",
         "CPU: one core. CBM3D is spread over jobs by `evaluation.baseline_shards`.",
         f"Longest job: {longest.rule} {longest.what}, {_quantity(longest.job_hours, HOURS)}.",
         f"Beside its model, a training keeps up to {_quantity(plan.checkpoint_bytes, BYTES)} to "
         "resume from.",
         f"To download: {_quantity(plan.download_bytes, BYTES) or 'nothing'}.",
+        *(f"Warning: {warning}" for warning in plan.warnings),
     ]

@@ -15,7 +15,7 @@ from dhl.config import Statistics
 from dhl.config.file import load_config, parse_config
 from dhl.data.catalogue import CATALOGUE
 from dhl.models import NETWORKS, build_network
-from dhl.plan import device_named, make_plan
+from dhl.plan import choose_device, make_plan
 from dhl.plan_text import to_text
 from dhl.results import PROJECT
 
@@ -76,8 +76,8 @@ def test_the_page_about_own_code_shows_each_example_whole(path):
 
 
 def test_the_page_about_plans_shows_what_the_program_prints():
-    plan = make_plan(load_config(PAPER), device_named("h100"))
-    assert to_text(plan) in (DOCS / "plan.md").read_text()
+    config = load_config(PAPER)
+    assert to_text(make_plan(config, choose_device(config))) in (DOCS / "plan.md").read_text()
 
 
 def test_the_page_about_clusters_shows_the_workflows_own_graph(tmp_path):

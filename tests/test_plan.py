@@ -11,23 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from test_config import changed
 
 from dhl import plan
-from dhl.cli import main
+from dhl.cli import build_parser, main
 from dhl.config.data import KINDS, DataSet
 from dhl.config.file import load_config, parse_config
 from dhl.errors import UserError
 from dhl.extents import extent
 from dhl.flops import network_size, training_flops
 from dhl.lineage import model_spec
-from dhl.plan import DEVICES, cbm3d_seconds, device_named, make_plan
+from dhl.plan import DEVICES, cbm3d_seconds, choose_device, make_plan
 from dhl.plan_text import to_json, to_text
 
 PROJECT = Path(__file__).parents[1]
-MINI = load_config(PROJECT / "config/mini.yaml")
+MINI, SMOKE = (load_config(PROJECT / f"config/{name}.yaml") for name in ("mini", "smoke"))
 
 # GFLOP of one training step of `mini`, counted on real steps: benchmarks/README.md.
 STEPS = {
@@ -276,6 +277,7 @@ def test_the_program_plans_in_an_empty_folder_and_writes_nothing(tmp_path, monke
     content = json.loads(capsys.readouterr().out)
     assert content["jobs"]["train"] == 14
     assert content["device"]["label"] == DEVICES["h100"].label
+    assert content["warnings"] == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -297,8 +299,79 @@ def test_the_table_is_aligned_and_its_totals_are_the_sums_of_its_rows(plan_of_mi
 
 
 def test_a_given_rate_replaces_the_devices():
-    smoke = load_config(PROJECT / "config/smoke.yaml")
-    totals = make_plan(smoke, device_named("cpu-2", 0.5)).totals
+    totals = make_plan(SMOKE, choose_device(SMOKE, "cpu-2", 0.5)).totals
     assert totals["device_hours"] == pytest.approx(totals["flops"] / 0.5e12 / 3600)
     with pytest.raises(UserError, match="0 TFLOPS"):
-        device_named("h100", 0)
+        choose_device(SMOKE, "h100", 0)
+
+
+@pytest.mark.parametrize(
+    ("device", "amx", "expected"),
+    [("auto", False, "h100"), ("cuda", False, "h100"), ("cuda:1", True, "h100"),
+     ("cpu", True, "cpu-2"), ("cpu", False, "cpu-2-avx2"), ("mps", False, "cpu-2-avx2")],
+)  # fmt: skip
+def test_a_run_is_planned_for_the_device_of_its_configuration(monkeypatch, device, amx, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    config = SMOKE.model_copy(update={"device": device})
+    assert choose_device(config) == DEVICES[expected]
+    assert choose_device(config, "v100") == DEVICES["v100"]
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_float32_is_counted_at_the_rate_of_float32(name):
+    device = choose_device(SMOKE.model_copy(update={"precision": "float32"}), name)
+    assert (device.format, device.training) == ("float32", DEVICES[name].evaluation)
+    assert device.training <= DEVICES[name].training
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "planned", "said"),
+    [
+        ("auto", "auto", "cpu-2", None),
+        ("cpu", "auto", "cpu-2", None),
+        ("cuda:1", "bfloat16", "a100", None),
+        ("cpu", "auto", "h100", "`device: cpu` in the configuration, and the hours are of a GPU"),
+        ("cuda", "auto", "cpu-2", "`device: cuda` in the configuration, and the hours are of a C"),
+        ("mps", "auto", "cpu-2", "`device: mps`, of which nothing was measured"),
+        ("cpu", "bfloat16", "cpu-2-avx2", "`precision: bfloat16`, which this device does not"),
+    ],
+)
+def test_what_contradicts_the_configuration_is_said(device, precision, planned, said):
+    config = SMOKE.model_copy(update={"device": device, "precision": precision})
+    made = make_plan(config, choose_device(config, planned))
+    assert [said in warning for warning in made.warnings] == ([] if said is None else [True])
+    last = to_text(made).splitlines()[-1]
+    assert last.startswith("To download" if said is None else f"Warning: {said}")
+    assert json.loads(to_json(made))["warnings"] == list(made.warnings)
+
+
+def test_every_device_can_be_asked_for():
+    text = build_parser()._subparsers._group_actions[0].choices["plan"].format_help()
+    assert f"{{{','.join(DEVICES)}}}" in text
+
+
+def test_sigmas_that_a_warm_start_has_not_seen_are_named(tiny_content):
+    tiny_content["sigmas"]["denoising"] = [10, 20, 30]
+    tiny_content["training"]["warm_start"] |= {"sigma_low": 15, "sigma_high": 25}
+    config = parse_config(tiny_content, source="tiny.yaml")
+    assert make_plan(config, DEVICES["cpu-2"]).warnings == tuple(
+        f"denoisers of sigma 10, 30 start from `{name}-start`, which is not trained on that."
+        for name in ("dncnn", "separate")
+    )
+    tiny_content["training"]["warm_start"] |= {"sigma_low": 31, "sigma_high": 65}
+    with pytest.raises(UserError, match=r"start` with sigma 31 to 65, and `sigmas` 10, 20, 30 in"):
+        parse_config(tiny_content, source="tiny.yaml")
+
+
+def test_the_estimates_for_kodak_on_two_cores_are_near_the_times_that_were_measured(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "datasets/photos", (481, 321))
+    config = load_config(PROJECT / "config/kodak-cpu.yaml")
+    rows = make_plan(config, choose_device(config, "cpu-2-avx2")).rows
+    hours = {row.what: row.device_hours for row in rows if row.rule == "train"}
+    # Minutes of one core, of which the device has two: the file's head.
+    for name, minutes in (("separate-start", 28), ("dncnn-start", 28), ("separate", 30),
+                          ("dncnn", 30)):  # fmt: skip
+        assert 120 * hours[name] == pytest.approx(minutes, rel=0.1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dhl.config.data import CLASSES_OF_IMAGENET
 from dhl.config.networks import Network
-from dhl.config.training import DenoiserTraining, Recipe
+from dhl.config.training import DenoiserTraining, Recipe, WarmStart
 from dhl.errors import ConfigError, UserError
 from dhl.methods import TASKS, model_of
 
@@ -34,6 +34,7 @@ def check_rules(config: Config) -> None:
     recipes = used_recipes(config)
     _check_shares(config, recipes)
     _check_patches(config, recipes)
+    _check_warm_starts(config, recipes)
 
 
 def used_recipes(config: Config) -> dict[str, tuple[str, Recipe]]:
@@ -212,6 +213,19 @@ def _check_patches(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> No
                 "a patch fits into the training images.",
                 came=f"`{place}.patch: {recipe.patch}`, and images of {side} px in `data.{part}`",
                 do=f"write {side // 4 * 4} or less, or have larger images.",
+            )
+
+
+def _check_warm_starts(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> None:
+    """Check that a warm start has seen one of the run's sigmas; `dhl plan` names the others."""
+    sigmas = {sigma for part in config.parts for sigma in getattr(config.sigmas, part)}
+    for place, (_, recipe) in recipes.items():
+        if isinstance(recipe, WarmStart) and not any(map(recipe.covers, sigmas)):
+            raise ConfigError(
+                "a warm start is trained on one of the run's sigmas at least.",
+                came=f"`{place}` with sigma {recipe.sigma_low:g} to {recipe.sigma_high:g}, and "
+                f"`sigmas` {', '.join(f'{sigma:g}' for sigma in sorted(sigmas))}",
+                do="widen `sigma_low` and `sigma_high`, or write `warm_start: null`.",
             )
 
 

@@ -109,6 +109,10 @@ class WarmStart(Recipe):
             )
         return self
 
+    def covers(self, sigma: float) -> bool:
+        """Tell whether a sigma is in the range."""
+        return self.sigma_low <= sigma <= self.sigma_high
+
 
 class DenoiserTraining(Frozen):
     """The training for MSE alone; `warm_start: null` trains each sigma from scratch."""
