@@ -167,7 +167,8 @@ def test_a_schedule_of_another_name_needs_nothing_taken_back():
 def test_a_configuration_from_a_file_has_its_preset_expanded(tmp_path, tiny_content):
     own = {key: tiny_content["training"][key] for key in ("task", "retrained")}
     tiny_content["training"] = {"preset": "paper", **own, "joint": {"segmentation": {"steps": 7}}}
-    tiny_content["data"]["classification"] = {"kind": "imagenette"}  # large enough for its patches
+    tiny_content["data"]["denoising"]["size"] = 48  # large enough for its patches
+    tiny_content["data"]["classification"] = {"kind": "imagenette"}
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(tiny_content))
     config = load_config(path)
