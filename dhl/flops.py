@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from dhl.lineage import ModelSpec
 from dhl.models import build_network
@@ -51,6 +51,18 @@ def _without_content(role: str, options: dict[str, Any]) -> nn.Module:
         return build_network(role, **options)
 
 
+def _convolution_backward(grad, images, weight, *settings, out_shape=None) -> int:
+    """Count what a convolution's backward pass takes: for each gradient as much as the forward.
+
+    torch's own count forgets the groups of a depthwise convolution.
+    """
+    *_, transposed, _, _, wanted = settings
+    return sum(wanted[:2]) * conv_flop_count(images, weight, grad, transposed=transposed)
+
+
+_COUNTED = {torch.ops.aten.convolution_backward: _convolution_backward}
+
+
 def training_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width: int) -> int:
     """Count one training image, forward and backward, as the model's own objective has them.
 
@@ -66,7 +78,8 @@ def training_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width
     """
     network = _without_content(spec.role, spec.build_options).train()
     behind = frozen and _without_content(frozen.role, frozen.build_options)
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False, custom_mapping=_COUNTED)
+    with torch.device("meta"), counter:
         plain = replace(spec, noise=GAUSSIAN)  # a user's own noise may need numbers
         objective = build_objective(network, plain, task_network=behind)
         targets = {"classification": (2,), "segmentation": (2, height, width)}.get(spec.part)
