@@ -50,7 +50,7 @@ def extent(data: Any) -> Extent:
 
     Parameters
     ----------
-    data : model of `dhl.config.data`
+    data : model of `dhl.config.kinds` or `dhl.config.pictures`
 
     Raises
     ------

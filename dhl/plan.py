@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from dhl.config import Config
-from dhl.config.data import OwnData
+from dhl.config.kinds import OwnData
 from dhl.config.training import WarmStart
 from dhl.data.catalogue import CATALOGUE, needed_sets
 from dhl.data.image_set import ImageSet

@@ -12,7 +12,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from dhl import config
-from dhl.config import data, training
+from dhl.config import data, kinds, pictures, training
 from dhl.config.base import Frozen
 from dhl.config.methods import Methods
 from dhl.config.networks import Network, Networks
@@ -23,8 +23,9 @@ PLACES: dict[str, tuple[type[Frozen], ...]] = {
     "The top": (config.Config,),
     "`data`": (data.Data,),
     "`data.<part>`, by `kind`": (
-        data.PhotoDigits, data.Folder, data.Pictures, data.ClassifiedPictures, data.Imagenette,
-        data.Ilsvrc2012, data.ImageFolder, data.Voc2012, data.Voc, data.OwnData,
+        kinds.PhotoDigits, kinds.Folder, pictures.Pictures, pictures.ClassifiedPictures,
+        pictures.Imagenette, pictures.Ilsvrc2012, pictures.ImageFolder, pictures.Voc2012,
+        pictures.Voc, kinds.OwnData,
     ),
     "`sigmas`": (config.Sigmas,),
     "`methods`": (Methods,),
@@ -182,7 +183,7 @@ def own_fields(model: type[Frozen]) -> dict[str, FieldInfo]:
 def title(model: type[Frozen]) -> str:
     """Return what a model is called on the page, and whose keys it has besides."""
     name = f"**{model.__name__}**"
-    if issubclass(model, data.DataSet) and "kind" in model.__annotations__:
+    if issubclass(model, kinds.DataSet) and "kind" in model.__annotations__:
         kind = get_args(model.model_fields["kind"].annotation)
         name = f"`kind: {kind[0]}`" if kind else "`kind: path/to/file.py:function`"
     parents = {parent for models in PLACES.values() for parent in models} & {*model.__bases__}
@@ -215,7 +216,7 @@ def spell(kind: Any) -> str:
         return f"list of {spell(inner[0])}"
     if origin is dict:
         return f"{spell(inner[1])} by name" if inner[1] is not Any else "mapping"
-    if inspect.isclass(kind) and issubclass(kind, data.DataSet):
+    if inspect.isclass(kind) and issubclass(kind, kinds.DataSet):
         return "see its kinds"
     if inspect.isclass(kind) and issubclass(kind, Frozen):
         return kind.__name__

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dhl.config.data import Folder, Ilsvrc2012, Imagenette, Voc2012
 from dhl.config.file import load_config, parse_config
+from dhl.config.kinds import Folder
 from dhl.config.networks import Network, Networks
+from dhl.config.pictures import Ilsvrc2012, Imagenette, Voc2012
 from dhl.data.archives import UNPACKERS
 from dhl.data.catalogue import (
     CATALOGUE,

@@ -22,8 +22,8 @@ from tiny_sets import (
 from torchvision import datasets, transforms
 
 from dhl.config import Config
-from dhl.config.data import Ilsvrc2012
 from dhl.config.file import parse_config
+from dhl.config.pictures import Ilsvrc2012
 from dhl.data.classification import imagenet_synsets, list_ilsvrc2012
 from dhl.data.image_set import load_split
 from dhl.data.prepare import write_data, write_noise

@@ -5,8 +5,8 @@ import yaml
 from configuration_reference import MEANINGS, PLACES, own_fields, reference
 
 from dhl.config.base import Frozen
-from dhl.config.data import DataSet
 from dhl.config.file import parse_config
+from dhl.config.kinds import DataSet
 from dhl.lineage import all_models, fingerprint
 from dhl.results import PROJECT
 

@@ -15,7 +15,9 @@ import yaml
 from tiny_archives import NAME, picture
 
 from dhl.cli import main
-from dhl.config.data import KINDS, Folder, Imagenette
+from dhl.config.data import KINDS
+from dhl.config.kinds import Folder
+from dhl.config.pictures import Imagenette
 from dhl.data.catalogue import CATALOGUE
 from dhl.data.check import check_data, check_folder, check_set
 from dhl.data.download import archive_path, fetch

@@ -7,8 +7,9 @@ import yaml
 
 from dhl import report, report_content
 from dhl.config import Config
-from dhl.config.data import Data, Imagenette
+from dhl.config.data import Data
 from dhl.config.file import load_config, parse_config
+from dhl.config.pictures import Imagenette
 from dhl.results import PROJECT
 
 TEMPLATES = PROJECT / "report"

@@ -12,7 +12,7 @@ from PIL import Image
 from skimage import data as pictures
 from tiny_sets import make_bsds500, make_kodak, write_picture
 
-from dhl.config.data import Folder
+from dhl.config.kinds import Folder
 from dhl.data.folder import read_denoising, read_folder, read_image
 from dhl.errors import UserError
 

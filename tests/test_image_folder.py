@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_sets import make_folders, write_picture
 
-from dhl.config.data import ImageFolder
+from dhl.config.pictures import ImageFolder
 from dhl.data.classification import list_image_folder
 from dhl.errors import UserError
 

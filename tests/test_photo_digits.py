@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from dhl.config.data import PhotoDigits
+from dhl.config.kinds import PhotoDigits
 from dhl.data.image_set import load_split
 from dhl.data.photo_digits import PHOTOGRAPHS, SHORT_SIDE, SPLITS, digits, make_part, photographs
 from dhl.methods import PARTS

@@ -18,8 +18,9 @@ from test_config import changed
 
 from dhl import plan
 from dhl.cli import build_parser, main
-from dhl.config.data import KINDS, DataSet
+from dhl.config.data import KINDS
 from dhl.config.file import load_config, parse_config
+from dhl.config.kinds import DataSet
 from dhl.errors import UserError
 from dhl.extents import extent
 from dhl.flops import network_size, training_flops

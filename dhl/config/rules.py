@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dhl.config.data import CLASSES_OF_IMAGENET
 from dhl.config.networks import Network
+from dhl.config.pictures import CLASSES_OF_IMAGENET
 from dhl.config.training import DenoiserTraining, Recipe, WarmStart
 from dhl.errors import ConfigError, UserError
 from dhl.methods import TASKS, model_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dhl.config import Config
 from dhl.config.base import Frozen
-from dhl.config.data import OwnData
+from dhl.config.kinds import OwnData
 from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
 from dhl.data.catalogue import CATALOGUE, DataSet, needed_sets
 from dhl.data.download import (

@@ -9,7 +9,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from dhl.config.data import CLASSES_OF_IMAGENET, Ilsvrc2012, ImageFolder, Imagenette, class_folders
+from dhl.config.pictures import (
+    CLASSES_OF_IMAGENET,
+    Ilsvrc2012,
+    ImageFolder,
+    Imagenette,
+    class_folders,
+)
 from dhl.data.folder import SUFFIXES
 from dhl.data.inspection import Listing, named
 from dhl.data.locations import downloaded, set_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dhl.config.data import Folder
+from dhl.config.kinds import Folder
 from dhl.data.image_files import SMALLEST_SIDE
 from dhl.data.image_set import ImageSet
 from dhl.data.locations import downloaded

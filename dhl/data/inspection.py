@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dhl.config.data import ClassifiedPictures, Pictures
+from dhl.config.pictures import ClassifiedPictures, Pictures
 from dhl.data.image_files import (
     DamagedImage,
     ImageFiles,

@@ -10,7 +10,7 @@ import numpy as np
 
 from dhl.class_names import IGNORED_LABEL
 from dhl.config import Config
-from dhl.config.data import OwnData
+from dhl.config.kinds import OwnData
 from dhl.data.image_set import ImageSet
 from dhl.own import OwnCodeError, described, load, running, wrong_result
 from dhl.seeding import derive_seed

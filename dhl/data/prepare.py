@@ -12,7 +12,8 @@ from PIL import Image
 
 from dhl.class_names import IGNORED_LABEL
 from dhl.config import Config
-from dhl.config.data import Folder, ImageFolder, OwnData, PhotoDigits
+from dhl.config.kinds import Folder, OwnData, PhotoDigits
+from dhl.config.pictures import ImageFolder
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
 from dhl.data.folder import read_denoising, refuse_shared
 from dhl.data.image_files import Files

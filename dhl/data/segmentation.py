@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dhl.config.data import CLASSES_OF_VOC, Voc, Voc2012
+from dhl.config.pictures import CLASSES_OF_VOC, Voc, Voc2012
 from dhl.data.folder import SUFFIXES
 from dhl.data.image_files import LabelFiles
 from dhl.data.inspection import Listing, named
