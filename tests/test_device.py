@@ -70,8 +70,8 @@ def test_a_run_on_the_cpu_holds_no_gpu(two_gpus, tiny_content):
 
 
 def test_more_processes_than_gpus_are_refused(two_gpus, tiny_content):
-    config = config_on("auto", tiny_content, processes=3)
-    with pytest.raises(UserError, match="3 wanted, and 2 visible"), held_gpus(config, 3):
+    config = config_on("auto", tiny_content, processes=4)
+    with pytest.raises(UserError, match="4 wanted, and 2 visible"), held_gpus(config, 4):
         pass
 
 
