@@ -15,7 +15,7 @@ from dhl.errors import UserError
 from dhl.holes import why_hole
 from dhl.models import build_network, entry_of
 from dhl.results import atomic_path
-from dhl.steps import how_to_make
+from dhl.steps import missing_file
 
 FORMAT = 1
 # What torch raises for truncated files, for flipped bits and for files of other programs.
@@ -50,9 +50,7 @@ def load(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(
-            "a model is there before it is used.", came=f"no file {path}", do=how_to_make(path)
-        ) from None
+        raise missing_file(path, "a model is there before it is used.") from None
     except DAMAGED:
         if (reason := why_hole(path)) is not None:
             raise UserError(

@@ -15,6 +15,7 @@ import pandas as pd
 
 from dhl import statistics
 from dhl.config import Config
+from dhl.data.image_set import read_origins
 from dhl.measured import Key, Measured, bootstrap_scores, read_measured
 from dhl.methods import TASKS
 from dhl.results import CLAIM_COLUMNS, RunFolder, write_csv
@@ -162,8 +163,9 @@ def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
         sigmas = getattr(config.sigmas, part)
         measured = [read_measured(config, folder, part, sigma) for sigma in sigmas]
         draws = [bootstrap_scores(config, one) for one in measured]
+        photographs = read_origins(folder.data(part), "test", "photographs")
         for claim in claims:
-            rows += _judge(config, claim, measured, draws)
+            rows += _judge(config, claim, measured, draws, photographs)
     return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS)).astype(dict.fromkeys(_COUNTS, "Int64"))
 
 
@@ -173,15 +175,19 @@ def write_claims(config: Config, folder: RunFolder) -> None:
 
 
 def _judge(
-    config: Config, claim: Claim, measured: list[Measured], draws: list[dict[Key, np.ndarray]]
+    config: Config,
+    claim: Claim,
+    measured: list[Measured],
+    draws: list[dict[Key, np.ndarray]],
+    photographs: dict[str, str],
 ) -> list[dict]:
     """Return a claim's rows: one per sigma, and the summary."""
     gaps = [_gap(claim, scores) for scores in draws]
     rows = [
-        _compare(config, claim, [one], [gap]) | {"sigma": one.sigma}
+        _compare(config, claim, [one], [gap], photographs) | {"sigma": one.sigma}
         for one, gap in zip(measured, gaps, strict=True)
     ]
-    summary = _compare(config, claim, measured, gaps)
+    summary = _compare(config, claim, measured, gaps, photographs)
     if claim.kind == "better":
         for family in (rows, [summary]):
             adjusted = statistics.holm(np.array([_largest_p(row) for row in family]))
@@ -212,11 +218,16 @@ def _gap(claim: Claim, scores: dict[Key, np.ndarray]) -> np.ndarray | None:
 
 
 def _compare(
-    config: Config, claim: Claim, measured: list[Measured], gaps: list[np.ndarray | None]
+    config: Config,
+    claim: Claim,
+    measured: list[Measured],
+    gaps: list[np.ndarray | None],
+    photographs: dict[str, str],
 ) -> dict:
     """Compare the two methods at one sigma, or on average over several.
 
-    A directional verdict waits for the correction of its p-value.
+    `photographs` tells what images are cut from; a directional verdict waits for the correction of
+    its p-value.
     """
     row: dict = dict.fromkeys(CLAIM_COLUMNS, np.nan)
     row |= {key: value for key, value in asdict(claim).items() if key in CLAIM_COLUMNS}
@@ -241,7 +252,8 @@ def _compare(
         "seeds": len(seeds), "seed_std": spread.std, "seed_low": spread.low,
         "seed_high": spread.high,
     }  # fmt: skip
-    if groups := measured[0].photographs:
+    groups = [photographs.get(name) for name in measured[0].image_ids]
+    if None not in groups:
         alike = statistics.alike(first, second, groups=groups, metric=claim.metric)
         row |= {"photographs": len(set(groups)), "photographs_alike": alike}
     if claim.kind == "nearly-as-good":

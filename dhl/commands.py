@@ -171,7 +171,8 @@ def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> Non
 
 def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Print what a run will take: jobs, operations, hours, disk and downloads."""
-    from dhl.plan import choose_device, make_plan
+    from dhl.plan import make_plan
+    from dhl.plan_devices import choose_device
     from dhl.plan_text import to_json, to_text
 
     plan = make_plan(config, choose_device(config, arguments.device, arguments.tflops))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 from dhl.device import held_gpus, uses_cuda
+from dhl.fitting import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dhl.config import Config
-
-STOPPED = 128 + signal.SIGTERM
 
 
 def launch(config: Config, arguments: Sequence[str]) -> NoReturn:
@@ -48,10 +46,10 @@ def _torchrun(arguments: Sequence[str]) -> int:
     try:
         main(list(arguments))
     except SignalException:
-        return STOPPED
+        return Stopped.status
     except ChildFailedError as error:
         statuses = {failure.exitcode for failure in error.failures.values()}
-        return STOPPED if STOPPED in statuses else 1
+        return Stopped.status if Stopped.status in statuses else 1
     return 0
 
 

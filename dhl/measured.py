@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from dhl.config import Config
-from dhl.data.image_set import read_origins
 from dhl.errors import UserError
 from dhl.evaluated import evaluated_seeds, failed_methods, measured_methods
 from dhl.holes import why_hole
@@ -47,8 +46,6 @@ class Measured:
         A method that is not trained has s = 1.
     failures : dict of str to str
         Why methods were not measured, where that is known.
-    photographs : tuple of str
-        The one that each image is cut from; empty where images are photographs themselves.
     """
 
     part: str
@@ -58,7 +55,6 @@ class Measured:
     protocols: dict[str, str]
     features: dict[Key, np.ndarray]
     failures: dict[str, str] = field(default_factory=dict)
-    photographs: tuple[str, ...] = ()
 
     def score(self, method: str, metric: str) -> float:
         """Return a metric over all images and trainings; NaN if it was not measured."""
@@ -115,11 +111,7 @@ def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) ->
         )
         for seed in evaluated_seeds(config, part)
     ]
-    measured = _read(folder, part, sigma, sources, again=measured_methods(config, part, seed=2))
-    cut_from = read_origins(folder.data(part), "test", "photographs")
-    if not set(measured.image_ids) <= set(cut_from):
-        return measured
-    return replace(measured, photographs=tuple(cut_from[name] for name in measured.image_ids))
+    return _read(folder, part, sigma, sources, again=measured_methods(config, part, seed=2))
 
 
 def read_probes(config: Config, folder: RunFolder, part: str, sigma: float) -> Measured:

@@ -22,7 +22,7 @@ from dhl.errors import UserError
 from dhl.holes import why_hole
 from dhl.own import is_reference, read, references
 from dhl.results import RunFolder, atomic_path
-from dhl.steps import how_to_make
+from dhl.steps import missing_file
 
 # These read, check, name and store; they cannot change a number, so editing them reruns nothing.
 PLUMBING = {
@@ -82,11 +82,7 @@ def file_digest(path: Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise UserError(
-            "a step finds the files of the steps before it.",
-            came=f"no file {path}",
-            do=how_to_make(path),
-        ) from None
+        raise missing_file(path) from None
 
 
 def settings_digest(*settings: Any) -> str:

@@ -13,7 +13,7 @@ from dhl.errors import UserError
 from dhl.noise import format_sigma
 from dhl.seeding import seed_suffix
 from dhl.shards import WHOLE, Shard
-from dhl.steps import how_to_make
+from dhl.steps import missing_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -236,11 +236,7 @@ def _parse(path: Path) -> pd.DataFrame:
             frame["image_id"] = names["image_id"].where(names["image_id"] != "")
         return frame
     except FileNotFoundError:
-        raise UserError(
-            "a step finds the results of the steps before it.",
-            came=f"no file {path}",
-            do=how_to_make(path),
-        ) from None
+        raise missing_file(path, "a step finds the results of the steps before it.") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise edited_by_hand(path, str(error)) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from dhl.errors import UserError
 from dhl.methods import TABLES
 
 _PARTS = {str(number): part for part, number in TABLES.items()}
@@ -47,6 +48,13 @@ def command_for(path: Path) -> str | None:
                 named["seed"] = named["seed"] or 1
             return f"dhl {command.format(**named)}"
     return None
+
+
+def missing_file(
+    path: Path, rule: str = "a step finds the files of the steps before it."
+) -> UserError:
+    """Say that a file of a run is not there, and what writes it."""
+    return UserError(rule, came=f"no file {path}", do=how_to_make(path))
 
 
 def how_to_make(path: Path) -> str:

@@ -105,8 +105,17 @@ def _shared_model(config: Config, digest: str) -> SharedModel | None:
 
 def _arithmetic(config: Config) -> str:
     """Name the kind of device and the number format that this machine trains with."""
-    device = torch.device("cuda" if uses_cuda(config) else find_device(config.device))
-    return f"{device.type}-{precision_name(resolve_precision(config, device))}"
+    return f"{_device(config).type}-{_precision(config)}"
+
+
+def _precision(config: Config) -> str:
+    """Name the number format that this machine trains in."""
+    return precision_name(resolve_precision(config, _device(config)))
+
+
+def _device(config: Config) -> torch.device:
+    """Return a device of the kind that this machine trains on; none is held."""
+    return torch.device("cuda" if uses_cuda(config) else find_device(config.device))
 
 
 def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> None:
@@ -136,7 +145,6 @@ def _fit(
         fingerprint=digest,
     )
     logger.info("training %s on %s in %s", spec.key, device, place.precision)
-    _check_precision(spec, folder, precision_name(place.precision))
     objective = _objective(config, spec, folder, device)
     images = load_split(folder.data(spec.part), "train")
     sampler = BatchSampler(
@@ -145,9 +153,9 @@ def _fit(
     return objective.network, fit(objective, sampler, spec.recipe, place)
 
 
-def _check_precision(spec: ModelSpec, folder: RunFolder, precision: str) -> None:
+def _check_precision(config: Config, spec: ModelSpec, before: str | None) -> None:
     """Refuse to train on in another number format: methods would differ in more than their loss."""
-    before = checkpoint.load(folder.model(spec.start)).get("precision") if spec.start else None
+    precision = _precision(config)
     if before not in (None, precision):
         raise UserError(
             "a network is trained on in the number format that it was trained in.",
@@ -191,7 +199,9 @@ def _first_network(config: Config, spec: ModelSpec, folder: RunFolder) -> nn.Mod
     Published weights fill a network whole, or the layers that they have of it.
     """
     if spec.start:
-        return checkpoint.load_model(folder.model(spec.start))[0]
+        network, content = checkpoint.load_model(folder.model(spec.start))
+        _check_precision(config, spec, content.get("precision"))
+        return network
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(config.base_seed, "weights", spec.seed_name))
         network = build_network(spec.role, **spec.build_options)

@@ -15,7 +15,8 @@ from dhl.config import Statistics
 from dhl.config.file import load_config, parse_config
 from dhl.data.catalogue import CATALOGUE
 from dhl.models import NETWORKS, build_network
-from dhl.plan import choose_device, make_plan
+from dhl.plan import make_plan
+from dhl.plan_devices import choose_device
 from dhl.plan_text import to_text
 from dhl.results import PROJECT
 

@@ -13,7 +13,7 @@ from skimage import data as pictures
 from tiny_sets import make_bsds500, make_kodak, write_picture
 
 from dhl.config.kinds import Folder
-from dhl.data.folder import read_denoising, read_folder, read_image
+from dhl.data.folder import picture_files, read_denoising, read_image, read_pictures
 from dhl.errors import UserError
 
 COLOUR = pictures.astronaut()[:20, :24]
@@ -144,7 +144,7 @@ def test_a_folder_is_read_sorted_by_name_and_only_its_pictures(tmp_path):
     (tmp_path / "notes.txt").write_text("not a picture")
     (tmp_path / "below").mkdir()
     Image.new("RGB", (9, 8)).save(tmp_path / "below/d.png")
-    images = read_folder(tmp_path)
+    images = read_pictures(picture_files(tmp_path))
     assert images.ids == ["a", "b", "c"]
     assert [image.shape for image in images.images] == [(17, 19, 3), (17, 18, 3), (17, 20, 3)]
     assert [image[0, 0, 0] for image in images.images] == [1, 0, 2]
@@ -154,30 +154,30 @@ def test_a_folder_is_read_sorted_by_name_and_only_its_pictures(tmp_path):
 def test_an_image_too_small_for_ssim_is_named(tmp_path):
     Image.new("RGB", (40, 16)).save(tmp_path / "flat.png")
     with pytest.raises(UserError, match=r"at least 17 px.*\n.*flat\.png has 40 x 16 px"):
-        read_folder(tmp_path)
+        read_pictures(picture_files(tmp_path))
 
 
 def test_a_missing_or_empty_folder_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/readme.txt").write_text("none")
     with pytest.raises(UserError, match=rf"no folder {tmp_path / 'missing'}"):
-        read_folder(tmp_path / "missing")
+        picture_files(tmp_path / "missing")
     with pytest.raises(UserError, match=rf"{tmp_path / 'empty'} has no \.png"):
-        read_folder(tmp_path / "empty")
+        picture_files(tmp_path / "empty")
 
 
 def test_two_pictures_with_one_stem_are_refused(tmp_path):
     for name in ("one.png", "one.bmp", "two.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
     with pytest.raises(UserError, match="`one` stands twice"):
-        read_folder(tmp_path)
+        read_pictures(picture_files(tmp_path))
 
 
 def test_one_bad_picture_stops_the_folder_with_its_name(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "good.png")
     Image.new("L", (8, 8)).save(tmp_path / "grey.png")
     with pytest.raises(UserError, match=r"grey\.png is grey"):
-        read_folder(tmp_path)
+        read_pictures(picture_files(tmp_path))
 
 
 def denoising(**folders: str) -> Folder:

@@ -17,12 +17,13 @@ LAYERS = (
      "objectives", "data", "config", "config.base", "config.data", "config.file",
      "config.kinds", "config.methods", "config.mistakes", "config.networks", "config.pictures",
      "config.presets", "config.rules", "config.sensitivity", "config.training", "data.catalogue",
-     "data.locations", "evaluated", "gpu_slots", "holes", "interruption", "keys", "lineage",
-     "locks", "own", "probes", "processes", "provenance", "results", "shards", "steps"},
+     "data.layouts", "data.locations", "data.own_files", "evaluated", "gpu_slots", "holes",
+     "interruption", "keys", "lineage", "locks", "own", "probes",
+     "processes", "provenance", "results", "shards", "steps"},
     {"averaging", "losses", "metrics"},
     {"data.archives", "data.check", "data.download", "data.transfer",
      "data.classification", "data.folder", "data.image_files", "data.image_set", "data.inspection",
-     "data.own_files", "data.own_set", "data.photo_digits", "data.prepare", "data.segmentation",
+     "data.own_set", "data.photo_digits", "data.prepare", "data.segmentation",
      "models.authors_input", "models.cascade", "models.classifier", "models.deeplab",
      "models.denoiser", "models.dncnn", "models.efficientnet_lite", "models.imagenet",
      "models.initialisation", "models.middle", "models.normalised",
@@ -31,7 +32,7 @@ LAYERS = (
      "extents"},
     {"device", "launch", "checkpoint", "models.weights", "caffe", "optimization", "fitting",
      "reading", "sampling", "shared_models", "training", "evaluation", "probing", "denoising",
-     "flops", "plan", "plan_text"},
+     "flops", "plan", "plan_devices", "plan_text"},
 )  # fmt: skip
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {

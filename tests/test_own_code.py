@@ -27,7 +27,8 @@ from dhl.models import build_network
 from dhl.models.middle import middle_of_denoised
 from dhl.models.weights import load_pretrained
 from dhl.noise import add_noise, evaluation_seed, noisy_image, pixel_digest
-from dhl.plan import DEVICES, make_plan
+from dhl.plan import make_plan
+from dhl.plan_devices import DEVICES
 from dhl.results import RunFolder
 from dhl.training import train_model
 

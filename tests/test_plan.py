@@ -25,7 +25,8 @@ from dhl.errors import UserError
 from dhl.extents import extent
 from dhl.flops import network_size, training_flops
 from dhl.lineage import model_spec
-from dhl.plan import DEVICES, cbm3d_seconds, choose_device, make_plan
+from dhl.plan import cbm3d_seconds, make_plan
+from dhl.plan_devices import DEVICES, choose_device
 from dhl.plan_text import to_json, to_text
 
 PROJECT = Path(__file__).parents[1]

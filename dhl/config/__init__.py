@@ -76,6 +76,9 @@ class Evaluation(Frozen):
     baseline_shards: Shards = Shards()
 
 
+WIDEST_MARGIN = 0.2
+
+
 def _a_fraction(margin: float) -> float:
     """Refuse a margin in points, with which everything would be nearly as good."""
     if not 0 < margin < WIDEST_MARGIN:
@@ -88,7 +91,6 @@ def _a_fraction(margin: float) -> float:
     return margin
 
 
-WIDEST_MARGIN = 0.2
 Margin = Annotated[float, AfterValidator(_a_fraction)]
 
 

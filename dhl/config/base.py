@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -21,6 +23,14 @@ class Frozen(BaseModel):
     """A model that refuses unknown keys, wrong types and later changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def nearest(
+    word: str, legal: Iterable[str], *, otherwise: str = "name one of them.", cutoff: float = 0.6
+) -> str:
+    """Advise the legal word that may be meant, if one is as alike as `cutoff` (0 to 1) asks."""
+    close = difflib.get_close_matches(word, list(legal), n=1, cutoff=cutoff)
+    return f"write `{close[0]}`." if close else otherwise
 
 
 def spelt(pattern: str, *, rule: str, do: str) -> AfterValidator:

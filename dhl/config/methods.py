@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from dhl.config.base import Frozen
+from dhl.config.base import Frozen, nearest
 from dhl.errors import ConfigError
 from dhl.methods import ALLOWED, NOT_METHODS, PARTS
 from dhl.own import FORM, OwnCodeError, is_reference, read
@@ -74,12 +73,11 @@ class Methods(Frozen):
             methods = getattr(self, part) or ()
             for method in methods:
                 if method not in (*ALLOWED[part], *self.own):
-                    close = difflib.get_close_matches(method, ALLOWED[part], n=1)
                     raise ConfigError(
                         f"a method of {part} is one of {', '.join(ALLOWED[part])}, or your own "
                         f"code ({FORM}).",
                         came=f"`{method}` in `methods.{part}`",
-                        do=f"write `{close[0]}`." if close else "name one of them.",
+                        do=nearest(method, ALLOWED[part]),
                     )
                 if methods.count(method) > 1:
                     raise ConfigError(

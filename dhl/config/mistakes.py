@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
@@ -11,7 +10,7 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 
 from dhl.config import Config
-from dhl.config.base import Frozen
+from dhl.config.base import Frozen, nearest
 from dhl.config.data import KINDS
 from dhl.errors import UserError
 from dhl.own import FORM
@@ -46,9 +45,8 @@ def _words(item: Item) -> Words:
 def _unknown_key(item: Item, path: str) -> Words:
     """Name the key that may be meant, or all."""
     legal = _legal_keys(item["loc"][:-1])
-    close = difflib.get_close_matches(str(item["loc"][-1]), legal, n=1)
-    hint = f"write `{close[0]}`" if close else f"use one of {', '.join(legal)}"
-    return "every key of the configuration is known.", f"unknown key `{path}`", f"{hint}."
+    do = nearest(str(item["loc"][-1]), legal, otherwise=f"use one of {', '.join(legal)}.")
+    return "every key of the configuration is known.", f"unknown key `{path}`", do
 
 
 def _missing(item: Item, path: str) -> Words:
@@ -108,11 +106,11 @@ def _numeral(text: Any, *, whole: bool) -> str | None:
 def _unknown_kind(item: Item, path: str) -> Words:
     """Name the kinds that there are."""
     kind, legal = item["ctx"]["tag"], item["ctx"]["expected_tags"].replace("'", "").split(", ")
-    close = difflib.get_close_matches(kind, legal, n=1, cutoff=0.8)
+    otherwise = "name one of them; docs/data.md says what each is."
     return (
         f"`{path}.kind` is {', '.join(legal)}, or your own code ({FORM}).",
         f"`{kind}`",
-        f"write `{close[0]}`." if close else "name one of them; docs/data.md says what each is.",
+        nearest(kind, legal, otherwise=otherwise, cutoff=0.8),
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dhl.config.base import Count, Frozen, Place
+from dhl.config.base import Count, Frozen, Place, nearest
 from dhl.errors import ConfigError
 from dhl.models import NETWORKS, entry_of
 from dhl.own import FORM, is_reference, read
@@ -106,11 +105,10 @@ def check_network(network: Network, role: str, *, place: str) -> None:
         return
     known = NETWORKS[role]
     if network.name not in known:
-        close = difflib.get_close_matches(network.name, known, n=1)
         raise ConfigError(
             f"a {role} is one of {', '.join(known)}, or your own code ({FORM}).",
             came=f"`{place}.name: {network.name}`",
-            do=f"write `{close[0]}`." if close else "name one of them.",
+            do=nearest(network.name, known),
         )
     options = [*network.builder_options(), *(["weights"] if network.weights else [])]
     for option in options:

@@ -16,11 +16,11 @@ from dhl.data.download import (
     expected_digests,
     verified_digest,
 )
-from dhl.data.folder import SUFFIXES
+from dhl.data.layouts import SUFFIXES, VOC
 from dhl.data.locations import data_root, set_folder
 from dhl.data.own_files import user_folders
 from dhl.data.own_set import make_own_part
-from dhl.data.segmentation import VOC, find_pairs, read_list
+from dhl.data.segmentation import find_pairs, read_list
 from dhl.data.transfer import SourceFailed
 from dhl.errors import UserError
 from dhl.own import read

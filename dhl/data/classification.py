@@ -16,8 +16,9 @@ from dhl.config.pictures import (
     Imagenette,
     class_folders,
 )
-from dhl.data.folder import SUFFIXES
+from dhl.data.folder import refuse_shared
 from dhl.data.inspection import Listing, named
+from dhl.data.layouts import SUFFIXES
 from dhl.data.locations import downloaded, set_folder
 from dhl.errors import UserError
 
@@ -85,7 +86,7 @@ def list_image_folder(spec: ImageFolder, root: Path) -> dict[str, Listing]:
     Raises
     ------
     UserError
-        If a folder is missing, empty, or is none of the classes.
+        If a folder is missing, empty, or is none of the classes; or an image is in both splits.
     """
     known = imagenet_synsets()
     if spec.classes == "folders":
@@ -106,6 +107,8 @@ def list_image_folder(spec: ImageFolder, root: Path) -> dict[str, Listing]:
             )
         indices = {name: known[name] for name in present}
         listings[split] = list_classes(folder, indices, len(known))
+    files = {split: [one.folder / path for path in one.paths] for split, one in listings.items()}
+    refuse_shared(files.get("train", ()), files["test"])
     return listings
 
 

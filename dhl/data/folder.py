@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,10 @@ from PIL import Image
 from dhl.config.kinds import Folder
 from dhl.data.image_files import SMALLEST_SIDE
 from dhl.data.image_set import ImageSet
+from dhl.data.layouts import SUFFIXES
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 SMALLEST_MEASURED_SIDE = 17
 
 
@@ -97,30 +97,30 @@ def read_denoising(spec: Folder, root: Path) -> dict[str, ImageSet]:
         folders = [Path(source)]
         if source in _PLACES:
             folders = [downloaded(root, source) / place for place in _PLACES[source][split]]
-        files[split] = [path for folder in folders for path in picture_files(folder)]
+        listed = [picture_files(folder) for folder in folders]
+        files[split] = [path for paths in listed for path in paths]
         if split == "test":
             refuse_shared(files.get("train", ()), files["test"])
-        read = [read_folder(folder) for folder in folders]
+        read = [read_pictures(paths) for paths in listed]
         ids = [name for images in read for name in images.ids]
         splits[split] = ImageSet(ids, [image for images in read for image in images.images])
     return splits
 
 
-def read_folder(folder: Path) -> ImageSet:
-    """Read all images directly inside a folder, sorted by name; the stem is the image's name.
+def read_pictures(paths: Sequence[Path]) -> ImageSet:
+    """Read the images of a folder, as `picture_files` lists them; the stem is the image's name.
 
     Raises
     ------
     UserError
-        If the folder is missing or has no image, two images share a stem, or one is refused.
+        If two images share a stem, or one is refused.
     """
-    paths = picture_files(folder)
     ids = [path.stem for path in paths]
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
         raise UserError(
             "the names of images differ before their endings.",
-            came=f"`{twice}` stands twice in {folder}",
+            came=f"`{twice}` stands twice in {paths[0].parent}",
             do="rename one of them.",
         )
     images = [read_image(path) for path in paths]

@@ -14,7 +14,7 @@ import numpy as np
 from dhl.data.image_files import ImageFiles, LabelFiles, Preparation, encoded
 from dhl.errors import UserError
 from dhl.results import atomic_path
-from dhl.steps import how_to_make
+from dhl.steps import how_to_make, missing_file
 
 
 @dataclass(frozen=True)
@@ -226,11 +226,7 @@ def open_arrays(path: Path) -> np.lib.npyio.NpzFile:
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(
-            "a step finds the files of the steps before it.",
-            came=f"no file {path}",
-            do=how_to_make(path),
-        ) from None
+        raise missing_file(path) from None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             "a step finds the files of the steps before it, whole.",

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from dhl.config import Config
 from dhl.config.base import Frozen
-from dhl.data.folder import SUFFIXES
-from dhl.data.segmentation import VOC
+from dhl.data.layouts import SUFFIXES, VOC
 
 # The fields of a kind of data that are a user's folders.
 USER_FOLDERS = {

@@ -13,9 +13,8 @@ from PIL import Image
 from dhl.class_names import IGNORED_LABEL
 from dhl.config import Config
 from dhl.config.kinds import Folder, OwnData, PhotoDigits
-from dhl.config.pictures import ImageFolder
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
-from dhl.data.folder import read_denoising, refuse_shared
+from dhl.data.folder import read_denoising
 from dhl.data.image_files import Files
 from dhl.data.image_set import ImageSet, load_split, save_splits
 from dhl.data.inspection import Listing, Skipped, inspect
@@ -77,14 +76,8 @@ def read_splits(config: Config, part: str) -> tuple[dict[str, ImageSet], list[Sk
         return make_own_part(config, part), []
     if isinstance(spec, Folder):
         return read_denoising(spec, data_root(config)), []
-    listings = LISTINGS[spec.kind](spec, data_root(config))
-    if isinstance(spec, ImageFolder):  # the others know their images by name
-        files = {
-            split: [one.folder / path for path in one.paths] for split, one in listings.items()
-        }
-        refuse_shared(files.get("train", ()), files["test"])
     splits, skipped = {}, []
-    for split, listing in listings.items():
+    for split, listing in LISTINGS[spec.kind](spec, data_root(config)).items():
         chosen = listing.evenly(getattr(spec, f"{split}_images"))
         splits[split], left_out = inspect(chosen, split, spec, threads=config.threads)
         skipped += left_out

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from dhl.config.pictures import CLASSES_OF_VOC, Voc, Voc2012
-from dhl.data.folder import SUFFIXES
 from dhl.data.image_files import LabelFiles
 from dhl.data.inspection import Listing, named
+from dhl.data.layouts import SBD, SUFFIXES, VOC, Layout
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a data set has its images, label maps and lists; label maps end in `endings`."""
-
-    images: str
-    labels: str
-    lists: str
-    endings: tuple[str, ...]
-
-
-VOC = Layout("JPEGImages", "SegmentationClass", "ImageSets/Segmentation", (".png",))
-SBD = Layout("img", "cls", ".", (".mat",))
 
 # From an image's name to its file and its label map's, below the folder of the listing.
 Pairs = dict[str, tuple[str, str]]
