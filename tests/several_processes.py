@@ -1,7 +1,6 @@
 """Fits that `tests/test_processes.py` runs in one process and under `torchrun` in several.
 
-Usage: `torchrun --standalone --nproc-per-node N tests/several_processes.py FOLDER PROGRAM`, where
-the program is `compare` or `resume`.
+Usage: `torchrun --standalone --nproc-per-node N tests/several_processes.py FOLDER`.
 """
 
 from __future__ import annotations
@@ -100,13 +99,12 @@ def stop(folder: Path) -> None:
 
 
 def compare(folder: Path) -> None:
-    """Run all fits and keep what each process has; stop the last one."""
+    """Run all fits and keep what each process has."""
     content = {}
     for name in FITS:
         network, losses = globals()[f"{name}_fit"]()
         content[name] = {"state": network.state_dict(), "losses": losses}
     torch.save(content, folder / f"rank{processes.rank()}.pt")
-    stop(folder)
 
 
 def resume(folder: Path) -> None:
@@ -122,4 +120,5 @@ def resume(folder: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with processes.process_group(int(os.environ["WORLD_SIZE"]), device_type="cpu"):
-        globals()[sys.argv[2]](Path(sys.argv[1]))
+        compare(Path(sys.argv[1]))
+        resume(Path(sys.argv[1]))

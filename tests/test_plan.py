@@ -26,7 +26,7 @@ from dhl.extents import extent
 from dhl.flops import network_size, training_flops
 from dhl.lineage import model_spec
 from dhl.plan import cbm3d_seconds, make_plan
-from dhl.plan_devices import DEVICES, choose_device
+from dhl.plan_devices import DEVICES, choose_device, device_warnings
 from dhl.plan_text import to_json, to_text
 
 PROJECT = Path(__file__).parents[1]
@@ -347,11 +347,15 @@ def test_float32_is_counted_at_the_rate_of_float32(name):
 )
 def test_what_contradicts_the_configuration_is_said(device, precision, planned, said):
     config = SMOKE.model_copy(update={"device": device, "precision": precision})
-    made = make_plan(config, choose_device(config, planned))
-    assert [said in warning for warning in made.warnings] == ([] if said is None else [True])
-    last = to_text(made).splitlines()[-1]
-    assert last.startswith("To download" if said is None else f"Warning: {said}")
-    assert json.loads(to_json(made))["warnings"] == list(made.warnings)
+    warnings = list(device_warnings(config, choose_device(config, planned)))
+    assert [said in warning for warning in warnings] == ([] if said is None else [True])
+
+
+def test_warnings_stand_last(plan_of_mini):
+    assert to_text(plan_of_mini).splitlines()[-1].startswith("To download")
+    warned = replace(plan_of_mini, warnings=("it is late.", "it is cold."))
+    assert to_text(warned).splitlines()[-2:] == ["Warning: it is late.", "Warning: it is cold."]
+    assert json.loads(to_json(warned))["warnings"] == ["it is late.", "it is cold."]
 
 
 def test_every_device_can_be_asked_for():

@@ -31,14 +31,10 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory) -> Path:
-    """A folder with what two processes have made."""
-    return torchrun(2, tmp_path_factory.mktemp("together"), "compare")
-
-
-def torchrun(count: int, folder: Path, program: str) -> Path:
-    """Run a program of `several_processes.py`, and return the folder with what it made."""
+    """A folder with what four processes have made: the sum of two has one value in any order."""
+    folder = tmp_path_factory.mktemp("together")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(count), several_processes.__file__, folder, program]
+    command += ["--nproc-per-node", "4", several_processes.__file__, folder]
     subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True)
     return folder
 
@@ -46,25 +42,25 @@ def torchrun(count: int, folder: Path, program: str) -> Path:
 @pytest.mark.parametrize("name", several_processes.FITS)
 def test_several_processes_learn_what_one_learns(together, name):
     network, losses = getattr(several_processes, f"{name}_fit")()
-    ranks = [torch.load(together / f"rank{rank}.pt")[name] for rank in (0, 1)]
-    np.testing.assert_allclose(ranks[0]["losses"], losses, rtol=2e-5)
-    assert ranks[1]["losses"] == ranks[0]["losses"]
+    first, *others = [torch.load(together / f"rank{rank}.pt")[name] for rank in range(4)]
+    np.testing.assert_allclose(first["losses"], losses, rtol=2e-5)
     for key, value in network.state_dict().items():
-        torch.testing.assert_close(ranks[0]["state"][key], value, rtol=1e-4, atol=1e-5)
-        assert torch.equal(ranks[0]["state"][key], ranks[1]["state"][key]), key
+        torch.testing.assert_close(first["state"][key], value, rtol=1e-4, atol=1e-5)
+    for other in others:
+        assert other["losses"] == first["losses"]
+        for key, value in first["state"].items():
+            assert torch.equal(other["state"][key], value), key
 
 
-def test_a_signal_to_one_process_stops_both_at_one_step_and_the_first_keeps_it(together):
-    messages = [(together / f"stopped-{rank}.txt").read_text() for rank in (0, 1)]
-    assert "a signal to another process came at step 3" in messages[0]
-    assert "SIGTERM came at step 3" in messages[1]
+def test_a_signal_to_one_process_stops_all_at_one_step_and_the_first_keeps_it(together):
+    *messages, signalled = [(together / f"stopped-{rank}.txt").read_text() for rank in range(4)]
+    assert all("a signal to another process came at step 3" in message for message in messages)
+    assert "SIGTERM came at step 3" in signalled
     assert checkpoint.load(together / "side.pt")["step"] == 3
 
 
-def test_a_training_by_several_goes_on_to_the_same_weights(tmp_path):
-    # By four, for two values have one sum in either order.
-    states = torch.load(torchrun(4, tmp_path, "resume") / "states.pt")
-    assert checkpoint.load(tmp_path / "side.pt")["step"] == 3
+def test_a_training_by_several_goes_on_to_the_same_weights(together):
+    states = torch.load(together / "states.pt")
     for key, value in states["through"].items():
         assert torch.equal(states["resumed"][key], value), key
 

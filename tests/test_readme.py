@@ -3,13 +3,13 @@
 import re
 
 import pytest
-from readme_block import kodak_block, mini_block
+from readme_block import kodak_block, mini_block, mini_sensitivity_block
 
 from dhl.cli import build_parser
 from dhl.results import PROJECT
 
 
-@pytest.mark.parametrize("block", [mini_block, kodak_block])
+@pytest.mark.parametrize("block", [mini_block, mini_sensitivity_block, kodak_block])
 def test_the_results_in_the_readme_are_those_of_the_reference_runs(block):
     assert block() in (PROJECT / "README.md").read_text()
 
