@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import torch
@@ -43,8 +44,20 @@ def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Opti
         for (factor, decay), weights in groups.items()
     ]
     if settings.name == "sgd":
-        return torch.optim.SGD(described, momentum=settings.momentum, fused=True)
-    return torch.optim.AdamW(described, fused=True)
+        return _plain(torch.optim.SGD)(described, momentum=settings.momentum, fused=True)
+    return _plain(torch.optim.AdamW)(described, fused=True)
+
+
+def _plain(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """Derive an optimizer that cannot be compiled, and need not import the compiler.
+
+    torch wraps these methods for `torch.compile`. At their first use the wrappers import
+    `torch._dynamo`, which takes as long as torch itself; here only networks are compiled.
+    """
+    wrapped = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in wrapped}
+    methods["step"] = torch.no_grad()(methods["step"])
+    return type(kind.__name__, (kind,), methods)
 
 
 def _last_layer(network: nn.Module) -> str:

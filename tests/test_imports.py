@@ -123,6 +123,22 @@ def test_what_needs_no_torch_does_not_load_it():
     assert not loaded & {"torch", "torchvision", "bm3d", "snakemake"}
 
 
+def test_a_training_does_not_load_the_compiler():
+    program = """
+from torch import nn
+from dhl.config.training import Optimizer
+from dhl.optimization import build_optimizer
+network = nn.Linear(1, 1)
+for name in ("adamw", "sgd"):
+    optimizer = build_optimizer(network, Optimizer(name=name))
+    network.weight.grad = network.weight.detach()
+    optimizer.step()
+    optimizer.zero_grad()
+    optimizer.load_state_dict(optimizer.state_dict())
+"""
+    assert not loaded_after(program) & {"sympy", "triton"}  # what `torch._dynamo` needs
+
+
 def test_the_command_line_starts_without_heavy_packages():
     loaded = loaded_after("import dhl.cli")
     assert not loaded & {"torch", "pandas", "scipy", "matplotlib", "skimage", "sklearn", "bm3d"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -92,3 +93,27 @@ def test_a_step_of_sgd_moves_each_layer_by_its_factor():
     for name, weight in network.named_parameters():
         rate = 0.02 if name.startswith("2.") else 0.2
         torch.testing.assert_close(before[name] - weight, rate * weight.grad)
+
+
+def three_steps(network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict, dict]:
+    """Train for three steps; returns the states of both."""
+    torch.manual_seed(1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        network(torch.rand(4, 2)).square().sum().backward()
+        optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    return network.state_dict(), optimizer.state_dict()["state"]
+
+
+@pytest.mark.parametrize(
+    ("name", "torchs"),
+    [("sgd", partial(torch.optim.SGD, momentum=0.9)), ("adamw", torch.optim.AdamW)],
+)
+def test_an_optimizer_computes_what_torchs_own_does(name, torchs):
+    own, other = three_layers(), three_layers()
+    other.load_state_dict(own.state_dict())
+    found = three_steps(own, build_optimizer(own, Optimizer(name=name, momentum=0.9)))
+    expected = three_steps(other, torchs(other.parameters(), lr=1e-4, weight_decay=5e-4))
+    torch.testing.assert_close(found, expected)
+    assert not torch.equal(own[0].weight, three_layers()[0].weight)
