@@ -268,6 +268,7 @@ def test_what_dropout_draws_is_the_steps_own(tmp_path):
     assert not np.allclose(plain["loss"], whole["loss"], rtol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_training_computes_what_a_plain_one_computes():
     states, losses = [], []

@@ -101,7 +101,7 @@ def long_training(
         yield job, ranks
 
 
-@pytest.mark.parametrize("place", ["command", "rank"])
+@pytest.mark.parametrize("place", ["command", pytest.param("rank", marks=pytest.mark.slow)])
 def test_a_training_by_several_that_is_stopped_has_not_failed(
     tiny_content, data_copy, tmp_path, place
 ):
