@@ -57,7 +57,7 @@ _DENOISING = (
     ("beyond", "separate", "noisy", "The denoiser trained for MSE raises the PSNR of its input."),
     ("paper", "separate", "joint-segmentation",
      "Guidance by segmentation costs PSNR: the denoiser trained for MSE alone has more of it."),
-    ("paper", "separate", "joint-classification",
+    ("beyond", "separate", "joint-classification",
      "Guidance by classification costs PSNR: the denoiser trained for MSE alone has more of it."),
 )  # fmt: skip
 
@@ -146,9 +146,9 @@ def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
     -------
     DataFrame with `dhl.results.CLAIM_COLUMNS`
         Per claim one row per sigma, then one with an empty sigma for all of them together.
-        Metrics are fractions, PSNR is in dB. `ci_*` are over images, `seed_*` over trainings. A
-        method that was not measured leaves empty numbers and its reason in `test`; the verdict is
-        `inconclusive`.
+        Metrics are fractions, PSNR is in dB. `ci_*` are over images, `seed_*` over trainings and
+        `both_*` over both. A method that was not measured leaves empty numbers and its reason in
+        `test`; the verdict is `inconclusive`.
 
     Raises
     ------
@@ -205,8 +205,8 @@ def _judge(
 
 
 def _largest_p(row: dict) -> float:
-    """Return the larger p-value of those over images and over trainings; NaN if there is none."""
-    return float(np.fmax(row["p_images"], row["p_seeds"]))
+    """Return the largest p-value of those over images, trainings and both; NaN if there is none."""
+    return float(np.fmax.reduce([row["p_images"], row["p_seeds"], row["p_both"]]))
 
 
 def _gap(claim: Claim, scores: dict[Key, np.ndarray]) -> np.ndarray | None:
@@ -243,18 +243,21 @@ def _compare(
     confidence = config.statistics.confidence
     first, second = _pair(claim, measured)
     effect = statistics.effect(first, second, metric=claim.metric)
-    seeds = _seed_differences(claim, measured)
-    spread = statistics.seed_spread(seeds, confidence=confidence)
-    low, high = statistics.percentile_interval(np.mean(gaps, axis=0), confidence=confidence)
+    seeds, draws = _seed_differences(claim, measured), np.mean(gaps, axis=0)
+    trainings = statistics.over_trainings(seeds, confidence=confidence)
+    both = statistics.over_both(seeds, draws, images=len(first), confidence=confidence)
+    low, high = statistics.percentile_interval(draws, confidence=confidence)
     row |= {
         "ci_low": low, "ci_high": high, "n": len(first),
         "wins": effect.wins, "losses": effect.losses, "effect_size": effect.size,
-        "seeds": len(seeds), "seed_std": spread.std, "seed_low": spread.low,
-        "seed_high": spread.high,
+        "seeds": len(seeds), "seed_std": trainings.error * np.sqrt(len(seeds)),
+        "seed_low": trainings.low, "seed_high": trainings.high,
+        "both_low": both.low, "both_high": both.high,
     }  # fmt: skip
     groups = [photographs.get(name) for name in measured[0].image_ids]
     if None not in groups:
-        alike = statistics.alike(first, second, groups=groups, metric=claim.metric)
+        line = -_margin(config, claim) if claim.kind == "nearly-as-good" else 0.0
+        alike = statistics.alike(first, second, groups=groups, metric=claim.metric, line=line)
         row |= {"photographs": len(set(groups)), "photographs_alike": alike}
     if claim.kind == "nearly-as-good":
         return row | _judge_margin(config, claim, row)
@@ -264,8 +267,9 @@ def _compare(
         generator=numpy_generator(config.base_seed, "permutation", claim.id, name),
     )  # fmt: skip
     test += " of the average over sigma" if len(measured) > 1 else ""
-    test += f", and t-test over {len(seeds)} trainings" if len(seeds) > 1 else ""
-    return row | {"test": test, "p_images": p_images, "p_seeds": spread.p_value}
+    test += f", and t-tests over {len(seeds)} trainings and both" if len(seeds) > 1 else ""
+    p_values = {"p_images": p_images, "p_seeds": trainings.p_value, "p_both": both.p_value}
+    return row | {"test": test} | p_values
 
 
 def _what_is_missing(claim: Claim, measured: list[Measured]) -> str:
@@ -305,13 +309,18 @@ def _seed_differences(claim: Claim, measured: list[Measured]) -> np.ndarray:
     )
 
 
+def _margin(config: Config, claim: Claim) -> float:
+    """Return how much "nearly as good" may be worse, a fraction."""
+    settings = config.statistics
+    return settings.margin_miou if claim.metric == "miou" else settings.margin_accuracy
+
+
 def _judge_margin(config: Config, claim: Claim, row: dict) -> dict:
     """Judge non-inferiority by the intervals."""
-    settings = config.statistics
-    margin = settings.margin_miou if claim.metric == "miou" else settings.margin_accuracy
+    margin = _margin(config, claim)
     verdict = statistics.margin_verdict(
-        low=float(np.fmin(row["ci_low"], row["seed_low"])),
-        high=float(np.fmax(row["ci_high"], row["seed_high"])),
+        low=float(np.fmin.reduce([row["ci_low"], row["seed_low"], row["both_low"]])),
+        high=float(np.fmax.reduce([row["ci_high"], row["seed_high"], row["both_high"]])),
         margin=margin,
     )
-    return {"test": f"interval against the margin {margin:g}", "verdict": verdict}
+    return {"test": f"interval against a margin of {100 * margin:g} points", "verdict": verdict}

@@ -39,8 +39,8 @@ TABLE_COLUMNS = (
 CLAIM_COLUMNS = (
     "claim", "origin", "statement", "part", "sigma", "metric", "method_a", "method_b",
     "mean_a", "mean_b", "difference", "ci_low", "ci_high", "n", "wins", "losses", "effect_size",
-    "photographs", "photographs_alike", "seeds", "seed_std", "seed_low", "seed_high", "test",
-    "p_images", "p_seeds", "p_adjusted", "verdict",
+    "photographs", "photographs_alike", "seeds", "seed_std", "seed_low", "seed_high", "both_low",
+    "both_high", "test", "p_images", "p_seeds", "p_both", "p_adjusted", "verdict",
 )  # fmt: skip
 SENSITIVITY_COLUMNS = (
     "experiment", "part", "sigma", "denoiser", "trained_sigma", "task_weight", "reader", "metric",

@@ -11,7 +11,7 @@ from dhl.measured import Key, Measured, bootstrap_scores, read_probes
 from dhl.methods import METRICS, TASKS, label_of
 from dhl.probes import EXPERIMENTS, Finding, Probe, findings, probed
 from dhl.results import SENSITIVITY_COLUMNS, RunFolder, write_csv
-from dhl.statistics import percentile_interval, seed_spread
+from dhl.statistics import over_trainings, percentile_interval
 from dhl.tables import FAILED, NOT_MEASURED
 
 
@@ -85,10 +85,10 @@ def _row(
         return row
     low, high = percentile_interval(draws[key] - draws[against], confidence=confidence)
     gaps = measured.seed_scores(*key) - measured.seed_scores(*against)
-    spread = seed_spread(gaps, confidence=confidence)
+    trainings = over_trainings(gaps, confidence=confidence)
     return row | {
         "difference": gaps.mean(), "difference_low": low, "difference_high": high,
-        "seed_low": spread.low, "seed_high": spread.high,
+        "seed_low": trainings.low, "seed_high": trainings.high,
     }  # fmt: skip
 
 

@@ -1,21 +1,22 @@
 """Intervals, paired tests and verdicts; pure functions of arrays.
 
-Two questions are kept apart. "Would other images give the same?": percentile bootstrap intervals
-and paired tests over the images, for which every method of a part, at every sigma, is resampled
-with the same indices. "Would another training give the same?": Student's t over the trainings,
-where a run has several. "Other images" are others of the same kind: where many are cut from a few
-photographs, others cut from these, and `alike` tells in how many of them a difference has its sign.
+Two questions are kept apart, and a third joins them. "Would other images give the same?":
+percentile bootstrap intervals and paired tests over the images, for which every method of a part,
+at every sigma, is resampled with the same indices. "Would another training give the same?":
+Student's t over the trainings, where a run has several. "Would other trainings on other images?":
+Student's t with the errors of both, for each of the first two takes the draw of the other as given.
+"Other images" are others of the same kind: where many are cut from a few photographs, others cut
+from these, and `alike` tells in how many of them the same holds.
 
 Verdicts, and nowhere else:
 
 - "a is better than b" (`directional_verdict`): two-sided paired test over the images, and, with
-  several trainings, a two-sided t-test of their differences. The larger p-value counts: the claim
-  must hold for both (an intersection-union test, whose level is that of its parts). It is corrected
-  by Holm over the sigmas of the claim. Significant in the claimed direction is `reproduced`,
-  significant in the opposite direction `not reproduced`, else `inconclusive`.
+  several trainings, two-sided t-tests over these and over both. The largest p-value counts. It is
+  corrected by Holm over the sigmas of the claim. Significant in the claimed direction is
+  `reproduced`, significant in the opposite direction `not reproduced`, else `inconclusive`.
 - "a is nearly as good as b" (`margin_verdict`), with a margin: by the intervals of a - b over
-  images and, with several trainings, over trainings. All of both above -margin is `reproduced`, all
-  below `not reproduced`, else `inconclusive`.
+  images and, with several trainings, over these and over both. All of each above -margin is
+  `reproduced`, all below `not reproduced`, else `inconclusive`; uncorrected.
 - a claim over all sigmas (`overall_verdict`): the same rule on the average over the sigmas, whose
   test exchanges an image's results at all sigmas at once; `inconclusive` if the verdict at a single
   sigma is the opposite.
@@ -291,8 +292,15 @@ def effect(first: np.ndarray, second: np.ndarray, *, metric: str) -> Effect:
     return Effect(int(np.sum(gaps > _TIE)), int(np.sum(gaps < -_TIE)), size)
 
 
-def alike(first: np.ndarray, second: np.ndarray, *, groups: Sequence[str], metric: str) -> int:
-    """Count the groups of images in which the difference has the sign that it has in all.
+def alike(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    groups: Sequence[str],
+    metric: str,
+    line: float = 0.0,
+) -> float:
+    """Count the groups of images whose own difference is on the same side of a line as that of all.
 
     Parameters
     ----------
@@ -302,41 +310,48 @@ def alike(first: np.ndarray, second: np.ndarray, *, groups: Sequence[str], metri
         Such as the photograph that each image is cut from.
     metric : str
         A key of `SCORES`.
+    line : float
+        A difference: zero, or minus a margin.
+
+    Returns
+    -------
+    float
+        NaN if the difference of all is on the line.
     """
 
-    def sign(chosen: np.ndarray) -> float:
-        gap = SCORES[metric](first[chosen].mean(axis=0)) - SCORES[metric](
-            second[chosen].mean(axis=0)
-        )
-        return float(np.sign(gap.mean()))
+    def side(chosen: np.ndarray) -> float:
+        scores = (SCORES[metric](one[chosen].mean(axis=0)).mean() for one in (first, second))
+        distance = np.subtract(*scores) - line
+        return float(np.sign(distance)) if abs(distance) > _TIE else 0.0
 
     names = np.asarray(groups)
-    whole = sign(np.full(len(names), fill_value=True))
-    return sum(sign(names == name) == whole for name in np.unique(names))
+    whole = side(np.full(len(names), fill_value=True))
+    own = [side(names == name) for name in np.unique(names)]
+    return float(own.count(whole)) if whole else float("nan")
 
 
 @dataclass(frozen=True)
-class Spread:
-    """What several trainings say about a difference; NaN where one training cannot tell.
+class Student:
+    """What Student's t says of a mean difference; NaN where one training cannot tell.
 
     Attributes
     ----------
-    std : float
-        Standard deviation over the trainings.
+    error : float
+        Standard error of the mean.
     low, high : float
-        Student's t interval of the mean; infinite if all agree exactly.
+        Interval; infinite if all trainings agree exactly.
     p_value : float
-        Of the two-sided t-test against zero.
+        Of the two-sided test against zero.
     """
 
-    std: float
+    error: float
     low: float
     high: float
     p_value: float
 
 
-def seed_spread(differences: np.ndarray, *, confidence: float) -> Spread:
-    """Describe how a difference varies from training to training.
+def over_trainings(differences: np.ndarray, *, confidence: float) -> Student:
+    """Infer from the trainings what others would give, on the same images.
 
     Parameters
     ----------
@@ -347,15 +362,52 @@ def seed_spread(differences: np.ndarray, *, confidence: float) -> Spread:
     """
     count = len(differences)
     if count < 2:
-        return Spread(*[float("nan")] * 4)
-    mean, std = float(differences.mean()), float(differences.std(ddof=1))
-    if std <= _TIE:
+        return Student(*[float("nan")] * 4)
+    error = float(differences.std(ddof=1) / np.sqrt(count))
+    return _student(differences.mean(), error, freedom=count - 1, confidence=confidence)
+
+
+def over_both(
+    differences: np.ndarray, draws: np.ndarray, *, images: int, confidence: float
+) -> Student:
+    """Infer what other trainings would give on other images.
+
+    Images and trainings are crossed: every training is measured on every image, so that neither's
+    error is in the other's. Their squares add, with the degrees of freedom of Satterthwaite [1]_.
+
+    Parameters
+    ----------
+    differences : ndarray of shape (s,)
+        One per training.
+    draws : ndarray
+        Bootstrap draws over the images of the mean difference.
+    images : int
+        Their number.
+    confidence : float
+        Of the interval.
+
+    References
+    ----------
+    .. [1] Satterthwaite, Biometrics Bulletin 2, 1946.
+    """
+    trainings = over_trainings(differences, confidence=confidence)
+    if not trainings.error > _TIE or images < 2:
+        return trainings  # either spread is unknown
+    squares = np.array([draws.var() * images / (images - 1), trainings.error**2])
+    freedom = squares.sum() ** 2 / np.sum(squares**2 / (images - 1, len(differences) - 1))
+    return _student(
+        differences.mean(), np.sqrt(squares.sum()), freedom=freedom, confidence=confidence
+    )
+
+
+def _student(mean: float, error: float, *, freedom: float, confidence: float) -> Student:
+    """Return the interval and the test of a mean with its standard error."""
+    if error <= _TIE:
         # Of right and wrong answers a few trainings may tie by chance: their spread is unknown.
-        return Spread(std, -np.inf, np.inf, 1.0)
-    error = std / np.sqrt(count)
-    reach = error * student_t.ppf((1 + confidence) / 2, count - 1)
-    p_value = 2 * student_t.sf(abs(mean) / error, count - 1)
-    return Spread(std, float(mean - reach), float(mean + reach), float(p_value))
+        return Student(error, -np.inf, np.inf, 1.0)
+    reach = error * student_t.ppf((1 + confidence) / 2, freedom)
+    p_value = 2 * student_t.sf(abs(mean) / error, freedom)
+    return Student(float(error), float(mean - reach), float(mean + reach), float(p_value))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -82,15 +82,15 @@ def margin_line(folder: RunFolder) -> str:
     verdicts = []
     for task in TASKS:
         row = rows.loc[f"{task}-joint-over-separate-matched"]
-        margin = margin_of(rows.loc[f"{task}-cross-near-joint"])
+        margin = margin_of(rows.loc[f"{task}-cross-near-joint"]) / 100
         verdict = margin_verdict(low=-row["ci_high"], high=-row["ci_low"], margin=margin)
         verdicts.append(f"{verdict} in {task}")
     return f'"Separate, matched nearly as good as Joint" would be {", ".join(verdicts)}.'
 
 
 def margin_of(row) -> float:
-    """Read the margin out of the description of the test."""
-    return float(row.test.removeprefix("interval against the margin "))
+    """Read the margin out of the description of the test, in points."""
+    return float(row.test.removeprefix("interval against a margin of ").removesuffix(" points"))
 
 
 def claim_title(row) -> str:
@@ -98,7 +98,7 @@ def claim_title(row) -> str:
     first, second = METHODS[row.method_a].label, METHODS[row.method_b].label
     metric = METRIC_NAMES[row.metric]
     if "near" in row.claim:
-        margin = f"(margin {100 * margin_of(row):g} points)"
+        margin = f"(margin {margin_of(row):g} points)"
         return f"{row.part.capitalize()}, {metric}: {first} nearly as good as {second} {margin}"
     return f"{row.part.capitalize()}, {metric}: {first} above {second}"
 

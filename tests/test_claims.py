@@ -68,10 +68,7 @@ def test_every_claim_is_about_rows_and_metrics_that_exist():
 @pytest.mark.parametrize("part", PARTS)
 def test_the_paper_is_covered(part):
     pairs = {(c.method_a, c.method_b) for c in CLAIMS if c.part == part and c.origin == "paper"}
-    denoising = {
-        ("separate", "cbm3d"), ("separate", "dncnn"),
-        ("separate", "joint-segmentation"), ("separate", "joint-classification"),
-    }  # fmt: skip
+    denoising = {("separate", "cbm3d"), ("separate", "dncnn"), ("separate", "joint-segmentation")}
     task = {
         ("cbm3d", "noisy"), ("separate", "noisy"), ("joint", "noisy"), ("joint", "cbm3d"),
         ("joint", "separate"), ("cross", "joint"), ("cross", "separate"),
@@ -179,7 +176,7 @@ def test_writing_twice_gives_the_same_file(config, folder):
     )
 
 
-def test_photographs_with_the_sign_of_the_whole_are_counted(config, folder, claims, tmp_path):
+def test_photographs_on_the_side_of_the_whole_are_counted(config, folder, claims, tmp_path):
     name = "denoising-separate-over-dncnn"
     rows, summary = rows_of(claims, name)
     assert rows["photographs"].isna().all() and pd.isna(summary["photographs_alike"])

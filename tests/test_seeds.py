@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from scipy.stats import nct, ttest_1samp, ttest_rel
+from scipy.stats import nct, ttest_1samp, ttest_ind, ttest_rel
 from scipy.stats import t as student_t
 from synthetic_run import write_synthetic_run
 
@@ -174,13 +175,12 @@ def test_a_claim_tells_images_and_trainings_apart(config, folder):
     assert row["seed_std"] == pytest.approx(gaps.mean().std())
     assert (row["seed_low"], row["seed_high"]) == pytest.approx((low, high))
     assert row["p_seeds"] == pytest.approx(reference.pvalue)
+    assert row["both_low"] < low and row["both_high"] > high
     per_image = gaps.mean(axis=1)
     assert (row["wins"], row["losses"]) == ((per_image > 0).sum(), (per_image < 0).sum())
     assert row["effect_size"] == pytest.approx(per_image.mean() / per_image.std())
-    larger = np.maximum(rows["p_images"], rows["p_seeds"])
-    assert rows.loc[larger.iloc[:2].idxmin(), "p_adjusted"] == pytest.approx(
-        min(1, 2 * larger.iloc[:2].min())
-    )
+    largest = rows[["p_images", "p_seeds", "p_both"]].max(axis=1).iloc[:2]
+    assert rows.loc[largest.idxmin(), "p_adjusted"] == pytest.approx(min(1, 2 * largest.min()))
 
 
 def test_the_summary_pairs_trainings_and_averages_the_sigmas(config, folder):
@@ -194,7 +194,7 @@ def test_the_summary_pairs_trainings_and_averages_the_sigmas(config, folder):
         gaps.append(psnr["separate"].mean() - psnr["cbm3d"].mean()[1])
     reference = ttest_1samp(np.mean(gaps, axis=0), 0)
     assert row["p_seeds"] == pytest.approx(reference.pvalue)
-    assert row["p_adjusted"] == max(row["p_seeds"], row["p_images"])
+    assert row["p_adjusted"] == max(row["p_seeds"], row["p_images"], row["p_both"])
     assert row["seeds"] == SEEDS
 
 
@@ -202,7 +202,7 @@ def test_what_was_never_trained_has_no_spread(config, folder):
     claims = compute_claims(config, folder)
     rows = claims[claims["claim"] == "classification-cbm3d-over-noisy"]
     assert (rows["seeds"] == 1).all()
-    assert rows[["seed_std", "seed_low", "p_seeds"]].isna().all(axis=None)
+    assert rows[["seed_std", "seed_low", "p_seeds", "both_low", "p_both"]].isna().all(axis=None)
     assert (rows["verdict"] == "reproduced").all()
 
 
@@ -244,46 +244,79 @@ def test_other_images_in_a_further_training_are_refused(config, tmp_path):
         read_measured(config, other, "denoising", SIGMA)
 
 
-def test_the_spread_is_students():
+def test_over_trainings_it_is_students_t():
     rng = np.random.default_rng(5)
     first, second = rng.normal(size=(2, 6))
-    spread = statistics.seed_spread(first - second, confidence=0.9)
+    found = statistics.over_trainings(first - second, confidence=0.9)
     reference = ttest_rel(first, second)
-    assert spread.p_value == pytest.approx(reference.pvalue)
-    assert (spread.low, spread.high) == pytest.approx(tuple(reference.confidence_interval(0.9)))
+    assert found.p_value == pytest.approx(reference.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(reference.confidence_interval(0.9)))
+
+
+def test_over_both_it_is_welchs_t():
+    """Of two independent samples Welch's test adds the same squares, by the same formula."""
+    rng = np.random.default_rng(6)
+    images, trainings = rng.normal(0.3, 1, 40), rng.normal(0, 0.2, 5)
+    reference = ttest_ind(images + trainings.mean(), images.mean() - trainings, equal_var=False)
+    shift = trainings.mean() + images.mean() - (images.mean() - trainings.mean())
+    gaps = trainings - trainings.mean() + shift
+    draws = images[rng.integers(0, 40, (20_000, 40))].mean(axis=1)
+    found = statistics.over_both(gaps, draws, images=40, confidence=0.95)
+    assert found.p_value == pytest.approx(reference.pvalue, rel=0.05)
+    assert (found.low, found.high) == pytest.approx(
+        tuple(reference.confidence_interval(0.95)), rel=0.02
+    )
 
 
 def test_trainings_that_tie_tell_nothing_of_their_spread():
-    spread = statistics.seed_spread(np.array([0.5, 0.5]), confidence=0.95)
-    assert (spread.low, spread.high, spread.p_value) == (-np.inf, np.inf, 1.0)
+    gaps = np.array([0.5, 0.5])
+    both = statistics.over_both(gaps, np.arange(9.0), images=9, confidence=0.95)
+    for found in (statistics.over_trainings(gaps, confidence=0.95), both):
+        assert (found.low, found.high, found.p_value) == (-np.inf, np.inf, 1.0)
 
 
 def test_two_trainings_that_may_tie_keep_the_level():
     # Right answers on 400 images, and no difference: more than 7.4 % of 2,000 has a chance of 1e-6.
     right = np.random.default_rng(11).binomial(400, 0.9, (2000, 2, 2)) / 400
     gaps = right[:, 0] - right[:, 1]
-    p_values = [statistics.seed_spread(gap, confidence=0.95).p_value for gap in gaps]
+    p_values = [statistics.over_trainings(gap, confidence=0.95).p_value for gap in gaps]
     assert np.mean(np.array(p_values) < 0.05) < 0.074
 
 
 def test_one_training_says_nothing_of_others():
-    spread = statistics.seed_spread(np.array([0.5]), confidence=0.95)
-    assert np.isnan([spread.std, spread.low, spread.high, spread.p_value]).all()
+    found = statistics.over_trainings(np.array([0.5]), confidence=0.95)
+    both = statistics.over_both(np.array([0.5]), np.arange(9.0), images=9, confidence=0.95)
+    for one in (found, both):
+        assert np.isnan([one.error, one.low, one.high, one.p_value]).all()
 
 
-def simulated_verdict(rng, *, gain: float, seeds: int) -> str:
-    """Judge two denoisers whose trainings spread by 0.1 dB each, on 30 images."""
-    ease = rng.normal(0, 2, (30, 1, 1))
-    sides = [
-        mean + ease + rng.normal(0, 0.1, (1, seeds, 1)) + rng.normal(0, 0.2, (30, seeds, 1))
-        for mean in (27 + gain, 27)
-    ]
-    _, p_images = statistics.paired_test(*sides, metric="psnr", generator=rng)
-    gaps = (sides[0] - sides[1]).mean(axis=0)[:, 0]
-    spread = statistics.seed_spread(gaps, confidence=0.95)
-    return statistics.directional_verdict(
-        difference=gaps.mean(), p_adjusted=float(np.fmax(p_images, spread.p_value)), confidence=0.95
-    )
+@dataclass(frozen=True)
+class Denoisers:
+    """Two denoisers, `gain` dB apart in general, each trained `seeds` times, on 30 images.
+
+    Trainings spread by `training` dB, and the difference of the two from image to image by `image`.
+    """
+
+    gain: float
+    seeds: int
+    training: float = 0.1
+    image: float = 0.0
+
+    def p_values(self, rng: np.random.Generator) -> list[float]:
+        """Draw images and trainings; returns the p-values over images, over trainings and both."""
+        ease = rng.normal(0, 2, (30, 1, 1))
+        sides = [
+            mean + ease + rng.normal(0, self.image / 2**0.5, (30, 1, 1))
+            + rng.normal(0, self.training, (1, self.seeds, 1))
+            + rng.normal(0, 0.2, (30, self.seeds, 1))
+            for mean in (27 + self.gain, 27)
+        ]  # fmt: skip
+        _, p_images = statistics.paired_test(*sides, metric="psnr", generator=rng)
+        gaps = (sides[0] - sides[1])[..., 0]
+        own = statistics.over_trainings(gaps.mean(axis=0), confidence=0.95)
+        draws = statistics.bootstrap_means(gaps, draws=300, generator=rng).mean(axis=1)
+        both = statistics.over_both(gaps.mean(axis=0), draws, images=30, confidence=0.95)
+        return [p_images, own.p_value, both.p_value]
 
 
 def power(gain: float, seeds: int) -> float:
@@ -294,25 +327,38 @@ def power(gain: float, seeds: int) -> float:
     return nct.sf(critical, seeds - 1, shift) + nct.cdf(-critical, seeds - 1, shift)
 
 
-def rate(monkeypatch, **options) -> float:
-    """Return how often a difference is found in 300 simulated comparisons."""
-    monkeypatch.setattr(statistics, "PERMUTATIONS", 499)
+def p_values(monkeypatch, *, runs: int = 300, **options) -> np.ndarray:
+    """Return the three p-values of simulated comparisons, shape (runs, 3)."""
+    monkeypatch.setattr(statistics, "PERMUTATIONS", 199)
     rng = np.random.default_rng(40)
-    verdicts = [simulated_verdict(rng, **options) for _ in range(300)]
-    return np.mean([verdict != "inconclusive" for verdict in verdicts])
+    return np.array([Denoisers(**options).p_values(rng) for _ in range(runs)])
+
+
+def rate(found: np.ndarray) -> float:
+    """Return how often the largest p-value of a comparison says that there is a difference."""
+    return np.mean(np.fmax.reduce(found, axis=1) < 0.05)
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_without_a_difference_a_verdict_over_trainings_is_rare(monkeypatch, seeds):
     # More than 9 % of 300 has a chance of 0.1 % at a true rate of 5 %.
-    assert rate(monkeypatch, gain=0.0, seeds=seeds) <= 0.09
+    assert rate(p_values(monkeypatch, gain=0.0, seeds=seeds)) <= 0.09
+
+
+def test_only_the_test_over_both_knows_that_images_and_trainings_were_drawn(monkeypatch):
+    """Equally good in general: either draw shifts what the other's test takes as given."""
+    drawn = {"gain": 0.0, "seeds": 10, "training": 0.1, "image": 0.25}
+    found = p_values(monkeypatch, runs=1000, **drawn)
+    assert rate(found[:, :2]) > 0.08
+    assert rate(found) < 0.07  # of 1,000 a chance of 0.3 % at a true rate of 5 %
 
 
 def test_with_one_training_its_noise_passes_for_a_difference(monkeypatch):
-    assert rate(monkeypatch, gain=0.0, seeds=1) > 0.3
+    assert rate(p_values(monkeypatch, gain=0.0, seeds=1)) > 0.3
 
 
 @pytest.mark.parametrize(("gain", "seeds"), [(0.25, 3), (0.5, 3), (0.25, 5)])
 def test_a_difference_is_found_as_often_as_a_t_test_finds_it(monkeypatch, gain, seeds):
     """The images alone would show it nearly always."""
-    assert rate(monkeypatch, gain=gain, seeds=seeds) == pytest.approx(power(gain, seeds), abs=0.09)
+    found = rate(p_values(monkeypatch, gain=gain, seeds=seeds))
+    assert found == pytest.approx(power(gain, seeds), abs=0.09)

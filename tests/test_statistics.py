@@ -163,14 +163,28 @@ def test_each_metric_has_its_test(metric, name):
     assert found == (name, 1.0)
 
 
-def test_groups_with_the_sign_of_the_whole_by_hand():
-    # Means of a - b: +3 and -1 and 0 in the groups, +1 in all; two trainings, which are averaged.
+def test_groups_on_the_side_of_the_whole_by_hand():
+    # Means of a - b: +3 and -1 and 0 in the groups, +2/3 in all; two trainings, which are averaged.
     gaps = np.array([[4.0, 2.0], [3.0, 3.0], [-2.0, 0.0], [-1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]])
     first, second = 20 + gaps[..., None], np.full((6, 2, 1), 20.0)
     groups = ["a", "a", "b", "b", "c", "c"]
     assert statistics.alike(first, second, groups=groups, metric="psnr") == 1
     assert statistics.alike(second, first, groups=groups, metric="psnr") == 1
     assert statistics.alike(first, second, groups=["a"] * 6, metric="psnr") == 1
+    assert statistics.alike(first, second, groups=groups, metric="psnr", line=-0.5) == 2
+    assert statistics.alike(first, second, groups=groups, metric="psnr", line=1) == 2
+
+
+def test_a_group_that_ties_is_on_neither_side():
+    # Right answers of ten images, by three trainings: 3 of 30 on either side in the second group,
+    # whose means differ by rounding alone.
+    first, second = np.zeros((2, 20, 3, 1))
+    first[0], first[10, 0], first[11:13, 1] = 1, 1, 1
+    second[10:13, 2] = 1
+    groups = ["a"] * 10 + ["b"] * 10
+    assert first[10:].mean(axis=0).mean() != second[10:].mean(axis=0).mean()
+    assert statistics.alike(first, second, groups=groups, metric="top1") == 1
+    assert np.isnan(statistics.alike(first[10:], second[10:], groups=groups[10:], metric="top1"))
 
 
 def test_holm_by_hand():
