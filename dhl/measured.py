@@ -1,7 +1,7 @@
 """What tables and claims read: the measurements of one part at one sigma, checked.
 
 With several trainings a metric is the average over them, and a comparison of two methods pairs
-trainings of the same number: those share their first weights' seed, batches and noise.
+trainings of the same number: `joint` and `separate-matched` of one share batches and noise.
 """
 
 from __future__ import annotations

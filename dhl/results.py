@@ -45,7 +45,8 @@ CLAIM_COLUMNS = (
 SENSITIVITY_COLUMNS = (
     "experiment", "part", "sigma", "denoiser", "trained_sigma", "task_weight", "reader", "metric",
     "value", "ci_low", "ci_high", "reference", "difference", "difference_low", "difference_high",
-    "n", "seeds", "seed_std", "seed_low", "seed_high", "protocol", "status",
+    "n", "seeds", "seed_std", "seed_low", "seed_high", "both_low", "both_high", "protocol",
+    "status",
 )  # fmt: skip
 COMPARISON_COLUMNS = (
     "part", "sigma", "method", "metric", "value_a", "value_b", "difference", "ci_low", "ci_high",

@@ -11,7 +11,7 @@ from dhl.measured import Key, Measured, bootstrap_scores, read_probes
 from dhl.methods import METRICS, TASKS, label_of
 from dhl.probes import EXPERIMENTS, Finding, Probe, findings, probed
 from dhl.results import SENSITIVITY_COLUMNS, RunFolder, write_csv
-from dhl.statistics import over_trainings, percentile_interval
+from dhl.statistics import over_both, over_trainings, percentile_interval
 from dhl.tables import FAILED, NOT_MEASURED
 
 
@@ -30,7 +30,8 @@ def build_sensitivity(config: Config, folder: RunFolder) -> pd.DataFrame:
         A row per finding (`dhl.probes.findings`) and metric. `denoiser` and `reader` are keys of
         models, `reference` the denoiser that the difference is taken to, with the same reader.
         Accuracy and mIoU are fractions, PSNR is in dB. `ci_*` and `difference_*` are over images,
-        paired; `seed_*` is of the difference over trainings, `seed_std` of the value.
+        paired; `seed_low` and `seed_high` are of the difference over trainings, `both_*` over both,
+        and `seed_std` is of the value.
 
     Raises
     ------
@@ -83,12 +84,15 @@ def _row(
     against = reference and (reference.name, metric)
     if against not in draws:
         return row
-    low, high = percentile_interval(draws[key] - draws[against], confidence=confidence)
+    images = draws[key] - draws[against]
+    low, high = percentile_interval(images, confidence=confidence)
     gaps = measured.seed_scores(*key) - measured.seed_scores(*against)
     trainings = over_trainings(gaps, confidence=confidence)
+    both = over_both(gaps, images, images=row["n"], confidence=confidence)
     return row | {
         "difference": gaps.mean(), "difference_low": low, "difference_high": high,
         "seed_low": trainings.low, "seed_high": trainings.high,
+        "both_low": both.low, "both_high": both.high,
     }  # fmt: skip
 
 

@@ -331,6 +331,7 @@ def test_with_several_trainings_values_are_averages_with_their_spread(tmp_path):
     assert row["difference"] == pytest.approx(np.mean(gaps))
     half = 4.302652730 * np.std(gaps, ddof=1) / np.sqrt(3)  # Student's t with two degrees
     assert row["seed_high"] == pytest.approx(np.mean(gaps) + half, rel=1e-6)
+    assert row["both_low"] < row["difference_low"] < row["difference_high"] < row["both_high"]
     unguided = table[table["denoiser"] == "noisy"]
     assert set(unguided["seeds"]) == {1}
 

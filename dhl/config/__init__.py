@@ -107,11 +107,11 @@ class Config(Frozen):
     """The whole configuration of a run.
 
     `seeds` is how often every denoiser and every retrained network is trained, each time with
-    other first weights, batches and training noise; the task networks, the test images and
-    their noise are the same. `noise` is white and Gaussian, or the user's own code. `threads`
-    are the CPU threads of one job; `workers` the processes that decode images for one training;
-    `processes` train one model together, each on its own GPU; `jobs_per_gpu` jobs share one;
-    `compile` lets `torch.compile` fuse a training step.
+    other batches and training noise, and what starts afresh with other first weights; the task
+    networks, the test images and their noise are the same. `noise` is white and Gaussian, or the
+    user's own code. `threads` are the CPU threads of one job; `workers` the processes that decode
+    images for one training; `processes` train one model together, each on its own GPU;
+    `jobs_per_gpu` jobs share one; `compile` lets `torch.compile` fuse a training step.
     """
 
     run: Annotated[
