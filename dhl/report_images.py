@@ -15,7 +15,7 @@ from dhl.config import Config
 from dhl.holes import why_hole
 from dhl.methods import label_of
 from dhl.results import RunFolder
-from dhl.strips import Examples, best_square, label_picture, read_examples
+from dhl.strips import Examples, best_square, label_color, label_picture, read_examples
 
 # What the images of a part may take in the page, before their encoding as text.
 BUDGET_BYTES = 3_000_000
@@ -40,8 +40,9 @@ def browse_images(
     -------
     list of dict
         Per part: `part`, `note` and `sigmas`; per sigma `examples`; per example `id`, `truth` and
-        `views`, which have `method`, `label`, `image`, `map`, `says` and `top` (pairs of a class's
-        name and its probability). Images are addresses that hold their own data.
+        `views`, which have `method`, `label`, `image`, `map`, `classes` (pairs of the name and the
+        colour of a class of the map), `says` and `top` (pairs of a class's name and its
+        probability). Images are addresses that hold their own data.
 
     Raises
     ------
@@ -138,11 +139,13 @@ def _view(
     return view
 
 
-def _classes(config: Config, labels: np.ndarray) -> str:
-    """Name the classes of a label map, for those who do not see its colours."""
+def _classes(config: Config, labels: np.ndarray) -> list[tuple[str, str]]:
+    """Return the name and the colour of each class of a label map."""
     name_of = class_namer(config, "segmentation")
-    found = np.setdiff1d(np.unique(labels), [0, IGNORED_LABEL])
-    return ", ".join(name_of(int(label)) for label in found) or "background only"
+    return [
+        ("not counted" if label == IGNORED_LABEL else name_of(label), label_color(label))
+        for label in np.unique(labels).tolist()
+    ]
 
 
 def _address(image: np.ndarray, *, lossless: bool | None = None) -> str:

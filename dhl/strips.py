@@ -284,9 +284,14 @@ def _show_labels(axes: Axes, labels: np.ndarray, name_of: Callable[[int], str]) 
 
 def label_picture(labels: np.ndarray) -> np.ndarray:
     """Return a label map (H, W) in the colours of its classes: uint8 (H, W, 3)."""
-    shades = np.where(labels == IGNORED_LABEL, len(LABEL_COLORS) - 1, labels % 22)
-    palette = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in LABEL_COLORS]
-    return np.array(palette, np.uint8)[shades]
+    found, places = np.unique(labels, return_inverse=True)
+    palette = [[*bytes.fromhex(label_color(label)[1:])] for label in found]
+    return np.array(palette, np.uint8)[places.reshape(labels.shape)]
+
+
+def label_color(label: int) -> str:
+    """Return the colour of a class of label maps."""
+    return LABEL_COLORS[-1 if label == IGNORED_LABEL else label % (len(LABEL_COLORS) - 1)]
 
 
 def _region_centres(mask: np.ndarray) -> list[tuple[int, int]]:

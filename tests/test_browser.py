@@ -170,8 +170,14 @@ def test_each_choice_shows_its_images(open_page):
     assert page.locator("#browse-views ol").first.locator("li").count() == 5
     page.locator("#browse-part").select_option(label="Segmentation")
     picture = page.locator("#browse-after").get_attribute("src")
+    assert "dB" in page.locator("#browse-views li").nth(1).inner_text()
     page.get_by_label("Label maps").check()
     assert page.locator("#browse-after").get_attribute("src") != picture
+    assert "dB" not in page.locator("#browse-views").inner_text()
+    legend = page.locator(".legend").first
+    assert legend.inner_text().split("\n")[0] == "background"
+    swatch = legend.locator("span").first
+    assert swatch.evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(43, 43, 51)"
     first = page.locator("#browse-status").inner_text()
     page.get_by_role("button", name="Next").click()
     assert page.locator("#browse-status").inner_text() != first

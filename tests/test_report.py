@@ -377,7 +377,9 @@ def test_a_label_map_is_shown_in_the_colours_of_its_classes(config, folder):
     assert len(colors) == len(np.unique(labels))
     for label in np.unique(labels):
         assert (picture[labels == label] == picture[labels == label][0]).all()
-    assert view["classes"] == ", ".join(str(label - 1) for label in np.unique(labels) if label)
+    names, shades = zip(*view["classes"], strict=True)
+    assert names == ("background", *(str(label - 1) for label in np.unique(labels) if label))
+    assert {tuple(bytes.fromhex(shade[1:])) for shade in shades} == colors
 
 
 def test_the_browsers_images_stay_within_their_budget(config, folder):

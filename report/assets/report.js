@@ -57,9 +57,22 @@ const pictureOf = (view) => (controls.maps.checked && view.map) || view.image;
 function described(view) {
   const words = [view.label];
   if (view.says) words.push(view.says);
-  if (view.classes) words.push(`classes: ${view.classes}`);
+  if (view.classes) words.push(`classes: ${view.classes.map(([name]) => name).join(", ")}`);
   if (view.top) words.push(`read as ${view.top[0][0]}, ${percent(view.top[0][1])}`);
   return words.join("; ");
+}
+
+function legend(classes) {
+  const list = document.createElement("ul");
+  list.className = "legend";
+  for (const [name, color] of classes) {
+    const line = document.createElement("li");
+    const swatch = document.createElement("span");
+    swatch.style.background = color;
+    line.append(swatch, name);
+    list.append(line);
+  }
+  return list;
 }
 
 const percent = (share) => `${(100 * share).toFixed(share > 0.0995 ? 0 : 1)} %`;
@@ -105,9 +118,7 @@ function card(view, truth) {
   frame.append(image);
   const title = document.createElement("strong");
   title.textContent = view.label;
-  const says = document.createElement("span");
-  says.textContent = view.says;
-  item.append(frame, title, says);
+  item.append(frame, title, pictureOf(view) === view.map ? legend(view.classes) : view.says);
   if (view.top) {
     const list = document.createElement("ol");
     for (const [name, share] of view.top) {
