@@ -21,7 +21,7 @@ AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> str:
     """Where a report with tables, figures and images lies."""
-    sigmas = {"denoising": [25], "classification": [30], "segmentation": [30]}
+    sigmas = {"denoising": [25], "classification": [30], "segmentation": [30, 60]}
     config = small_config(seeds=2, sigmas=sigmas)
     folder = write_run(config, tmp_path_factory.mktemp("browser"))
     write_shown_figures(config, folder)
@@ -121,7 +121,7 @@ def test_a_number_leads_to_what_it_was_made_from(open_page):
 def test_the_slider_uncovers_the_other_image_and_keys_move_it(open_page):
     page = open_page()
     slider = page.locator("#browse-split")
-    left = page.locator(".layer.left")
+    left = page.locator("#browse-stage .left")
     slider.fill("25")
     assert left.evaluate("node => getComputedStyle(node).clipPath") == "inset(0px 75% 0px 0px)"
     slider.focus()
@@ -131,8 +131,8 @@ def test_the_slider_uncovers_the_other_image_and_keys_move_it(open_page):
 
 # Of every image: its scale, and how far it was moved as a share of its width.
 TRANSFORMS = """() => [...document.querySelectorAll(".browser img")].map((image) => {
-  const [scale, x] = image.style.transform.match(/-?[0-9.]+/g).map(Number);
-  return [scale, x / image.clientWidth];
+  const { a: scale, e: x } = new DOMMatrix(getComputedStyle(image).transform);
+  return [scale, x / scale / image.clientWidth];
 })"""
 
 
@@ -157,10 +157,49 @@ def test_all_images_zoom_and_move_together(open_page):
     page.mouse.down()
     page.mouse.move(stage["x"] + 90, stage["y"] + 75, steps=3)
     page.mouse.up()
-    wait_for_transforms(page, scale=2.56, share=30 / 2.56 / stage["width"])
+    moved = 30 / 2.56 / stage["width"]
+    wait_for_transforms(page, scale=2.56, share=moved)
     assert len(page.evaluate(TRANSFORMS)) > 6
+    page.keyboard.press("ArrowRight")  # the keys go where the mouse was
+    wait_for_transforms(page, scale=2.56, share=moved - 0.1 / 2.56)
+    page.keyboard.press("ArrowLeft")
+    page.get_by_label("Right").select_option("Separate")
+    page.get_by_label("Label maps").check()
+    page.locator("#browse-sigma").select_option("60")
+    wait_for_transforms(page, scale=2.56, share=moved)  # the same place after another choice
+    page.get_by_role("button", name="Next").click()
+    wait_for_transforms(page, scale=1, share=0)
+    page.get_by_role("button", name="Zoom in").click()
+    wait_for_transforms(page, scale=1.6, share=0)
+    page.locator("#browse-part").select_option(label="Classification")
+    wait_for_transforms(page, scale=1, share=0)
+    page.get_by_role("button", name="Zoom in").click()
     page.get_by_role("button", name="Whole image").click()
     wait_for_transforms(page, scale=1, share=0)
+
+
+def swipe_up(page) -> float:
+    """Move a finger up the large image; return where the page stood before."""
+    stage = page.locator("#browse-stage")
+    stage.evaluate("node => node.scrollIntoView({ block: 'center' })")
+    box, before = stage.bounding_box(), page.evaluate("scrollY")
+    touch = page.context.new_cdp_session(page)
+    for by in range(0, 110, 10):
+        point = {"x": box["x"] + 150, "y": box["y"] + 200 - by}
+        kind = "touchMove" if by else "touchStart"
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    return before
+
+
+def test_a_swipe_scrolls_the_page_until_the_image_is_zoomed(open_page):
+    page = open_page(viewport={"width": 375, "height": 700}, has_touch=True)
+    page.wait_for_function("before => scrollY > before + 50", arg=swipe_up(page))
+    page.get_by_role("button", name="Zoom in").click()
+    before = swipe_up(page)
+    matrix = "new DOMMatrix(getComputedStyle(document.images['browse-after']).transform)"
+    page.wait_for_function(f"{matrix}.f < -20")
+    assert page.evaluate("scrollY") == before
 
 
 def test_each_choice_shows_its_images(open_page):

@@ -37,12 +37,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
 // ---- the image browser -------------------------------------------------------------------------
 
+const browser = document.querySelector(".browser");
 const PARTS = JSON.parse(at("browse-data").textContent);
 const controls = Object.fromEntries(
   ["part", "sigma", "image", "left", "right", "split", "maps", "views", "status", "note", "before", "after", "stage",
     "previous", "next", "in", "out", "reset", "maps-label"].map((name) => [name, at(`browse-${name}`)]),
 );
-let zooms = [];
 
 function fill(select, labels, wanted) {
   select.replaceChildren(...labels.map((label, index) => new Option(label, index)));
@@ -84,6 +84,7 @@ function choosePart() {
   controls.maps.checked = false;
   controls.note.textContent = part().note;
   chooseSigma(0);
+  wholeImage();
 }
 
 function chooseSigma(image) {
@@ -105,7 +106,6 @@ function show() {
   controls.views.replaceChildren(...example.views.map((view) => card(view, example.truth)));
   const place = `${Number(controls.image.value) + 1} of ${examples().length}`;
   controls.status.textContent = `${example.id}, ${place}${example.truth ? `, a picture of class ${example.truth}` : ""}`;
-  zoomTogether();
 }
 
 function card(view, truth) {
@@ -132,24 +132,32 @@ function card(view, truth) {
   return item;
 }
 
-const quiet = { animate: false, silent: true, contain: null };
+// Dragging and zooming go by the stage; all images of the browser then follow by CSS, in shares of
+// their own size, also those that are shown later. A whole image leaves swipes to the page.
+const zoom = Panzoom(controls.after, {
+  canvas: true, minScale: 1, maxScale: 16, contain: "outside", panOnlyWhenZoomed: true, animate: false,
+  handleStartEvent: (event) => { event.preventDefault(); controls.stage.focus({ preventScroll: true }); },
+  setTransform: (image, { x, y, scale }) => {
+    const shares = { scale, x: x / image.clientWidth || 0, y: y / image.clientHeight || 0 };
+    for (const [name, value] of Object.entries(shares)) browser.style.setProperty(`--${name}`, value);
+    zoom.setOptions(scale > 1 ? { touchAction: "none", cursor: "grab" } : { touchAction: "auto", cursor: "default" });
+  },
+});
+const wholeImage = () => zoom.reset({ animate: false });
+const zoomBy = (factor) => zoom.zoom(zoom.getScale() * factor);
 
-// Each picture pans and zooms by itself; the others follow, in proportion to their size.
-function zoomTogether() {
-  for (const zoom of zooms) zoom.destroy();
-  const images = [controls.after, controls.before, ...controls.views.querySelectorAll("img")];
-  zooms = images.map((image) => Panzoom(image, { minScale: 1, maxScale: 16, contain: "outside", cursor: "grab" }));
-  images.forEach((image, from) => {
-    image.onwheel = (event) => { if (event.ctrlKey || event.shiftKey) zooms[from].zoomWithWheel(event); };
-    image.addEventListener("panzoomchange", ({ detail: { x, y, scale } }) => {
-      zooms.forEach((zoom, to) => {
-        if (to === from) return;
-        const ratio = images[to].clientWidth / image.clientWidth;
-        zoom.zoom(scale, quiet);
-        zoom.pan(x * ratio, y * ratio, quiet);
-      });
-    });
-  });
+const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+function moveByKey(event) {
+  if (!(event.key in ARROWS) || event.altKey || event.ctrlKey || event.metaKey || zoom.getScale() === 1) return;
+  event.preventDefault();
+  const [x, y] = ARROWS[event.key].map((way) => (way * controls.stage.clientWidth) / 10 / zoom.getScale());
+  zoom.pan(x, y, { relative: true });
+}
+
+function chooseImage() {
+  show();
+  wholeImage();
 }
 
 function move(percentage) {
@@ -159,11 +167,7 @@ function move(percentage) {
 function step(by) {
   const count = examples().length;
   controls.image.value = String((Number(controls.image.value) + by + count) % count);
-  show();
-}
-
-function zoomBy(factor) {
-  zooms[0].zoom(zooms[0].getScale() * factor, { animate: false });
+  chooseImage();
 }
 
 controls.part.addEventListener("change", choosePart);
@@ -173,14 +177,17 @@ controls.sigma.addEventListener("change", () => {
   [controls.left.value, controls.right.value] = [left, right];
   show();
 });
-for (const name of ["image", "left", "right", "maps"]) controls[name].addEventListener("change", show);
+controls.image.addEventListener("change", chooseImage);
+for (const name of ["left", "right", "maps"]) controls[name].addEventListener("change", show);
 controls.split.addEventListener("input", () => move(controls.split.value));
 controls.previous.addEventListener("click", () => step(-1));
 controls.next.addEventListener("click", () => step(1));
 controls.in.addEventListener("click", () => zoomBy(1.6));
 controls.out.addEventListener("click", () => zoomBy(1 / 1.6));
-controls.reset.addEventListener("click", () => zooms[0].reset({ animate: false }));
+controls.reset.addEventListener("click", wholeImage);
+controls.stage.addEventListener("wheel", (event) => { if (event.ctrlKey || event.shiftKey) zoom.zoomWithWheel(event); });
+controls.stage.addEventListener("keydown", moveByKey);
 
-document.querySelector(".browser").hidden = false;
+browser.hidden = false;
 fill(controls.part, PARTS.map((one) => one.part[0].toUpperCase() + one.part.slice(1)), PARTS.length - 1);
 choosePart();
