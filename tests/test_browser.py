@@ -244,6 +244,19 @@ def test_nothing_is_wider_than_a_phone(open_page, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_claim_s_table_fits_the_page_and_a_figure_keeps_its_letters(open_page):
+    page = open_page(viewport={"width": 1280, "height": 800})
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    wider = "nodes => nodes.map((node) => node.scrollWidth - node.clientWidth)"
+    assert max(page.locator(".claim .scroll").evaluate_all(wider)) == 0
+    heads = page.locator("#every-number thead th").evaluate_all(
+        "nodes => nodes.map((node) => node.clientHeight)"
+    )
+    assert max(heads) < 40  # px: one line, with its arrow
+    page.set_viewport_size({"width": 375, "height": 800})
+    assert min(page.locator("figure .scroll").evaluate_all(wider)) > 200
+
+
 def test_in_print_it_is_black_on_white_and_has_no_controls(open_page):
     page = open_page(color_scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
@@ -251,6 +264,8 @@ def test_in_print_it_is_black_on_white_and_has_no_controls(open_page):
     for name in (".theme", "#browser", ".filters", "nav"):
         assert not page.locator(name).first.is_visible()
     assert page.locator("#table2").is_visible()
+    assert page.locator(".claim table").first.is_visible()  # though its details are closed
+    assert not page.locator(".claim summary").first.is_visible()
     assert page.pdf().startswith(b"%PDF")
 
 

@@ -111,8 +111,44 @@ def test_each_claim_s_rows_are_those_of_the_claims_file(folder, page):
             )  # fmt: skip
             assert shown == [number for number in numbers if not np.isnan(number)]
             cells = [cell.text for cell in line.find("td")]
-            assert cells[-1] == row.verdict
-            assert cells[5] == row.test
+            assert cells[0] == row.verdict
+        assert own["test"].iloc[0].lower() in next(article.find("caption")).text.lower()
+
+
+def test_a_claim_over_trainings_has_three_intervals(config, copy, monkeypatch):
+    """Over images, over trainings and over both, with the p-value of each; photographs may tie."""
+    columns = tuple(dict.fromkeys((*CLAIM_COLUMNS, "both_low", "both_high", "p_both")))
+    monkeypatch.setattr(report_content, "CLAIM_COLUMNS", columns)
+    rows = read_csv(copy.claims, CLAIM_COLUMNS).assign(
+        seeds=3, ci_low=0.01, ci_high=0.02, seed_low=0.03, seed_high=0.04, both_low=0.05,
+        both_high=0.06, p_images=0.1, p_seeds=0.2, p_both=0.3, photographs=4, photographs_alike=3,
+    )  # fmt: skip
+    first = rows.index[rows["claim"] == "segmentation-joint-over-noisy"][0]
+    rows.loc[first, "photographs_alike"] = np.nan
+    rows.loc[first + 1, "test"] = "none: joint failed"
+    write_csv(rows.astype({"photographs_alike": "Int64"}), copy.claims, columns)
+    write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+    page = parse(copy.report.read_text("utf-8"))
+    (claim,) = page.find("article", id="segmentation-joint-over-noisy")
+    measure = next(claim.find("p", class_="measure")).text
+    assert (
+        "over images +1.0 to +2.0, over trainings +3.0 to +4.0, over both +5.0 to +6.0" in measure
+    )
+    assert "The same holds in 3 of the 4 photographs taken alone." in measure
+    tied, failed = ([cell.text for cell in line.find("td")] for line in list(claim.find("tr"))[1:])
+    assert tied[4] == "images: +1.0 to +2.0trainings: +3.0 to +4.0both: +5.0 to +6.0"
+    assert (tied[8], failed[8]) == ("–", "3 of 4")
+    assert tied[9] == "0.1000.2000.300"
+    assert failed[0].endswith("none: joint failed")
+
+
+def test_what_no_verdict_corrects_is_said(config, page):
+    text = next(page.find("section", id="verdicts")).text
+    count = len(list(page.find("article")))
+    assert f"about one in 20 of these {count} claims gets a verdict all the same" in text
+    margin = "2 points of accuracy or 2 of mIoU"
+    assert margin in text
+    assert margin in next(page.find("section", id="measured")).text
 
 
 def test_verdicts_are_counted(folder, page):
@@ -198,6 +234,18 @@ def test_published_figures_are_the_file_s(page):
     own = rows[rows["table"] != "literature"]
     assert f"Of the {len(own)} cells" in section.text
     assert f"{own['value'].isna().sum()} are not transcribed" in section.text
+
+
+def test_nothing_is_said_to_be_missing_once_all_is_transcribed(config, copy, tmp_path):
+    published = tmp_path / "published.csv"
+    rows = pd.read_csv(PUBLISHED)
+    cells = rows["table"] != "literature"
+    rows.loc[cells, ["value", "status"]] = 0.5, "transcribed"
+    rows.to_csv(published, index=False)
+    write_report(config, copy, templates=TEMPLATES, published=published)
+    (section,) = parse(copy.report.read_text("utf-8")).find("section", id="published")
+    assert f"All {cells.sum()} cells" in section.text
+    assert "not transcribed" not in section.text
 
 
 @pytest.mark.parametrize(
