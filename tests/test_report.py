@@ -115,10 +115,8 @@ def test_each_claim_s_rows_are_those_of_the_claims_file(folder, page):
         assert own["test"].iloc[0].lower() in next(article.find("caption")).text.lower()
 
 
-def test_a_claim_over_trainings_has_three_intervals(config, copy, monkeypatch):
+def test_a_claim_over_trainings_has_three_intervals(config, copy):
     """Over images, over trainings and over both, with the p-value of each; photographs may tie."""
-    columns = tuple(dict.fromkeys((*CLAIM_COLUMNS, "both_low", "both_high", "p_both")))
-    monkeypatch.setattr(report_content, "CLAIM_COLUMNS", columns)
     rows = read_csv(copy.claims, CLAIM_COLUMNS).assign(
         seeds=3, ci_low=0.01, ci_high=0.02, seed_low=0.03, seed_high=0.04, both_low=0.05,
         both_high=0.06, p_images=0.1, p_seeds=0.2, p_both=0.3, photographs=4, photographs_alike=3,
@@ -126,7 +124,7 @@ def test_a_claim_over_trainings_has_three_intervals(config, copy, monkeypatch):
     first = rows.index[rows["claim"] == "segmentation-joint-over-noisy"][0]
     rows.loc[first, "photographs_alike"] = np.nan
     rows.loc[first + 1, "test"] = "none: joint failed"
-    write_csv(rows.astype({"photographs_alike": "Int64"}), copy.claims, columns)
+    write_csv(rows.astype({"photographs_alike": "Int64"}), copy.claims, CLAIM_COLUMNS)
     write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
     page = parse(copy.report.read_text("utf-8"))
     (claim,) = page.find("article", id="segmentation-joint-over-noisy")
