@@ -50,15 +50,15 @@ def claims_block(folder: RunFolder) -> str:
     def cells(row) -> list[str]:
         alone = single.get_group(row.claim)
         same = f"{(alone == row.verdict).sum()} of {len(alone)}"
-        signs = (
+        alike = (
             [f"{row.photographs_alike:.0f} of {row.photographs:.0f}"]
             if "photographs" in claims
             else []
         )
-        return [difference(row), row.verdict, same, *signs]
+        return [difference(row, "ci"), row.verdict, same, *alike]
 
     head = ["claim, over all sigmas", "difference", "verdict", "the same at single sigmas"]
-    head += ["its sign in photographs"] if "photographs" in claims else []
+    head += ["alike in photographs"] if "photographs" in claims else []
     return markdown(head, grouped(claims, cells))
 
 
@@ -83,7 +83,10 @@ def margin_line(folder: RunFolder) -> str:
     for task in TASKS:
         row = rows.loc[f"{task}-joint-over-separate-matched"]
         margin = margin_of(rows.loc[f"{task}-cross-near-joint"]) / 100
-        verdict = margin_verdict(low=-row["ci_high"], high=-row["ci_low"], margin=margin)
+        low, high = (
+            -row[[f"{kind}_{end}" for kind in ("ci", "seed", "both")]] for end in ("high", "low")
+        )
+        verdict = margin_verdict(low=low.min(), high=high.max(), margin=margin)
         verdicts.append(f"{verdict} in {task}")
     return f'"Separate, matched nearly as good as Joint" would be {", ".join(verdicts)}.'
 
@@ -103,17 +106,13 @@ def claim_title(row) -> str:
     return f"{row.part.capitalize()}, {metric}: {first} above {second}"
 
 
-def difference(row, kind: str = "ci") -> str:
-    """Return a difference with its interval, in dB or points."""
+def difference(row, kind: str) -> str:
+    """Return a difference in dB or points, with its interval: over trainings too if several."""
     factor, unit, decimals = unit_of(row)
-    return f"{factor * row.difference:+.{decimals}f} {unit} ({interval(row, kind)})"
-
-
-def interval(row, kind: str) -> str:
-    """Return an interval of a difference, in dB or points."""
-    factor, _, decimals = unit_of(row)
+    kind = "both" if getattr(row, "seeds", 1) > 1 else kind
     ends = (factor * getattr(row, f"{kind}_{end}") for end in ("low", "high"))
-    return " to ".join(f"{end:+.{decimals}f}" for end in ends)
+    shown = " to ".join(f"{end:+.{decimals}f}" for end in ends)
+    return f"{factor * row.difference:+.{decimals}f} {unit} ({shown})"
 
 
 def unit_of(row) -> tuple[float, str, int]:
@@ -178,8 +177,8 @@ def transfer_block(config: Config, rows: pd.DataFrame) -> str:
 
 
 def mini_block() -> str:
-    """Return the three tables and the verdicts of `mini`."""
-    folder = RunFolder(REFERENCE / "mini")
+    """Return the three tables and the verdicts of `mini`, trained five times."""
+    folder = RunFolder(REFERENCE / "mini-5")
     tasks = ((2, "top1", "top-1", 100, 1), (3, "miou", "mIoU", 100, 1))
     return "\n\n".join(
         [
@@ -199,9 +198,9 @@ def kodak_block() -> str:
 
 
 def mini_sensitivity_block() -> str:
-    """Return the experiments beyond the paper of `mini`."""
+    """Return the experiments beyond the paper of the same run."""
     config = load_config(PROJECT / "config" / "mini.yaml")
-    return sensitivity_block(config, RunFolder(REFERENCE / "mini"))
+    return sensitivity_block(config, RunFolder(REFERENCE / "mini-5"))
 
 
 if __name__ == "__main__":

@@ -226,6 +226,19 @@ def test_each_choice_shows_its_images(open_page):
     assert page.locator("#browse-after").get_attribute("alt").startswith("Separate; ")
 
 
+def test_another_sigma_keeps_the_methods_of_those_that_it_has(open_page):
+    page = open_page()
+    page.evaluate("""() => {
+        for (const example of PARTS[2].sigmas[1].examples) example.views.splice(1, 1);
+    }""")
+    chosen = page.locator("#browse-left, #browse-right")
+    assert chosen.evaluate_all("all => all.map((one) => one.value)") == ["noisy", "joint"]
+    page.get_by_label("Right").select_option("Separate")
+    page.locator("#browse-sigma").select_option(index=1)
+    assert "noisy" not in page.locator("#browse-left").inner_html()
+    assert chosen.evaluate_all("all => all.map((one) => one.value)") == ["clean", "separate"]
+
+
 def background(page) -> str:
     return page.evaluate("getComputedStyle(document.body).backgroundColor")
 

@@ -83,23 +83,29 @@ function choosePart() {
   controls["maps-label"].hidden = part().part !== "segmentation";
   controls.maps.checked = false;
   controls.note.textContent = part().note;
+  controls.left.value = controls.right.value = "";
   chooseSigma(0);
   wholeImage();
 }
 
 function chooseSigma(image) {
   fill(controls.image, examples().map((one) => one.id), image);
-  const methods = views().map((view) => view.method);
-  fill(controls.left, views().map((view) => view.label), methods.indexOf("noisy"));
-  const right = ["joint", "separate", "cbm3d"].find((name) => methods.includes(name));
-  fill(controls.right, views().map((view) => view.label), right ? methods.indexOf(right) : methods.length - 1);
+  fillMethods(controls.left, ["noisy", views()[0].method]);
+  fillMethods(controls.right, ["joint", "separate", "cbm3d", views().at(-1).method]);
   show();
+}
+
+// Keeps what is chosen, where the method has not failed at this sigma.
+function fillMethods(select, wanted) {
+  const found = [select.value, ...wanted].find((name) => views().some((view) => view.method === name));
+  select.replaceChildren(...views().map((view) => new Option(view.label, view.method)));
+  select.value = found;
 }
 
 function show() {
   const example = examples()[controls.image.value];
   for (const [side, image] of [["left", controls.before], ["right", controls.after]]) {
-    const view = example.views[controls[side].value];
+    const view = example.views.find((one) => one.method === controls[side].value);
     image.src = pictureOf(view);
     image.alt = described(view);
   }
@@ -171,12 +177,7 @@ function step(by) {
 }
 
 controls.part.addEventListener("change", choosePart);
-controls.sigma.addEventListener("change", () => {
-  const [image, left, right] = [controls.image.value, controls.left.value, controls.right.value];
-  chooseSigma(Number(image));
-  [controls.left.value, controls.right.value] = [left, right];
-  show();
-});
+controls.sigma.addEventListener("change", () => chooseSigma(Number(controls.image.value)));
 controls.image.addEventListener("change", chooseImage);
 for (const name of ["left", "right", "maps"]) controls[name].addEventListener("change", show);
 controls.split.addEventListener("input", () => move(controls.split.value));
