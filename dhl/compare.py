@@ -164,14 +164,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
     UserError
         If nothing can be written there.
     """
-    try:
-        write_csv(comparison.cells, path, COMPARISON_COLUMNS)
-    except OSError as error:
-        raise UserError(
-            "a table is written to a file in a folder that can be written to.",
-            came=f"{path}: {error.strerror}",
-            do="name another file.",
-        ) from None
+    write_csv(comparison.cells, path, COMPARISON_COLUMNS)
 
 
 def prints_the_same(value_a: float, value_b: float, metric: str) -> bool:

@@ -211,6 +211,17 @@ def test_the_command_prints_where_the_archive_is(folder, tmp_path, capsys):
     assert "removed  claims.csv" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["folder", "file/mine.zip", "/proc/mine.zip"])
+def test_a_place_where_no_archive_can_be_is_named(folder, tmp_path, capsys, place):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    before = sorted(tmp_path.iterdir())
+    assert main(["export", str(folder.root), "--output", str(tmp_path / place)]) == 1
+    assert f"found: {tmp_path / place}: " in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_another_reader_of_ro_crates_finds_the_run_in_it(folder):
     rocrate = pytest.importorskip("rocrate.rocrate", reason="rocrate, of the extra `dev`, reads it")
     crate = rocrate.ROCrate(export_run(folder.root))
