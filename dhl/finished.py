@@ -21,7 +21,7 @@ from dhl.measured import Measured, read_measured
 from dhl.methods import METRICS, TABLES
 from dhl.provenance import file_digest, read_manifest
 from dhl.published import AVERAGE
-from dhl.results import IMAGE_COLUMNS, RunFolder, edited_by_hand, read_csv, read_some_columns
+from dhl.results import RunFolder, edited_by_hand, read_some_columns
 
 Cell = tuple[str, float, str, str]  # part, sigma, method, metric
 
@@ -85,11 +85,11 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Images:
-    """The per-image measurements of one part at one sigma, and each image's noise seed."""
+    """The per-image measurements of one part at one sigma, and each noisy image's SHA-256."""
 
     path: Path
     measured: Measured
-    noise_seeds: dict[str, int]
+    digests: dict[str, str]
 
 
 def read_finished(root: Path) -> FinishedRun:
@@ -144,12 +144,15 @@ def read_images(run: FinishedRun, part: str, sigma: float) -> Images | str:
         paths += [path.with_suffix(".npz") for path in paths]
     if not all(path.exists() for path in paths):
         return f"{run} does not have all per-image files"
-    for path in paths:
+    noise = run.folder.noise(part, sigma)
+    if not noise.exists():
+        return f"{run} lacks {noise.relative_to(run.folder.root)}, which tells its noisy images"
+    for path in (*paths, noise):
         _check_digest(run.folder, run.manifest, path)
     measured = read_measured(run.config, run.folder, part, sigma)
-    rows = read_csv(paths[0], IMAGE_COLUMNS).drop_duplicates("image_id")
-    noise_seeds = dict(zip(rows["image_id"], rows["noise_seed"], strict=True))
-    return Images(paths[0], measured, noise_seeds)
+    record = read_some_columns(noise, ("image_id", "sha256"))
+    digests = dict(zip(record["image_id"], record["sha256"], strict=True))
+    return Images(paths[0], measured, digests)
 
 
 def _check_digest(folder: RunFolder, manifest: dict[str, Any], path: Path) -> None:

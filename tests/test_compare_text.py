@@ -164,6 +164,9 @@ MISTAKES = {
     "evaluation-edited": (
         lambda folder: edited(folder.evaluation("denoising", SIGMA)), "sigma30.csv differs",
     ),
+    "noise-edited": (
+        lambda folder: edited(folder.noise("denoising", SIGMA)), "noise/denoising/sigma30.csv diff",
+    ),
     "arrays-edited": (
         lambda folder: (folder.root / "evaluation/segmentation/sigma30.npz").write_bytes(b""),
         "sigma30.npz differs",
