@@ -323,7 +323,7 @@ def differing_settings(first: FinishedRun, second: FinishedRun) -> tuple[tuple[s
     tuple of (name, in a, in b)
         Where both configurations are understood, a key that one lacks has its default.
     """
-    understood = first.config is not None and second.config is not None
+    understood = not any(isinstance(run.config, str) for run in (first, second))
     sides = []
     for run in (first, second):
         content = {name: run.manifest.get(name) for name in _SECTIONS}

@@ -62,8 +62,8 @@ class FinishedRun:
     ----------
     folder : RunFolder
     manifest : dict
-    config : Config or None
-        None if the configuration is of a version that this one does not understand.
+    config : Config or str
+        Why not, if it cannot be read here: of another version, or own code that is not there.
     confidence : float
         Of the tables' intervals.
     averages : dict of (part, sigma, method, metric) to Average
@@ -74,7 +74,7 @@ class FinishedRun:
 
     folder: RunFolder
     manifest: dict[str, Any]
-    config: Config | None
+    config: Config | str
     confidence: float
     averages: dict[Cell, Average]
     verdicts: dict[tuple[str, float | None], str]
@@ -117,9 +117,10 @@ def read_finished(root: Path) -> FinishedRun:
             came=f"no measured value in {folder.root / 'tables'}",
             do="finish the run with `make report`, or name another folder.",
         )
+    confidence = _read_confidence(folder, manifest)  # says so if there is no configuration
     return FinishedRun(
-        folder, manifest, _read_config(folder, manifest), _read_confidence(folder, manifest),
-        averages, _read_verdicts(folder, manifest),
+        folder, manifest, _read_config(folder, manifest), confidence, averages,
+        _read_verdicts(folder, manifest),
     )  # fmt: skip
 
 
@@ -136,8 +137,8 @@ def read_images(run: FinishedRun, part: str, sigma: float) -> Images | str:
     UserError
         If a file is not as the manifest lists it, or cannot be what the program wrote.
     """
-    if run.config is None:
-        return f"the configuration of {run} is of another version"
+    if isinstance(run.config, str):
+        return f"the configuration of {run} cannot be read here ({run.config})"
     seeds = evaluated_seeds(run.config, part)
     paths = [run.folder.evaluation(part, sigma, seed) for seed in seeds]
     if part == "segmentation":
@@ -204,12 +205,12 @@ def _read_verdicts(
     }
 
 
-def _read_config(folder: RunFolder, manifest: dict[str, Any]) -> Config | None:
-    """Return the configuration, None if this version does not understand it."""
+def _read_config(folder: RunFolder, manifest: dict[str, Any]) -> Config | str:
+    """Return the configuration, or why this version cannot read it in this place."""
     try:
         return parse_config(manifest["configuration"], source=str(folder.manifest))
-    except (UserError, KeyError, TypeError, AttributeError):
-        return None
+    except UserError as error:
+        return error.came
 
 
 def _read_confidence(folder: RunFolder, manifest: dict[str, Any]) -> float:
