@@ -241,6 +241,28 @@ def read_some_columns(
     return _checked_numbers(frame.reindex(columns=[*needed, *optional]), path)
 
 
+def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
+    """Read what Snakemake measured of each job.
+
+    Returns
+    -------
+    DataFrame with the columns `rule`, `s` (seconds) and `max_rss` (MiB)
+        A row per job; NaN where a file does not say, and no row for a file without any.
+    """
+    import pandas as pd
+
+    rows = []
+    for path in sorted(folder.benchmarks.rglob("*.tsv")):
+        try:
+            jobs = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
+            continue
+        jobs = jobs.reindex(columns=["s", "max_rss"]).apply(pd.to_numeric, errors="coerce")
+        rule = path.relative_to(folder.benchmarks).with_suffix("").parts[0]
+        rows += jobs.assign(rule=rule).to_dict("records")
+    return pd.DataFrame(rows, columns=["rule", "s", "max_rss"])
+
+
 def _parse(path: Path) -> pd.DataFrame:
     """Read a CSV whose columns are not checked yet."""
     import pandas as pd
