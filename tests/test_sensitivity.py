@@ -417,6 +417,9 @@ def test_probing_what_is_not_asked_for_is_explained(tmp_path, tiny_content, caps
     common = ["--configfile", str(path), "--folder", str(tmp_path / "run")]
     assert main(["probe", "--part", "classification", "--sigma", "45", *common]) == 1
     assert "nothing to probe in classification at sigma 45" in capsys.readouterr().err
+    again = ["--part", "classification", "--sigma", "30", "--seed", "2"]
+    assert main(["probe", *again, *common]) == 1
+    assert "found: --seed 2, and classification has seed 1 alone" in capsys.readouterr().err
     empty = tmp_path / "none.yaml"
     empty.write_text(yaml.safe_dump(tiny_content))
     assert main(["sensitivity", "--configfile", str(empty)]) == 1
