@@ -79,9 +79,23 @@ def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Measure every method of a part at a sigma."""
+    from dhl.evaluated import evaluated_seeds
     from dhl.evaluation import evaluate
 
+    _check_seed(arguments, evaluated_seeds(config, arguments.part))
     evaluate(config, arguments.part, arguments.sigma, folder, seed=arguments.seed)
+
+
+def _check_seed(arguments: Arguments, seeds: range) -> None:
+    """Refuse the number of a training that the part has not."""
+    if arguments.seed not in seeds:
+        there = "seed 1 alone" if len(seeds) == 1 else f"seeds 1 to {len(seeds)}"
+        raise UserError(
+            "what is trained is measured once a training, and what is not trained with the first.",
+            came=f"--seed {arguments.seed}, and {arguments.part} has {there}",
+            do="name one of these, or raise `seeds` in the configuration for methods that are "
+            "trained.",
+        )
 
 
 def run_probe(arguments: Arguments, config: Config, folder: RunFolder) -> None:
@@ -95,6 +109,7 @@ def run_probe(arguments: Arguments, config: Config, folder: RunFolder) -> None:
             came=f"nothing to probe in {arguments.part} at sigma {arguments.sigma:g}",
             do="add it to the configuration's `sensitivity`; `dhl describe` lists what there is.",
         )
+    _check_seed(arguments, range(1, config.seeds + 1))
     measure_probes(config, arguments.part, arguments.sigma, folder, seed=arguments.seed)
 
 

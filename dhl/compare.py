@@ -4,8 +4,9 @@ Each average of the tables that both runs have is a cell. Its difference, b - a,
 sides:
 
 - over images: paired, by `dhl.statistics.paired_test`, where both folders have the results of each
-  image, on the same images with the same noise. Else unpaired, by the two tables' intervals: the
-  standard error of a value is its interval's width over 2 z, and the difference is taken as normal.
+  image and the noisy images have the same digests. Else unpaired, by the two tables' intervals:
+  the standard error of a value is its interval's width over 2 z, and the difference is taken as
+  normal.
 - over trainings, where a run has several: Welch's t-test. Where one run has one training, the
   spread of the other's stands for both (Student's t-test with a group of one).
 
@@ -92,7 +93,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Paired:
-    """Two runs' results on the same images, and the resampled scores with shared indices."""
+    """Two runs' results on the same noisy images, and the resampled scores with shared indices."""
 
     first: Images
     second: Images
@@ -164,14 +165,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
     UserError
         If nothing can be written there.
     """
-    try:
-        write_csv(comparison.cells, path, COMPARISON_COLUMNS)
-    except OSError as error:
-        raise UserError(
-            "a table is written to a file in a folder that can be written to.",
-            came=f"{path}: {error.strerror}",
-            do="name another file.",
-        ) from None
+    write_csv(comparison.cells, path, COMPARISON_COLUMNS)
 
 
 def prints_the_same(value_a: float, value_b: float, metric: str) -> bool:
@@ -190,8 +184,8 @@ def pair_images(first: FinishedRun, second: FinishedRun, part: str, sigma: float
     one, other = sides
     if one.measured.image_ids != other.measured.image_ids:
         return "the runs have other images"
-    if one.noise_seeds != other.noise_seeds:
-        return "the runs have other noise"
+    if one.digests != other.digests:
+        return "the runs have other noisy images under the same names"
     # One configuration, for both: the indices depend on its base seed.
     draws = [bootstrap_scores(first.config, side.measured) for side in sides]
     return Paired(one, other, *draws)
@@ -329,7 +323,7 @@ def differing_settings(first: FinishedRun, second: FinishedRun) -> tuple[tuple[s
     tuple of (name, in a, in b)
         Where both configurations are understood, a key that one lacks has its default.
     """
-    understood = first.config is not None and second.config is not None
+    understood = not any(isinstance(run.config, str) for run in (first, second))
     sides = []
     for run in (first, second):
         content = {name: run.manifest.get(name) for name in _SECTIONS}

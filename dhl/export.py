@@ -20,6 +20,7 @@ from dhl.crate import (
     describe_code,
     describe_crate,
 )
+from dhl.data.catalogue import needed_sets
 from dhl.errors import UserError
 from dhl.evaluated import evaluated_seeds
 from dhl.lineage import all_models
@@ -35,11 +36,13 @@ CITATION = ("CITATION.cff", "citation.bib")
 _ABOUT = {
     "report": "The report: one page with tables, figures, verdicts and provenance; opens offline",
     "tables": "A table of the paper with the values of this run",
-    "figures": "A figure of the report",
+    "figures": "A figure of the report, or its numbers",
     "claims.csv": "The verdict on each claim, with difference, interval and tests",
     "evaluation": "The results of every method at one noise level, one row an image",
     "sensitivity.csv": "Other task weights, wrong noise levels and other task networks",
     "probes": "What the experiments of sensitivity.csv measured, one row an image",
+    "data": "The damaged images of a part, which were left out",
+    "downloads": "What a downloaded data set consists of: its archives with digests, and its size",
     "training": "The loss of a training over its steps",
     "noise": "Seed, digest and moments of the noise of each test image at one noise level",
     "models": "The weights of a trained network",
@@ -118,6 +121,7 @@ def _sources(config: Config, folder: RunFolder, *, models: bool) -> dict[str, Pa
     rules = sorted((PROJECT / "workflow" / "rules").glob("*.smk"))
     names = (WORKFLOW, "environment.yml", "constraints.txt", "LICENSE", *CITATION)
     software = [*(PROJECT / name for name in names), *rules]
+    results += [path for path in _if_there(config, folder) if path.is_file()]
     return (
         {path.relative_to(folder.root).as_posix(): path for path in results}
         | {path.relative_to(PROJECT).as_posix(): path for path in software}
@@ -128,7 +132,7 @@ def _sources(config: Config, folder: RunFolder, *, models: bool) -> dict[str, Pa
 def _own_code(folder: RunFolder) -> dict[str, Path]:
     """Return the user's own files by their path in the archive, if they are those of the run."""
     files = {}
-    for name, digest in read_manifest(folder)["own_code"].items():
+    for name, digest in read_manifest(folder).get("own_code", {}).items():
         path = Path(name)
         if not path.is_file() or file_digest(path) != digest:
             raise UserError(
@@ -142,7 +146,7 @@ def _own_code(folder: RunFolder) -> dict[str, Path]:
 
 
 def _finished(config: Config, folder: RunFolder) -> list[Path]:
-    """List what a finished run has, but images, arrays and weights."""
+    """List what every finished run has, but images, arrays and weights."""
     tables = [
         folder.table(TABLES[part], suffix) for part in config.parts for suffix in TABLE_FORMATS
     ]
@@ -163,6 +167,16 @@ def _finished(config: Config, folder: RunFolder) -> list[Path]:
     if experiments(config):
         single.append(folder.sensitivity)
     return [*single, *tables, *figures, *measured, *curves]
+
+
+def _if_there(config: Config, folder: RunFolder) -> list[Path]:
+    """List what a run may lack: one of an older version, or that downloaded nothing."""
+    figures = figure_names(config.parts, experiments(config))
+    return [
+        *(folder.figures / f"{name}.csv" for name in figures),
+        *(folder.skipped(part) for part in config.parts),
+        *(folder.download(name) for name in needed_sets(config)),
+    ]
 
 
 def _describe(name: str, path: Path, folder: RunFolder) -> CrateFile:
@@ -209,7 +223,9 @@ _README = """# Run {run} of dhl
 
 `ro-crate-metadata.json` describes every file, with its SHA-256, for programs
 (https://w3id.org/ro/crate/1.1). `manifest.json` also lists what the run made and is left out here:
-images, arrays and, unless there is a folder `models`, weights.
+the images of the data sets, arrays and, unless there is a folder `models`, weights. Logs, the time
+and memory of each job and the checkpoints of unfinished trainings are left out too, and are not in
+the manifest. Links of the report to what is left out lead nowhere.
 
 ## Repeat it
 

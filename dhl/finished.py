@@ -21,7 +21,7 @@ from dhl.measured import Measured, read_measured
 from dhl.methods import METRICS, TABLES
 from dhl.provenance import file_digest, read_manifest
 from dhl.published import AVERAGE
-from dhl.results import IMAGE_COLUMNS, RunFolder, edited_by_hand, read_csv, read_some_columns
+from dhl.results import RunFolder, edited_by_hand, read_some_columns
 
 Cell = tuple[str, float, str, str]  # part, sigma, method, metric
 
@@ -62,8 +62,8 @@ class FinishedRun:
     ----------
     folder : RunFolder
     manifest : dict
-    config : Config or None
-        None if the configuration is of a version that this one does not understand.
+    config : Config or str
+        Why not, if it cannot be read here: of another version, or own code that is not there.
     confidence : float
         Of the tables' intervals.
     averages : dict of (part, sigma, method, metric) to Average
@@ -74,7 +74,7 @@ class FinishedRun:
 
     folder: RunFolder
     manifest: dict[str, Any]
-    config: Config | None
+    config: Config | str
     confidence: float
     averages: dict[Cell, Average]
     verdicts: dict[tuple[str, float | None], str]
@@ -85,11 +85,11 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Images:
-    """The per-image measurements of one part at one sigma, and each image's noise seed."""
+    """The per-image measurements of one part at one sigma, and each noisy image's SHA-256."""
 
     path: Path
     measured: Measured
-    noise_seeds: dict[str, int]
+    digests: dict[str, str]
 
 
 def read_finished(root: Path) -> FinishedRun:
@@ -117,9 +117,10 @@ def read_finished(root: Path) -> FinishedRun:
             came=f"no measured value in {folder.root / 'tables'}",
             do="finish the run with `make report`, or name another folder.",
         )
+    confidence = _read_confidence(folder, manifest)  # says so if there is no configuration
     return FinishedRun(
-        folder, manifest, _read_config(folder, manifest), _read_confidence(folder, manifest),
-        averages, _read_verdicts(folder, manifest),
+        folder, manifest, _read_config(folder, manifest), confidence, averages,
+        _read_verdicts(folder, manifest),
     )  # fmt: skip
 
 
@@ -136,20 +137,23 @@ def read_images(run: FinishedRun, part: str, sigma: float) -> Images | str:
     UserError
         If a file is not as the manifest lists it, or cannot be what the program wrote.
     """
-    if run.config is None:
-        return f"the configuration of {run} is of another version"
+    if isinstance(run.config, str):
+        return f"the configuration of {run} cannot be read here ({run.config})"
     seeds = evaluated_seeds(run.config, part)
     paths = [run.folder.evaluation(part, sigma, seed) for seed in seeds]
     if part == "segmentation":
         paths += [path.with_suffix(".npz") for path in paths]
     if not all(path.exists() for path in paths):
         return f"{run} does not have all per-image files"
-    for path in paths:
+    noise = run.folder.noise(part, sigma)
+    if not noise.exists():
+        return f"{run} lacks {noise.relative_to(run.folder.root)}, which tells its noisy images"
+    for path in (*paths, noise):
         _check_digest(run.folder, run.manifest, path)
     measured = read_measured(run.config, run.folder, part, sigma)
-    rows = read_csv(paths[0], IMAGE_COLUMNS).drop_duplicates("image_id")
-    noise_seeds = dict(zip(rows["image_id"], rows["noise_seed"], strict=True))
-    return Images(paths[0], measured, noise_seeds)
+    record = read_some_columns(noise, ("image_id", "sha256"))
+    digests = dict(zip(record["image_id"], record["sha256"], strict=True))
+    return Images(paths[0], measured, digests)
 
 
 def _check_digest(folder: RunFolder, manifest: dict[str, Any], path: Path) -> None:
@@ -201,12 +205,12 @@ def _read_verdicts(
     }
 
 
-def _read_config(folder: RunFolder, manifest: dict[str, Any]) -> Config | None:
-    """Return the configuration, None if this version does not understand it."""
+def _read_config(folder: RunFolder, manifest: dict[str, Any]) -> Config | str:
+    """Return the configuration, or why this version cannot read it in this place."""
     try:
         return parse_config(manifest["configuration"], source=str(folder.manifest))
-    except (UserError, KeyError, TypeError, AttributeError):
-        return None
+    except UserError as error:
+        return error.came
 
 
 def _read_confidence(folder: RunFolder, manifest: dict[str, Any]) -> float:

@@ -21,7 +21,7 @@ from dhl.config import Config
 from dhl.errors import UserError
 from dhl.holes import why_hole
 from dhl.own import is_reference, read, references
-from dhl.results import RunFolder, atomic_path
+from dhl.results import RunFolder, atomic_path, read_benchmarks
 from dhl.steps import missing_file
 
 # These read, check, name and store; they cannot change a number, so editing them reruns nothing.
@@ -186,7 +186,7 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
         "deployment": "conda" if "CONDA_PREFIX" in os.environ else "environment",
         "base_seed": config.base_seed,
         "wall_seconds": _wall_seconds(),
-        "compute_seconds": _compute_seconds(folder),
+        "compute_seconds": round(float(read_benchmarks(folder)["s"].sum()), 1),
         "configuration": config.model_dump(mode="json"),
         "own_code": {
             str(path): file_digest(path)
@@ -279,14 +279,6 @@ def _wall_seconds() -> float | None:
     """Return the seconds since Snakemake started this run, None outside Snakemake."""
     started = os.environ.get("DHL_STARTED")
     return round(time.time() - float(started), 1) if started else None
-
-
-def _compute_seconds(folder: RunFolder) -> float:
-    """Sum the seconds of all jobs, from Snakemake's benchmark files."""
-    total = 0.0
-    for path in folder.benchmarks.rglob("*.tsv"):
-        total += float(path.read_text().splitlines()[1].split("\t")[0])
-    return round(total, 1)
 
 
 def read_manifest(folder: RunFolder) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from dhl.results import (
     SKIPPED_COLUMNS,
     TABLE_COLUMNS,
     RunFolder,
+    read_benchmarks,
     read_csv,
 )
 from dhl.sensitivity import denoiser_label, reader_label
@@ -201,22 +202,9 @@ class RuleCost:
 
 def read_costs(folder: RunFolder) -> list[RuleCost]:
     """Sum Snakemake's benchmark files by rule; an empty list if there is none."""
-    rows = []
-    paths = [*folder.benchmarks.rglob("*.tsv"), *folder.benchmarks.rglob("*.txt")]
-    for path in sorted(paths):
-        rule = path.relative_to(folder.benchmarks).with_suffix("").parts[0]
-        try:
-            frame = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
-        except (pd.errors.ParserError, pd.errors.EmptyDataError):
-            frame = pd.DataFrame()
-        frame = frame.reindex(columns=["s", "max_rss"]).apply(pd.to_numeric, errors="coerce")
-        rows += [{"rule": rule, **row} for row in frame.to_dict("records")]
-    if not rows:
-        return []
-    grouped = pd.DataFrame(rows).groupby("rule")
     costs = [
         RuleCost(str(rule), len(own), own["s"].sum(), own["s"].max(), own["max_rss"].max())
-        for rule, own in grouped
+        for rule, own in read_benchmarks(folder).groupby("rule")
     ]
     return sorted(costs, key=lambda cost: -cost.seconds)
 

@@ -157,23 +157,38 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises
     ------
     UserError
-        If the disk is full; the file that stood there before is kept.
+        If no file can be written there, or the disk is full; what stood there before is kept.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    with _named_place(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named_place(path: Path, temporary: Path) -> Iterator[None]:
+    """Turn what a disk or a folder refuses into a message; other errors pass."""
     try:
-        yield temporary
-        os.replace(temporary, path)
+        yield
     except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise UserError(
-            "a result is written in full or not at all.",
-            came=f"{error.strerror} while writing {path}",
-            do="free some space and run the same command again; finished files are kept.",
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        if error.errno in _FULL:
+            raise UserError(
+                "a result is written in full or not at all.",
+                came=f"{error.strerror} while writing {path}",
+                do="free some space and run the same command again; finished files are kept.",
+            ) from None
+        if str(error.filename) in map(str, (temporary, *path.parents)):
+            raise UserError(
+                "a file is written into a folder that can be written to, under a name that is "
+                "no folder's.",
+                came=f"{path}: {error.strerror}",
+                do="name another file, or make the folder writable.",
+            ) from None
+        raise
 
 
 _FULL = (28, 122)  # ENOSPC, EDQUOT
@@ -224,6 +239,28 @@ def read_some_columns(
     if lacking := [name for name in needed if name not in frame.columns]:
         raise edited_by_hand(path, f"no column `{lacking[0]}`")
     return _checked_numbers(frame.reindex(columns=[*needed, *optional]), path)
+
+
+def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
+    """Read what Snakemake measured of each job.
+
+    Returns
+    -------
+    DataFrame with the columns `rule`, `s` (seconds) and `max_rss` (MiB)
+        A row per job; NaN where a file does not say, and no row for a file without any.
+    """
+    import pandas as pd
+
+    rows = []
+    for path in sorted(folder.benchmarks.rglob("*.tsv")):
+        try:
+            jobs = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
+            continue
+        jobs = jobs.reindex(columns=["s", "max_rss"]).apply(pd.to_numeric, errors="coerce")
+        rule = path.relative_to(folder.benchmarks).with_suffix("").parts[0]
+        rows += jobs.assign(rule=rule).to_dict("records")
+    return pd.DataFrame(rows, columns=["rule", "s", "max_rss"])
 
 
 def _parse(path: Path) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from dhl.evaluated import evaluated_seeds, measured_methods
 from dhl.keys import sigma_key
 from dhl.methods import model_of
 from dhl.probes import measurements, probes
-from dhl.results import IMAGE_COLUMNS, TRAINING_COLUMNS, RunFolder, write_csv
+from dhl.results import IMAGE_COLUMNS, NOISE_COLUMNS, TRAINING_COLUMNS, RunFolder, write_csv
 
 # How good a made-up method is, from 0 (useless) to 1.
 QUALITY = {
@@ -30,6 +31,7 @@ def write_synthetic_run(
     rng = np.random.default_rng(draw)
     for part in config.parts:
         for sigma in getattr(config.sigmas, part):
+            write_noise(folder, part, sigma, images)
             for seed in evaluated_seeds(config, part):
                 write_evaluation(config, folder, part, (sigma, seed), rng, images)
     for part, sigma, seed in measurements(config):
@@ -40,6 +42,14 @@ def write_synthetic_run(
                 for sigma in getattr(config.sigmas, part):
                     write_curve(folder, sigma_key(model, sigma))
     return folder
+
+
+def write_noise(folder, part, sigma, images) -> None:
+    """Write a record of noise that is the same in every run."""
+    ids = [f"test-{i:04d}" for i in range(images)]
+    digests = [hashlib.sha256(f"{part} {sigma} {name}".encode()).hexdigest() for name in ids]
+    frame = pd.DataFrame({"image_id": ids, "seed": range(images), "sha256": digests})
+    write_csv(frame, folder.noise(part, sigma), NOISE_COLUMNS)
 
 
 def write_probes(config, folder, part, place, rng, images) -> None:

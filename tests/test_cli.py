@@ -134,6 +134,28 @@ def test_a_mistake_is_one_message_and_status_1(
     assert named in message
 
 
+@pytest.mark.parametrize(
+    ("seeds", "methods", "seed", "named"),
+    [
+        (2, ["noisy", "cbm3d"], 2, "found: --seed 2, and denoising has seed 1 alone"),
+        (2, ["noisy", "separate"], 3, "found: --seed 3, and denoising has seeds 1 to 2"),
+        (2, ["noisy", "separate"], 2, "denoising.npz"),
+    ],
+)
+def test_a_training_that_a_part_has_not_is_refused_before_anything_is_read(
+    seeds, methods, seed, named, tiny_content, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    tiny_content["seeds"] = seeds
+    tiny_content["methods"]["denoising"] = methods
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tiny_content))
+    place = ["--part", "denoising", "--sigma", "30", "--configfile", "mine.yaml"]
+    assert main(["evaluate", *place, "--seed", str(seed)]) == 1
+    message = capsys.readouterr().err
+    assert_three_parts(message)
+    assert named in message
+
+
 def test_the_program_itself_ends_with_one_message_and_status_1(tmp_path):
     result = dhl("describe", "--configfile", "missing.yaml", folder=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")

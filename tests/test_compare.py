@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 
 import numpy as np
@@ -147,19 +148,36 @@ def test_without_the_images_a_difference_is_tested_by_the_tables(base_run, tmp_p
     assert "Tested without pairing" in text
 
 
-@pytest.mark.parametrize(
-    ("column", "reason"), [("noise_seed", "other noise"), ("image_id", "other images")]
-)
-def test_other_noise_or_other_images_are_not_paired(base_run, base_copy, column, reason):
-    def change(frame):
-        frame[column] = frame[column] + (1 if column == "noise_seed" else "x")
+def test_other_images_are_not_paired(base_run, base_copy):
+    def rename(frame):
+        frame["image_id"] += "x"
 
-    edit(base_copy, "denoising", change)
+    edit(base_copy, "denoising", rename)
     comparison = compared(base_run, finish(CONFIG, base_copy))
-    assert comparison.unpaired == {("denoising", SIGMA): f"the runs have {reason}"}
+    assert comparison.unpaired == {("denoising", SIGMA): "the runs have other images"}
+
+
+def test_other_pixels_under_the_same_names_and_seeds_are_not_paired(base_run, base_copy):
+    path = base_copy.noise("denoising", SIGMA)
+    record = pd.read_csv(path)
+    record.loc[0, "sha256"] = hashlib.sha256(b"another contrast").hexdigest()
+    record.to_csv(path, index=False)
+    sign(base_copy.root, path)
+    comparison = compared(base_run, base_copy)
+    reason = "the runs have other noisy images under the same names"
+    assert comparison.unpaired == {("denoising", SIGMA): reason}
     tests = comparison.cells.groupby("part")["test"].unique()
     assert list(tests["denoising"]) == ["unpaired, by intervals"]
     assert all(test.startswith("paired") for test in tests["classification"])
+
+
+def test_without_the_record_of_the_noise_nothing_is_paired(base_run, base_copy):
+    base_copy.noise("denoising", SIGMA).unlink()
+    for pair in ((base_run, base_copy), (base_copy, base_run)):
+        assert compared(*pair).unpaired == {
+            ("denoising", SIGMA): f"{base_copy.root} lacks noise/denoising/sigma{SIGMA}.csv, which "
+            "tells its noisy images"
+        }
 
 
 @pytest.mark.parametrize(

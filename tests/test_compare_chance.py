@@ -58,7 +58,7 @@ def test_intervals_without_width(values, images, p_value):
 
 def in_memory(name: str, averages: dict) -> FinishedRun:
     """Return a run that has a table and nothing else."""
-    return FinishedRun(RunFolder(name), {"configuration": {}}, None, 0.95, averages, {})
+    return FinishedRun(RunFolder(name), {"configuration": {}}, "there is none", 0.95, averages, {})
 
 
 def by_chance(rng, *, methods=8, images=60) -> FinishedRun:

@@ -164,6 +164,9 @@ MISTAKES = {
     "evaluation-edited": (
         lambda folder: edited(folder.evaluation("denoising", SIGMA)), "sigma30.csv differs",
     ),
+    "noise-edited": (
+        lambda folder: edited(folder.noise("denoising", SIGMA)), "noise/denoising/sigma30.csv diff",
+    ),
     "arrays-edited": (
         lambda folder: (folder.root / "evaluation/segmentation/sigma30.npz").write_bytes(b""),
         "sigma30.npz differs",
@@ -235,5 +238,18 @@ def test_what_the_manifests_say_differently_is_listed(base_run, base_copy):
     comparison = compared(base_run, base_copy)
     assert ("configuration.unknown.key", "absent", "1") in comparison.settings
     assert set(comparison.unpaired.values()) == {
-        f"the configuration of {base_copy.root} is of another version"
+        f"the configuration of {base_copy.root} cannot be read here "
+        f"(unknown key `unknown` in {base_copy.manifest})"
     }
+
+
+def test_own_code_that_is_not_there_is_named_as_the_reason(base_run, base_copy, capsys):
+    manifest = json.loads(base_copy.manifest.read_text())
+    manifest["configuration"]["noise"] = "elsewhere/mine.py:poisson"
+    base_copy.manifest.write_text(json.dumps(manifest))
+    code, out, _ = status(capsys, base_run.root, base_copy.root)
+    said = " ".join(out.split())
+    assert code == 0
+    assert f"because the configuration of {base_copy.root} cannot be read here (no file " in said
+    assert "elsewhere/mine.py (No such file or directory)" in said
+    assert "version" not in said.partition("because")[2]

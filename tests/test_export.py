@@ -87,6 +87,51 @@ def test_it_holds_what_a_reader_needs_and_no_weights(archive, folder):
     assert not [name for name in names if name.endswith((".pt", ".npz"))]
 
 
+def test_what_a_run_may_lack_is_in_it_where_it_is_there(folder):
+    files = {
+        "figures/psnr_over_sigma.csv": "sigma,value\n25,30\n",
+        "data/denoising.skipped.csv": "split,image_id,path,reason\n",
+        "downloads/kodak.json": '{"name": "kodak"}\n',
+        "downloads/imagenette.json": '{"name": "of another configuration"}\n',
+    }
+    for name, text in files.items():
+        (folder.root / name).parent.mkdir(exist_ok=True)
+        (folder.root / name).write_text(text)
+    content = yaml.safe_load(folder.config.read_text())
+    data = {"kind": "folder", "name": "kodak24", "train": "mine", "test": "kodak"}
+    content["data"]["denoising"] = data
+    folder.config.write_text(yaml.safe_dump(content))
+    provenance.write_manifest(denoising_only(), folder)
+    with zipfile.ZipFile(export_run(folder.root)) as archive:
+        there = {name: archive.read(name).decode() for name in files if name in archive.namelist()}
+        page = archive.read("README.md").decode()
+    assert there == {name: text for name, text in files.items() if "imagenette" not in name}
+    for top in ("data", "downloads"):
+        assert f"| `{top}` |" in page
+
+
+def test_a_run_of_a_version_before_own_code_has_none(folder):
+    manifest = json.loads(folder.manifest.read_text())
+    del manifest["own_code"]
+    folder.manifest.write_text(json.dumps(manifest))
+    with zipfile.ZipFile(export_run(folder.root)) as archive:
+        assert "claims.csv" in archive.namelist()
+        assert not [name for name in archive.namelist() if name.startswith("own_code")]
+
+
+def test_its_page_says_what_is_not_in_it(archive, folder):
+    absent = archive.read("README.md").decode().split("left out here:")[1].split("## Repeat")[0]
+    for kind, suffix in {"images": ".png", "arrays": ".npz", "weights": ".pt"}.items():
+        assert kind in absent
+        left = [name for name in archive.namelist() if name.endswith(suffix)]
+        assert all(name.startswith("figures/") for name in left)
+    for scratch in provenance.SCRATCH:
+        packed = any(name.startswith(f"{scratch}/") for name in archive.namelist())
+        assert packed == (scratch == "report")
+    for word in ("Logs", "time", "checkpoints"):
+        assert word in absent
+
+
 def test_weights_come_when_they_are_asked_for(folder, tmp_path):
     with zipfile.ZipFile(export_run(folder.root, tmp_path / "all.zip", models=True)) as archive:
         weights = [name for name in archive.namelist() if name.endswith(".pt")]
@@ -209,6 +254,17 @@ def test_the_command_prints_where_the_archive_is(folder, tmp_path, capsys):
     folder.claims.unlink()
     assert main(["export", str(folder.root)]) == 1
     assert "removed  claims.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["folder", "file/mine.zip", "/proc/mine.zip"])
+def test_a_place_where_no_archive_can_be_is_named(folder, tmp_path, capsys, place):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    before = sorted(tmp_path.iterdir())
+    assert main(["export", str(folder.root), "--output", str(tmp_path / place)]) == 1
+    assert f"found: {tmp_path / place}: " in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_another_reader_of_ro_crates_finds_the_run_in_it(folder):

@@ -118,6 +118,9 @@ def test_compute_time_is_the_sum_of_the_benchmarks(tiny_config, run_copy):
         path = run_copy.benchmarks / f"train/{index}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\th:m:s\n{seconds}\t0:00:01\n")
+    contents = (b"", b"s\th:m:s\n", b"s\th:m:s\n-\t-\n", b"s\n\xff\xfe\n", b"a\tb\n7\t8\n")
+    for index, content in enumerate(contents):  # none of them says how long its job took
+        (run_copy.benchmarks / f"silent{index}.tsv").write_bytes(content)
     write_manifest(tiny_config, run_copy)
     seconds = json.loads(run_copy.manifest.read_text())["compute_seconds"]
     assert seconds == pytest.approx(3.75, abs=0.06)

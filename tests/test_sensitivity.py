@@ -47,6 +47,7 @@ SECTION = {
     "classifiers": {"resnet": {"name": "small-resnet", "width": 8}},
     "segmenters": {"unet": {"name": "small-unet", "width": 8}},
 }
+NOTHING = {"weight_factors": [], "mismatch": [], "classifiers": {}, "segmenters": {}}
 JOINT = "joint-classification/sigma30"
 
 
@@ -120,6 +121,7 @@ def test_the_section_leaves_the_models_of_the_tables_as_they_are(config, tiny_co
         ({"segmenters": {"unet": {"name": "small-unet", "depth": 3}}},
          "`sensitivity.segmenters.unet.depth`, which is no option of `small-unet`"),
         ({"mismatch": ["segmentation"]}, "found: `segmentation` in `sensitivity.mismatch`"),
+        (NOTHING, "asks for an experiment[\\s\\S]*found: no `weight_factors`.* in mine.yaml"),
         ({"mismatch": True}, "`sensitivity.mismatch` is a list"),
         ({"segmenters": {"my net": {"name": "small-unet"}}}, "`sensitivity.segmenters"),
         ({"weights": [2]}, "unknown key `sensitivity.weights`[\\s\\S]*write `weight_factors`"),
@@ -128,6 +130,46 @@ def test_the_section_leaves_the_models_of_the_tables_as_they_are(config, tiny_co
 def test_a_mistake_in_the_section_is_explained(tiny_content, section, said):
     with pytest.raises(UserError, match=said):
         parse_config(with_sensitivity(tiny_content, **section), source="mine.yaml")
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_no_multiple_of_a_weight_of_zero_is_trained(tiny_content, task):
+    content = with_sensitivity(tiny_content)
+    content["training"]["joint"][task]["task_weight"] = 0
+    zero = f"found: `training.joint.{task}.task_weight: 0` in mine.yaml"
+    with pytest.raises(UserError, match=zero):
+        parse_config(content, source="mine.yaml")
+    content["sensitivity"]["weight_factors"] = []
+    assert experiments(parse_config(content, source="mine.yaml")) == ("sigma-mismatch", "transfer")
+
+
+def without_tasks(content: dict, **section) -> dict:
+    """Return settings of denoising alone, which meets other noise."""
+    content = with_sensitivity(content, **(NOTHING | {"mismatch": ["denoising"]} | section))
+    for section in ("data", "sigmas", "methods"):
+        content[section] = {"denoising": content[section]["denoising"]}
+    content["methods"]["denoising"] = ["noisy", "separate"]
+    return content
+
+
+def test_weights_are_varied_only_with_a_task(tiny_content):
+    content = without_tasks(tiny_content)
+    assert experiments(parse_config(content, source="mine.yaml")) == ("sigma-mismatch",)
+    content["sensitivity"]["weight_factors"] = [10]
+    with pytest.raises(UserError, match="found: no data of classification or segmentation in mine"):
+        parse_config(content, source="mine.yaml")
+
+
+def test_a_mismatch_needs_a_denoiser_that_meets_other_noise(tiny_content):
+    content = without_tasks(tiny_content)
+    content["methods"]["denoising"] = ["noisy", "cbm3d"]
+    with pytest.raises(UserError, match=r"neither `separate` nor `dncnn` in `methods\.denoising`"):
+        parse_config(content, source="mine.yaml")
+    content = with_sensitivity(tiny_content, mismatch=["classification"])
+    content["sigmas"]["classification"] = [SIGMA, OTHER]
+    content["methods"]["classification"] = ["noisy", "separate"]
+    with pytest.raises(UserError, match=r"`separate-matched` nor `joint` in `methods\.class"):
+        parse_config(content, source="mine.yaml")
 
 
 def test_a_network_of_a_task_that_is_not_run_is_refused(tiny_content):
@@ -163,7 +205,6 @@ def test_what_is_probed_follows_from_what_is_asked(tiny_content):
         return experiments(config), probed(config)
 
     tasks = (("classification", SIGMA), ("segmentation", SIGMA))
-    assert asked() == ((), ())
     assert asked(weight_factors=[10]) == (("task-weight",), tasks)
     assert asked(segmenters=SECTION["segmenters"]) == (("transfer",), tasks)
     noises = (("denoising", SIGMA), ("denoising", OTHER))
@@ -417,6 +458,9 @@ def test_probing_what_is_not_asked_for_is_explained(tmp_path, tiny_content, caps
     common = ["--configfile", str(path), "--folder", str(tmp_path / "run")]
     assert main(["probe", "--part", "classification", "--sigma", "45", *common]) == 1
     assert "nothing to probe in classification at sigma 45" in capsys.readouterr().err
+    again = ["--part", "classification", "--sigma", "30", "--seed", "2"]
+    assert main(["probe", *again, *common]) == 1
+    assert "found: --seed 2, and classification has seed 1 alone" in capsys.readouterr().err
     empty = tmp_path / "none.yaml"
     empty.write_text(yaml.safe_dump(tiny_content))
     assert main(["sensitivity", "--configfile", str(empty)]) == 1

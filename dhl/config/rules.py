@@ -117,6 +117,8 @@ def _check_sensitivity(config: Config) -> None:
             )
     for task in TASKS:
         _check_task_of_sensitivity(config, task)
+    if config.sensitivity.weight_factors:
+        _check_varied_weights(config)
 
 
 def _check_task_of_sensitivity(config: Config, task: str) -> None:
@@ -151,6 +153,21 @@ def _check_task_of_sensitivity(config: Config, task: str) -> None:
                 came=f"`{network.name}` in `sensitivity`, and no `training.task.{task}`",
                 do=f"add `training.task.{task}`, or take the network out.",
             )
+
+
+def _check_varied_weights(config: Config) -> None:
+    """Check that there are weights for `sensitivity` to multiply, none of them zero."""
+    weights = {
+        task: _recipe(config, "joint", task).task_weight for task in TASKS if task in config.parts
+    }
+    zero = [f"`training.joint.{task}.task_weight: 0`" for task, own in weights.items() if own == 0]
+    if zero or not weights:
+        raise ConfigError(
+            "`sensitivity.weight_factors` multiply the `task_weight` of each task's joint recipe, "
+            "which is above 0.",
+            came=" and ".join(zero) or f"no data of {' or '.join(TASKS)}",
+            do="take `weight_factors` out, or run a task with a weight.",
+        )
 
 
 def _check_joint_crops(config: Config) -> None:
