@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dhl.config import Config
+from dhl.config.sensitivity import MISMATCHED
 from dhl.holes import first_hole
 from dhl.keys import sigma_key, task_network_key, with_label
 from dhl.methods import TASKS, model_of
@@ -19,12 +20,6 @@ from dhl.results import RunFolder
 from dhl.seeding import seed_suffix
 
 EXPERIMENTS = ("task-weight", "sigma-mismatch", "transfer")
-# The denoisers that are met with other noise: the learned peers, and a guided one with its control.
-MISMATCHED = {
-    "denoising": ("separate", "dncnn"),
-    "classification": ("separate-matched", "joint"),
-    "segmentation": ("separate-matched", "joint"),
-}
 
 
 @dataclass(frozen=True)

@@ -177,8 +177,8 @@ def transfer_block(config: Config, rows: pd.DataFrame) -> str:
 
 
 def mini_block() -> str:
-    """Return the three tables and the verdicts of `mini`, trained five times."""
-    folder = RunFolder(REFERENCE / "mini-5")
+    """Return the three tables and the verdicts of `mini`, trained three times."""
+    folder = RunFolder(REFERENCE / "mini-3")
     tasks = ((2, "top1", "top-1", 100, 1), (3, "miou", "mIoU", 100, 1))
     return "\n\n".join(
         [
@@ -200,7 +200,7 @@ def kodak_block() -> str:
 def mini_sensitivity_block() -> str:
     """Return the experiments beyond the paper of the same run."""
     config = load_config(PROJECT / "config" / "mini.yaml")
-    return sensitivity_block(config, RunFolder(REFERENCE / "mini-5"))
+    return sensitivity_block(config, RunFolder(REFERENCE / "mini-3"))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from dhl.config import Config
 from dhl.config.mistakes import explain
 from dhl.config.presets import expand_preset
 from dhl.errors import UserError
-from dhl.probes import MISMATCHED, experiments
 
 
 def parse_config(content: dict[str, Any], *, source: str) -> Config:
@@ -33,31 +32,9 @@ def parse_config(content: dict[str, Any], *, source: str) -> Config:
     """
     content = expand_preset(content, source=source)
     try:
-        config = Config.model_validate_json(json.dumps(content, default=str))
+        return Config.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
         raise explain(error, source) from None
-    if config.sensitivity is not None:
-        _check_experiments(config, source)
-    return config
-
-
-def _check_experiments(config: Config, source: str) -> None:
-    """Check that all that `sensitivity` asks for is an experiment, as `dhl.probes` makes them."""
-    for part in config.sensitivity.mismatch:
-        if not set(MISMATCHED[part]) & set(getattr(config.methods, part)):
-            names = " nor ".join(f"`{name}`" for name in MISMATCHED[part])
-            raise UserError(
-                "a part in `sensitivity.mismatch` has a denoiser that meets other noise.",
-                came=f"`{part}` in `sensitivity.mismatch`, and neither {names} in "
-                f"`methods.{part}` in {source}",
-                do=f"add one of them, or take `{part}` out of `mismatch`.",
-            )
-    if not experiments(config):
-        raise UserError(
-            "`sensitivity` asks for an experiment.",
-            came=f"no `weight_factors`, `mismatch`, `classifiers` or `segmenters` in {source}",
-            do="add one of them, as docs/sensitivity.md does, or take `sensitivity` out.",
-        )
 
 
 def load_config(path: str | Path) -> Config:

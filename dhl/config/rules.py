@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dhl.config.networks import Network
 from dhl.config.pictures import CLASSES_OF_IMAGENET
+from dhl.config.sensitivity import MISMATCHED
 from dhl.config.training import DenoiserTraining, Recipe, WarmStart
 from dhl.errors import ConfigError, UserError
 from dhl.methods import TASKS, model_of
@@ -108,17 +109,35 @@ def _recipe(config: Config, section: str, task: str) -> Recipe | None:
 
 def _check_sensitivity(config: Config) -> None:
     """Check that `sensitivity` varies what is run."""
+    if not (config.sensitivity.mismatch or config.sensitivity.guides):
+        raise ConfigError(
+            "`sensitivity` asks for an experiment.",
+            came="no `weight_factors`, `mismatch`, `classifiers` or `segmenters`",
+            do="add one of them, as docs/sensitivity.md does, or take `sensitivity` out.",
+        )
     for part in config.sensitivity.mismatch:
-        if part not in config.parts or len(getattr(config.sigmas, part)) < 2:
-            raise ConfigError(
-                "parts in `sensitivity.mismatch` have two sigmas or more.",
-                came=f"`{part}` in `sensitivity.mismatch`",
-                do=f"take it out, or give it data and more `sigmas.{part}`.",
-            )
+        _check_mismatch(config, part)
     for task in TASKS:
         _check_task_of_sensitivity(config, task)
     if config.sensitivity.weight_factors:
         _check_varied_weights(config)
+
+
+def _check_mismatch(config: Config, part: str) -> None:
+    """Check that a part has other noise, and a denoiser that meets it."""
+    if part not in config.parts or len(getattr(config.sigmas, part)) < 2:
+        raise ConfigError(
+            "parts in `sensitivity.mismatch` have two sigmas or more.",
+            came=f"`{part}` in `sensitivity.mismatch`",
+            do=f"take it out, or give it data and more `sigmas.{part}`.",
+        )
+    if not set(MISMATCHED[part]) & set(getattr(config.methods, part)):
+        names = " nor ".join(f"`{name}`" for name in MISMATCHED[part])
+        raise ConfigError(
+            "a part in `sensitivity.mismatch` has a denoiser that meets other noise.",
+            came=f"`{part}` in `sensitivity.mismatch`, and neither {names} in `methods.{part}`",
+            do=f"add one of them, or take `{part}` out of `mismatch`.",
+        )
 
 
 def _check_task_of_sensitivity(config: Config, task: str) -> None:

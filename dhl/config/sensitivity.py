@@ -10,6 +10,13 @@ from dhl.config.base import Frozen, Sigma, spelt
 from dhl.config.networks import Network, check_network
 from dhl.errors import ConfigError
 
+# The denoisers that are met with other noise: the learned peers, and a guided one with its control.
+MISMATCHED = {
+    "denoising": ("separate", "dncnn"),
+    "classification": ("separate-matched", "joint"),
+    "segmentation": ("separate-matched", "joint"),
+}
+
 Factor = Annotated[float, Field(ge=1e-4, le=1e5)]
 Label = Annotated[
     str,
