@@ -101,7 +101,7 @@ def test_every_shipped_configuration_is_legal_and_named_after_its_file(path):
         ("training", None, ["`training`", "null"]),
         ("data.denoising", "del", ["no `data.denoising`"]),
         ("training.joint.classification", "del", ["`training.joint.classification`", "`joint"]),
-        ("sensitivity", {"sigma": 25},
+        ("sensitivity", {"sigma": 25, "weight_factors": [10]},
          ["found: `sensitivity.sigma: 25` in", "`sigmas.classification`: 30"]),
         ("sensitivity", {"sigma": 30, "classifiers": {"My Net": {"name": "small-vgg"}}},
          ["`My Net`, `sensitivity.classifiers.My Net`", "lower-case letters"]),
