@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from dhl import statistics
+from dhl import statistics, verdicts
 from dhl.config import Config
 from dhl.data.image_set import read_origins
 from dhl.measured import Key, Measured, bootstrap_scores, read_measured
@@ -38,7 +38,7 @@ class Claim:
     statement : str
         In our own words.
     kind : {"better", "nearly-as-good"}
-        Which verdict rule of `dhl.statistics` applies.
+        Which rule of `dhl.verdicts` applies.
     """
 
     id: str
@@ -193,12 +193,12 @@ def _judge(
             adjusted = statistics.holm(np.array([_largest_p(row) for row in family]))
             for row, p_adjusted in zip(family, adjusted, strict=True):
                 row["p_adjusted"] = p_adjusted
-                row["verdict"] = statistics.directional_verdict(
+                row["verdict"] = verdicts.directional_verdict(
                     difference=row["difference"],
                     p_adjusted=p_adjusted,
                     confidence=config.statistics.confidence,
                 )
-    summary["verdict"] = statistics.overall_verdict(
+    summary["verdict"] = verdicts.overall_verdict(
         summary["verdict"], (row["verdict"] for row in rows)
     )
     return [*rows, summary]
@@ -231,7 +231,7 @@ def _compare(
     """
     row: dict = dict.fromkeys(CLAIM_COLUMNS, np.nan)
     row |= {key: value for key, value in asdict(claim).items() if key in CLAIM_COLUMNS}
-    row |= {"claim": claim.id, "verdict": statistics.INCONCLUSIVE}
+    row |= {"claim": claim.id, "verdict": verdicts.INCONCLUSIVE}
     for side in "ab":
         method = getattr(claim, f"method_{side}")
         row[f"mean_{side}"] = np.mean([one.score(method, claim.metric) for one in measured])
@@ -318,7 +318,7 @@ def _margin(config: Config, claim: Claim) -> float:
 def _judge_margin(config: Config, claim: Claim, row: dict) -> dict:
     """Judge non-inferiority by the intervals."""
     margin = _margin(config, claim)
-    verdict = statistics.margin_verdict(
+    verdict = verdicts.margin_verdict(
         low=float(np.fmin.reduce([row["ci_low"], row["seed_low"], row["both_low"]])),
         high=float(np.fmax.reduce([row["ci_high"], row["seed_high"], row["both_high"]])),
         margin=margin,

@@ -339,7 +339,7 @@ class Arrays:
                 self.arrays[f"probability/{method}/{number}"] = exponentials / exponentials.sum()
 
     def content(self) -> dict[str, np.ndarray]:
-        """Return all arrays by name, as `dhl.figures` and `dhl.statistics` read them."""
+        """Return all arrays by name, as `dhl.figures` and `dhl.measured` read them."""
         content = {
             "image_ids": np.array(self.clean.ids),
             "example_ids": np.array([self.clean.ids[index] for index in self.examples]),

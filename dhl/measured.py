@@ -20,8 +20,9 @@ from dhl.holes import why_hole
 from dhl.methods import METRICS
 from dhl.probes import failed_probes, probes
 from dhl.results import IMAGE_COLUMNS, RunFolder, edited_by_hand, read_csv
+from dhl.scores import SCORES, confusion_margins
 from dhl.seeding import numpy_generator
-from dhl.statistics import SCORES, bootstrap_means, confusion_margins
+from dhl.statistics import bootstrap_means
 
 Key = tuple[str, str]  # method, metric
 

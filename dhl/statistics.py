@@ -1,4 +1,4 @@
-"""Intervals, paired tests and verdicts; pure functions of arrays.
+"""Intervals and paired tests; pure functions of arrays.
 
 Two questions are kept apart, and a third joins them. "Would other images give the same?":
 percentile bootstrap intervals and paired tests over the images, for which every method of a part,
@@ -8,35 +8,20 @@ Student's t with the errors of both, for each of the first two takes the draw of
 "Other images" are others of the same kind: where many are cut from a few photographs, others cut
 from these, and `alike` tells in how many of them the same holds.
 
-Verdicts, and nowhere else:
-
-- "a is better than b" (`directional_verdict`): two-sided paired test over the images, and, with
-  several trainings, two-sided t-tests over these and over both. The largest p-value counts. It is
-  corrected by Holm over the sigmas of the claim. Significant in the claimed direction is
-  `reproduced`, significant in the opposite direction `not reproduced`, else `inconclusive`.
-- "a is nearly as good as b" (`margin_verdict`), with a margin: by the intervals of a - b over
-  images and, with several trainings, over these and over both. All of each above -margin is
-  `reproduced`, all below `not reproduced`, else `inconclusive`; uncorrected.
-- a claim over all sigmas (`overall_verdict`): the same rule on the average over the sigmas, whose
-  test exchanges an image's results at all sigmas at once; `inconclusive` if the verdict at a single
-  sigma is the opposite.
-
-A measurement is an array of features of shape (n, s, k), per image and training, and a score, a
-function from mean features of shape (..., k) to (...): the mean itself, or mIoU from pooled counts.
+Measurements are features and a score, as `dhl.scores` has them; `dhl.verdicts` judges by what is
+found here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
 from scipy.stats import t as student_t
 
-REPRODUCED = "reproduced"
-NOT_REPRODUCED = "not reproduced"
-INCONCLUSIVE = "inconclusive"
+from dhl.scores import SCORES
 
 # Up to this many images all 2**n swaps are enumerated.
 EXACT_LIMIT = 16
@@ -88,68 +73,6 @@ def percentile_interval(draws: np.ndarray, *, confidence: float) -> tuple[float,
     return float(low), float(high)
 
 
-def confusion_margins(confusions: np.ndarray) -> np.ndarray:
-    """Reduce confusion matrices to what mIoU needs.
-
-    Parameters
-    ----------
-    confusions : ndarray of shape (..., C, C)
-        Pixel counts, rows are the truth.
-
-    Returns
-    -------
-    ndarray of float, shape (..., 3 * C)
-        Per class: hits, pixels in the truth, pixels in the prediction.
-    """
-    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
-    margins = [hits, confusions.sum(axis=-1), confusions.sum(axis=-2)]
-    return np.concatenate(margins, axis=-1).astype(float)
-
-
-def mean_score(features: np.ndarray) -> np.ndarray:
-    """Return the score of metrics that are a mean over images: shape (..., 1) to (...)."""
-    return features[..., 0]
-
-
-def miou_score(margins: np.ndarray) -> np.ndarray:
-    """Compute mIoU from pooled margins.
-
-    Parameters
-    ----------
-    margins : ndarray of shape (..., 3 * C)
-        Sums or means over images of `confusion_margins`.
-
-    Returns
-    -------
-    ndarray of shape (...)
-        Mean of intersection over union, a fraction, over the classes that occur in truth or
-        prediction; NaN if none does.
-    """
-    hits, truth, predicted = np.split(margins, 3, axis=-1)
-    union = truth + predicted - hits
-    # Permuted sums leave rounding noise of about 1e-13 pixels where a class is absent.
-    occurs = union > 1e-9
-    iou = np.divide(hits, union, out=np.zeros_like(union), where=occurs)
-    classes = occurs.sum(axis=-1)
-    return np.divide(
-        iou.sum(axis=-1), classes, out=np.full(classes.shape, np.nan), where=classes > 0
-    )
-
-
-def miou(confusions: np.ndarray) -> float:
-    """Compute mIoU of per-image confusion matrices, shape (n, C, C), pooled over the images."""
-    return float(miou_score(confusion_margins(confusions).sum(axis=0)))
-
-
-SCORES = {
-    "psnr": mean_score,
-    "ssim": mean_score,
-    "top1": mean_score,
-    "top5": mean_score,
-    "miou": miou_score,
-}
-
-
 def mcnemar_test(first: np.ndarray, second: np.ndarray) -> float:
     """Compare two classifiers on the same images: McNemar's exact test, two-sided.
 
@@ -186,7 +109,7 @@ def swap_test(
         Features of the same images; with several trainings, or sigmas, the score is averaged over
         them, and an image changes sides at all of them at once.
     metric : str
-        A key of `SCORES`.
+        A key of `dhl.scores.SCORES`.
     generator : numpy.random.Generator
         Used above `EXACT_LIMIT` images, for `PERMUTATIONS` random exchanges.
 
@@ -239,7 +162,7 @@ def paired_test(
     first, second : ndarray of shape (n, s, k)
         Features of the same images.
     metric : str
-        A key of `SCORES`.
+        A key of `dhl.scores.SCORES`.
     generator : numpy.random.Generator
         For the tests that draw.
 
@@ -284,7 +207,7 @@ def effect(first: np.ndarray, second: np.ndarray, *, metric: str) -> Effect:
     first, second : ndarray of shape (n, s, k)
         Features of the same images.
     metric : str
-        A key of `SCORES`.
+        A key of `dhl.scores.SCORES`.
     """
     gaps = SCORES[metric](first).mean(axis=1) - SCORES[metric](second).mean(axis=1)
     spread = gaps.std(ddof=1) if len(gaps) > 1 else 0.0
@@ -309,7 +232,7 @@ def alike(
     groups : sequence of n str
         Such as the photograph that each image is cut from.
     metric : str
-        A key of `SCORES`.
+        A key of `dhl.scores.SCORES`.
     line : float
         A difference: zero, or minus a margin.
 
@@ -432,23 +355,3 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     factors = len(order) - np.arange(len(order))
     adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * p_values[order]))
     return adjusted
-
-
-def directional_verdict(*, difference: float, p_adjusted: float, confidence: float) -> str:
-    """Judge "a is better than b" by an adjusted two-sided p-value and the sign of a - b."""
-    if not p_adjusted < 1 - confidence or difference == 0:
-        return INCONCLUSIVE
-    return REPRODUCED if difference > 0 else NOT_REPRODUCED
-
-
-def margin_verdict(*, low: float, high: float, margin: float) -> str:
-    """Judge "a is nearly as good as b" by the interval of a - b and a margin above zero."""
-    if low > -margin:
-        return REPRODUCED
-    return NOT_REPRODUCED if high < -margin else INCONCLUSIVE
-
-
-def overall_verdict(average: str, verdicts: Iterable[str]) -> str:
-    """Judge a claim over all sigmas: by their average, unless a single one says the opposite."""
-    opposite = {REPRODUCED: NOT_REPRODUCED, NOT_REPRODUCED: REPRODUCED}.get(average)
-    return INCONCLUSIVE if opposite in set(verdicts) else average

@@ -11,7 +11,7 @@ from dhl.config.file import load_config
 from dhl.methods import METHODS, TASKS
 from dhl.results import PROJECT, RunFolder
 from dhl.sensitivity import denoiser_label, main_metric, reader_label
-from dhl.statistics import margin_verdict
+from dhl.verdicts import margin_verdict
 
 REFERENCE = PROJECT / "results" / "reference"
 ORIGINS = {

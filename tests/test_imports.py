@@ -36,8 +36,8 @@ LAYERS = (
 )  # fmt: skip
 # From files to tables, plots and pages: no torch, and nothing that trains or measures.
 PRESENTATION = {
-    "statistics", "measured", "claims", "tables", "published", "figures", "figure_data",
-    "figure_style", "strips", "markup", "report", "report_content", "report_images",
+    "scores", "statistics", "verdicts", "measured", "claims", "tables", "published", "figures",
+    "figure_data", "figure_style", "strips", "markup", "report", "report_content", "report_images",
     "report_numbers", "finished", "compare", "compare_text", "crate", "export", "sensitivity",
     "sensitivity_figures",
 }  # fmt: skip

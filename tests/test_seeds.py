@@ -13,7 +13,7 @@ from scipy.stats import nct, ttest_1samp, ttest_ind, ttest_rel
 from scipy.stats import t as student_t
 from synthetic_run import write_synthetic_run
 
-from dhl import statistics
+from dhl import scores, statistics
 from dhl.checkpoint import load_model
 from dhl.claims import compute_claims
 from dhl.config.file import parse_config
@@ -146,7 +146,7 @@ def test_the_mean_of_miou_is_over_pooled_trainings(config, folder):
     for seed in range(1, SEEDS + 1):
         path = folder.evaluation("segmentation", SIGMA, seed).with_suffix(".npz")
         with np.load(path) as arrays:
-            expected.append(statistics.miou(arrays["confusion/joint"]))
+            expected.append(scores.miou(arrays["confusion/joint"]))
     np.testing.assert_allclose(measured.seed_scores("joint", "miou"), expected)
     draws = bootstrap_scores(config, measured)["joint", "miou"]
     assert draws.shape == (2000,)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import jaccard_score
 
-from dhl import statistics
+from dhl import scores, statistics, verdicts
 from dhl.seeding import numpy_generator
 
 
@@ -73,27 +73,27 @@ def test_miou_agrees_with_scikit_learn():
     confusions = np.zeros((6, 5, 5), np.int64)
     np.add.at(confusions, (np.arange(6)[:, None], truth, predicted), 1)
     expected = jaccard_score(truth.ravel(), predicted.ravel(), average="macro")
-    assert statistics.miou(confusions) == pytest.approx(expected, rel=1e-12)
+    assert scores.miou(confusions) == pytest.approx(expected, rel=1e-12)
 
 
 def test_miou_by_hand_leaves_out_a_class_that_never_occurs():
     # Class 0: 3 hits of 4 in the truth, 1 wrongly predicted: 3 / 5. Class 1: 2 / 4. Class 2: none.
     confusions = np.array([[[2, 1, 0], [0, 2, 0], [0, 0, 0]], [[1, 0, 0], [1, 0, 0], [0, 0, 0]]])
-    assert statistics.miou(confusions) == pytest.approx((3 / 5 + 2 / 4) / 2)
+    assert scores.miou(confusions) == pytest.approx((3 / 5 + 2 / 4) / 2)
 
 
 def test_miou_counts_a_class_that_is_only_predicted_as_zero():
-    assert statistics.miou(np.array([[[4, 1], [0, 0]]])) == pytest.approx((4 / 5 + 0) / 2)
+    assert scores.miou(np.array([[[4, 1], [0, 0]]])) == pytest.approx((4 / 5 + 0) / 2)
 
 
 def test_resampled_miou_is_the_miou_of_the_drawn_images():
     confusions = random_confusions(np.random.default_rng(8), 9)
     drawn = np.random.default_rng(9).integers(0, 9, (25, 9))
     means = statistics.bootstrap_means(
-        statistics.confusion_margins(confusions), draws=25, generator=np.random.default_rng(9)
+        scores.confusion_margins(confusions), draws=25, generator=np.random.default_rng(9)
     )
     expected = [simple_miou(confusions[picks].sum(axis=0)) for picks in drawn]
-    np.testing.assert_allclose(statistics.miou_score(means), expected, rtol=1e-12)
+    np.testing.assert_allclose(scores.miou_score(means), expected, rtol=1e-12)
 
 
 def test_mcnemar_by_hand():
@@ -132,8 +132,8 @@ def test_swapped_confusions_agree_with_a_loop():
         gaps.append(abs(simple_miou(a.sum(axis=0)) - simple_miou(b.sum(axis=0))))
     expected = np.mean(np.array(gaps) >= gaps[0] - 1e-12)
     found = statistics.swap_test(
-        statistics.confusion_margins(first),
-        statistics.confusion_margins(second),
+        scores.confusion_margins(first),
+        scores.confusion_margins(second),
         metric="miou",
         generator=rng,
     )
@@ -141,7 +141,7 @@ def test_swapped_confusions_agree_with_a_loop():
 
 
 def test_equal_results_are_never_significant():
-    margins = statistics.confusion_margins(random_confusions(np.random.default_rng(11), 30))
+    margins = scores.confusion_margins(random_confusions(np.random.default_rng(11), 30))
     rng = np.random.default_rng(12)
     assert statistics.swap_test(margins, margins, metric="miou", generator=rng) == 1.0
 
@@ -210,7 +210,7 @@ def test_holm_leaves_out_what_was_not_tested_and_stays_below_one():
     ],
 )
 def test_directional_verdicts(difference, p_adjusted, verdict):
-    found = statistics.directional_verdict(
+    found = verdicts.directional_verdict(
         difference=difference, p_adjusted=p_adjusted, confidence=0.95
     )
     assert found == verdict
@@ -228,11 +228,11 @@ def test_directional_verdicts(difference, p_adjusted, verdict):
     ],
 )
 def test_margin_verdicts(low, high, verdict):
-    assert statistics.margin_verdict(low=low, high=high, margin=0.02) == verdict
+    assert verdicts.margin_verdict(low=low, high=high, margin=0.02) == verdict
 
 
 @pytest.mark.parametrize(
-    ("average", "verdicts", "overall"),
+    ("average", "singles", "overall"),
     [
         ("reproduced", ["reproduced", "reproduced"], "reproduced"),
         ("reproduced", ["reproduced", "inconclusive"], "reproduced"),
@@ -242,8 +242,8 @@ def test_margin_verdicts(low, high, verdict):
         ("inconclusive", ["reproduced", "inconclusive"], "inconclusive"),
     ],
 )
-def test_overall_verdicts(average, verdicts, overall):
-    assert statistics.overall_verdict(average, verdicts) == overall
+def test_overall_verdicts(average, singles, overall):
+    assert verdicts.overall_verdict(average, singles) == overall
 
 
 @pytest.mark.parametrize("metric", ["psnr", "miou"])
@@ -252,7 +252,7 @@ def test_over_several_sigmas_whole_images_change_sides(metric):
     rng = np.random.default_rng(30)
     features = 1 if metric == "psnr" else 6
     first, second = rng.uniform(1, 2, (2, 7, 2, features))
-    score = statistics.SCORES[metric]
+    score = scores.SCORES[metric]
 
     def gap(a, b):
         return np.mean([score(a[:, i].mean(axis=0)) - score(b[:, i].mean(axis=0)) for i in (0, 1)])
@@ -271,9 +271,9 @@ def simulated_verdicts(draw, metric, rng, *, sigmas=4):
     pairs = [draw(rng) for _ in range(sigmas)]
     tests = [statistics.paired_test(a, b, metric=metric, generator=rng) for a, b in pairs]
     adjusted = statistics.holm(np.array([p_value for _, p_value in tests]))
-    score = statistics.SCORES[metric]
+    score = scores.SCORES[metric]
     return [
-        statistics.directional_verdict(
+        verdicts.directional_verdict(
             difference=score(a.mean(axis=0)) - score(b.mean(axis=0)), p_adjusted=p, confidence=0.95
         )
         for (a, b), p in zip(pairs, adjusted, strict=True)
@@ -312,7 +312,7 @@ def segmenters(gain):
             confusions = np.zeros((25, 3, 3))
             confusions[:, range(3), range(3)] = hits
             confusions[:, range(3), (1, 2, 0)] = truth - hits
-            sides.append(statistics.confusion_margins(confusions))
+            sides.append(scores.confusion_margins(confusions))
         return tuple(sides)
 
     return draw
@@ -350,6 +350,6 @@ def test_the_margin_keeps_its_promise(gap, at_most, at_least):
         difference = rng.normal(gap, 0.2, (200, 1))
         draws = statistics.bootstrap_means(difference, draws=300, generator=rng)
         low, high = statistics.percentile_interval(draws[:, 0], confidence=0.95)
-        verdict = statistics.margin_verdict(low=low, high=high, margin=0.05)
+        verdict = verdicts.margin_verdict(low=low, high=high, margin=0.05)
         reproduced += verdict == "reproduced"
     assert at_least <= reproduced / 200 <= at_most

@@ -1,0 +1,71 @@
+"""What is averaged over images, and the metric that is then computed of it.
+
+A measurement is an array of features of shape (n, s, k), per image and training, and a score, a
+function from mean features of shape (..., k) to (...): the mean itself, or mIoU from pooled counts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def confusion_margins(confusions: np.ndarray) -> np.ndarray:
+    """Reduce confusion matrices to what mIoU needs.
+
+    Parameters
+    ----------
+    confusions : ndarray of shape (..., C, C)
+        Pixel counts, rows are the truth.
+
+    Returns
+    -------
+    ndarray of float, shape (..., 3 * C)
+        Per class: hits, pixels in the truth, pixels in the prediction.
+    """
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
+    margins = [hits, confusions.sum(axis=-1), confusions.sum(axis=-2)]
+    return np.concatenate(margins, axis=-1).astype(float)
+
+
+def mean_score(features: np.ndarray) -> np.ndarray:
+    """Return the score of metrics that are a mean over images: shape (..., 1) to (...)."""
+    return features[..., 0]
+
+
+def miou_score(margins: np.ndarray) -> np.ndarray:
+    """Compute mIoU from pooled margins.
+
+    Parameters
+    ----------
+    margins : ndarray of shape (..., 3 * C)
+        Sums or means over images of `confusion_margins`.
+
+    Returns
+    -------
+    ndarray of shape (...)
+        Mean of intersection over union, a fraction, over the classes that occur in truth or
+        prediction; NaN if none does.
+    """
+    hits, truth, predicted = np.split(margins, 3, axis=-1)
+    union = truth + predicted - hits
+    # Permuted sums leave rounding noise of about 1e-13 pixels where a class is absent.
+    occurs = union > 1e-9
+    iou = np.divide(hits, union, out=np.zeros_like(union), where=occurs)
+    classes = occurs.sum(axis=-1)
+    return np.divide(
+        iou.sum(axis=-1), classes, out=np.full(classes.shape, np.nan), where=classes > 0
+    )
+
+
+def miou(confusions: np.ndarray) -> float:
+    """Compute mIoU of per-image confusion matrices, shape (n, C, C), pooled over the images."""
+    return float(miou_score(confusion_margins(confusions).sum(axis=0)))
+
+
+SCORES = {
+    "psnr": mean_score,
+    "ssim": mean_score,
+    "top1": mean_score,
+    "top5": mean_score,
+    "miou": miou_score,
+}
