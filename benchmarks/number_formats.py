@@ -10,11 +10,11 @@ import time
 
 import torch
 
-from dhl.config.training import Optimizer
-from dhl.device import autocast
-from dhl.losses import reconstruction_loss
-from dhl.models import build_network
-from dhl.optimization import build_optimizer
+from dhl.config.recipes import Optimizer
+from dhl.models.build import build_network
+from dhl.training.device import autocast
+from dhl.training.losses import reconstruction_loss
+from dhl.training.optimizers import build_optimizer
 
 NETWORKS = (
     ("released", {"width": 24}),

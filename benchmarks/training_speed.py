@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dhl.config.file import load_config
+from dhl.config.parse import load_config
 from dhl.data.image_set import ImageSet
-from dhl.device import autocast, reserved_device, resolve_precision
-from dhl.fitting import Fit, fit
-from dhl.lineage import all_models, model_spec
-from dhl.models import build_network
-from dhl.optimization import build_optimizer
-from dhl.sampling import BatchSampler
-from dhl.training import build_objective
+from dhl.models.build import build_network
+from dhl.run.model_graph import all_models, model_spec
+from dhl.training.batches import BatchSampler
+from dhl.training.device import autocast, reserved_device, resolve_precision
+from dhl.training.optimizers import build_optimizer
+from dhl.training.train import build_objective
+from dhl.training.trainer import Fit, fit
 
 
 def peak_rate(device: torch.device, precision: torch.dtype, *, seconds: float = 2.0) -> float:

@@ -2,6 +2,6 @@
 
 import sys
 
-from dhl.cli import main
+from dhl.cli.parser import main
 
 sys.exit(main())

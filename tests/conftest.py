@@ -14,9 +14,9 @@ from misbehaving_server import Site, serve
 from once import made_once
 from tiny_archives import NAME, offer
 
-from dhl.config import Config
-from dhl.config.file import parse_config
-from dhl.results import RunFolder
+from dhl.config.parse import parse_config
+from dhl.config.schema import Config
+from dhl.run.folder import RunFolder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is imported
 PROJECT = Path(__file__).parents[1]
@@ -92,10 +92,10 @@ def tiny_data(tiny_config, tmp_path_factory) -> RunFolder:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_config, tiny_data, tmp_path_factory) -> RunFolder:
     """A run folder with data, noise, CBM3D, models and evaluation; not to be changed."""
-    from dhl.baselines import BaselineJob, write_baseline
-    from dhl.evaluation import evaluate
-    from dhl.lineage import all_models
-    from dhl.training import train_model
+    from dhl.evaluation.evaluate import evaluate
+    from dhl.evaluation.untrained import BaselineJob, write_baseline
+    from dhl.run.model_graph import all_models
+    from dhl.training.train import train_model
 
     def make(root: Path) -> None:
         folder = RunFolder(shutil.copytree(tiny_data.root, root))
@@ -114,7 +114,7 @@ def drawn_run(tmp_path_factory) -> RunFolder:
     """A made-up finished run of `small_config` with its figures; not to be changed."""
     from report_run import small_config, write_run
 
-    from dhl.figures import write_figures
+    from dhl.report.figures import write_figures
 
     def make(root: Path) -> None:
         write_figures(small_config(), write_run(small_config(), root))

@@ -5,8 +5,8 @@ import re
 import yaml
 
 from dhl import __version__
-from dhl.crate import PAPER_AUTHORS, PAPER_TITLE
-from dhl.results import PROJECT
+from dhl.files import PROJECT
+from dhl.run.crate import PAPER_AUTHORS, PAPER_TITLE
 
 CITATION = yaml.safe_load((PROJECT / "CITATION.cff").read_text())
 BIBTEX = (PROJECT / "citation.bib").read_text()

@@ -9,16 +9,17 @@ import pytest
 import torch
 import yaml
 
-from dhl.claims import CLAIMS
-from dhl.cli import build_parser
-from dhl.config import Statistics
-from dhl.config.file import load_config, parse_config
-from dhl.data.catalogue import CATALOGUE
-from dhl.models import NETWORKS, build_network
-from dhl.plan import make_plan
-from dhl.plan_devices import choose_device
-from dhl.plan_text import to_text
-from dhl.results import PROJECT
+from dhl.analysis.claims import CLAIMS
+from dhl.cli.parser import build_parser
+from dhl.config.architectures import NETWORKS
+from dhl.config.catalogue import CATALOGUE
+from dhl.config.parse import load_config, parse_config
+from dhl.config.schema import Statistics
+from dhl.files import PROJECT
+from dhl.models.build import build_network
+from dhl.planning.devices import choose_device
+from dhl.planning.plan import make_plan
+from dhl.planning.text import to_text
 
 DOCS = PROJECT / "docs"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.glob("*.md"))]

@@ -5,8 +5,8 @@ import re
 import pytest
 from readme_block import kodak_block, mini_block, mini_sensitivity_block
 
-from dhl.cli import build_parser
-from dhl.results import PROJECT
+from dhl.cli.parser import build_parser
+from dhl.files import PROJECT
 
 
 @pytest.mark.parametrize("block", [mini_block, mini_sensitivity_block, kodak_block])

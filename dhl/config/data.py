@@ -7,11 +7,18 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from dhl.config.base import Frozen
-from dhl.config.kinds import DataSet, Folder, OwnData, PhotoDigits
-from dhl.config.pictures import MOST_LABELS, Ilsvrc2012, ImageFolder, Imagenette, Voc, Voc2012
-from dhl.data.catalogue import CATALOGUE
+from dhl.config.catalogue import CATALOGUE
+from dhl.config.data_sets import DataSet, Folder, OwnData, PhotoDigits
+from dhl.config.image_data_sets import (
+    MOST_LABELS,
+    Ilsvrc2012,
+    ImageFolder,
+    Imagenette,
+    Voc,
+    Voc2012,
+)
+from dhl.config.plugins import OwnCodeError, is_reference
 from dhl.errors import ConfigError
-from dhl.own import OwnCodeError, is_reference
 
 # How pydantic tells the user's own kinds of data from the shipped ones, in key paths too.
 OWN, SHIPPED = "own data", "shipped data"

@@ -1,107 +1,116 @@
-"""The rows of the tables, by name; a user's own methods are named after their functions."""
+"""The rows of the tables: what each method is called, and which trained models it needs."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any
+from dataclasses import dataclass
 
-from pydantic import Field, model_validator
-
-from dhl.config.base import Frozen, nearest
-from dhl.errors import ConfigError
-from dhl.methods import ALLOWED, NOT_METHODS, PARTS
-from dhl.own import FORM, OwnCodeError, is_reference, read
-
-MethodNames = Annotated[tuple[str, ...], Field(min_length=1)]
+TASKS = ("classification", "segmentation")
+PARTS = ("denoising", *TASKS)
+TABLES = {"denoising": 1, "classification": 2, "segmentation": 3}
+TASK_METRICS = {"classification": ("top1", "top5"), "segmentation": ("miou",)}
+METRICS = {"denoising": ("psnr", "ssim"), **TASK_METRICS}
+TASK_NETWORKS = {"classification": "classifier", "segmentation": "segmenter"}
+OTHER_TASK = {"classification": "segmentation", "segmentation": "classification"}
 
 
-class Methods(Frozen):
-    """The rows of each table, in order.
+@dataclass(frozen=True)
+class Method:
+    """A method as a row of the tables.
 
     Attributes
     ----------
-    own : dict of str to str
-        The user's own denoisers that are not trained here, by the name of their row: that of the
-        function, with hyphens. References in the lists are put here and replaced by that name.
+    label : str
+        How the row is called in tables and figures.
+    explanation : str
+        One sentence for the report.
+    in_paper : bool
+        Whether the paper's tables have this row.
     """
 
-    denoising: MethodNames
-    classification: MethodNames | None = None
-    segmentation: MethodNames | None = None
-    own: dict[str, str] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_own_code(cls, content: Any) -> Any:
-        if not isinstance(content, dict):
-            return content
-        given = content.get("own", {})
-        own = dict(given) if isinstance(given, dict) else {}
-        lists = {part: content[part] for part in PARTS if isinstance(content.get(part), list)}
-        named = {part: tuple(_row(name, own) for name in names) for part, names in lists.items()}
-        return content | named | {"own": own if isinstance(given, dict) else given}
-
-    @model_validator(mode="after")
-    def _own_code_has_names_of_its_own(self) -> Methods:
-        used = {name for part in PARTS for name in getattr(self, part) or ()}
-        for name, reference in self.own.items():
-            function = read(reference)
-            function.check_call("noisy", keywords=("sigma",))
-            if name != row_name(function.name):
-                raise ConfigError(
-                    "an own method is called as its function.",
-                    came=f"`methods.own.{name}`, and the function `{function.name}`",
-                    do=f"call it `{row_name(function.name)}`.",
-                )
-            if name not in used:
-                raise ConfigError(
-                    "an own method stands in a list of methods.",
-                    came=f"`methods.own.{name}`, which is in none",
-                    do="add it to one, or take it out.",
-                )
-            if name in NOT_METHODS or not re.fullmatch("[A-Za-z][A-Za-z0-9-]*", name):
-                raise OwnCodeError(
-                    "an own method is called as its function, and as nothing else is.",
-                    came=f"`{reference}`, whose row would be called `{name}`",
-                    do="give the function another name, of ASCII letters, digits and underscores.",
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _known(self) -> Methods:
-        for part in PARTS:
-            methods = getattr(self, part) or ()
-            for method in methods:
-                if method not in (*ALLOWED[part], *self.own):
-                    raise ConfigError(
-                        f"a method of {part} is one of {', '.join(ALLOWED[part])}, or your own "
-                        f"code ({FORM}).",
-                        came=f"`{method}` in `methods.{part}`",
-                        do=nearest(method, ALLOWED[part]),
-                    )
-                if methods.count(method) > 1:
-                    raise ConfigError(
-                        "a method is a row of its table, once.",
-                        came=f"`{method}` twice in `methods.{part}`",
-                        do="take one of them out.",
-                    )
-        return self
+    label: str
+    explanation: str
+    in_paper: bool
 
 
-def row_name(function: str) -> str:
-    """Return what the row of an own method is called: safe in paths and on pages."""
-    return function.replace("_", "-")
+METHODS = {
+    "clean": Method("Clean image", "No noise: the ceiling.", False),
+    "noisy": Method("Noisy image", "No denoiser.", True),
+    "cbm3d": Method("CBM3D", "BM3D for colour, its classical white-noise profile.", True),
+    "cbm3d-2020": Method("CBM3D (2020)", "BM3D for colour, exact transform variances.", False),
+    "dncnn": Method("DnCNN", "The learned peer, one network per sigma.", True),
+    "separate": Method("Separate", "The denoiser trained for MSE alone (lambda = 0).", True),
+    "separate-matched": Method(
+        "Separate, matched",
+        "The separate denoiser, trained on for as many steps, on the same images and with the same "
+        "schedule as the joint one, still with lambda = 0: the control for mere extra training.",
+        False,
+    ),
+    "joint": Method("Joint", "The denoiser trained with the loss of this task.", True),
+    "cross": Method("Joint, cross-task", "The denoiser trained with the other task's loss.", True),
+    "retrained": Method(
+        "Retrained network",
+        "No denoiser: the task network itself trained on noisy images of this sigma.",
+        False,
+    ),
+    "joint-classification": Method(
+        "Joint (classification)", "The denoiser trained with the classifier's loss.", False
+    ),
+    "joint-segmentation": Method(
+        "Joint (segmentation)", "The denoiser trained with the segmenter's loss.", True
+    ),
+}
 
-
-def _row(name: Any, own: dict[str, str]) -> Any:
-    """Replace a reference in a list of methods by the name of its row, and note what that means."""
-    if not (isinstance(name, str) and is_reference(name)):
-        return name
-    row = row_name(read(name).name)
-    if own.setdefault(row, name) != name:
-        raise OwnCodeError(
-            "each method has a name of its own: its function's.",
-            came=f"`{own[row]}` and `{name}`, whose rows would both be called `{row}`",
-            do="give one of the functions another name.",
+ALLOWED = {
+    "denoising": (
+        "noisy", "cbm3d", "cbm3d-2020", "dncnn", "separate",
+        "joint-classification", "joint-segmentation",
+    ),
+    **{
+        task: (
+            "clean", "noisy", "cbm3d", "cbm3d-2020", "dncnn", "separate", "separate-matched",
+            "joint", "cross", "retrained",
         )
-    return row
+        for task in TASKS
+    },
+}  # fmt: skip
+
+UNTRAINED = ("clean", "noisy", "cbm3d", "cbm3d-2020")
+BASELINES = ("cbm3d", "cbm3d-2020")
+# What the models of an evaluation are called by, and no method of a user's may be.
+NOT_METHODS = (*METHODS, "task-network")
+
+
+def label_of(method: str) -> str:
+    """Return what a row is called; that of a user's own method after its function."""
+    known = METHODS.get(method)
+    return known.label if known else method.replace("-", " ").capitalize()
+
+
+def is_baseline(method: str) -> bool:
+    """Tell whether a method denoises by itself, untrained: CBM3D, and a user's own methods."""
+    return method in BASELINES or method not in METHODS
+
+
+def is_trained(method: str) -> bool:
+    """Tell whether a method's results depend on the draw of a training."""
+    return method in METHODS and method not in UNTRAINED
+
+
+def model_of(method: str, part: str) -> str | None:
+    """Return the name of the trained denoiser or retrained network behind a row, None if untrained.
+
+    Parameters
+    ----------
+    method : str
+        One that `ALLOWED[part]` holds, or a user's own, which is untrained.
+    part : {"denoising", "classification", "segmentation"}
+    """
+    if not is_trained(method):
+        return None
+    names = {
+        "separate-matched": f"matched-{part}",
+        "joint": f"joint-{part}",
+        "cross": f"joint-{OTHER_TASK.get(part)}",
+        "retrained": f"retrained-{part}",
+    }
+    return names.get(method, method)

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from dhl.config.architectures import NETWORKS, entry_of
 from dhl.config.base import Count, Frozen, Place, nearest
+from dhl.config.plugins import FORM, is_reference, read
 from dhl.errors import ConfigError
-from dhl.models import NETWORKS, entry_of
-from dhl.own import FORM, is_reference, read
 
 # What `options` may not say again.
 _RESERVED = ("role", "name", "classes", "width", "depth", "weights", "input")
@@ -21,7 +21,7 @@ class Network(Frozen):
     Attributes
     ----------
     name : str
-        A key of `dhl.models.NETWORKS`, or the user's own code: a function that builds it.
+        A key of `architectures.NETWORKS`, or the user's own code: a function that builds it.
     width : int or None
         Channels of its first layer.
     depth : int or None

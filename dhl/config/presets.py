@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from dhl.errors import UserError
-from dhl.results import PROJECT
+from dhl.files import PROJECT
 
 PRESETS = PROJECT / "config" / "presets"
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from dhl.config.image_data_sets import CLASSES_OF_IMAGENET
+from dhl.config.methods import TASKS, model_of
 from dhl.config.networks import Network
-from dhl.config.pictures import CLASSES_OF_IMAGENET
+from dhl.config.recipes import DenoiserTraining, Recipe, WarmStart
+from dhl.config.schema import Config
 from dhl.config.sensitivity import MISMATCHED
-from dhl.config.training import DenoiserTraining, Recipe, WarmStart
 from dhl.errors import ConfigError, UserError
-from dhl.methods import TASKS, model_of
-
-if TYPE_CHECKING:
-    from dhl.config import Config
 
 # Which section of `training` has the recipe of a kind of model that belongs to a task.
 SECTIONS = {"joint": "joint", "matched": "joint", "retrained": "retrained"}

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from dhl.data.catalogue import Archive, DataSet
+from dhl.config.catalogue import Archive, DataSet
 from dhl.errors import UserError
 from dhl.progress import Progress, megabytes
 

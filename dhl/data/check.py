@@ -6,25 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dhl.config import Config
 from dhl.config.base import Frozen
-from dhl.config.kinds import OwnData
+from dhl.config.catalogue import CATALOGUE, DataSet
+from dhl.config.data_sets import OwnData
+from dhl.config.plugins import read
+from dhl.config.schema import Config
 from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
-from dhl.data.catalogue import CATALOGUE, DataSet, needed_sets
-from dhl.data.download import (
-    archive_path,
-    expected_digests,
-    verified_digest,
-)
+from dhl.data.download import archive_path, expected_digests, verified_digest
 from dhl.data.layouts import SUFFIXES, VOC
 from dhl.data.locations import data_root, set_folder
-from dhl.data.own_files import user_folders
-from dhl.data.own_set import make_own_part
+from dhl.data.plugin_data import make_own_part
 from dhl.data.segmentation import find_pairs, read_list
 from dhl.data.transfer import SourceFailed
+from dhl.data.user_folders import user_folders
 from dhl.errors import UserError
-from dhl.own import read
 from dhl.progress import Progress
+from dhl.run.downloads import needed_sets
 
 NAMED = 3  # so many files of a kind are named, the others counted
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from dhl.config.pictures import (
+from dhl.config.image_data_sets import (
     CLASSES_OF_IMAGENET,
     Ilsvrc2012,
     ImageFolder,
@@ -17,8 +17,8 @@ from dhl.config.pictures import (
     class_folders,
 )
 from dhl.data.folder import refuse_shared
-from dhl.data.inspection import Listing, named
 from dhl.data.layouts import SUFFIXES
+from dhl.data.listing import Listing, named
 from dhl.data.locations import downloaded, set_folder
 from dhl.errors import UserError
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from dhl.config.catalogue import CATALOGUE, Archive, DataSet
 from dhl.data.archives import (
     Verified,
     count_mismatches,
@@ -22,19 +23,11 @@ from dhl.data.archives import (
     unpack,
     write_listing,
 )
-from dhl.data.catalogue import CATALOGUE, Archive, DataSet
 from dhl.data.locations import set_folder
-from dhl.data.transfer import (
-    SourceFailed,
-    discard,
-    file_size,
-    part_of,
-    receive,
-    require_space,
-)
+from dhl.data.transfer import SourceFailed, discard, file_size, part_of, receive, require_space
 from dhl.errors import UserError
+from dhl.files import atomic_path
 from dhl.locks import locked
-from dhl.results import atomic_path
 
 logger = logging.getLogger("dhl")
 RECORD = "digests.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dhl.config.kinds import Folder
+from dhl.config.data_sets import Folder
 from dhl.data.image_files import SMALLEST_SIDE
 from dhl.data.image_set import ImageSet
 from dhl.data.layouts import SUFFIXES

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,8 @@ import numpy as np
 
 from dhl.data.image_files import ImageFiles, LabelFiles, Preparation, encoded
 from dhl.errors import UserError
-from dhl.results import atomic_path
-from dhl.steps import how_to_make, missing_file
+from dhl.files import atomic_path
+from dhl.run.results import open_arrays
 
 
 @dataclass(frozen=True)
@@ -213,23 +212,3 @@ def split_digest(path: Path, split: str) -> str:
                 values = arrays[name]
                 digest.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
     return digest.hexdigest()
-
-
-def open_arrays(path: Path) -> np.lib.npyio.NpzFile:
-    """Open an `.npz` of this project.
-
-    Raises
-    ------
-    UserError
-        If it is missing or damaged.
-    """
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise missing_file(path) from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            "a step finds the files of the steps before it, whole.",
-            came=f"{path}: {error}",
-            do=f"delete it, and {how_to_make(path)}",
-        ) from None

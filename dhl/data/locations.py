@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dhl.errors import UserError
 
 if TYPE_CHECKING:
-    from dhl.config import Config
+    from dhl.config.schema import Config
 
 
 def data_root(config: Config) -> Path:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from dhl.config.kinds import PhotoDigits
+from dhl.config.data_sets import PhotoDigits
 from dhl.data.image_set import ImageSet
 from dhl.seeding import numpy_generator
 

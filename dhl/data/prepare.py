@@ -10,21 +10,23 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dhl.class_names import IGNORED_LABEL
-from dhl.config import Config
-from dhl.config.kinds import Folder, OwnData, PhotoDigits
+from dhl.config.class_names import IGNORED_LABEL
+from dhl.config.data_sets import Folder, OwnData, PhotoDigits
+from dhl.config.schema import Config
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
 from dhl.data.folder import read_denoising
 from dhl.data.image_files import Files
 from dhl.data.image_set import ImageSet, load_split, save_splits
-from dhl.data.inspection import Listing, Skipped, inspect
+from dhl.data.listing import Listing, Skipped, inspect
 from dhl.data.locations import data_root
-from dhl.data.own_set import make_own_part
+from dhl.data.noise import evaluation_seed, noisy_image, pixel_digest
 from dhl.data.photo_digits import make_part
+from dhl.data.plugin_data import make_own_part
 from dhl.data.segmentation import list_voc, list_voc2012
-from dhl.noise import evaluation_seed, noisy_image, pixel_digest
+from dhl.files import atomic_path
 from dhl.progress import Progress
-from dhl.results import NOISE_COLUMNS, SKIPPED_COLUMNS, RunFolder, atomic_path, write_csv
+from dhl.run.folder import RunFolder
+from dhl.run.results import NOISE_COLUMNS, SKIPPED_COLUMNS, write_csv
 
 logger = logging.getLogger("dhl")
 SHEET_COLUMNS = 20

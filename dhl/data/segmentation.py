@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from dhl.config.pictures import CLASSES_OF_VOC, Voc, Voc2012
+from dhl.config.image_data_sets import CLASSES_OF_VOC, Voc, Voc2012
 from dhl.data.image_files import LabelFiles
-from dhl.data.inspection import Listing, named
 from dhl.data.layouts import SBD, SUFFIXES, VOC, Layout
+from dhl.data.listing import Listing, named
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from dhl.losses import logits_for_loss
-from dhl.models.middle import middle_of_denoised
+from dhl.config.class_names import IGNORED_LABEL
+from dhl.models.centre_crop import middle_of_denoised
 
 
 class Cascade(nn.Module):
@@ -42,3 +43,37 @@ class Cascade(nn.Module):
         """
         denoised = middle_of_denoised(self.denoiser, noisy, self.output)
         return denoised, logits_for_loss(self.task_network, denoised)
+
+
+def logits_for_loss(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return a task network's logits where its loss is taken: DeepLab's before the upsampling."""
+    return getattr(network, "forward_coarse", network)(images)
+
+
+def labels_for_loss(network: nn.Module, target: torch.Tensor) -> torch.Tensor:
+    """Return the targets that belong to `logits_for_loss`."""
+    return shrink_labels(target, network.stride) if hasattr(network, "stride") else target
+
+
+def shrink_labels(target: torch.Tensor, stride: int) -> torch.Tensor:
+    """Sample label maps at the positions of a coarse grid.
+
+    Parameters
+    ----------
+    target : Tensor of int64, shape (N, H, W)
+    stride : int
+        Pixels between positions; the first is on the first pixel.
+
+    Returns
+    -------
+    Tensor of int64, shape (N, ceil((H - 1) / stride) + 1, ceil((W - 1) / stride) + 1)
+        The label 255, which no loss counts, where a position lies beyond the image.
+
+    Notes
+    -----
+    DeepLab's Caffe code shrinks labels by an aligned interpolation, (H - 1) / stride + 1 positions
+    a side. For the sides that its training has, k * stride + 1, every position is a pixel and its
+    label is taken over: 321 px at stride 8 give 41 labels, those of pixels 0, 8, ..., 320.
+    """
+    bottom, right = (-(side - 1) % stride for side in target.shape[-2:])
+    return F.pad(target, (0, right, 0, bottom), value=IGNORED_LABEL)[..., ::stride, ::stride]

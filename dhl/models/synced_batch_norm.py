@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dhl import processes
-from dhl.averaging import mean_over_processes
+from dhl.data import processes
 from dhl.errors import UserError
+from dhl.training.averaging import mean_over_processes
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dhl.checkpoint import load_model
+from dhl.models.checkpoint import load_model
 
 
 def authors(noisy: np.ndarray, *, sigma: float) -> np.ndarray:

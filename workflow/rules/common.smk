@@ -12,27 +12,23 @@ from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(workflow.basedir))
 
-from dhl.config.file import parse_config
-from dhl.data.catalogue import CATALOGUE, downloaded_weights, downloads_of
-from dhl.data.own_files import files_digest
+from dhl.config.catalogue import CATALOGUE
+from dhl.config.methods import BASELINES, PARTS, TABLES, is_baseline
+from dhl.config.parse import parse_config
+from dhl.config.plugins import references
+from dhl.data.user_folders import files_digest
 from dhl.errors import UserError
-from dhl.evaluated import evaluated_models, evaluated_seeds, measured_methods
-from dhl.gpu_slots import gpus_of_this_machine
-from dhl.holes import find_holes
-from dhl.lineage import all_models, fingerprint, model_spec
-from dhl.methods import BASELINES, PARTS, TABLES, is_baseline
-from dhl.own import references
-from dhl.probes import experiments, measurements, probed_models
-from dhl.provenance import code_digest, settings_digest
-from dhl.results import (
-    FIGURE_FORMATS,
-    PROJECT,
-    PUBLISHED,
-    RunFolder,
-    atomic_path,
-    figure_names,
-)
-from dhl.shards import shards
+from dhl.files import PROJECT, atomic_path
+from dhl.run.downloads import downloaded_weights, downloads_of
+from dhl.run.evaluated import evaluated_models, evaluated_seeds, measured_methods
+from dhl.run.failures import find_holes
+from dhl.run.fingerprints import code_digest, fingerprint, settings_digest
+from dhl.run.folder import PUBLISHED, RunFolder
+from dhl.run.model_graph import all_models, model_spec
+from dhl.run.outputs import FIGURE_FORMATS, figure_names
+from dhl.run.probes import experiments, measurements, probed_models
+from dhl.run.shards import shards
+from dhl.training.gpu_slots import gpus_of_this_machine
 
 os.environ.setdefault("DHL_STARTED", str(time.time()))
 
@@ -200,7 +196,7 @@ def files_of_own_code():
 def code_of_baseline(wildcards):
     """The code of an untrained method, the user's own included."""
     own = CONFIG.methods.own.get(wildcards.method, "")
-    return code_digest("dhl.baselines", *references(own))
+    return code_digest("dhl.evaluation.untrained", *references(own))
 
 
 def evaluations(*parts):

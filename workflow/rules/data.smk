@@ -61,7 +61,7 @@ rule noise:
         settings=lambda w: settings_digest(
             CONFIG.base_seed, CONFIG.noise, getattr(CONFIG.data, w.part).name
         ),
-        code=code_digest("dhl.noise", *references(CONFIG.noise)),
+        code=code_digest("dhl.data.noise", *references(CONFIG.noise)),
     shell:
         dhl("noise --part {wildcards.part} --sigma {wildcards.sigma}")
 

@@ -27,7 +27,7 @@ rule evaluate:
         settings=lambda w: settings_digest(
             CONFIG.evaluation.protocol, getattr(CONFIG.methods, w.part)
         ),
-        code=code_digest("dhl.evaluation"),
+        code=code_digest("dhl.evaluation.evaluate"),
     shell:
         dhl_or_hole(
             "evaluate --part {wildcards.part} --sigma {wildcards.sigma} --seed {params.seed}"
@@ -60,7 +60,7 @@ rule probe:
         settings=settings_digest(
             CONFIG.evaluation.protocol, CONFIG.sensitivity, CONFIG.methods
         ),
-        code=code_digest("dhl.probing"),
+        code=code_digest("dhl.evaluation.probing"),
     shell:
         dhl_or_hole(
             "probe --part {wildcards.part} --sigma {wildcards.sigma} --seed {params.seed}"

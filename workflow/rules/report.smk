@@ -24,7 +24,7 @@ rule table:
     params:
         part=lambda w: TABLE_PARTS[int(w.number)],
         settings=settings_digest(CONFIG.statistics, CONFIG.methods),
-        code=code_digest("dhl.tables"),
+        code=code_digest("dhl.analysis.tables"),
     shell:
         dhl("table --part {params.part}")
 
@@ -45,7 +45,7 @@ rule claims:
         runtime=growing(240),
     params:
         settings=settings_digest(CONFIG.statistics, CONFIG.methods),
-        code=code_digest("dhl.claims"),
+        code=code_digest("dhl.analysis.claims"),
     shell:
         dhl("claims")
 
@@ -66,7 +66,7 @@ rule sensitivity:
         runtime=growing(240),
     params:
         settings=settings_digest(CONFIG.statistics, CONFIG.sensitivity, CONFIG.methods),
-        code=code_digest("dhl.sensitivity"),
+        code=code_digest("dhl.analysis.sensitivity"),
     shell:
         dhl("sensitivity")
 
@@ -90,7 +90,7 @@ rule figures:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        code=code_digest("dhl.figures", "dhl.figure_data"),
+        code=code_digest("dhl.report.figures", "dhl.report.figure_data"),
     shell:
         dhl("figures")
 
@@ -136,6 +136,6 @@ rule write_report:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        code=code_digest("dhl.report"),
+        code=code_digest("dhl.report.page"),
     shell:
         dhl("report")

@@ -1,4 +1,4 @@
-# One rule trains every model: `dhl.lineage` knows what a model is made from.
+# One rule trains every model: `dhl.run.model_graph` knows what a model is made from.
 
 
 rule train:

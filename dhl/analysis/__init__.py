@@ -1,0 +1,1 @@
+"""From per-image results to statistics, verdicts, claims and tables."""

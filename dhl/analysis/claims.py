@@ -1,0 +1,327 @@
+"""The paper's claims as data, and their verdicts on a run.
+
+A claim that the paper makes has the origin `paper`; `control` is a comparison that the paper lacks
+and that decides whether the task's guidance, rather than longer training, explains a gain; `beyond`
+is reported because a reader will ask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from dhl.analysis import statistics, verdicts
+from dhl.analysis.measurements import Key, Measured, bootstrap_scores, read_measured
+from dhl.config.methods import TASKS
+from dhl.config.schema import Config
+from dhl.data.image_set import read_origins
+from dhl.run.folder import RunFolder
+from dhl.run.results import CLAIM_COLUMNS, write_csv
+from dhl.seeding import numpy_generator
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A comparison of two methods in one metric.
+
+    Attributes
+    ----------
+    id : str
+        Unique; begins with the part.
+    origin : {"paper", "control", "beyond"}
+    part : str
+    metric : str
+    method_a, method_b : str
+        The claim is about a - b.
+    statement : str
+        In our own words.
+    kind : {"better", "nearly-as-good"}
+        Which rule of `dhl.analysis.verdicts` applies.
+    """
+
+    id: str
+    origin: Literal["paper", "control", "beyond"]
+    part: str
+    metric: str
+    method_a: str
+    method_b: str
+    statement: str
+    kind: Literal["better", "nearly-as-good"] = "better"
+
+
+_DENOISING = (
+    ("paper", "separate", "cbm3d", "The denoiser trained for MSE has a higher PSNR than CBM3D."),
+    ("paper", "separate", "dncnn", "The denoiser trained for MSE has a higher PSNR than DnCNN."),
+    ("beyond", "separate", "noisy", "The denoiser trained for MSE raises the PSNR of its input."),
+    ("paper", "separate", "joint-segmentation",
+     "Guidance by segmentation costs PSNR: the denoiser trained for MSE alone has more of it."),
+    ("beyond", "separate", "joint-classification",
+     "Guidance by classification costs PSNR: the denoiser trained for MSE alone has more of it."),
+)  # fmt: skip
+
+_TASK = (
+    ("paper", "cbm3d", "noisy", "{task} works better after CBM3D than on the noisy image."),
+    ("paper", "separate", "noisy",
+     "{task} works better after the separately trained denoiser than on the noisy image."),
+    ("paper", "joint", "noisy",
+     "{task} works better after the jointly trained denoiser than on the noisy image."),
+    ("paper", "joint", "cbm3d",
+     "{task} works better after the jointly trained denoiser than after CBM3D."),
+    ("paper", "joint", "separate",
+     "{task} works better after the jointly trained denoiser than after the separately trained "
+     "one."),
+    ("control", "joint", "separate-matched",
+     "{task} works better after the jointly trained denoiser than after one trained on for MSE "
+     "alone for as many steps. The paper lacks this control, which decides whether guidance by "
+     "the task, rather than extra training, brings the gain."),
+    ("paper", "cross", "separate",
+     "{task} works better after the denoiser trained for the other task than after the separately "
+     "trained one."),
+    ("control", "cross", "separate-matched",
+     "{task} works better after the denoiser trained for the other task than after one trained on "
+     "for MSE alone. The paper lacks this control; the steps are matched to this task's joint "
+     "training."),
+    ("beyond", "joint", "retrained",
+     "{task} works better after the jointly trained denoiser than with the task network itself "
+     "retrained on noisy images, a baseline that the paper does not show."),
+)  # fmt: skip
+
+_COUNTS = ("n", "wins", "losses", "photographs", "photographs_alike", "seeds")
+_TASK_METRIC = {"classification": "top1", "segmentation": "miou"}
+
+
+def _task_claims(task: str) -> tuple[Claim, ...]:
+    """Return the claims about one task."""
+    metric, name = _TASK_METRIC[task], task.capitalize()
+    better = tuple(
+        Claim(f"{task}-{a}-over-{b}", origin, task, metric, a, b, text.format(task=name))
+        for origin, a, b, text in _TASK
+    )
+    nearly = Claim(
+        f"{task}-cross-near-joint", "paper", task, metric, "cross", "joint",
+        f"{name} works nearly as well after the denoiser trained for the other task as after the "
+        "one trained for it.",
+        "nearly-as-good",
+    )  # fmt: skip
+    fidelity = Claim(
+        f"{task}-psnr-separate-matched-over-joint", "control", task, "psnr",
+        "separate-matched", "joint",
+        f"On the test images of {task}, guidance costs PSNR at equal steps: the denoiser trained "
+        "on for MSE alone has more of it than the joint one.",
+    )  # fmt: skip
+    return (*better, nearly, fidelity)
+
+
+CLAIMS: tuple[Claim, ...] = (
+    *(
+        Claim(f"denoising-{a}-over-{b}", origin, "denoising", "psnr", a, b, text)
+        for origin, a, b, text in _DENOISING
+    ),
+    *(claim for task in TASKS for claim in _task_claims(task)),
+)
+
+
+def configured_claims(config: Config, part: str) -> tuple[Claim, ...]:
+    """Return the claims about a part whose methods are both rows of its table in this run."""
+    methods = getattr(config.methods, part) or ()
+    return tuple(
+        claim
+        for claim in CLAIMS
+        if claim.part == part and {claim.method_a, claim.method_b} <= set(methods)
+    )
+
+
+def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
+    """Judge every configured claim at every sigma and over all of them.
+
+    Parameters
+    ----------
+    config : Config
+    folder : RunFolder
+        Where the evaluation of every part lies.
+
+    Returns
+    -------
+    DataFrame with `dhl.run.results.CLAIM_COLUMNS`
+        Per claim one row per sigma, then one with an empty sigma for all of them together.
+        Metrics are fractions, PSNR is in dB. `ci_*` are over images, `seed_*` over trainings and
+        `both_*` over both. A method that was not measured leaves empty numbers and its reason in
+        `test`; the verdict is `inconclusive`.
+
+    Raises
+    ------
+    UserError
+        If a result is missing or was edited by hand.
+    """
+    rows: list[dict] = []
+    for part in config.parts:
+        claims = configured_claims(config, part)
+        if not claims:
+            continue
+        sigmas = getattr(config.sigmas, part)
+        measured = [read_measured(config, folder, part, sigma) for sigma in sigmas]
+        draws = [bootstrap_scores(config, one) for one in measured]
+        photographs = read_origins(folder.data(part), "test", "photographs")
+        for claim in claims:
+            rows += _judge(config, claim, measured, draws, photographs)
+    return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS)).astype(dict.fromkeys(_COUNTS, "Int64"))
+
+
+def write_claims(config: Config, folder: RunFolder) -> None:
+    """Write the verdicts on all configured claims to `folder.claims`."""
+    write_csv(compute_claims(config, folder), folder.claims, CLAIM_COLUMNS)
+
+
+def _judge(
+    config: Config,
+    claim: Claim,
+    measured: list[Measured],
+    draws: list[dict[Key, np.ndarray]],
+    photographs: dict[str, str],
+) -> list[dict]:
+    """Return a claim's rows: one per sigma, and the summary."""
+    gaps = [_gap(claim, scores) for scores in draws]
+    rows = [
+        _compare(config, claim, [one], [gap], photographs) | {"sigma": one.sigma}
+        for one, gap in zip(measured, gaps, strict=True)
+    ]
+    summary = _compare(config, claim, measured, gaps, photographs)
+    if claim.kind == "better":
+        for family in (rows, [summary]):
+            adjusted = statistics.holm(np.array([_largest_p(row) for row in family]))
+            for row, p_adjusted in zip(family, adjusted, strict=True):
+                row["p_adjusted"] = p_adjusted
+                row["verdict"] = verdicts.directional_verdict(
+                    difference=row["difference"],
+                    p_adjusted=p_adjusted,
+                    confidence=config.statistics.confidence,
+                )
+    summary["verdict"] = verdicts.overall_verdict(
+        summary["verdict"], (row["verdict"] for row in rows)
+    )
+    return [*rows, summary]
+
+
+def _largest_p(row: dict) -> float:
+    """Return the largest p-value of those over images, trainings and both; NaN if there is none."""
+    return float(np.fmax.reduce([row["p_images"], row["p_seeds"], row["p_both"]]))
+
+
+def _gap(claim: Claim, scores: dict[Key, np.ndarray]) -> np.ndarray | None:
+    """Return the resampled differences a - b, None if a method was not measured."""
+    keys = (claim.method_a, claim.metric), (claim.method_b, claim.metric)
+    if not all(key in scores for key in keys):
+        return None
+    return scores[keys[0]] - scores[keys[1]]
+
+
+def _compare(
+    config: Config,
+    claim: Claim,
+    measured: list[Measured],
+    gaps: list[np.ndarray | None],
+    photographs: dict[str, str],
+) -> dict:
+    """Compare the two methods at one sigma, or on average over several.
+
+    `photographs` tells what images are cut from; a directional verdict waits for the correction of
+    its p-value.
+    """
+    row: dict = dict.fromkeys(CLAIM_COLUMNS, np.nan)
+    row |= {key: value for key, value in asdict(claim).items() if key in CLAIM_COLUMNS}
+    row |= {"claim": claim.id, "verdict": verdicts.INCONCLUSIVE}
+    for side in "ab":
+        method = getattr(claim, f"method_{side}")
+        row[f"mean_{side}"] = np.mean([one.score(method, claim.metric) for one in measured])
+    row["difference"] = row["mean_a"] - row["mean_b"]
+    if any(gap is None for gap in gaps):
+        return row | {"test": f"none: {_what_is_missing(claim, measured)}"}
+    if len({one.image_ids for one in measured}) > 1:
+        return row | {"test": "none: not the same images at every sigma"}
+    confidence = config.statistics.confidence
+    first, second = _pair(claim, measured)
+    effect = statistics.effect(first, second, metric=claim.metric)
+    seeds, draws = _seed_differences(claim, measured), np.mean(gaps, axis=0)
+    trainings = statistics.over_trainings(seeds, confidence=confidence)
+    both = statistics.over_both(seeds, draws, images=len(first), confidence=confidence)
+    low, high = statistics.percentile_interval(draws, confidence=confidence)
+    row |= {
+        "ci_low": low, "ci_high": high, "n": len(first),
+        "wins": effect.wins, "losses": effect.losses, "effect_size": effect.size,
+        "seeds": len(seeds), "seed_std": trainings.error * np.sqrt(len(seeds)),
+        "seed_low": trainings.low, "seed_high": trainings.high,
+        "both_low": both.low, "both_high": both.high,
+    }  # fmt: skip
+    groups = [photographs.get(name) for name in measured[0].image_ids]
+    if None not in groups:
+        line = -_margin(config, claim) if claim.kind == "nearly-as-good" else 0.0
+        alike = statistics.alike(first, second, groups=groups, metric=claim.metric, line=line)
+        row |= {"photographs": len(set(groups)), "photographs_alike": alike}
+    if claim.kind == "nearly-as-good":
+        return row | _judge_margin(config, claim, row)
+    name = measured[0].sigma if len(measured) == 1 else "average"
+    test, p_images = statistics.paired_test(
+        first, second, metric=claim.metric,
+        generator=numpy_generator(config.base_seed, "permutation", claim.id, name),
+    )  # fmt: skip
+    test += " of the average over sigma" if len(measured) > 1 else ""
+    test += f", and t-tests over {len(seeds)} trainings and both" if len(seeds) > 1 else ""
+    p_values = {"p_images": p_images, "p_seeds": trainings.p_value, "p_both": both.p_value}
+    return row | {"test": test} | p_values
+
+
+def _what_is_missing(claim: Claim, measured: list[Measured]) -> str:
+    """Name the methods that were not measured, and where."""
+    pair = (claim.method_a, claim.method_b)
+    holes = []
+    for one in measured:
+        absent = [method for method in pair if (method, claim.metric) not in one.features]
+        failed = [method for method in absent if method in one.failures]
+        holes += [f"{method} failed at sigma {one.sigma:g}" for method in failed]
+        names = " and ".join(f"`{method}`" for method in absent if method not in failed)
+        holes += [f"no {claim.metric} of {names} in {one.source}"] if names else []
+    return "; ".join(holes)
+
+
+def _pair(claim: Claim, measured: list[Measured]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two methods' features (n, s, k) of the same images, at all sigmas in a row."""
+    pairs = [
+        np.broadcast_arrays(
+            one.features[claim.method_a, claim.metric], one.features[claim.method_b, claim.metric]
+        )
+        for one in measured
+    ]
+    first, second = zip(*pairs, strict=True)
+    return np.concatenate(first, axis=1), np.concatenate(second, axis=1)
+
+
+def _seed_differences(claim: Claim, measured: list[Measured]) -> np.ndarray:
+    """Return a - b of each training (s,), averaged over the sigmas."""
+    return np.mean(
+        [
+            one.seed_scores(claim.method_a, claim.metric)
+            - one.seed_scores(claim.method_b, claim.metric)
+            for one in measured
+        ],
+        axis=0,
+    )
+
+
+def _margin(config: Config, claim: Claim) -> float:
+    """Return how much "nearly as good" may be worse, a fraction."""
+    settings = config.statistics
+    return settings.margin_miou if claim.metric == "miou" else settings.margin_accuracy
+
+
+def _judge_margin(config: Config, claim: Claim, row: dict) -> dict:
+    """Judge non-inferiority by the intervals."""
+    margin = _margin(config, claim)
+    verdict = verdicts.margin_verdict(
+        low=float(np.fmin.reduce([row["ci_low"], row["seed_low"], row["both_low"]])),
+        high=float(np.fmax.reduce([row["ci_high"], row["seed_high"], row["both_high"]])),
+        margin=margin,
+    )
+    return {"test": f"interval against a margin of {100 * margin:g} points", "verdict": verdict}

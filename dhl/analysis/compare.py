@@ -1,0 +1,349 @@
+"""Which numbers differ between two runs, and whether more than chance explains it.
+
+Each average of the tables that both runs have is a cell. Its difference, b - a, is tested on two
+sides:
+
+- over images: paired, by `statistics.paired_test`, where both folders have the results of each
+  image and the noisy images have the same digests. Else unpaired, by the two tables' intervals:
+  the standard error of a value is its interval's width over 2 z, and the difference is taken as
+  normal.
+- over trainings, where a run has several: Welch's t-test. Where one run has one training, the
+  spread of the other's stands for both (Student's t-test with a group of one).
+
+As for the claims, the larger p-value counts, and Holm's method corrects for the number of cells.
+A cell is `same` if it prints the same, or if its difference prints as zero; `moved` if its adjusted
+p-value is below 1 - confidence; else `within chance`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm, ttest_ind_from_stats
+
+from dhl.analysis import statistics
+from dhl.analysis.finished_run import Average, Cell, FinishedRun, Images, read_images
+from dhl.analysis.measurements import bootstrap_scores
+from dhl.analysis.tables import UNITS
+from dhl.errors import UserError
+from dhl.run.results import COMPARISON_COLUMNS, edited_by_hand, write_csv
+from dhl.seeding import numpy_generator
+
+SAME = "same"
+WITHIN_CHANCE = "within chance"
+MOVED = "moved"
+ONLY_A = "only in a"
+ONLY_B = "only in b"
+
+Place = tuple[str, float]  # part, sigma
+VerdictKey = tuple[str, float | None]  # claim, sigma
+
+_NOTHING = 1e-10  # a spread or difference this small is rounding
+_SECTIONS = ("commit", "dirty", "base_seed", "deployment", "versions", "hardware")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between run a and run b.
+
+    Attributes
+    ----------
+    name_a, name_b : str
+        The folders.
+    confidence : float
+        Of the intervals of differences; the level of the tests is 1 - confidence.
+    cells : DataFrame with `dhl.run.results.COMPARISON_COLUMNS`
+        First the cells of a in its order, then those that b alone has. PSNR in dB, else fractions;
+        differences are b - a, `ci_*` is their interval over images.
+    settings : tuple of (name, in a, in b)
+        What the manifests say differently.
+    verdicts : dict of (claim, sigma) to (in a, in b)
+        All claims of both; None where a run lacks it.
+    unpaired : dict of (part, sigma) to str
+        Why the images were not compared one by one.
+    powerless : int
+        Cells that have too few images to be found to have moved, however large the difference.
+    """
+
+    name_a: str
+    name_b: str
+    confidence: float
+    cells: pd.DataFrame
+    settings: tuple[tuple[str, str, str], ...]
+    verdicts: dict[VerdictKey, tuple[str | None, str | None]]
+    unpaired: dict[Place, str]
+    powerless: int
+
+    @property
+    def moved(self) -> bool:
+        """Whether any cell moved."""
+        return bool((self.cells["verdict"] == MOVED).any())
+
+    @property
+    def changed(self) -> bool:
+        """Whether a cell moved or is in one run alone, or a verdict on a claim is another."""
+        alone = self.cells["verdict"].isin([ONLY_A, ONLY_B]).any()
+        return self.moved or bool(alone) or any(a != b for a, b in self.verdicts.values())
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two runs' results on the same noisy images, and the resampled scores with shared indices."""
+
+    first: Images
+    second: Images
+    draws_first: dict[tuple[str, str], np.ndarray]
+    draws_second: dict[tuple[str, str], np.ndarray]
+
+
+@dataclass(frozen=True)
+class ImageTest:
+    """A test over images: its name, p-value, interval, and the least p-value it can give."""
+
+    test: str
+    p_value: float
+    low: float
+    high: float
+    least: float
+
+
+def compare(first: FinishedRun, second: FinishedRun) -> Comparison:
+    """Compare run a (`first`) with run b (`second`).
+
+    Parameters
+    ----------
+    first, second : FinishedRun
+        The confidence of `first` holds for the tests and the intervals of differences.
+
+    Raises
+    ------
+    UserError
+        If they have no cell in common, or a per-image file was edited by hand.
+    """
+    shared = [key for key in first.averages if key in second.averages]
+    if not shared:
+        raise UserError(
+            "two runs that are compared have a part, sigma, method and metric in common.",
+            came=f"{first} and {second} share none",
+            do="name two runs of one configuration, or of similar ones.",
+        )
+    places = dict.fromkeys(key[:2] for key in shared)
+    pairs = {place: pair_images(first, second, *place) for place in places}
+    rows, least = [], []
+    for key in shared:
+        row, floor = _compare_cell(first, second, key, pairs[key[:2]])
+        rows.append(row)
+        least.append(floor)
+    level = 1 - first.confidence
+    _judge(rows, level)
+    for run, other, verdict in ((first, second, ONLY_A), (second, first, ONLY_B)):
+        rows += [
+            _lonely(key, one, verdict)
+            for key, one in run.averages.items()
+            if key not in other.averages
+        ]
+    cells = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+    return Comparison(
+        str(first), str(second), first.confidence,
+        cells.astype(dict.fromkeys(("n_a", "n_b", "seeds_a", "seeds_b"), "Int64")),
+        differing_settings(first, second), _both_verdicts(first, second),
+        {place: pair for place, pair in pairs.items() if isinstance(pair, str)},
+        int(np.sum(statistics.holm(np.array(least)) >= level)),
+    )  # fmt: skip
+
+
+def write_comparison(comparison: Comparison, path: Path) -> None:
+    """Write the cells as tidy CSV, atomically.
+
+    Raises
+    ------
+    UserError
+        If nothing can be written there.
+    """
+    write_csv(comparison.cells, path, COMPARISON_COLUMNS)
+
+
+def prints_the_same(value_a: float, value_b: float, metric: str) -> bool:
+    """Tell whether the tables print two values alike, or their difference as zero."""
+    _, factor, decimals, _, _ = UNITS[metric]
+    texts = [f"{factor * value:.{decimals}f}" for value in (value_a, value_b)]
+    return texts[0] == texts[1] or float(f"{factor * (value_b - value_a):.{decimals}f}") == 0
+
+
+def pair_images(first: FinishedRun, second: FinishedRun, part: str, sigma: float) -> Paired | str:
+    """Read both runs' images of one part at one sigma; a reason if they cannot be paired."""
+    sides = [read_images(run, part, sigma) for run in (first, second)]
+    for side in sides:
+        if isinstance(side, str):
+            return side
+    one, other = sides
+    if one.measured.image_ids != other.measured.image_ids:
+        return "the runs have other images"
+    if one.digests != other.digests:
+        return "the runs have other noisy images under the same names"
+    # One configuration, for both: the indices depend on its base seed.
+    draws = [bootstrap_scores(first.config, side.measured) for side in sides]
+    return Paired(one, other, *draws)
+
+
+def interval_test(a: Average, b: Average, *, confidences: tuple[float, float]) -> ImageTest:
+    """Test a difference by two separate intervals, as if the images were others.
+
+    Parameters
+    ----------
+    a, b : Average
+    confidences : tuple of float
+        Those of the intervals of `a` and `b`; the first is also that of the result's interval.
+    """
+    quantiles = [norm.ppf((1 + confidence) / 2) for confidence in confidences]
+    errors = [
+        (one.ci_high - one.ci_low) / (2 * quantile)
+        for one, quantile in zip((a, b), quantiles, strict=True)
+    ]
+    error, difference = math.hypot(*errors), b.value - a.value
+    reach = quantiles[0] * error
+    single = min(a.n, b.n) < 2  # of a single image no resampling tells a spread
+    if single or error <= _NOTHING:
+        p_value = 1.0 if single else float(abs(difference) <= _NOTHING)
+    else:
+        p_value = float(2 * norm.sf(abs(difference) / error))
+    return ImageTest(
+        "unpaired, by intervals", p_value, difference - reach, difference + reach, float(single)
+    )
+
+
+def paired_image_test(paired: Paired, key: Cell, *, confidence: float) -> ImageTest:
+    """Test a difference image by image; with unequal numbers of trainings each counts alike."""
+    _, _, method, metric = key
+    sides = [_features(one, method, metric) for one in (paired.first, paired.second)]
+    count = math.lcm(*(side.shape[1] for side in sides))
+    sides = [np.repeat(side, count // side.shape[1], axis=1) for side in sides]
+    test, p_value = statistics.paired_test(
+        *sides, metric=metric, generator=numpy_generator("compare", *key)
+    )
+    gaps = paired.draws_second[method, metric] - paired.draws_first[method, metric]
+    low, high = statistics.percentile_interval(gaps, confidence=confidence)
+    images = len(sides[0])
+    exact = images <= statistics.EXACT_LIMIT or test == "exact McNemar"
+    least = 2.0 ** (1 - images) if exact else 1 / (statistics.PERMUTATIONS + 1)
+    return ImageTest(f"paired, {test}", p_value, low, high, least)
+
+
+def _features(images: Images, method: str, metric: str) -> np.ndarray:
+    """Return what was measured on each image of a cell that the table has."""
+    if (method, metric) not in images.measured.features:
+        raise edited_by_hand(images.path, f"no {metric} of `{method}`, which the table has")
+    return images.measured.features[method, metric]
+
+
+def training_test(a: Average, b: Average) -> tuple[str, float]:
+    """Test a difference over trainings.
+
+    Returns
+    -------
+    tuple of str and float
+        The test's name and p-value; empty and NaN if neither has several trainings.
+    """
+    if max(a.seeds, b.seeds) < 2:
+        return "", float("nan")
+    welch = min(a.seeds, b.seeds) > 1
+    name = "Welch's t-test" if welch else "Student's t-test"
+    name += f" over {a.seeds} and {b.seeds} trainings"
+    spreads = [one.seed_std if one.seeds > 1 else 0.0 for one in (a, b)]
+    if max(spreads) <= _NOTHING:
+        return name, 1.0  # trainings that tie by chance do not tell how they spread
+    result = ttest_ind_from_stats(
+        a.value, spreads[0], a.seeds, b.value, spreads[1], b.seeds, equal_var=not welch
+    )
+    return name, float(result.pvalue)
+
+
+def _compare_cell(
+    first: FinishedRun, second: FinishedRun, key: Cell, paired: Paired | str
+) -> tuple[dict, float]:
+    """Return a cell's row without its verdict, and the least p-value that it could have had."""
+    a, b = first.averages[key], second.averages[key]
+    confidences = (first.confidence, second.confidence)
+    if isinstance(paired, str):
+        images = interval_test(a, b, confidences=confidences)
+    else:
+        images = paired_image_test(paired, key, confidence=first.confidence)
+    test, p_seeds = training_test(a, b)
+    row = _numbers(key, a, "a") | _numbers(key, b, "b")
+    row |= {
+        "difference": b.value - a.value, "ci_low": images.low, "ci_high": images.high,
+        "test": f"{images.test}; {test}" if test else images.test,
+        "p_images": images.p_value, "p_seeds": p_seeds,
+    }  # fmt: skip
+    return row, images.least
+
+
+def _numbers(key: Cell, one: Average, side: str) -> dict:
+    """Return the columns of one side of a cell."""
+    names = dict(zip(("part", "sigma", "method", "metric"), key, strict=True))
+    return names | {f"value_{side}": one.value, f"n_{side}": one.n, f"seeds_{side}": one.seeds}
+
+
+def _lonely(key: Cell, one: Average, verdict: str) -> dict:
+    """Return the row of a cell that one run alone has."""
+    side = verdict[-1]
+    other = "b" if side == "a" else "a"
+    return _numbers(key, one, side) | {"test": f"none: not in {other}", "verdict": verdict}
+
+
+def _judge(rows: list[dict], level: float) -> None:
+    """Adjust the p-values for the number of cells, and add the verdicts."""
+    adjusted = statistics.holm(np.array([np.fmax(row["p_images"], row["p_seeds"]) for row in rows]))
+    for row, p_value in zip(rows, adjusted, strict=True):
+        row["p_adjusted"] = p_value
+        if prints_the_same(row["value_a"], row["value_b"], row["metric"]):
+            row["verdict"] = SAME
+        else:
+            row["verdict"] = MOVED if p_value < level else WITHIN_CHANCE
+
+
+def _both_verdicts(
+    first: FinishedRun, second: FinishedRun
+) -> dict[VerdictKey, tuple[str | None, str | None]]:
+    """Return the verdicts of both runs side by side."""
+    keys = dict.fromkeys([*first.verdicts, *second.verdicts])
+    return {key: (first.verdicts.get(key), second.verdicts.get(key)) for key in keys}
+
+
+def differing_settings(first: FinishedRun, second: FinishedRun) -> tuple[tuple[str, str, str], ...]:
+    """List what the manifests say differently: code, versions, hardware, configuration.
+
+    Returns
+    -------
+    tuple of (name, in a, in b)
+        Where both configurations are understood, a key that one lacks has its default.
+    """
+    understood = not any(isinstance(run.config, str) for run in (first, second))
+    sides = []
+    for run in (first, second):
+        content = {name: run.manifest.get(name) for name in _SECTIONS}
+        content["own_code"] = run.manifest.get("own_code", {})
+        raw = run.manifest["configuration"]
+        config = run.config.model_dump(mode="json") if understood else raw
+        sides.append(_flat(content) | _flat({"configuration": config}))
+    one, other = sides
+    return tuple(
+        (name, one.get(name, "absent"), other.get(name, "absent"))
+        for name in dict.fromkeys([*one, *other])
+        if one.get(name) != other.get(name) and name != "configuration.base_seed"
+    )
+
+
+def _flat(content: Any, prefix: str = "") -> dict[str, str]:
+    """Write nested settings as names with dots and texts."""
+    if not isinstance(content, dict):
+        return {prefix: str(content)}
+    flat = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

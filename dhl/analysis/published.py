@@ -1,0 +1,155 @@
+"""The published figures: the paper's tables as far as they are transcribed, and the literature.
+
+Accuracy and mIoU are stored as fractions, PSNR in dB. A cell of the paper that nobody has copied
+yet is a row with an empty value; a cell without a row is not in the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from dhl.config.sigma import format_sigma
+from dhl.errors import UserError
+from dhl.run.folder import PUBLISHED
+
+AVERAGE = "average"
+
+TRANSCRIBED = "transcribed"
+NOT_TRANSCRIBED = "not transcribed"
+NOT_IN_PAPER = "not in the paper"
+
+_COLUMNS = ("table", "source", "method", "sigma", "metric", "image_id", "value", "status")
+_KEY = ["table", "source", "method", "sigma", "metric", "image_id"]
+_FRACTIONS = ("top1", "top5", "miou")
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """One of the paper's tables.
+
+    Attributes
+    ----------
+    cells : dict of (method, sigma, metric, image_id) to float
+        NaN where the paper has a value that was not transcribed.
+    """
+
+    cells: dict[tuple[str, float, str, str], float]
+
+    def lookup(
+        self, method: str, sigma: float, metric: str, image_id: str = AVERAGE
+    ) -> tuple[float, str]:
+        """Return the published value, NaN if there is none, and the cell's status."""
+        key = (method, float(sigma), metric, image_id)
+        if key not in self.cells:
+            return float("nan"), NOT_IN_PAPER
+        value = self.cells[key]
+        return value, NOT_TRANSCRIBED if pd.isna(value) else TRANSCRIBED
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The noise levels of the paper's table."""
+        return tuple(sorted({sigma for _, sigma, _, _ in self.cells}))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The rows of the paper's table, in the file's order."""
+        return tuple(dict.fromkeys(method for method, _, _, _ in self.cells))
+
+    def metrics(self, sigma: float) -> set[str]:
+        """Return what the paper's table reports at a noise level."""
+        return {metric for _, level, metric, _ in self.cells if level == sigma}
+
+
+def read_published(number: int, path: str | Path = PUBLISHED) -> PublishedTable:
+    """Read what is known of one of the paper's tables.
+
+    Parameters
+    ----------
+    number : {1, 2, 3}
+    path : str or Path
+        A file like `config/published.csv`.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or breaks a rule.
+    """
+    frame = _read(Path(path))
+    frame = frame[frame["table"] == str(number)]
+    keys = zip(frame["method"], frame["sigma"], frame["metric"], frame["image_id"], strict=True)
+    return PublishedTable(dict(zip(keys, frame["value"], strict=True)))
+
+
+def read_literature(path: str | Path = PUBLISHED) -> pd.DataFrame:
+    """Read the figures on Kodak24 that other papers published.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file like `config/published.csv`.
+
+    Returns
+    -------
+    DataFrame with columns method, sigma, metric, value, source, status
+        PSNR in dB on 500x500 crops, which differ by about 0.2 dB from the full-size images.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or breaks a rule.
+    """
+    frame = _read(Path(path))
+    columns = ["method", "sigma", "metric", "value", "source", "status"]
+    return frame.loc[frame["table"] == "literature", columns].reset_index(drop=True)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read the whole file and check it."""
+    text = dict.fromkeys(("table", "source", "method", "metric", "image_id", "status"), str)
+    try:
+        frame = pd.read_csv(path, dtype=text)
+    except FileNotFoundError:
+        raise _mend(f"no file {path}", "run from the repository's root, or give its path") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise _mend(f"{path}: {error}", "mend the file") from None
+    if tuple(frame.columns) != _COLUMNS:
+        columns = ", ".join(map(str, frame.columns))
+        raise _mend(f"{path}: columns {columns}", f"give it the columns {', '.join(_COLUMNS)}")
+    for column in ("sigma", "value"):
+        try:
+            frame[column] = pd.to_numeric(frame[column]).astype(float)
+        except (ValueError, TypeError) as error:
+            raise _mend(f"{path}: column `{column}`: {error}", "write plain numbers") from None
+    _check_cells(frame, path)
+    return frame
+
+
+def _check_cells(frame: pd.DataFrame, path: Path) -> None:
+    """Raise if a cell stands twice or a fraction was written in percent."""
+    # The paper has one source; of the literature, two sources may report the same method.
+    source = frame["source"].where(frame["table"] == "literature", "")
+    doubled = frame[frame.assign(source=source).duplicated(_KEY)]
+    if len(doubled):
+        raise _mend(f"{path}: two rows for {_name(doubled.iloc[0])}", "delete one of them")
+    fractions = frame["metric"].isin(_FRACTIONS)
+    percent = frame[fractions & ((frame["value"] < 0) | (frame["value"] > 1))]
+    if len(percent):
+        first = percent.iloc[0]
+        raise _mend(
+            f"{path}: {first['value']:g} for {_name(first)}",
+            "write fractions: 0.563 for 56.3 %",
+        )
+
+
+def _name(row: pd.Series) -> str:
+    """Name a row for a message."""
+    sigma = format_sigma(row["sigma"])
+    return f"{row['metric']} of {row['method']} at sigma {sigma} (table {row['table']})"
+
+
+def _mend(came: str, do: str) -> UserError:
+    """Say that the file of published figures must be mended by its author."""
+    return UserError("published figures are a tidy CSV, one row per cell.", came=came, do=f"{do}.")

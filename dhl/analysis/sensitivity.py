@@ -1,0 +1,128 @@
+"""The experiments beyond the paper as one tidy table, from the measurements of the probes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from dhl.analysis.measurements import Key, Measured, bootstrap_scores, read_probes
+from dhl.analysis.statistics import over_both, over_trainings, percentile_interval
+from dhl.analysis.tables import FAILED, NOT_MEASURED
+from dhl.config.methods import METRICS, TASKS, label_of
+from dhl.config.schema import Config
+from dhl.run.folder import RunFolder
+from dhl.run.model_graph import model_spec
+from dhl.run.probes import EXPERIMENTS, Finding, Probe, findings, probed
+from dhl.run.results import SENSITIVITY_COLUMNS, write_csv
+
+
+def build_sensitivity(config: Config, folder: RunFolder) -> pd.DataFrame:
+    """Make the tidy table of all experiments.
+
+    Parameters
+    ----------
+    config : Config
+    folder : RunFolder
+        Where the measurements of the probes lie.
+
+    Returns
+    -------
+    DataFrame with `dhl.run.results.SENSITIVITY_COLUMNS`
+        A row per finding (`run.probes.findings`) and metric. `denoiser` and `reader` are keys of
+        models, `reference` the denoiser that the difference is taken to, with the same reader.
+        Accuracy and mIoU are fractions, PSNR is in dB. `ci_*` and `difference_*` are over images,
+        paired; `seed_low` and `seed_high` are of the difference over trainings, `both_*` over both,
+        and `seed_std` is of the value.
+
+    Raises
+    ------
+    UserError
+        If a result is missing or was edited by hand.
+    """
+    rows = []
+    for part, sigma in probed(config):
+        measured = read_probes(config, folder, part, sigma)
+        draws = bootstrap_scores(config, measured)
+        for finding in findings(config, part, sigma):
+            for metric in _metrics(part, finding.probe):
+                rows.append(_row(config, finding, metric, measured, draws))
+    frame = pd.DataFrame(rows, columns=list(SENSITIVITY_COLUMNS))
+    return frame.sort_values(
+        "experiment", key=lambda names: names.map(EXPERIMENTS.index), kind="stable",
+        ignore_index=True,
+    )  # fmt: skip
+
+
+def write_sensitivity(config: Config, folder: RunFolder) -> None:
+    """Write the table of all experiments to `folder.sensitivity`."""
+    write_csv(build_sensitivity(config, folder), folder.sensitivity, SENSITIVITY_COLUMNS)
+
+
+def _metrics(part: str, probe: Probe) -> tuple[str, ...]:
+    """Return what is measured of a probe: PSNR too, where it denoises a task's images."""
+    fidelity = () if part not in TASKS or probe.denoiser == "clean" else ("psnr",)
+    return (*fidelity, *METRICS[part])
+
+
+def _row(
+    config: Config, finding: Finding, metric: str, measured: Measured, draws: dict[Key, np.ndarray]
+) -> dict:
+    """Return the row of a finding in a metric."""
+    probe, reference = finding.probe, finding.reference
+    row: dict = {
+        "experiment": finding.experiment, "part": measured.part, "sigma": measured.sigma,
+        "denoiser": probe.denoiser, "trained_sigma": finding.trained_sigma,
+        "task_weight": finding.task_weight, "reader": probe.reader, "metric": metric,
+        "reference": reference and reference.denoiser, "n": 0, "seeds": 0,
+    }  # fmt: skip
+    key = probe.name, metric
+    if key not in draws:
+        why = measured.failures.get(probe.name)
+        return row | {"status": f"{FAILED}: {why}" if why else NOT_MEASURED}
+    confidence = config.statistics.confidence
+    low, high = percentile_interval(draws[key], confidence=confidence)
+    row |= measured.summary(*key) | {"ci_low": low, "ci_high": high}
+    against = reference and (reference.name, metric)
+    if against not in draws:
+        return row
+    images = draws[key] - draws[against]
+    low, high = percentile_interval(images, confidence=confidence)
+    gaps = measured.seed_scores(*key) - measured.seed_scores(*against)
+    trainings = over_trainings(gaps, confidence=confidence)
+    both = over_both(gaps, images, images=row["n"], confidence=confidence)
+    return row | {
+        "difference": gaps.mean(), "difference_low": low, "difference_high": high,
+        "seed_low": trainings.low, "seed_high": trainings.high,
+        "both_low": both.low, "both_high": both.high,
+    }  # fmt: skip
+
+
+def main_metric(part: str) -> str:
+    """Return the metric that stands for a part: PSNR, top-1 accuracy or mIoU."""
+    return METRICS[part][0]
+
+
+def denoiser_label(config: Config, key: str) -> str:
+    """Name a probe's denoiser for people: a guided one by the task network that guided it."""
+    if "/" not in key:
+        return label_of(key)
+    if guide := model_spec(config, key).frozen:
+        return f"Joint with {reader_label(config, guide)}"
+    kind = key.partition("/")[0].partition("-")[0]
+    return label_of("separate-matched" if kind == "matched" else kind)
+
+
+def reader_label(config: Config, key: str) -> str:
+    """Name a task network for people: by its architecture, or the function of own code.
+
+    Where several of a task have one name, their short names in the configuration tell them apart.
+    """
+    spec = model_spec(config, key)
+    names = [_short(network.name) for network in config.task_networks(spec.part)]
+    name, label = _short(spec.network.name), key.partition("/")[0].partition("-")[2]
+    return f"{name} ({label})" if label and names.count(name) > 1 else name
+
+
+def _short(name: str) -> str:
+    """Return an architecture's name, or of own code the function's."""
+    return name.rpartition(":")[2]

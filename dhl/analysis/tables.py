@@ -1,0 +1,302 @@
+"""The paper's three tables from a run's results: tidy CSV, and Markdown, LaTeX and HTML to read.
+
+The CSV holds full precision; rounding, percent and marks happen here, on the way to the others.
+Its column `status` says `transcribed`, `not transcribed` or `not in the paper` of the published
+value, or, where our own value is missing, `not measured` and the reason.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dhl.analysis.measurements import Measured, bootstrap_scores, read_measured
+from dhl.analysis.published import AVERAGE, NOT_IN_PAPER, PUBLISHED, PublishedTable, read_published
+from dhl.analysis.statistics import percentile_interval
+from dhl.analysis.table_formats import DIALECTS, Dialect
+from dhl.config.methods import METRICS, TABLES, label_of
+from dhl.config.schema import Config
+from dhl.config.sigma import format_sigma
+from dhl.files import atomic_path
+from dhl.run.folder import RunFolder
+from dhl.run.results import TABLE_COLUMNS, write_csv
+
+NOT_MEASURED, FAILED = "not measured", "failed"
+
+# Per metric: name, factor, decimals, unit of a value, unit of a difference.
+UNITS = {
+    "psnr": ("PSNR", 1, 2, "dB", "dB"),
+    "ssim": ("SSIM", 1, 4, "", ""),
+    "top1": ("Top-1 accuracy", 100, 1, "%", "points"),
+    "top5": ("Top-5 accuracy", 100, 1, "%", "points"),
+    "miou": ("mIoU", 100, 1, "%", "points"),
+}
+_SUBJECT = {
+    "denoising": "Denoising",
+    "classification": "Classification",
+    "segmentation": "Segmentation",
+}
+_PAPER_DATA = {
+    "denoising": "Kodak",
+    "classification": "ILSVRC2012 val",
+    "segmentation": "VOC 2012 val",
+}
+_UNRANKED = ("clean",)  # a ceiling, not a competitor
+
+
+def build_table(
+    config: Config, part: str, folder: RunFolder, published: str | Path = PUBLISHED
+) -> pd.DataFrame:
+    """Make the tidy table of one part.
+
+    Parameters
+    ----------
+    config : Config
+    part : {"denoising", "classification", "segmentation"}
+    folder : RunFolder
+        Where the part's evaluation lies.
+    published : str or Path
+        The file of published figures.
+
+    Returns
+    -------
+    DataFrame with `dhl.run.results.TABLE_COLUMNS`
+        Per sigma, method (in the configuration's order) and metric a row with the image_id
+        `average`, and for denoising one row per image. Accuracy and mIoU are fractions. A value is
+        the average over `seeds` trainings; `ci_*` are over images, `seed_std` is over trainings.
+
+    Raises
+    ------
+    UserError
+        If a result is missing or was edited by hand.
+    """
+    paper = read_published(TABLES[part], published)
+    rows: list[dict] = []
+    for sigma in getattr(config.sigmas, part):
+        measured = read_measured(config, folder, part, sigma)
+        draws = bootstrap_scores(config, measured)
+        for method in getattr(config.methods, part):
+            for metric in METRICS[part]:
+                row = _average(measured, method, metric, paper)
+                rows.append(row | _interval(draws.get((method, metric)), config))
+                if part == "denoising":
+                    rows += _images(measured, method, metric, paper)
+    return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
+
+
+def write_table(
+    config: Config, part: str, folder: RunFolder, published: str | Path = PUBLISHED
+) -> None:
+    """Write a part's table as CSV, Markdown, LaTeX and HTML into `folder`."""
+    frame = build_table(config, part, folder, published)
+    number = TABLES[part]
+    write_csv(frame, folder.table(number), TABLE_COLUMNS)
+    paper = read_published(number, published)
+    for suffix in DIALECTS:
+        with atomic_path(folder.table(number, suffix)) as temporary:
+            temporary.write_text(format_table(frame, config, part, paper, suffix), "utf-8")
+
+
+def format_table(
+    frame: pd.DataFrame, config: Config, part: str, paper: PublishedTable, suffix: str
+) -> str:
+    """Lay a table out for reading: a row per method, per sigma the paper's value beside ours.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        From `build_table`.
+    config : Config
+    part : {"denoising", "classification", "segmentation"}
+    paper : PublishedTable
+    suffix : {"md", "tex", "html"}
+
+    Returns
+    -------
+    str
+        The best of a column is bold and the second best underlined; what prints the same is marked
+        the same, `clean` is not ranked, and a column in which all print the same has no marks.
+    """
+    dialect = DIALECTS[suffix]
+    averages = frame[frame["image_id"] == AVERAGE]
+    cells = averages.set_index(["sigma", "method", "metric"]).to_dict("index")
+    methods = getattr(config.methods, part)
+    columns: dict[tuple[str, str], list[str]] = {}
+    for sigma in getattr(config.sigmas, part):
+        block = {
+            (method, metric): cells[sigma, method, metric]
+            for method in methods
+            for metric in METRICS[part]
+        }
+        head = dialect.sigma.format(format_sigma(sigma))
+        if printed := [metric for metric in METRICS[part] if metric in paper.metrics(sigma)]:
+            columns[head, "paper"] = [_theirs(block, m, printed, dialect) for m in methods]
+        columns[head, "ours"] = _ours(block, methods, METRICS[part], dialect)
+    labels = [dialect.escape(label_of(method)) for method in methods]
+    grid = pd.DataFrame(columns, index=pd.Index(labels))
+    caption = dialect.escape(_caption(averages, config, part, paper))
+    return dialect.render(grid, caption, TABLES[part])
+
+
+def _average(measured: Measured, method: str, metric: str, paper: PublishedTable) -> dict:
+    """Return the row of a metric over all images, without its interval."""
+    value, status = paper.lookup(method, measured.sigma, metric)
+    row = {
+        "method": method,
+        "sigma": measured.sigma,
+        "image_id": AVERAGE,
+        "metric": metric,
+        **measured.summary(method, metric),
+        "published": value,
+        "status": status,
+    }
+    if method not in measured.protocols:
+        reason = f"{NOT_MEASURED}: no rows of `{method}` in {measured.source}"
+        if method in measured.failures:
+            reason = f"{FAILED}: {measured.failures[method]}"
+        return row | {"n": 0, "seeds": 0, "status": reason}
+    return row
+
+
+def _interval(draws: np.ndarray | None, config: Config) -> dict:
+    """Return the interval of a row over all images, nothing if it was not measured."""
+    if draws is None:
+        return {}
+    low, high = percentile_interval(draws, confidence=config.statistics.confidence)
+    return {"ci_low": low, "ci_high": high}
+
+
+def _images(measured: Measured, method: str, metric: str, paper: PublishedTable) -> list[dict]:
+    """Return the rows of a metric on each image; one image has no interval."""
+    if (method, metric) not in measured.features:
+        return []
+    rows = []
+    values = measured.features[method, metric][..., 0].mean(axis=1)
+    for image_id, value in zip(measured.image_ids, values, strict=True):
+        published, status = paper.lookup(method, measured.sigma, metric, image_id)
+        rows.append(
+            {
+                "method": method,
+                "sigma": measured.sigma,
+                "image_id": image_id,
+                "metric": metric,
+                "value": value,
+                "n": 1,
+                "seeds": measured.features[method, metric].shape[1],
+                "protocol": measured.protocols[method],
+                "published": published,
+                "status": status,
+            }
+        )
+    return rows
+
+
+Block = dict[tuple[str, str], dict]  # (method, metric) -> row of one sigma
+
+
+def _number(value: float, metric: str) -> str:
+    """Print a value in the metric's unit and precision."""
+    _, factor, decimals, _, _ = UNITS[metric]
+    return f"{factor * value:.{decimals}f}"
+
+
+def _theirs(block: Block, method: str, metrics: list[str], dialect: Dialect) -> str:
+    """Print the published values of a method."""
+    texts = []
+    for metric in metrics:
+        row = block[method, metric]
+        if not pd.isna(row["published"]):
+            texts.append(_number(row["published"], metric))
+        else:
+            texts.append(dialect.none if row["status"] == NOT_IN_PAPER else "n.t.")
+    nothing = all(pd.isna(block[method, metric]["published"]) for metric in metrics)
+    return texts[0] if nothing and len(set(texts)) == 1 else " / ".join(texts)
+
+
+def _ours(
+    block: Block, methods: tuple[str, ...], metrics: tuple[str, ...], dialect: Dialect
+) -> list[str]:
+    """Print our values of a sigma, marked and with their intervals, one text per method."""
+    marks = {metric: _marks(block, methods, metric) for metric in metrics}
+    cells = []
+    for method in methods:
+        rows = {metric: block[method, metric] for metric in metrics}
+        if all(pd.isna(row["value"]) for row in rows.values()):
+            status = str(next(iter(rows.values()))["status"])
+            cells.append(FAILED if status.startswith(FAILED) else "n.m.")
+            continue
+        values = [
+            getattr(dialect, marks[metric].get(method, "plain")).format(
+                _number(row["value"], metric)
+            )
+            for metric, row in rows.items()
+        ]
+        spreads = [
+            dialect.spread.format(_number(row["seed_std"], metric)) if row["seeds"] > 1 else ""
+            for metric, row in rows.items()
+        ]
+        intervals = [
+            dialect.span.format(_number(row["ci_low"], metric), _number(row["ci_high"], metric))
+            for metric, row in rows.items()
+        ]
+        values = [value + spread for value, spread in zip(values, spreads, strict=True)]
+        cells.append(" / ".join(values) + dialect.interval.format(" / ".join(intervals)))
+    return cells
+
+
+def _marks(block: Block, methods: tuple[str, ...], metric: str) -> dict[str, str]:
+    """Return which methods are `best` and `second`; all metrics are better when higher."""
+    printed = {
+        method: float(_number(block[method, metric]["value"], metric))
+        for method in methods
+        if method not in _UNRANKED and not pd.isna(block[method, metric]["value"])
+    }
+    levels = sorted(set(printed.values()), reverse=True)
+    if len(levels) < 2:
+        return {}
+    names = {levels[0]: "best", levels[1]: "second"}
+    return {method: names[value] for method, value in printed.items() if value in names}
+
+
+def _caption(averages: pd.DataFrame, config: Config, part: str, paper: PublishedTable) -> str:
+    """Say what was measured, how, and what the marks mean."""
+    metrics = ", ".join(
+        f"{UNITS[metric][0]} in {UNITS[metric][3]}".removesuffix(" in ") for metric in METRICS[part]
+    )
+    ours = averages[averages["n"] > 0]
+    counts = ", ".join(str(count) for count in sorted(ours["n"].unique())) or "0"
+    protocols = ", ".join(sorted(ours["protocol"].unique())) or "none"
+    level = f"{100 * config.statistics.confidence:g} %"
+    text = (
+        f"{_SUBJECT[part]}: {metrics}. Data set {getattr(config.data, part).name}, "
+        f"n = {counts} images, protocol {protocols}. In brackets: {level} percentile interval, "
+        f"bootstrap over images ({config.statistics.bootstrap} draws). Bold: best; underlined: "
+        "second."
+    )
+    if (seeds := max(ours["seeds"], default=0)) > 1:
+        text += (
+            f" Mean of {seeds} trainings, and after ± their standard deviation; the brackets hold "
+            "for these trainings."
+        )
+    if ceilings := [label_of(m) for m in getattr(config.methods, part) if m in _UNRANKED]:
+        text += f" Not ranked: {', '.join(ceilings)}."
+    if len(ours) < len(averages):
+        text += f" n.m. or failed: not measured, see status in table{TABLES[part]}.csv."
+    return f"{text} {_legend(config, part, paper)}"
+
+
+def _legend(config: Config, part: str, paper: PublishedTable) -> str:
+    """Explain the columns of the paper, or why there are none."""
+    shared = [sigma for sigma in getattr(config.sigmas, part) if sigma in paper.sigmas]
+    known = f"Table {TABLES[part]} of Liu et al. 2018 ({_PAPER_DATA[part]})"
+    if not shared:
+        levels = ", ".join(map(format_sigma, paper.sigmas))
+        return f"{known} has sigma {levels}: nothing of it stands beside these." if levels else ""
+    absent = [m for m in paper.methods if m not in getattr(config.methods, part)]
+    others = f" Rows of it that were not run: {', '.join(absent)}." if absent else ""
+    return (
+        f"Columns named paper: {known}, a comparison of levels, not of images, unless the data set "
+        f"is the same; n.t.: not transcribed; dash, or no such column: not in the paper.{others}"
+    )

@@ -1,0 +1,262 @@
+"""The commands of the program: each reads, calls, writes; no arithmetic."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from dhl.config.sigma import noise_std
+from dhl.errors import UserError
+
+if TYPE_CHECKING:
+    from dhl.config.schema import Config
+    from dhl.run.folder import RunFolder
+
+Arguments = argparse.Namespace
+
+
+def run_data_make(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Make or read a part's clean images."""
+    from dhl.data.prepare import write_data
+
+    write_data(config, arguments.part, folder)
+
+
+def run_data_download(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Download the named data sets and weights, or all that the configuration needs."""
+    from dhl.data.download import fetch, write_receipt
+    from dhl.data.locations import data_root
+    from dhl.run.downloads import mirrors_of, needed_sets
+
+    root = data_root(config)
+    for name in arguments.sets or needed_sets(config):
+        fetch(name, root=root, mirrors=mirrors_of(config))
+        write_receipt(name, root=root, path=folder.download(name))
+
+
+def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Tell whether the data sets of a configuration are there and whole."""
+    from dhl.data.check import check_data
+
+    findings = []
+    for finding in check_data(config, decode=arguments.decode):
+        print(finding, flush=True)
+        findings.append(finding)
+    if not findings:
+        print(f"{config.run}: its data is made from installed packages, nothing is downloaded.")
+    if bad := [finding.name for finding in findings if not finding.complete]:
+        raise UserError(
+            "the data sets of a run are there and whole.",
+            came=f"{len(bad)} of {len(findings)} are not: {', '.join(bad)}",
+            do="run `dhl data download` with the same configuration, and mend folders of your own.",
+        )
+
+
+def run_noise(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Record the noise of a part's test images."""
+    from dhl.data.prepare import write_noise
+
+    write_noise(config, arguments.part, arguments.sigma, folder)
+
+
+def run_baseline(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Denoise a part's test images by a method that is not trained here."""
+    from dhl.evaluation.untrained import BaselineJob, write_baseline
+
+    job = BaselineJob(arguments.part, arguments.method, arguments.sigma, arguments.shard)
+    write_baseline(config, job, folder, processes=arguments.processes)
+
+
+def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Train one model, in as many processes as configured."""
+    from dhl.training.launch import launch
+    from dhl.training.train import train_model
+
+    again = sys.argv[1:]
+    train_model(config, arguments.model, folder, start_processes=lambda: launch(config, again))
+
+
+def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Measure every method of a part at a sigma."""
+    from dhl.evaluation.evaluate import evaluate
+    from dhl.run.evaluated import evaluated_seeds
+
+    _check_seed(arguments, evaluated_seeds(config, arguments.part))
+    evaluate(config, arguments.part, arguments.sigma, folder, seed=arguments.seed)
+
+
+def _check_seed(arguments: Arguments, seeds: range) -> None:
+    """Refuse the number of a training that the part has not."""
+    if arguments.seed not in seeds:
+        there = "seed 1 alone" if len(seeds) == 1 else f"seeds 1 to {len(seeds)}"
+        raise UserError(
+            "what is trained is measured once a training, and what is not trained with the first.",
+            came=f"--seed {arguments.seed}, and {arguments.part} has {there}",
+            do="name one of these, or raise `seeds` in the configuration for methods that are "
+            "trained.",
+        )
+
+
+def run_probe(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Measure denoisers with other noise and other task networks, as `sensitivity` says."""
+    from dhl.evaluation.probing import measure_probes
+    from dhl.run.probes import findings
+
+    if not findings(config, arguments.part, arguments.sigma):
+        raise UserError(
+            "`sensitivity` says what is probed, and where.",
+            came=f"nothing to probe in {arguments.part} at sigma {arguments.sigma:g}",
+            do="add it to the configuration's `sensitivity`; `dhl describe` lists what there is.",
+        )
+    _check_seed(arguments, range(1, config.seeds + 1))
+    measure_probes(config, arguments.part, arguments.sigma, folder, seed=arguments.seed)
+
+
+def run_sensitivity(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Make the table of the experiments beyond the paper."""
+    from dhl.analysis.sensitivity import write_sensitivity
+    from dhl.run.probes import experiments
+
+    if not experiments(config):
+        raise UserError(
+            "`sensitivity` says what is varied.",
+            came=f"no experiment in {arguments.configfile}",
+            do="add the section to the configuration; docs/sensitivity.md has one.",
+        )
+    write_sensitivity(config, folder)
+
+
+def run_table(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Make the table of a part."""
+    from dhl.analysis.tables import write_table
+
+    write_table(config, arguments.part, folder)
+
+
+def run_claims(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Test the paper's claims."""
+    from dhl.analysis.claims import write_claims
+
+    write_claims(config, folder)
+
+
+def run_figures(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Draw the figures."""
+    from dhl.report.figure_data import write_figure_data
+    from dhl.report.figures import write_figures
+
+    write_figures(config, folder)
+    write_figure_data(config, folder)
+
+
+def run_manifest(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Write versions, seeds and digests."""
+    from dhl.run.manifest import write_manifest
+
+    write_manifest(config, folder)
+
+
+def run_report(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Write the report."""
+    from dhl.report.page import write_report
+
+    write_report(config, folder)
+
+
+def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Print what a configuration consists of: models, their parents, and whether they are there."""
+    from dhl.run.model_graph import all_models, model_spec
+    from dhl.run.probes import findings, probed
+
+    print(f"{config.run}: {', '.join(config.parts)}; files in {folder.root}")
+    for part in config.parts:
+        sigmas = ", ".join(f"{sigma:g}" for sigma in getattr(config.sigmas, part))
+        print(f"{part}: sigma {sigmas}; {', '.join(getattr(config.methods, part))}")
+    for part, sigma in probed(config):
+        names = dict.fromkeys(finding.experiment for finding in findings(config, part, sigma))
+        print(f"probes of {part} at sigma {sigma:g}: {', '.join(names)}")
+    for key in all_models(config):
+        spec = model_spec(config, key)
+        state = "trained" if folder.model(key).exists() else "to train"
+        parents = f" from {', '.join(spec.parents)}" if spec.parents else ""
+        made = f"{spec.recipe.steps} steps" if spec.recipe else "published weights"
+        print(f"{state:9} {key}: {spec.network.name}, {made}{parents}")
+
+
+def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Print what a run will take: jobs, operations, hours, disk and downloads."""
+    from dhl.planning.devices import choose_device
+    from dhl.planning.plan import make_plan
+    from dhl.planning.text import to_json, to_text
+
+    plan = make_plan(config, choose_device(config, arguments.device, arguments.tflops))
+    print(to_json(plan) if arguments.json else to_text(plan))
+
+
+def run_verify(arguments: Arguments) -> None:
+    """Compare a run's files with its manifest."""
+    from dhl.run.manifest import check_untouched
+
+    check_untouched(arguments.run)
+    print(f"{arguments.run}: every file is as the manifest says.")
+
+
+def run_compare(arguments: Arguments) -> int:
+    """Tell which numbers moved from one run to another, and whether more than chance explains it.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    from dhl.analysis.compare import compare, write_comparison
+    from dhl.analysis.comparison_text import ALL, to_text
+    from dhl.analysis.finished_run import read_finished
+
+    comparison = compare(read_finished(arguments.run_a), read_finished(arguments.run_b))
+    if arguments.csv:
+        write_comparison(comparison, arguments.csv)
+    print(to_text(comparison, ALL) if arguments.all else to_text(comparison))
+    return int(comparison.changed if arguments.strict else comparison.moved)
+
+
+def run_export(arguments: Arguments) -> None:
+    """Write a finished run as one archive that describes itself (an RO-Crate)."""
+    from dhl.run.export import export_run
+
+    print(export_run(arguments.run, arguments.output, models=arguments.models))
+
+
+def run_denoise(arguments: Arguments) -> None:
+    """Denoise a picture."""
+    from dhl.evaluation.inference import denoise_blockwise, denoise_file, denoise_tiles
+
+    denoise_file(
+        arguments.input,
+        arguments.output,
+        model=arguments.model,
+        device=arguments.device,
+        run=denoise_blockwise if arguments.blocks else denoise_tiles,
+    )
+
+
+def run_hole(arguments: Arguments) -> int:
+    """Mark the results of a job that failed, for the rest of a run to go on without them."""
+    from dhl.run.failures import dig, may_be_a_hole
+
+    if not (arguments.last and may_be_a_hole(arguments.status)):
+        return arguments.status
+    reason = dig(arguments.results, status=arguments.status, log=arguments.log)
+    print(f"dhl: failed: {arguments.results[0]}: {reason}\n"
+          f"  the run goes on without it; all is in {arguments.log}", file=sys.stderr)  # fmt: skip
+    return 0
+
+
+def run_import_caffe(arguments: Arguments) -> None:
+    """Make a model file of a denoiser that the authors' Caffe code trained."""
+    from dhl.models.caffe import import_denoiser
+
+    if arguments.sigma is not None:
+        noise_std(arguments.sigma)
+    import_denoiser(arguments.file, arguments.output, sigma=arguments.sigma)

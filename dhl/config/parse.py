@@ -1,0 +1,75 @@
+"""Reading a configuration file; a mistake in it is one message that says what to write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from dhl.config.messages import explain
+from dhl.config.presets import expand_preset
+from dhl.config.rules import check_rules
+from dhl.config.schema import Config
+from dhl.errors import ConfigError, UserError
+
+
+def parse_config(content: dict[str, Any], *, source: str) -> Config:
+    """Check a configuration and return it, frozen; a preset of its training is expanded.
+
+    Parameters
+    ----------
+    content : dict
+        As read from YAML.
+    source : str
+        The file's name, for messages.
+
+    Raises
+    ------
+    UserError
+        With the full path of the first wrong key, its value, and what is legal.
+    """
+    content = expand_preset(content, source=source)
+    try:
+        config = Config.model_validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        raise explain(error, source) from None
+    try:
+        check_rules(config)
+    except ConfigError as error:
+        raise UserError(error.rule, came=f"{error.came} in {source}", do=error.do) from None
+    return config
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not YAML, or breaks a rule.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(
+            "a configuration is a YAML file.",
+            came=f"no file {path} ({error.strerror})",
+            do="name one of config/*.yaml with --configfile.",
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            "a configuration is a YAML file.",
+            came=f"{path}: {str(error).replace(chr(10), ' ')}",
+            do="mend the syntax; config/mini.yaml is a complete example.",
+        ) from None
+    if not isinstance(content, dict):
+        raise UserError(
+            "a configuration is a mapping of keys to values.",
+            came=f"{path} holds {type(content).__name__}",
+            do="start from a copy of config/mini.yaml.",
+        )
+    return parse_config(content, source=str(path))

@@ -1,0 +1,29 @@
+"""Noise levels: sigma on the 0-255 scale, and the standard deviation on [0, 1]."""
+
+from __future__ import annotations
+
+from dhl.errors import UserError
+
+GAUSSIAN = "gaussian"
+
+
+def noise_std(sigma: float) -> float:
+    """Convert a sigma on the 0-255 scale to a standard deviation on [0, 1].
+
+    Raises
+    ------
+    UserError
+        If `sigma` is negative, above 255, or looks like a [0, 1]-scale value (0 < sigma < 1).
+    """
+    if not (sigma == 0 or 1 <= sigma <= 255):
+        raise UserError(
+            "sigma is given on the 0-255 scale: 0, or from 1 to 255.",
+            came=f"sigma {sigma:g}",
+            do="multiply a [0, 1]-scale value by 255; the paper uses 15 to 60.",
+        )
+    return sigma / 255.0
+
+
+def format_sigma(sigma: float) -> str:
+    """Write sigma as it stands in file names: `15`, `25.5`."""
+    return f"{sigma:g}"

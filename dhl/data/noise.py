@@ -1,0 +1,254 @@
+"""The noise of tests and training: white and Gaussian, or a user's own code.
+
+Here alone sigma (0-255) becomes a standard deviation on [0, 1].
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from dhl.config.plugins import described, load, running, wrong_result
+from dhl.config.sigma import GAUSSIAN, noise_std
+from dhl.data import processes
+from dhl.errors import UserError
+from dhl.seeding import derive_seed
+
+if TYPE_CHECKING:
+    import torch
+
+
+class NoiseRecord(Protocol):
+    """A row of the run's record of noise."""
+
+    image_id: str
+    seed: int
+    sha256: str
+
+
+def evaluation_seed(*, base_seed: int, dataset: str, image_id: str, sigma: float) -> int:
+    """Return the seed of the noise of one test image: a pure function of its arguments."""
+    return derive_seed(base_seed, "noise", dataset, image_id, float(sigma))
+
+
+def evaluation_noise(shape: tuple[int, ...], *, sigma: float, seed: int) -> np.ndarray:
+    """Draw the noise that every method sees on one test image.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Usually (H, W, 3).
+    sigma : float
+        Standard deviation on the 0-255 scale.
+    seed : int
+        From `evaluation_seed`.
+
+    Returns
+    -------
+    ndarray of float32 with `shape`
+        On the [0, 1] scale. Drawn by NumPy on the CPU, so neither the device nor the batch size
+        can change it.
+    """
+    draw = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    return draw * np.float32(noise_std(sigma))
+
+
+def noisy_image(clean: np.ndarray, *, sigma: float, seed: int, model: str = GAUSSIAN) -> np.ndarray:
+    """Return a test image with its noise, float32, neither clipped nor quantised.
+
+    Parameters
+    ----------
+    clean : ndarray of uint8, shape (H, W, 3)
+    sigma : float
+        Standard deviation on the 0-255 scale.
+    seed : int
+        From `evaluation_seed`.
+    model : str
+        The configuration's `noise`.
+
+    Raises
+    ------
+    OwnCodeError
+        If a user's own noise fails, or is no image of finite numbers.
+    """
+    if model != GAUSSIAN:
+        return _own_noisy_image(model, clean, sigma=sigma, seed=seed)
+    return clean.astype(np.float32) / np.float32(255) + evaluation_noise(
+        clean.shape, sigma=sigma, seed=seed
+    )
+
+
+def _own_noisy_image(model: str, clean: np.ndarray, *, sigma: float, seed: int) -> np.ndarray:
+    """Return a test image with a user's own noise, drawn on the CPU by one thread."""
+    import torch
+
+    image = torch.from_numpy(clean.astype(np.float32) / np.float32(255)).permute(2, 0, 1)[None]
+    std = torch.full((1, 1, 1, 1), noise_std(sigma))
+    with _one_thread():
+        noisy = _own_noise(model, image.contiguous(), std, torch.Generator().manual_seed(seed))
+    if not noisy.isfinite().all():
+        raise wrong_result(
+            model, expected="finite numbers", came=f"some that are not, at sigma {sigma:g}"
+        )
+    return np.ascontiguousarray(noisy[0].permute(1, 2, 0).numpy())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: how work is split can change the last bits."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def recorded_noisy_image(
+    clean: np.ndarray, *, sigma: float, record: NoiseRecord, model: str = GAUSSIAN
+) -> np.ndarray:
+    """Return a test image with the noise that was recorded for it.
+
+    Parameters
+    ----------
+    clean : ndarray of uint8, shape (H, W, 3)
+    sigma : float
+        Standard deviation on the 0-255 scale.
+    record : named tuple
+        A row of the run's noise file.
+    model : str
+        The configuration's `noise`.
+
+    Raises
+    ------
+    UserError
+        If the pixels are not those whose digest was recorded.
+    """
+    noisy = noisy_image(clean, sigma=sigma, seed=int(record.seed), model=model)
+    if pixel_digest(noisy) != record.sha256:
+        raise UserError(
+            "every method sees the same noisy pixels.",
+            came=f"`{record.image_id}` at sigma {sigma:g} differs from its recorded digest",
+            do="delete the run's `noise` folder and run again."
+            if model == GAUSSIAN
+            else f"let `{model}` draw from its generator alone, and make and read the noise on one "
+            "kind of processor, with one version of torch.",
+        )
+    return noisy
+
+
+def pixel_digest(image: np.ndarray) -> str:
+    """Return the SHA-256 of an image's bytes."""
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def add_noise(
+    clean: torch.Tensor,
+    *,
+    sigma: float | tuple[float, float],
+    generator: torch.Generator,
+    model: str = GAUSSIAN,
+) -> torch.Tensor:
+    """Add a configuration's noise for training, without clipping.
+
+    Of several processes, all draw the noise of the whole batch and each keeps that of its share, so
+    that it is the noise of one process.
+
+    Parameters
+    ----------
+    clean, sigma, generator
+        As of `add_gaussian_noise`.
+    model : str
+        The configuration's `noise`.
+
+    Raises
+    ------
+    OwnCodeError
+        If a user's own noise fails, or returns something else than images like `clean`.
+    """
+    if model == GAUSSIAN:
+        return add_gaussian_noise(clean, sigma=sigma, generator=generator)
+    import torch
+
+    whole = processes.whole_batch(clean)
+    std = _std_per_image(whole, sigma, generator)
+    # A user's own code is not traced.
+    compiling = torch.compiler.is_compiling()
+    draw = torch.compiler.disable(_own_noise) if compiling else _own_noise
+    return draw(model, whole, std, generator)[processes.own_share(len(whole))]
+
+
+def _std_per_image(
+    clean: torch.Tensor, sigma: float | tuple[float, float], generator: torch.Generator
+) -> torch.Tensor:
+    """Return the standard deviation of each image, (N, 1, 1, 1); of a range it is drawn."""
+    import torch
+
+    shape = (len(clean), 1, 1, 1)
+    if not isinstance(sigma, tuple):
+        return clean.new_full(shape, noise_std(sigma))
+    low, high = (noise_std(bound) for bound in sigma)
+    return low + (high - low) * torch.rand(shape, generator=generator, device=clean.device)
+
+
+def _own_noise(
+    model: str, clean: torch.Tensor, std: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Call a user's own noise in float32, and check what it returns."""
+    import torch
+
+    function = load(model)
+    with running(model), torch.no_grad(), torch.autocast(clean.device.type, enabled=False):
+        noisy = function(clean.clone(), noise_std=std, generator=generator)
+    like = ("shape", "dtype", "device")
+    if not (
+        torch.is_tensor(noisy) and all(getattr(noisy, one) == getattr(clean, one) for one in like)
+    ):
+        raise wrong_result(
+            model,
+            expected=f"a tensor like `clean`: {described(clean)} on {clean.device}",
+            came=described(noisy) + (f" on {noisy.device}" if torch.is_tensor(noisy) else ""),
+        )
+    return noisy
+
+
+def add_gaussian_noise(
+    clean: torch.Tensor, *, sigma: float | tuple[float, float], generator: torch.Generator
+) -> torch.Tensor:
+    """Add white Gaussian noise for training, without clipping.
+
+    Parameters
+    ----------
+    clean : Tensor of shape (N, 3, H, W), values in [0, 1]
+    sigma : float or pair of float
+        Standard deviation on the 0-255 scale; a pair (low, high) draws one sigma per image,
+        uniformly.
+    generator : torch.Generator
+        Source of the draw; must live on the device of `clean`.
+
+    Returns
+    -------
+    Tensor of shape (N, 3, H, W)
+        Not clipped and not quantised, as in the authors' training code.
+
+    Raises
+    ------
+    UserError
+        If a sigma is outside 0 or [1, 255].
+
+    References
+    ----------
+    .. [1] Liu et al., IJCAI 2018, Sec. 3.1.
+    """
+    noise = processes.normal_like(clean, generator)
+    if isinstance(sigma, tuple):
+        low, high = (noise_std(bound) for bound in sigma)
+        level = processes.uniform_per_image(clean, generator)
+        return clean + noise * (low + (high - low) * level)
+    return clean + noise * noise_std(sigma)

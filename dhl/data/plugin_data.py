@@ -1,0 +1,136 @@
+"""Images that a user's own function makes or reads: called, and checked. No torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dhl.config.class_names import IGNORED_LABEL
+from dhl.config.data_sets import OwnData
+from dhl.config.plugins import OwnCodeError, described, load, running, wrong_result
+from dhl.config.schema import Config
+from dhl.data.image_set import ImageSet
+from dhl.seeding import derive_seed
+
+REQUIRED, POSSIBLE = ("train", "test"), ("train", "validation", "test")
+KEYS = ("images", "targets", "ids")
+
+
+def make_own_part(config: Config, part: str) -> dict[str, ImageSet]:
+    """Call the user's function for a part, and check what it returns.
+
+    Returns
+    -------
+    dict of str to ImageSet
+        Keyed by split.
+
+    Raises
+    ------
+    OwnCodeError
+        If the function fails, or returns something else than documented; names split and entry.
+    """
+    data = getattr(config.data, part)
+    function = load(data.kind)
+    seed = derive_seed(config.base_seed, "own data", data.name, part)
+    with running(data.kind):
+        splits = function(part, seed=seed, **data.options)
+    if not isinstance(splits, Mapping):
+        raise _wrong(data, "a dict of splits, `train` and `test`", described(splits))
+    wanted = "the splits `train` and `test`, and `validation` if there is one"
+    for name in REQUIRED:
+        if name not in splits:
+            raise _wrong(data, wanted, f"no `{name}` among {', '.join(map(str, splits)) or 'none'}")
+    for name in splits:
+        if name not in POSSIBLE:
+            raise _wrong(data, wanted, f"a split `{name}`")
+    return {name: _split(data, part, name, splits[name]) for name in POSSIBLE if name in splits}
+
+
+def _split(data: OwnData, part: str, split: str, content: Any) -> ImageSet:
+    """Check one split and turn it into an image set."""
+    if not isinstance(content, Mapping):
+        raise _wrong(data, f"per split a dict of {_listed(KEYS)}", f"{split}: {described(content)}")
+    if unknown := [key for key in content if key not in KEYS]:
+        raise _wrong(data, f"per split a dict of {_listed(KEYS)}", f"{split}: `{unknown[0]}`")
+    images = _images(data, split, content.get("images"))
+    ids = _ids(data, split, content.get("ids"), len(images))
+    targets = _targets(data, (part, split), content.get("targets"), images)
+    return ImageSet(ids, images, targets, classes=data.classes)
+
+
+def _images(data: OwnData, split: str, images: Any) -> Any:
+    """Check a split's images; those of one size become one array."""
+    if not isinstance(images, _SEQUENCES) or not len(images):
+        came = "no image" if isinstance(images, _SEQUENCES) else described(images)
+        raise _wrong(data, _IMAGES, f"{split}: {came}")
+    for image in images:
+        fits = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
+        if not fits or image.shape[2] != 3 or not image.size:
+            raise _wrong(data, _IMAGES, f"{split}: {described(image)}")
+    alike = len({image.shape for image in images}) == 1
+    return np.ascontiguousarray(images) if alike else list(images)
+
+
+_SEQUENCES = (list, tuple, np.ndarray)
+_IMAGES = "`images` as uint8 arrays (H, W, 3), one at least"
+
+
+def _ids(data: OwnData, split: str, ids: Any, count: int) -> list[str]:
+    """Check the images' names, or number them."""
+    if ids is None:
+        return [f"{split}-{index:05d}" for index in range(count)]
+    expected = "`ids` that are unique texts, one an image"
+    if not isinstance(ids, _SEQUENCES):
+        raise _wrong(data, expected, f"{split}: {described(ids)}")
+    found = [str(name) if isinstance(name, str) else None for name in ids]
+    if len(found) != count:
+        raise _wrong(data, expected, f"{split}: {len(found)} ids for {count} images")
+    if None in found or "" in found:
+        raise _wrong(data, expected, f"{split}: an id that is empty or no text")
+    name, times = Counter(found).most_common(1)[0]
+    if times > 1:
+        raise _wrong(data, expected, f"{split}: `{name}` {times} times")
+    return found
+
+
+def _targets(data: OwnData, place: tuple[str, str], targets: Any, images: Any) -> np.ndarray | None:
+    """Check the classes or label maps of a split."""
+    part, split = place
+    if part == "denoising":
+        if targets is not None:
+            raise _wrong(data, "no `targets` for denoising", f"{split}: {described(targets)}")
+        return None
+    maps = part == "segmentation"
+    if maps and isinstance(images, list):
+        raise _wrong(data, "images of one size for segmentation", f"{split}: several sizes")
+    shape = (len(images), *images.shape[1:3]) if maps else (len(images),)
+    kind = "label maps (N, H, W)" if maps else "classes (N,)"
+    expected = f"`targets` as an array of integers, {kind}"
+    try:
+        array = np.asarray(targets)
+    except ValueError:  # maps of several sizes
+        raise _wrong(data, expected, f"{split}: label maps of several sizes") from None
+    if array.shape != shape or array.dtype.kind not in "iu":
+        raise _wrong(data, f"{expected}, here {shape}", f"{split}: {described(array)}")
+    strange = (array < 0) | (array >= data.classes)
+    strange &= ~(maps & (array == IGNORED_LABEL))
+    if strange.any():
+        ignored = f", or {IGNORED_LABEL} where ignored" if maps else ""
+        raise _wrong(
+            data, f"targets from 0 to {data.classes - 1}{ignored} (`classes: {data.classes}`)",
+            f"{split}: {array[strange].ravel()[0]}",
+        )  # fmt: skip
+    return array.astype(np.uint8 if maps else np.int64)
+
+
+def _wrong(data: OwnData, expected: str, came: str) -> OwnCodeError:
+    """Say that the function returned something else."""
+    return wrong_result(data.kind, expected=expected, came=came)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Write names in a sentence."""
+    return ", ".join(f"`{name}`" for name in names)

@@ -1,0 +1,1 @@
+"""Metrics, untrained methods, inference, and the evaluation of every method."""

@@ -1,0 +1,179 @@
+"""A trained denoiser on a picture of any size, in tiles so that memory stays bounded.
+
+Two ways: tiles that overlap by more than the receptive field give what the whole image at once
+would; the authors' blocks are averaged where they overlap, errors at their borders included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from dhl.data.folder import read_image
+from dhl.errors import UserError
+from dhl.files import atomic_path
+from dhl.models import checkpoint
+from dhl.models.authors_input import MEAN_BGR
+from dhl.models.centre_crop import border_of
+from dhl.progress import Progress
+from dhl.training.device import find_device
+
+TILE = 256
+MARGIN = 32  # more than the receptive field's reach, and a multiple of the network's 4
+# The authors' deployment: each block has `network.border` more pixels on each side as its input.
+BLOCK = 134
+STRIDE = 64
+BLOCKS_AT_ONCE = 4
+
+
+def denoise_file(
+    source: Path,
+    target: Path,
+    *,
+    model: Path,
+    device: str = "auto",
+    run: Callable[..., np.ndarray] | None = None,
+) -> None:
+    """Denoise a picture file.
+
+    Parameters
+    ----------
+    source, target : Path
+        The ending of `target` chooses its format.
+    model : Path
+        A denoiser trained by this project.
+    device : str
+        `auto`, `cpu`, `cuda`.
+    run : callable, optional
+        `denoise_tiles`, the default, or `denoise_blockwise`.
+
+    Raises
+    ------
+    UserError
+        If the picture or the model cannot be used, or `target` has no known ending.
+    """
+    if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:
+        raise UserError(
+            "the output's ending names a picture format.",
+            came=f"{target}",
+            do="end it with .png, which loses nothing.",
+        )
+    network, content = checkpoint.load_model(model)
+    if content["role"] != "denoiser":
+        raise UserError(
+            "a picture is denoised by a denoiser.",
+            came=f"{model} is a {content['role']}",
+            do="name a model such as results/mini/models/separate/sigma30.pt.",
+        )
+    noisy = read_image(source).astype(np.float32) / 255
+    place = find_device(device)
+    denoised = (run or denoise_tiles)(network.to(place), noisy, device=place)
+    picture = Image.fromarray(np.rint(np.clip(denoised, 0, 1) * 255).astype(np.uint8))
+    with atomic_path(target) as temporary:
+        picture.save(temporary, format=Image.registered_extensions()[target.suffix.lower()])
+
+
+@torch.inference_mode()
+def denoise_tiles(network: nn.Module, noisy: np.ndarray, *, device: torch.device) -> np.ndarray:
+    """Denoise an image tile by tile; tiles overlap by more than the receptive field.
+
+    Parameters
+    ----------
+    network : nn.Module
+        A denoiser in evaluation mode.
+    noisy : ndarray of float32, shape (H, W, 3), on [0, 1]
+    device : torch.device
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W, 3), unclipped
+        Equal to the whole image at once, to rounding.
+    """
+    height, width = noisy.shape[:2]
+    result = np.empty_like(noisy)
+    corners = [(y, x) for y in range(0, height, TILE) for x in range(0, width, TILE)]
+    with Progress("denoising", len(corners)) as progress:
+        for y, x in corners:
+            top, left = max(0, y - MARGIN), max(0, x - MARGIN)
+            part = noisy[top : y + TILE + MARGIN, left : x + TILE + MARGIN]
+            batch = torch.from_numpy(part.copy()).to(device).permute(2, 0, 1)[None]
+            done = network(batch)[0].permute(1, 2, 0).cpu().numpy()
+            bottom, right = min(y + TILE, height), min(x + TILE, width)
+            result[y:bottom, x:right] = done[y - top : bottom - top, x - left : right - left]
+            progress.advance()
+    return result
+
+
+@torch.inference_mode()
+def denoise_blockwise(network: nn.Module, noisy: np.ndarray, *, device: torch.device) -> np.ndarray:
+    """Denoise an image as the authors' deployment does: sliding blocks, overlaps averaged.
+
+    Parameters
+    ----------
+    network : nn.Module
+        A denoiser in evaluation mode.
+    noisy : ndarray of float32, shape (H, W, 3), on [0, 1]
+    device : torch.device
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W, 3), unclipped
+
+    Notes
+    -----
+    As in the released code: outputs of 134 px at stride 64, the last one flush with the image's
+    end, from inputs of 140 px; the image is first framed by the network's border of 3 px in the
+    mean colour, which is zero to the authors' network. A side below 134 px is one block; where its
+    input is no multiple of 4, on which the released code stops, the frame's end is made longer.
+
+    The authors' PSNR is that of images denoised so; the evaluation runs the whole image at once.
+    Both agree where no block ends within the receptive field.
+    """
+    forward = getattr(network, "forward_unpadded", network)
+    border, multiple = border_of(network), getattr(network, "multiple", 1)
+    sides = noisy.shape[:2]
+    block = [min(BLOCK, side) for side in sides]
+    extra = [-(side + 2 * border) % multiple for side in block]
+    framed = _frame(noisy, border, extra)
+    height, width = (side + 2 * border + more for side, more in zip(block, extra, strict=True))
+    total, count = np.zeros(noisy.shape), np.zeros((*sides, 1))
+    corners = [(y, x) for y in _starts(sides[0]) for x in _starts(sides[1])]
+    with Progress("denoising", len(corners)) as progress:
+        for chosen in _chunks(corners, BLOCKS_AT_ONCE):
+            parts = np.stack([framed[y : y + height, x : x + width] for y, x in chosen])
+            batch = torch.from_numpy(parts).to(device).permute(0, 3, 1, 2)
+            done = forward(batch).permute(0, 2, 3, 1).cpu().numpy()
+            for (y, x), one in zip(chosen, done, strict=True):
+                place = slice(y, y + block[0]), slice(x, x + block[1])
+                total[place] += one[: block[0], : block[1]]
+                count[place] += 1
+            progress.advance(len(chosen))
+    return (total / count).astype(np.float32)
+
+
+def _frame(noisy: np.ndarray, border: int, extra: list[int]) -> np.ndarray:
+    """Surround an image by the authors' mean colour, and more of it below and to the right."""
+    colour = np.array(MEAN_BGR[::-1], np.float32) / 255
+    height, width = noisy.shape[:2]
+    framed = np.empty(
+        (height + 2 * border + extra[0], width + 2 * border + extra[1], 3), np.float32
+    )
+    framed[:] = colour
+    framed[border : border + height, border : border + width] = noisy
+    return framed
+
+
+def _starts(side: int) -> list[int]:
+    """Return where blocks begin along a side."""
+    return [*range(0, side - BLOCK, STRIDE), max(0, side - BLOCK)]
+
+
+def _chunks(items: list, count: int) -> Iterator[list]:
+    """Yield a list's items in turn, `count` at a time."""
+    for begin in range(0, len(items), count):
+        yield items[begin : begin + count]

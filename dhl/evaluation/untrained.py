@@ -1,0 +1,253 @@
+"""Denoisers that are not trained here: CBM3D by the `bm3d` package, and a user's own code."""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dhl.config.methods import BASELINES
+from dhl.config.plugins import described, load, running, wrong_result
+from dhl.config.schema import Config
+from dhl.config.sigma import noise_std
+from dhl.data.image_set import load_split
+from dhl.data.noise import recorded_noisy_image
+from dhl.errors import UserError
+from dhl.files import atomic_path
+from dhl.progress import Progress
+from dhl.run.folder import RunFolder
+from dhl.run.results import NOISE_COLUMNS, open_arrays, read_csv
+from dhl.run.shards import WHOLE, Shard
+
+# The classical algorithm for white noise, which the paper compared with, and the exact transform
+# variances of the 2020 one: `nf` is the size at which noise spectra are computed.
+PROFILE_NF = {"cbm3d": 0, "cbm3d-2020": 32}
+
+
+def require_bm3d() -> None:
+    """Check that the `bm3d` package can be imported.
+
+    Raises
+    ------
+    UserError
+        If it is not installed.
+    """
+    try:
+        import bm3d  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            "CBM3D is computed by the package `bm3d` (non-commercial licence).",
+            came=f"{error}",
+            do="`pip install bm3d`, or take the cbm3d methods out of the configuration.",
+        ) from None
+
+
+def cbm3d(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d") -> np.ndarray:
+    """Denoise one colour image.
+
+    Parameters
+    ----------
+    noisy : ndarray of shape (H, W, 3), on the [0, 1] scale, unclipped
+    sigma : float
+        Standard deviation on the 0-255 scale.
+    profile : {"cbm3d", "cbm3d-2020"}
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W, 3), unclipped
+
+    References
+    ----------
+    .. [1] Dabov et al., Color image denoising via sparse 3D collaborative filtering, ICIP 2007.
+    .. [2] Mäkinen et al., Collaborative filtering of correlated noise, IEEE TIP 29, 2020.
+    """
+    from bm3d import BM3DProfile, bm3d_rgb
+
+    settings = BM3DProfile()
+    settings.nf = PROFILE_NF[profile]
+    settings.num_threads = 1
+    return bm3d_rgb(noisy.astype(np.float64), noise_std(sigma), settings).astype(np.float32)
+
+
+def own_denoised(noisy: np.ndarray, *, sigma: float, reference: str) -> np.ndarray:
+    """Denoise one colour image by a user's own code, and check what it returns.
+
+    Parameters
+    ----------
+    noisy : ndarray of float32, shape (H, W, 3), on the [0, 1] scale, unclipped
+    sigma : float
+        Standard deviation on the 0-255 scale.
+    reference : str
+        As `path/to/file.py:function`.
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W, 3)
+
+    Raises
+    ------
+    OwnCodeError
+        If the code returns no such image of finite numbers.
+    """
+    denoised = load(reference)(noisy.copy(), sigma=sigma)
+    whole = isinstance(denoised, np.ndarray) and denoised.dtype.kind == "f"
+    if not whole or denoised.shape != noisy.shape:
+        expected = f"an array of floats of the image's shape, {noisy.shape}"
+        raise wrong_result(reference, expected=expected, came=described(denoised))
+    if not np.isfinite(denoised).all():
+        raise wrong_result(reference, expected="finite numbers", came="some that are not")
+    return denoised.astype(np.float32, copy=False)
+
+
+@contextmanager
+def denoised_stream(
+    one: Callable[[np.ndarray], np.ndarray], noisy: Iterable[np.ndarray], *, processes: int
+) -> Iterator[Iterator[np.ndarray]]:
+    """Denoise a stream of images in parallel processes, in order; it is read as it is needed.
+
+    Raises
+    ------
+    UserError
+        If one of the processes is killed.
+    """
+    if processes == 1:
+        yield map(one, noisy)
+        return
+    try:
+        with ProcessPoolExecutor(processes) as pool:
+            yield _ordered(pool, one, noisy, ahead=2 * processes)
+    except BrokenProcessPool:
+        raise UserError(
+            "the processes that denoise live until they are done.",
+            came="one of them was killed, most likely for want of memory",
+            do="give the job more memory, or fewer `--processes` (the rule's threads).",
+        ) from None
+
+
+def _ordered(
+    pool: Executor, function: Callable, inputs: Iterable[np.ndarray], *, ahead: int
+) -> Iterator[np.ndarray]:
+    """Yield the results in order, with at most `ahead` inputs in the pool."""
+    waiting: deque[Future] = deque()
+    for value in inputs:
+        waiting.append(pool.submit(function, value))
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+@dataclass(frozen=True)
+class BaselineJob:
+    """What one job denoises: a shard of a part's test images at a sigma (0-255), by a method."""
+
+    part: str
+    method: str
+    sigma: float
+    shard: Shard = WHOLE
+
+    def __str__(self) -> str:
+        """Write the job as its progress does."""
+        return f"{self.method}, {self.part}, sigma {self.sigma:g}, {self.shard}"
+
+
+def write_baseline(config: Config, job: BaselineJob, folder: RunFolder, *, processes: int) -> None:
+    """Denoise the images of a job, and write each as soon as it is done.
+
+    Raises
+    ------
+    UserError
+        If the method is none of the configuration's that denoise untrained, fails, needs `bm3d`
+        where it is not installed, or the noise is not the recorded one.
+    """
+    one = _denoiser(config, job)
+    clean = load_split(folder.data(job.part), "test")
+    place = job.shard.of(len(clean))
+    records = list(read_csv(folder.noise(job.part, job.sigma), NOISE_COLUMNS).itertuples())[place]
+    indices = range(len(clean))[place]
+    noisy = (
+        recorded_noisy_image(
+            clean.images[index], sigma=job.sigma, record=record, model=config.noise
+        )
+        for index, record in zip(indices, records, strict=True)
+    )
+    with (
+        Progress(str(job), len(indices)) as progress,
+        denoised_stream(one, noisy, processes=processes) as images,
+        atomic_path(folder.baseline(job.part, job.method, job.sigma, job.shard)) as temporary,
+        zipfile.ZipFile(temporary, "w", allowZip64=True) as archive,
+    ):
+        for name, image in zip(clean.ids[place], _guarded(config, job, images), strict=True):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, image, allow_pickle=False)
+            progress.advance()
+
+
+def _denoiser(config: Config, job: BaselineJob) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what denoises an image; a process of its own can be given it."""
+    if job.method in BASELINES:
+        require_bm3d()
+        return functools.partial(cbm3d, sigma=job.sigma, profile=job.method)
+    if job.method not in config.methods.own:
+        raise UserError(
+            "what denoises without training is CBM3D, or your own code in the lists of `methods`.",
+            came=f"`{job.method}`",
+            do=f"name one of {', '.join((*BASELINES, *config.methods.own))}.",
+        )
+    reference = config.methods.own[job.method]
+    load(reference)  # so that a mistake in the file is found once, and here
+    return functools.partial(own_denoised, sigma=job.sigma, reference=reference)
+
+
+def _guarded(
+    config: Config, job: BaselineJob, images: Iterator[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Yield the images; what a user's own code raises, in any process, becomes one message."""
+    if job.method in BASELINES:
+        yield from images
+        return
+    while True:
+        with running(config.methods.own[job.method]):
+            try:
+                image = next(images)
+            except StopIteration:
+                return
+        yield image
+
+
+class DenoisedImages:
+    """An untrained method's images of all shards by name, read one at a time.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        The files of all shards.
+    ids : sequence of str
+        The images that must be there.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or damaged, or an image is in none of them.
+    """
+
+    def __init__(self, paths: Iterable[Path], ids: Sequence[str]):
+        self._files = {name: arrays for arrays in map(open_arrays, paths) for name in arrays.files}
+        if missing := [name for name in ids if name not in self._files]:
+            raise UserError(
+                "the files of an untrained method hold every test image.",
+                came=f"{len(missing)} of {len(ids)} images in none of them, such as {missing[0]}",
+                do="delete the run's `baselines` folder and run again.",
+            )
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return one image, float32 of shape (H, W, 3)."""
+        return self._files[name][name]

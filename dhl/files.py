@@ -1,0 +1,57 @@
+"""Files that are written completely or not at all."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dhl.errors import UserError
+
+PROJECT = Path(__file__).resolve().parents[1]  # the checkout, which has config/ and report/
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that takes the final name only if the block succeeds.
+
+    Raises
+    ------
+    UserError
+        If no file can be written there, or the disk is full; what stood there before is kept.
+    """
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    with _named_place(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named_place(path: Path, temporary: Path) -> Iterator[None]:
+    """Turn what a disk or a folder refuses into a message; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UserError(
+                "a result is written in full or not at all.",
+                came=f"{error.strerror} while writing {path}",
+                do="free some space and run the same command again; finished files are kept.",
+            ) from None
+        if str(error.filename) in map(str, (temporary, *path.parents)):
+            raise UserError(
+                "a file is written into a folder that can be written to, under a name that is "
+                "no folder's.",
+                came=f"{path}: {error.strerror}",
+                do="name another file, or make the folder writable.",
+            ) from None
+        raise
+
+
+_FULL = (28, 122)  # ENOSPC, EDQUOT

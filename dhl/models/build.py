@@ -1,0 +1,83 @@
+"""Building a network by its name, or by a plug-in `path/to/file.py:function`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dhl.config.architectures import NETWORKS
+from dhl.config.plugins import described, is_reference, load, running, wrong_result
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def build_network(role: str, name: str, **options: Any) -> nn.Module:
+    """Build a network with fresh weights.
+
+    Parameters
+    ----------
+    role : {"denoiser", "classifier", "segmenter"}
+    name : str
+        A key of `NETWORKS[role]`, or a user's own code.
+    **options
+        Passed to the builder: those of `Entry.options`, `classes` for a task network, and what a
+        user's own one takes besides.
+
+    Raises
+    ------
+    OwnCodeError
+        If a user's own function fails, or returns no network.
+    """
+    if is_reference(name):
+        return _build_own(role, name, options)
+    module, _, builder = NETWORKS[role][name].builder.partition(":")
+    return getattr(importlib.import_module(module), builder)(**options)
+
+
+def _build_own(role: str, reference: str, options: dict[str, Any]) -> nn.Module:
+    """Build a user's own network, whose output is checked whenever it runs."""
+    from torch import nn
+
+    builder = load(reference)
+    with running(reference):
+        network = builder(**options)
+    if not (isinstance(network, nn.Module) and any(True for _ in network.parameters())):
+        raise wrong_result(
+            reference,
+            expected="a torch.nn.Module with parameters",
+            came=f"one without parameters, {type(network).__name__}"
+            if isinstance(network, nn.Module)
+            else described(network),
+        )
+    network.register_forward_hook(_output_check(role, reference, options.get("classes")))
+    return network
+
+
+def _output_check(role: str, reference: str, classes: int | None) -> Callable:
+    """Make a hook that compares the shape of a network's output with what its role asks for."""
+
+    def check(network: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        count, _, height, width = inputs[0].shape
+        wanted = {
+            "denoiser": (count, 3, height, width),
+            "classifier": (count, classes),
+            "segmenter": (count, classes, height, width),
+        }[role]
+        if tuple(getattr(output, "shape", ())) != wanted or not output.is_floating_point():
+            raise wrong_result(
+                reference,
+                expected=f"a {role} that maps images (N, 3, H, W) to {_OUTPUTS[role]}",
+                came=f"{described(output)} for images of shape {tuple(inputs[0].shape)}, where "
+                f"{wanted} is expected",
+            )
+
+    return check
+
+
+_OUTPUTS = {
+    "denoiser": "images of the same shape",
+    "classifier": "logits (N, classes)",
+    "segmenter": "logits (N, classes, H, W)",
+}

@@ -1,0 +1,202 @@
+"""The authors' trained denoisers: weights out of Caffe's binary files, into a model file.
+
+A `.caffemodel` is a protocol buffer. Only the fields that hold weights are described here; protobuf
+skips what else a file has.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from dhl.errors import UserError
+from dhl.models import checkpoint
+from dhl.models.build import build_network
+from dhl.run.results import file_digest
+
+# Message: field: number, type, repeated; numbers and types are those of Caffe's `caffe.proto`.
+_MESSAGES = {
+    "BlobShape": {"dim": (1, Field.TYPE_INT64, True)},
+    "BlobProto": {
+        "num": (1, Field.TYPE_INT32, False),
+        "channels": (2, Field.TYPE_INT32, False),
+        "height": (3, Field.TYPE_INT32, False),
+        "width": (4, Field.TYPE_INT32, False),
+        "data": (5, Field.TYPE_FLOAT, True),
+        "shape": (7, ".caffe.BlobShape", False),
+        "double_data": (8, Field.TYPE_DOUBLE, True),
+    },
+    "LayerParameter": {
+        "name": (1, Field.TYPE_STRING, False),
+        "type": (2, Field.TYPE_STRING, False),
+        "blobs": (7, ".caffe.BlobProto", True),
+    },
+    "NetParameter": {
+        "layers": (2, Field.TYPE_BYTES, True),  # as Caffe wrote them until 2015
+        "layer": (100, ".caffe.LayerParameter", True),
+    },
+}
+_FACTOR = "factor"  # BatchNorm's third blob: what its sums are divided by
+
+
+@cache
+def net_parameter() -> type[Message]:
+    """Return the message class of a whole file."""
+    # In proto3 repeated numbers are packed, as they are in Caffe's files.
+    file = FileDescriptorProto(name="dhl/caffe.proto", package="caffe", syntax="proto3")
+    for name, fields in _MESSAGES.items():
+        described = file.message_type.add(name=name)
+        for field, (number, kind, repeated) in fields.items():
+            label = Field.LABEL_REPEATED if repeated else Field.LABEL_OPTIONAL
+            entry = described.field.add(name=field, number=number, label=label)
+            if isinstance(kind, str):
+                entry.type, entry.type_name = Field.TYPE_MESSAGE, kind
+            else:
+                entry.type = kind
+    pool = DescriptorPool()
+    pool.Add(file)
+    return GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
+
+
+def _normalised(convolution: str, batch_norm: str, scale: str, *, key: str, bias: bool) -> list:
+    """List the three layers of a convolution with BatchNorm, and the weights that they fill."""
+    weights = (f"{key}.0.weight", f"{key}.0.bias")
+    return [
+        (convolution, "Convolution", weights if bias else weights[:1]),
+        (batch_norm, "BatchNorm", (f"{key}.1.running_mean", f"{key}.1.running_var", _FACTOR)),
+        (scale, "Scale", (f"{key}.1.weight", f"{key}.1.bias")),
+    ]
+
+
+def released_layers() -> list[tuple[str, str, tuple[str, ...]]]:
+    """List name, type and `ReleasedDenoiser` weights of the layers in the authors' definition."""
+    layers = []
+    for name, kind, key in (
+        ("conv0", "Convolution", "conv0"),
+        ("upsample_r2", "Deconvolution", "up2"),
+        ("upsample", "Deconvolution", "up1"),
+        ("concat_reduction", "Convolution", "out"),
+    ):
+        layers.append((name, kind, (f"{key}.weight", f"{key}.bias")))
+    for number, key in ((1, "encode1"), (2, "encode2"), (3, "decode")):
+        name = f"conv{number}"
+        layers += _normalised(name, f"{name}_bn", f"{name}_Scale", key=f"{key}.conv", bias=True)
+        for branch in "abc":
+            names = (f"residual_{number}_{part}branch2{branch}" for part in ("", "bn_", "scale_"))
+            layers += _normalised(*names, key=f"{key}.residual.{branch}", bias=False)
+    return layers
+
+
+def import_denoiser(source: Path, target: Path, *, sigma: float | None = None) -> None:
+    """Write a model file with the weights of a denoiser that the authors' code trained.
+
+    Parameters
+    ----------
+    source : Path
+        A binary `.caffemodel` of the denoiser, alone or in front of a task network.
+    target : Path
+        The model file, as `dhl denoise` reads it.
+    sigma : float, optional
+        What it was trained for, on the 0-255 scale; only noted in the file.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or a layer is missing or does not fit.
+    """
+    layers = {layer.name: layer for layer in _read(source).layer}
+    state = _state(layers, source)
+    options = {"name": "released", "width": len(state["conv0.bias"]), "input": "authors"}
+    content = {
+        "key": f"imported/{source.stem}", "role": "denoiser", "network": options, "sigma": sigma,
+        "steps": None, "fingerprint": f"caffe:{file_digest(source)}",
+        "state": {f"network.{key}": value for key, value in state.items()},
+    }  # fmt: skip
+    checkpoint.save(content, target)
+
+
+def _read(path: Path) -> Message:
+    """Parse a file."""
+    try:
+        net = net_parameter().FromString(path.read_bytes())
+    except OSError as error:
+        raise _refused(path, error.strerror or str(error)) from None
+    except DecodeError:
+        raise _refused(path, "truncated, or no binary protocol buffer") from None
+    if net.layers and not net.layer:
+        raise _refused(
+            path,
+            "layers in the format of Caffe before 2015",
+            do="convert it with Caffe's `upgrade_net_proto_binary`.",
+        )
+    return net
+
+
+def _state(layers: dict[str, Message], path: Path) -> dict[str, torch.Tensor]:
+    """Collect the weights of a `ReleasedDenoiser`, whose width is that of the first layer."""
+    found: dict[str, np.ndarray] = {}
+    for name, kind, keys in released_layers():
+        layer = layers.get(name)
+        if layer is None or layer.type != kind:
+            came = "is missing" if layer is None else f"is of type {layer.type}"
+            raise _refused(path, f"layer `{name}` ({kind}) {came}")
+        if len(layer.blobs) != len(keys):
+            raise _refused(path, f"layer `{name}` has {len(layer.blobs)} blobs, not {len(keys)}")
+        blobs = dict(zip(keys, (_array(blob, name, path) for blob in layer.blobs), strict=True))
+        if kind == "BatchNorm":
+            blobs = _statistics(blobs, name, path)
+        found |= blobs
+    network = build_network("denoiser", "released", width=len(found["conv0.weight"]))
+    state = network.state_dict()
+    for name, _, keys in released_layers():
+        for key in keys:
+            if key != _FACTOR:
+                state[key] = _fitted(found[key], state[key].shape, name, path)
+    return state
+
+
+def _array(blob: Message, name: str, path: Path) -> np.ndarray:
+    """Return a blob's numbers in its shape, which older files give as four numbers."""
+    numbers = np.array(blob.data or blob.double_data, np.float32)
+    shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
+    if numbers.size != math.prod(shape):
+        raise _refused(path, f"layer `{name}` has {numbers.size} numbers for the shape {shape}")
+    if not np.isfinite(numbers).all():
+        raise _refused(path, f"layer `{name}` has numbers that are not finite")
+    return numbers.reshape(shape)
+
+
+def _statistics(blobs: dict[str, np.ndarray], name: str, path: Path) -> dict[str, np.ndarray]:
+    """Divide BatchNorm's sums by their factor."""
+    factor = blobs.pop(_FACTOR)
+    if factor.size != 1 or factor.item() <= 0:
+        raise _refused(
+            path, f"layer `{name}` has the moving-average factor {factor.ravel().tolist()}"
+        )
+    return {key: sums / factor.item() for key, sums in blobs.items()}
+
+
+def _fitted(blob: np.ndarray, shape: torch.Size, name: str, path: Path) -> torch.Tensor:
+    """Return a blob as the weight of a shape; leading ones of an older file's shape may go."""
+    ones, rest = blob.shape[: -len(shape)], blob.shape[-len(shape) :]
+    if rest != shape or set(ones) - {1}:
+        raise _refused(path, f"layer `{name}` has the shape {blob.shape}, not {tuple(shape)}")
+    return torch.from_numpy(blob.reshape(shape))
+
+
+def _refused(path: Path, came: str, do: str = "") -> UserError:
+    """Say that a file is not the authors' denoiser."""
+    return UserError(
+        "a Caffe file holds the layers of the authors' denoiser, with their names and shapes.",
+        came=f"{path}: {came}",
+        do=do or "name a whole `.caffemodel` that the authors' `train_*.prototxt` made.",
+    )

@@ -1,0 +1,116 @@
+"""Model files: written at once or not at all, read strictly."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dhl.config.architectures import entry_of
+from dhl.errors import UserError
+from dhl.files import atomic_path
+from dhl.models.build import build_network
+from dhl.run.failures import why_hole
+from dhl.run.outputs import missing_file
+
+FORMAT = 1
+# What torch raises for truncated files, for flipped bits and for files of other programs.
+DAMAGED = (
+    RuntimeError, EOFError, OSError, LookupError, ValueError, AttributeError,
+    zipfile.BadZipFile, pickle.UnpicklingError,
+)  # fmt: skip
+
+
+def save(content: dict[str, Any], path: Path) -> None:
+    """Write tensors and plain values atomically; equal content gives equal bytes.
+
+    Raises
+    ------
+    UserError
+        If the disk is full; the file that stood there before is kept.
+    """
+    buffer = io.BytesIO()  # a file object, because torch stores a file's name in its bytes
+    torch.save({"format": FORMAT, **content}, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a model file or a side checkpoint onto the CPU.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, truncated, or was not written by this project.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise missing_file(path, "a model is there before it is used.") from None
+    except DAMAGED:
+        if (reason := why_hole(path)) is not None:
+            raise UserError(
+                "a model is there before it is used.",
+                came=f"{path.parent.name}/{path.stem} failed: {reason}",
+                do="mend the cause of that, and run the same command again.",
+            ) from None
+        raise _unreadable(path, "truncated, or not a model of this project") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise _unreadable(path, "another format")
+    return content
+
+
+def load_model(path: Path, *, fingerprint: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the network of a model file and give it its weights, in evaluation mode.
+
+    Parameters
+    ----------
+    path : Path
+    fingerprint : str, optional
+        What the file's must be; a model of another configuration is refused.
+
+    Returns
+    -------
+    network : nn.Module
+    content : dict
+        The whole file: `role`, `network`, `classes`, `key`, `sigma`, `fingerprint`, `state`.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, holds another architecture than it says, or is of another
+        configuration.
+    """
+    content = load(path)
+    if fingerprint is not None and content.get("fingerprint") != fingerprint:
+        raise UserError(
+            "a model is of the configuration that it is used with.",
+            came=f"{path} was made by another configuration, data set or code",
+            do="train it again, or use the configuration in the run's config.yaml.",
+        )
+    try:
+        description = content["network"]
+        entry_of(content["role"], description["name"])
+        network = build_network(content["role"], **description)
+        network.load_state_dict(content["state"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(
+            "a model file holds the weights of the network that it names.",
+            came=f"{path}: {str(error).splitlines()[0]}",
+            do="train it again; weights of another architecture cannot be used.",
+        ) from None
+    return network.eval(), content
+
+
+def _unreadable(path: Path, came: str) -> UserError:
+    """Say that a file cannot be used, and what to do."""
+    return UserError(
+        "a model is a whole file that this project wrote.",
+        came=f"{path}: {came}",
+        do="check the path; or delete a damaged file and make it anew.",
+    )

@@ -1,0 +1,75 @@
+"""Published weights of a task network: read from a file, and refused where they do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dhl.errors import UserError
+from dhl.models.checkpoint import DAMAGED
+
+# BatchNorm's count of steps: older files lack it, and no evaluation reads it.
+_COUNTER = "num_batches_tracked"
+
+
+def load_pretrained(network: nn.Module, path: Path) -> None:
+    """Fill a task network with published weights, in place.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Its `pretrained_part()` is filled: a classifier whole, DeepLab up to conv5_3 from VGG-16. A
+        network without it is filled whole.
+    path : Path
+        A dict of tensors by torchvision's names, as `torch.save` writes it.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or its layers are not the network's; names the first such layer.
+        The network is then unchanged.
+    """
+    wanted = getattr(network, "pretrained_part", network.state_dict)()
+    found = _read(path)
+    for name, weight in wanted.items():
+        if name not in found and not name.endswith(_COUNTER):
+            raise _misfit(path, f"no `{name}`, which here has shape {tuple(weight.shape)}")
+        if name in found and found[name].shape != weight.shape:
+            raise _misfit(
+                path,
+                f"`{name}` with shape {tuple(found[name].shape)}, which here has "
+                f"{tuple(weight.shape)}",
+            )
+    whole = len(wanted) == len(network.state_dict())
+    if whole and (unknown := [name for name in found if name not in wanted]):
+        raise _misfit(path, f"`{unknown[0]}`, which this network has not")
+    with torch.no_grad():
+        for name, weight in wanted.items():
+            if name in found:
+                weight.copy_(found[name])
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    """Read a dict of tensors onto the CPU."""
+    rule = "a file of weights is a whole dict of tensors, as `torch.save` writes it."
+    do = "download it again, or mend the path in `networks`."
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(rule, came=f"no file {path}", do=do) from None
+    except DAMAGED:
+        raise UserError(rule, came=f"{path}: truncated, or of another kind", do=do) from None
+    if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
+        raise UserError(rule, came=f"{path}: holds something else", do=do)
+    return content
+
+
+def _misfit(path: Path, came: str) -> UserError:
+    """Say that weights are of another network."""
+    return UserError(
+        "a file of weights holds the layers of the network that it is given to.",
+        came=f"{path} has {came}",
+        do="name the network and the number of classes that the weights were made for.",
+    )

@@ -1,0 +1,311 @@
+"""What the report shows, read from a run's files; no layout and no HTML."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from dhl.analysis.published import AVERAGE
+from dhl.analysis.sensitivity import denoiser_label, reader_label
+from dhl.config.schema import Config
+from dhl.config.sigma import format_sigma
+from dhl.errors import UserError
+from dhl.run.folder import RunFolder
+from dhl.run.probes import experiments
+from dhl.run.results import (
+    CLAIM_COLUMNS,
+    SENSITIVITY_COLUMNS,
+    SKIPPED_COLUMNS,
+    TABLE_COLUMNS,
+    open_arrays,
+    read_benchmarks,
+    read_csv,
+)
+
+ORIGINS = ("paper", "control", "beyond")
+_PLACEHOLDER = re.compile(r"\{([a-z_.]+)\}")
+
+
+@dataclass(frozen=True)
+class ClaimRecord:
+    """A claim with its verdict over all sigmas, and its rows at each of them.
+
+    Attributes
+    ----------
+    id, origin, statement, part, metric, verdict : str
+    summary : dict
+        The row over all sigmas, keyed by `dhl.run.results.CLAIM_COLUMNS`.
+    rows : list of dict
+        One per sigma.
+    """
+
+    id: str
+    origin: str
+    statement: str
+    part: str
+    metric: str
+    verdict: str
+    summary: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """How many images of a part were trained on and tested on, and left out as damaged."""
+
+    train: int
+    test: int
+    damaged: int
+
+
+def count_images(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
+    """Count the images of each part that were read from files; embedded data is configured.
+
+    Raises
+    ------
+    UserError
+        If the file of the part's images is missing or damaged, or was edited.
+    """
+    counts = {}
+    for part in config.parts:
+        if getattr(config.data, part).kind == "photo-digits":
+            continue
+        with open_arrays(folder.data(part)) as arrays:
+            splits = [f"{split}/ids" for split in ("train", "test")]
+            train, test = (len(arrays[ids]) if ids in arrays else 0 for ids in splits)
+        damaged = len(read_csv(folder.skipped(part), SKIPPED_COLUMNS))
+        counts[part] = ImageCounts(train, test, damaged)
+    return counts
+
+
+def read_claims(folder: RunFolder) -> list[ClaimRecord]:
+    """Read the verdicts.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or edited, or a claim has no row over all sigmas.
+    """
+    frame = read_csv(folder.claims, CLAIM_COLUMNS)
+    claims = []
+    for name, rows in frame.groupby("claim", sort=False):
+        summaries = rows[rows["sigma"].isna()].to_dict("records")
+        if len(summaries) != 1:
+            raise UserError(
+                "a claim has one verdict over all sigmas.",
+                came=f"{len(summaries)} rows with an empty sigma for {name} in {folder.claims}",
+                do="delete the file and run `make report` again.",
+            )
+        summary = summaries[0]
+        fields = {key: summary[key] for key in ("origin", "statement", "part", "metric", "verdict")}
+        single = rows[rows["sigma"].notna()].to_dict("records")
+        claims.append(ClaimRecord(id=str(name), summary=summary, rows=single, **fields))
+    return claims
+
+
+def read_experiments(config: Config, folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
+    """Read the experiments beyond the paper: their rows, with the names of networks.
+
+    Raises
+    ------
+    UserError
+        If the table is missing or was edited by hand.
+    """
+    names = experiments(config)
+    if not names:
+        return {}
+    frame = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)
+    return {name: experiment_rows(config, frame[frame["experiment"] == name]) for name in names}
+
+
+def experiment_rows(config: Config, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows of experiments with `denoiser_label`, `reference_label` and `reader_label`."""
+    rows = []
+    for row in frame.to_dict("records"):
+        for side in ("denoiser", "reference"):
+            known = pd.notna(row[side])
+            row[f"{side}_label"] = denoiser_label(config, row[side]) if known else ""
+        known = pd.notna(row["reader"])
+        row["reader_label"] = reader_label(config, row["reader"]) if known else ""
+        rows.append(row)
+    return rows
+
+
+def variant(row: dict[str, Any]) -> str:
+    """Name a row's denoiser, with what its experiment varies."""
+    if row["experiment"] == "task-weight":
+        return f"{row['denoiser_label']}, weight {row['task_weight']:g}"
+    if row["experiment"] == "sigma-mismatch":
+        return f"{row['denoiser_label']}, trained for sigma {format_sigma(row['trained_sigma'])}"
+    return row["denoiser_label"]
+
+
+def count_verdicts(claims: list[ClaimRecord]) -> dict[str, Counter[str]]:
+    """Count the verdicts of the claims of each origin."""
+    return {
+        origin: Counter(claim.verdict for claim in claims if claim.origin == origin)
+        for origin in ORIGINS
+    }
+
+
+def per_image_psnr(folder: RunFolder) -> dict[float, pd.DataFrame]:
+    """Read Table 1 image by image.
+
+    Returns
+    -------
+    dict of float to DataFrame
+        Per sigma: rows are images, columns are methods, values in dB.
+
+    Raises
+    ------
+    UserError
+        If the table is missing or was edited by hand.
+    """
+    table = read_csv(folder.table(1), TABLE_COLUMNS)
+    rows = table[(table["metric"] == "psnr") & (table["image_id"] != AVERAGE)]
+    methods = list(dict.fromkeys(rows["method"]))
+    return {
+        float(sigma): own.pivot(index="image_id", columns="method", values="value")[methods]
+        for sigma, own in rows.groupby("sigma")
+    }
+
+
+@dataclass(frozen=True)
+class RuleCost:
+    """What the jobs of one rule cost: their number, seconds, and the highest memory in MiB."""
+
+    rule: str
+    jobs: int
+    seconds: float
+    longest: float
+    peak_mib: float
+
+
+def read_costs(folder: RunFolder) -> list[RuleCost]:
+    """Sum Snakemake's benchmark files by rule; an empty list if there is none."""
+    costs = [
+        RuleCost(str(rule), len(own), own["s"].sum(), own["s"].max(), own["max_rss"].max())
+        for rule, own in read_benchmarks(folder).groupby("rule")
+    ]
+    return sorted(costs, key=lambda cost: -cost.seconds)
+
+
+def interpolate(text: str, values: dict[str, Any]) -> str:
+    """Fill `{dotted.path}` with values of a nested mapping.
+
+    Raises
+    ------
+    UserError
+        If a path leads nowhere.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        node = look_up(values, match[1])
+        if node is _ABSENT:
+            raise UserError(
+                "the report's texts name keys of the configuration.",
+                came=f"`{match[0]}` in `{text}`",
+                do="correct the key in report/*.yaml.",
+            )
+        return _plain(node)
+
+    return " ".join(_PLACEHOLDER.sub(fill, text).split())
+
+
+_ABSENT = object()
+
+
+def look_up(values: dict[str, Any], path: str) -> Any:
+    """Follow a dotted path; below a section that is not configured everything is None."""
+    node: Any = values
+    for key in path.split("."):
+        if node is None:
+            return None
+        if not isinstance(node, dict) or key not in node:
+            return _ABSENT
+        node = node[key]
+    return node
+
+
+def _plain(value: Any) -> str:
+    """Write a value as a reader would."""
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(item) for item in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def read_deviations(config: Config, path: Path) -> list[dict[str, str]]:
+    """List where this run differs from the paper.
+
+    Parameters
+    ----------
+    path : Path
+        A YAML list of entries with `topic`, `paper`, `source` and `ours`; an entry applies if all
+        conditions in `when` hold and, where there is a `when_any`, one of those.
+
+    Returns
+    -------
+    list of dict
+        With `topic`, `paper`, `source`, `ours`; `{dotted.path}` filled from the configuration.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, not YAML, or names an unknown key.
+    """
+    values = config.model_dump(mode="json")
+    found = []
+    for entry in read_yaml(path):
+        every = [_holds(values, *item) for item in entry.get("when", {}).items()]
+        some = [_holds(values, *item) for item in entry.get("when_any", {}).items()]
+        if all(every) and (any(some) or not some):
+            texts = {key: entry[key] for key in ("topic", "paper", "source", "ours")}
+            found.append({key: interpolate(text, values) for key, text in texts.items()})
+    return found
+
+
+def _holds(values: dict[str, Any], path: str, wanted: Any) -> bool:
+    """Check one condition: a value, or what it must not be, contain or lack.
+
+    It fails below what is not configured.
+    """
+    value = look_up(values, path)
+    if value is _ABSENT:
+        # A union of models, such as the kinds of data, has other keys under another kind.
+        return False
+    if not isinstance(wanted, dict):
+        return value == wanted
+    ((kind, operand),) = wanted.items()
+    return {
+        "not": value != operand,
+        "contains": str(operand) in str(value),
+        "lacks": str(operand) not in str(value),
+    }[kind]
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one of the report's own YAML files.
+
+    Raises
+    ------
+    UserError
+        If it is missing or not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except (FileNotFoundError, yaml.YAMLError) as error:
+        raise UserError(
+            "the report's texts are YAML files beside its templates.",
+            came=f"{path}: {str(error).replace(chr(10), ' ')}",
+            do="restore the file from the repository, or name its folder with `templates`.",
+        ) from None

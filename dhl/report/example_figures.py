@@ -1,0 +1,326 @@
+"""Strips of example images, like the paper's Fig. 4 and Fig. 5."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from scipy import ndimage
+
+from dhl.config.class_names import IGNORED_LABEL, class_namer
+from dhl.config.methods import METHODS, label_of
+from dhl.config.schema import Config
+from dhl.errors import UserError
+from dhl.report.figure_style import WIDTH
+from dhl.run.failures import NothingToShow, why_hole
+from dhl.run.folder import RunFolder
+from dhl.run.results import IMAGE_COLUMNS, open_arrays, read_csv
+
+BOX = "#ff2d2d"
+_ZOOMED = ("noisy", "cbm3d", "dncnn", "separate", "joint-classification", "joint-segmentation")
+_MAPPED = ("noisy", "separate", "joint", "cross")
+_MAX_IMAGES, _MAX_CLASSIFIED = 2, 4
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The example images of one part at one sigma.
+
+    Attributes
+    ----------
+    sigma : float
+        On the 0-255 scale.
+    methods : tuple of str
+        Those that were measured, in the order of the configuration.
+    ids : tuple of str
+    arrays : dict of str to ndarray
+        Keyed as in the file, like `image/joint/0`.
+    rows : DataFrame
+        The evaluation's per-image rows.
+    """
+
+    sigma: float
+    methods: tuple[str, ...]
+    ids: tuple[str, ...]
+    arrays: dict[str, np.ndarray]
+    rows: pd.DataFrame
+
+    def image(self, method: str, index: int) -> np.ndarray:
+        """Return what the task network read, uint8 (H, W, 3)."""
+        if method == "clean":
+            return self.arrays[f"clean/{index}"]
+        # A retrained network has no image of its own: it reads the noisy one.
+        own = self.arrays.get(f"image/{method}/{index}")
+        return self.arrays[f"image/noisy/{index}"] if own is None else own
+
+    def psnr(self, method: str, index: int) -> float:
+        """Return the PSNR in dB that the evaluation measured; NaN if it did not."""
+        rows = self.rows
+        found = rows[(rows["method"] == method) & (rows["image_id"] == self.ids[index])]["psnr"]
+        return float(found.iloc[0]) if len(found) else float("nan")
+
+
+def strip_sigma(grid: tuple[float, ...]) -> float:
+    """Choose the sigma of the strips: the second highest, or the only one."""
+    return sorted(grid)[-2:][0]
+
+
+def read_examples(
+    config: Config, folder: RunFolder, part: str, *, sigma: float | None = None
+) -> Examples:
+    """Read the example images of a part, at the sigma of the strips unless told.
+
+    Raises
+    ------
+    UserError
+        If the evaluation is missing, damaged, or kept no examples.
+    """
+    sigma = sigma or strip_sigma(getattr(config.sigmas, part))
+    path = folder.evaluation(part, sigma)
+    if (reason := why_hole(path)) is not None:
+        raise NothingToShow(f"{part} at sigma {sigma:g}: {reason}")
+    rows = read_csv(path, IMAGE_COLUMNS)
+    with open_arrays(path.with_suffix(".npz")) as file:
+        kinds = ("example_ids", "clean/", "labels/", "image/", "prediction/", "probability/")
+        arrays = {name: file[name] for name in file.files if name.startswith(kinds)}
+    ids = arrays.get("example_ids", np.array([]))
+    if not len(ids):
+        raise UserError(
+            "an evaluation keeps a few example images for the figures.",
+            came=f"none in {path.with_suffix('.npz')}",
+            do="delete the file and run the evaluation again.",
+        )
+    measured = set(rows["method"])
+    methods = tuple(name for name in getattr(config.methods, part) if name in measured)
+    return Examples(sigma, methods, tuple(map(str, ids)), arrays, rows)
+
+
+def example_denoising(config: Config, folder: RunFolder) -> Figure:
+    """Draw whole truths with a box, and zooms of the box for each method (the paper's Fig. 4)."""
+    examples = read_examples(config, folder, "denoising")
+    shown = min(_MAX_IMAGES, len(examples.ids))
+    zooms = [*_chosen(_ZOOMED, examples), "clean"]
+    columns = -(-len(zooms) // 2)
+    cell = WIDTH / (columns + 2)
+    figure = Figure(figsize=(WIDTH, shown * (2 * cell + 0.6)), layout="constrained")
+    grid = figure.add_gridspec(2 * shown, columns + 2)
+    for index in range(shown):
+        clean = examples.image("clean", index)
+        box = busiest_square(clean)
+        top = 2 * index
+        whole = figure.add_subplot(grid[top : top + 2, :2])
+        _show(whole, clean, f"Truth: {examples.ids[index]}")
+        _draw_box(whole, box)
+        for place, method in enumerate(zooms):
+            axes = figure.add_subplot(grid[top + place // columns, 2 + place % columns])
+            label = "Truth" if method == "clean" else _short(method)
+            _show(axes, examples.image(method, index)[box], label)
+            if method != "clean":
+                axes.set_xlabel(f"{examples.psnr(method, index):.2f} dB", fontsize=8, labelpad=2)
+    return figure
+
+
+def _chosen(methods: tuple[str, ...], examples: Examples) -> list[str]:
+    """Return which of the methods were measured, and after them all of the user's own."""
+    own = [method for method in examples.methods if method not in METHODS]
+    return [*(method for method in methods if method in examples.methods), *own]
+
+
+def example_segmentation(config: Config, folder: RunFolder) -> Figure:
+    """Draw images over their label maps, boxed where separate fails (the paper's Fig. 5)."""
+    examples = read_examples(config, folder, "segmentation")
+    shown = min(_MAX_IMAGES, len(examples.ids))
+    columns = ["clean", *_chosen(_MAPPED, examples)]
+    sides = [examples.image("clean", index).shape[:2] for index in range(shown)]
+    # Each row as high as its image, whose sides differ from photograph to photograph.
+    heights = [WIDTH / len(columns) * height / width + 0.15 for height, width in sides]
+    figure = Figure(figsize=(WIDTH, 2 * sum(heights)), layout="constrained")
+    panels = figure.subplots(
+        2 * shown, len(columns), squeeze=False, height_ratios=np.repeat(heights, 2)
+    )
+    name_of = class_namer(config, "segmentation")
+    for index in range(shown):
+        box = _failure_box(examples, index)
+        for image_axes, map_axes, method in zip(
+            panels[2 * index], panels[2 * index + 1], columns, strict=True
+        ):
+            name = "Truth" if method == "clean" else label_of(method)
+            _show(image_axes, examples.image(method, index), name if index == 0 else "")
+            key = f"labels/{index}" if method == "clean" else f"prediction/{method}/{index}"
+            _show_labels(map_axes, examples.arrays[key], name_of)
+            for axes in (image_axes, map_axes) if box else ():
+                _draw_box(axes, box)
+        panels[2 * index, 0].set_ylabel("Image", fontsize=8)
+        panels[2 * index + 1, 0].set_ylabel("Label map", fontsize=8)
+    return figure
+
+
+def example_classification(config: Config, folder: RunFolder) -> Figure:
+    """Draw what the classifier read, with its class and probability."""
+    examples = read_examples(config, folder, "classification")
+    shown = min(_MAX_CLASSIFIED, len(examples.ids))
+    methods, name_of = examples.methods, class_namer(config, "classification")
+    cell = WIDTH / len(methods)
+    figure = Figure(figsize=(WIDTH, shown * (cell + 0.25) + 0.2), layout="constrained")
+    panels = figure.subplots(shown, len(methods), squeeze=False)
+    for index in range(shown):
+        truth = int(examples.arrays[f"labels/{index}"])
+        for axes, method in zip(panels[index], methods, strict=True):
+            _show(axes, examples.image(method, index), _short(method) if index == 0 else "")
+            probability = examples.arrays[f"probability/{method}/{index}"]
+            guess = int(np.argmax(probability))
+            mark, color = ("✓", "#00664a") if guess == truth else ("✗", "#b03a00")
+            text = f"{_short_name(name_of(guess))} {mark} {100 * probability[guess]:.0f} %"
+            axes.set_xlabel(text, fontsize=8, color=color, labelpad=2)
+        panels[index, 0].set_ylabel(f"Truth: {_short_name(name_of(truth))}", fontsize=8)
+    return figure
+
+
+def busiest_square(image: np.ndarray) -> tuple[slice, slice]:
+    """Find the square, a third of the short side wide, with the highest spread of brightness.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (H, W, 3)
+
+    Returns
+    -------
+    tuple of slice
+        Rows and columns.
+    """
+    gray = image.astype(float).mean(axis=2)
+    return best_square(gray.shape, lambda square: float(gray[square].var()))
+
+
+def disagreement_square(
+    truth: np.ndarray, *, separate: np.ndarray, joint: np.ndarray
+) -> tuple[slice, slice] | None:
+    """Find the square where separate is wrong and joint right most often; None if it never is.
+
+    Parameters
+    ----------
+    truth, separate, joint : ndarray of shape (H, W)
+        Label maps; 255 in the truth counts for nothing.
+    """
+    rescued = (separate != truth) & (joint == truth) & (truth != IGNORED_LABEL)
+    if not rescued.any():
+        return None
+    return best_square(rescued.shape, lambda square: float(rescued[square].sum()))
+
+
+def best_square(
+    shape: tuple[int, ...], score: Callable, *, side: int | None = None
+) -> tuple[slice, slice]:
+    """Return the square of the highest score on a coarse lattice, the first of equals.
+
+    Its side is a third of the short one unless told.
+    """
+    height, width = shape
+    side = side or max(1, min(height, width) // 3)
+    step = max(1, side // 4)
+    squares = [
+        (slice(top, top + side), slice(left, left + side))
+        for top in range(0, height - side + 1, step)
+        for left in range(0, width - side + 1, step)
+    ]
+    return max(squares, key=score)
+
+
+def _failure_box(examples: Examples, index: int) -> tuple[slice, slice] | None:
+    """Find the box of one example, if both methods were run."""
+    if not {"separate", "joint"} <= set(examples.methods):
+        return None
+    return disagreement_square(
+        examples.arrays[f"labels/{index}"],
+        separate=examples.arrays[f"prediction/separate/{index}"],
+        joint=examples.arrays[f"prediction/joint/{index}"],
+    )
+
+
+def _short_name(name: str) -> str:
+    """Shorten the name of a class for a narrow panel."""
+    return textwrap.shorten(name, width=14, placeholder="…")
+
+
+def _short(method: str) -> str:
+    """Break a label where it is too long for a narrow panel."""
+    label = label_of(method).removesuffix(" image")
+    return textwrap.fill(label, width=12, break_long_words=False)
+
+
+def _show(axes: Axes, image: np.ndarray, title: str) -> None:
+    """Show pixels without axes."""
+    axes.imshow(image, interpolation="nearest")
+    axes.set_title(title, fontsize=8, loc="center")
+    _bare(axes)
+
+
+def _bare(axes: Axes) -> None:
+    """Take the ticks and the grid away and keep room for labels."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+
+
+def _show_labels(axes: Axes, labels: np.ndarray, name_of: Callable[[int], str]) -> None:
+    """Show a label map in colours, and write each region's class on it."""
+    axes.imshow(label_picture(labels), interpolation="nearest")
+    _bare(axes)
+    for label in np.setdiff1d(np.unique(labels), [0, IGNORED_LABEL]):
+        name = name_of(int(label))
+        for row, column in _region_centres(labels == label):
+            axes.text(
+                column, row, name, fontsize=7, color="black", ha="center", va="center",
+                bbox={"boxstyle": "round,pad=0.15", "fc": "white", "alpha": 0.8, "lw": 0},
+            )  # fmt: skip
+
+
+def label_picture(labels: np.ndarray) -> np.ndarray:
+    """Return a label map (H, W) in the colours of its classes: uint8 (H, W, 3)."""
+    found, places = np.unique(labels, return_inverse=True)
+    palette = [[*bytes.fromhex(label_color(label)[1:])] for label in found]
+    return np.array(palette, np.uint8)[places.reshape(labels.shape)]
+
+
+def label_color(label: int) -> str:
+    """Return the colour of a class of label maps."""
+    return LABEL_COLORS[-1 if label == IGNORED_LABEL else label % (len(LABEL_COLORS) - 1)]
+
+
+def _region_centres(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Return, for each region that is large enough to read, its pixel nearest to its centre."""
+    regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    centres = []
+    for region in range(1, count + 1):
+        rows, columns = np.nonzero(regions == region)
+        if len(rows) >= 0.006 * mask.size:
+            nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+            centres.append((int(rows[nearest]), int(columns[nearest])))
+    return centres
+
+
+def _draw_box(axes: Axes, box: tuple[slice, slice]) -> None:
+    """Draw the outline of a square of pixels."""
+    rows, columns = box
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    corner = (columns.start - 0.5, rows.start - 0.5)
+    # A white rim, because photographs may be as red as the box.
+    rim = [withStroke(linewidth=3, foreground="white")]
+    axes.add_patch(
+        Rectangle(corner, *size, fill=False, edgecolor=BOX, linewidth=1.4, path_effects=rim)
+    )
+
+
+# Background, twenty-one classes, and what is ignored.
+LABEL_COLORS = (
+    "#2b2b33", "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e69f00",
+    "#bbbbbb", "#7b5bd6", "#9c6b3f", "#88ccaa", "#cc99bb", "#dd7733", "#99bb33", "#336666",
+    "#ddbbaa", "#5566cc", "#b0d050", "#c05050", "#70a0a0", "#d0a0d0", "#ffffff",
+)  # fmt: skip

@@ -1,0 +1,140 @@
+"""How figures look: one colour and marker per method everywhere, and files with equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dhl.config.schema import Config
+from dhl.files import atomic_path
+from dhl.run.outputs import FIGURE_FORMATS
+
+WIDTH = 7.2  # inches: the report's column at 100 px an inch
+# Inches: both columns and the gap of a two-column page; a PDF is not scaled in a manuscript.
+MANUSCRIPT_WIDTH = 7.0
+# Without the date and the version, equal results give equal files.
+_METADATA = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+_SETTINGS = {
+    "svg.hashsalt": "dhl",
+    "pdf.fonttype": 42,  # TrueType: publishers refuse the default, Type 3
+    "font.family": "DejaVu Sans",  # arrives with matplotlib, so every machine draws the same
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "figure.constrained_layout.use": True,
+    "legend.frameon": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "grid.color": "#e4e4e4",
+    "axes.edgecolor": "#9a9a9a",
+}
+
+
+class MethodStyle(NamedTuple):
+    """How one method is drawn in every figure; the marker says the same as the colour."""
+
+    color: str
+    marker: str | tuple[int, int, int]
+    line: str
+
+
+# Okabe and Ito's and Tol's palettes, safe for the common kinds of colour blindness; dashed lines
+# are what does not denoise.
+STYLES = {
+    "clean": MethodStyle("#000000", "D", "--"),
+    "noisy": MethodStyle("#8a8a8a", "X", "--"),
+    "cbm3d": MethodStyle("#e69f00", "s", "-"),
+    "cbm3d-2020": MethodStyle("#a66f00", "d", "-"),
+    "dncnn": MethodStyle("#cc79a7", "^", "-"),
+    "separate": MethodStyle("#56b4e9", "o", "-"),
+    "separate-matched": MethodStyle("#0072b2", "v", "-"),
+    "joint": MethodStyle("#d55e00", "*", "-"),
+    "cross": MethodStyle("#009e73", "P", "-"),
+    "retrained": MethodStyle("#882255", "p", "--"),
+    "joint-classification": MethodStyle("#ee6677", "<", "-"),
+    "joint-segmentation": MethodStyle("#228833", ">", "-"),
+}
+
+
+# A user's own methods, in the order of the configuration: Tol's muted colours, and stars of so many
+# points. When all were used, colours meet other markers.
+_OWN_COLORS = ("#332288", "#999933", "#44aa99", "#aa4499", "#661100", "#ddcc77")
+_OWN_MARKERS = ("h", (4, 1, 0), "8", (6, 1, 0), (3, 1, 0), (8, 1, 0))
+
+
+def styles_of(config: Config) -> dict[str, MethodStyle]:
+    """Return how each method of a configuration is drawn, a user's own ones included."""
+    styles = dict(STYLES)
+    for place, method in enumerate(config.methods.own):
+        turn, index = divmod(place, len(_OWN_COLORS))
+        marker = _OWN_MARKERS[(index + turn) % len(_OWN_MARKERS)]
+        styles[method] = MethodStyle(_OWN_COLORS[index], marker, "-.")
+    return styles
+
+
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """Apply the style inside a block and leave the process as it was."""
+    with ExitStack() as stack:
+        stack.enter_context(seaborn.plotting_context("paper"))
+        stack.enter_context(seaborn.axes_style("whitegrid"))
+        stack.enter_context(matplotlib.rc_context(_SETTINGS))
+        yield
+
+
+def draw_method(axes: Axes, label: str, style: MethodStyle, *, sigmas, values, errors=None) -> None:
+    """Draw one method's values over sigma, with error bars where there are intervals.
+
+    Parameters
+    ----------
+    axes : Axes
+    label : str
+        What the legend calls it.
+    style : MethodStyle
+    sigmas, values : sequence of float
+    errors : array of shape (2, n), optional
+        Lengths of the bars below and above the values.
+    """
+    color, marker, line = style
+    axes.errorbar(
+        sigmas,
+        values,
+        yerr=errors,
+        label=label,
+        color=color,
+        marker=marker,
+        linestyle=line,
+        linewidth=1.3,
+        elinewidth=1,
+        capsize=2,
+        markersize=8 if marker == "*" else 5.5,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+    )
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure in every format, atomically, with the same bytes for the same content.
+
+    The PDF is as wide as a manuscript's text, and the others as the report's column.
+    """
+    shape = figure.get_size_inches()
+    for suffix in FIGURE_FORMATS:
+        scale = MANUSCRIPT_WIDTH / shape[0] if suffix == "pdf" else 1
+        figure.set_size_inches(scale * shape)
+        with atomic_path(folder / f"{name}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, metadata=_METADATA[suffix], facecolor="white")

@@ -1,0 +1,40 @@
+"""The data sets and weights that a configuration downloads."""
+
+from __future__ import annotations
+
+from dhl.config.architectures import entry_of
+from dhl.config.catalogue import CATALOGUE
+from dhl.config.methods import TASK_NETWORKS
+from dhl.config.networks import Network
+from dhl.config.schema import Config
+
+
+def needed_sets(config: Config) -> tuple[str, ...]:
+    """Name what a configuration downloads: the sets of its parts, the weights of its networks."""
+    names = [name for part in config.parts for name in downloads_of(config, part)]
+    for task, role in TASK_NETWORKS.items():
+        if task in config.parts:
+            weights = (downloaded_weights(role, network) for network in config.task_networks(task))
+            names += [name for name in weights if name]
+    return tuple(dict.fromkeys(names))
+
+
+def downloads_of(config: Config, part: str) -> tuple[str, ...]:
+    """Name the sets that the data of a part is read from."""
+    return getattr(config.data, part).downloads
+
+
+def mirrors_of(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return, per set, where its files are looked for before their official places."""
+    mirrors = dict(config.data.mirrors)
+    for part in config.parts:
+        spec = getattr(config.data, part)
+        if spec.kind == "ilsvrc2012":
+            mirrors[spec.kind] = (*mirrors.get(spec.kind, ()), spec.path)
+    return mirrors
+
+
+def downloaded_weights(role: str, network: Network) -> str | None:
+    """Name the catalogue's weights that a network starts from; None if it starts from others."""
+    name = entry_of(role, network.name).pretrained
+    return name if network.weights == "imagenet" and name in CATALOGUE else None

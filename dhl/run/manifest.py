@@ -1,0 +1,205 @@
+"""The manifest: versions, hardware and the digest of each file of a run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dhl.config.plugins import read
+from dhl.config.schema import Config
+from dhl.errors import UserError
+from dhl.files import atomic_path
+from dhl.run.failures import why_hole
+from dhl.run.folder import RunFolder
+from dhl.run.results import file_digest, read_benchmarks
+
+PACKAGES = (
+    "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-image", "scikit-learn", "bm3d",
+    "snakemake", "matplotlib", "seaborn", "jinja2", "pydantic", "pillow",
+)  # fmt: skip
+SCRATCH = ("checkpoints", "report", "benchmarks", "logs")
+
+
+def write_manifest(config: Config, folder: RunFolder) -> None:
+    """Write what a run was made with, and the digest of each of its files."""
+    manifest = {
+        "run": config.run,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **_commit(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "hardware": _hardware(folder),
+        "deployment": "conda" if "CONDA_PREFIX" in os.environ else "environment",
+        "base_seed": config.base_seed,
+        "wall_seconds": _wall_seconds(),
+        "compute_seconds": round(float(read_benchmarks(folder)["s"].sum()), 1),
+        "configuration": config.model_dump(mode="json"),
+        "own_code": {
+            str(path): file_digest(path)
+            for path in dict.fromkeys(read(name).path for name in config.own_code)
+        },
+        "files": {
+            str(path.relative_to(folder.root)): file_digest(path) for path in _results(folder)
+        },
+    }
+    with atomic_path(folder.manifest) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def _results(folder: RunFolder) -> list[Path]:
+    """List a run's result files in a fixed order."""
+    return [
+        path
+        for path in sorted(folder.root.rglob("*"))
+        if path.is_file()
+        and why_hole(path) is None
+        and path != folder.manifest
+        and not path.name.startswith(".")
+        and path.relative_to(folder.root).parts[0] not in SCRATCH
+    ]
+
+
+def _versions() -> dict[str, str]:
+    """Return the installed versions of what decides numbers and pictures."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _commit() -> dict[str, Any]:
+    """Return commit and cleanliness of the code, None outside a repository."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.check_output(
+            ["git", "-C", here, "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL
+        )
+        changes = subprocess.check_output(
+            ["git", "-C", here, "status", "--porcelain"], text=True, stderr=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
+
+
+def _hardware(folder: RunFolder) -> dict[str, Any]:
+    """Describe the machine that writes the manifest, and what networks were trained on."""
+    import psutil
+
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "trained_on": "; ".join(_trained_on(folder)),
+    }
+
+
+def _trained_on(folder: RunFolder) -> list[str]:
+    """List the devices and number formats of a run's training curves."""
+    found = set()
+    for path in folder.training("any").parent.rglob("*.csv"):
+        if why_hole(path) is None:
+            with open(path, newline="", encoding="utf-8") as file:
+                found |= {f"{row['device']} in {row['precision']}" for row in csv.DictReader(file)}
+    return sorted(found)
+
+
+def processor() -> str:
+    """Return the name of this machine's processor as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _wall_seconds() -> float | None:
+    """Return the seconds since Snakemake started this run, None outside Snakemake."""
+    started = os.environ.get("DHL_STARTED")
+    return round(time.time() - float(started), 1) if started else None
+
+
+def read_manifest(folder: RunFolder) -> dict[str, Any]:
+    """Read what a finished run was made with, and the digests of its files.
+
+    Raises
+    ------
+    UserError
+        If there is no manifest, or it is not readable.
+    """
+    try:
+        manifest = json.loads(folder.manifest.read_text("utf-8"))
+        manifest["files"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            "a finished run has a manifest.",
+            came=f"{folder.manifest}: {error}",
+            do="name a run's folder, such as results/mini, and finish it with `make report`.",
+        ) from None
+    return manifest
+
+
+def verify(root: Path) -> list[str]:
+    """Compare a run's files with its manifest.
+
+    Parameters
+    ----------
+    root : Path
+        The run's folder.
+
+    Returns
+    -------
+    list of str
+        One line per file that was changed, removed or added; empty if all is as it was.
+
+    Raises
+    ------
+    UserError
+        If there is no manifest, or it is not readable.
+    """
+    folder = RunFolder(root)
+    recorded = read_manifest(folder)["files"]
+    present = {str(path.relative_to(folder.root)): path for path in _results(folder)}
+    lines = [f"removed  {name}" for name in recorded if name not in present]
+    lines += [f"added    {name}" for name in present if name not in recorded]
+    lines += [
+        f"changed  {name}"
+        for name, digest in recorded.items()
+        if name in present and file_digest(present[name]) != digest
+    ]
+    return sorted(lines)
+
+
+def check_untouched(root: Path) -> None:
+    """Refuse a run whose files are not those that its manifest lists.
+
+    Parameters
+    ----------
+    root : Path
+        The run's folder.
+
+    Raises
+    ------
+    UserError
+        If a file was changed, removed or added, or there is no readable manifest.
+    """
+    if touched := verify(root):
+        raise UserError(
+            "the files of a run are those that its manifest lists.",
+            came="\n    ".join([f"{len(touched)} differ in {root}", *touched]),
+            do="delete the files that were changed and run `make report` again.",
+        )

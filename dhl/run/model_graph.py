@@ -1,0 +1,304 @@
+"""What each model of a run is made from: network, objective, data, recipe, parents.
+
+A model is known by its key, `<name>/<variant>`: `classifier/clean`, `separate-start/all`,
+`joint-segmentation/sigma30`, and `joint-segmentation/sigma30-seed2` for its second training, whose
+parents are of the second training too. `joint-segmentation/sigma30-times10` has ten times its
+recipe's task weight; `segmenter-unet/clean` is a further task network, and
+`joint-segmentation-unet/sigma30` the denoiser that it guides. The frozen task networks are trained
+once: the paper takes them as given. Snakemake asks this module for a model's parents and for the
+fingerprint that decides whether it must be trained again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from dhl.config.architectures import entry_of
+from dhl.config.methods import TASK_NETWORKS, TASKS
+from dhl.config.networks import Network
+from dhl.config.objectives import OBJECTIVES
+from dhl.config.plugins import references
+from dhl.config.recipes import DenoiserTraining, Recipe
+from dhl.config.schema import Config
+from dhl.config.sigma import GAUSSIAN, format_sigma, noise_std
+from dhl.errors import UserError
+from dhl.run.evaluated import evaluated_models, evaluated_seeds
+from dhl.run.model_keys import sigma_key, task_network_key, times_suffix
+from dhl.run.probes import measurements, probed_models
+from dhl.seeding import seed_suffix
+
+_TIMES = re.compile(r"-times([0-9.]+)")
+
+
+DENOISERS = {"separate": "denoiser", "dncnn": "dncnn"}
+
+
+Place = tuple[float, int]  # sigma, number of the training
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """Everything that decides a model's weights.
+
+    Attributes
+    ----------
+    key : str
+    role : {"denoiser", "classifier", "segmenter"}
+    network : Network
+    objective : {"denoise", "task", "joint"}
+    part : str
+        The part whose training images it sees.
+    recipe : Recipe or None
+        None takes the network's published weights as they are.
+    sigma : float, pair of float or None
+        On the 0-255 scale; None is clean.
+    classes : int or None
+        Of a task network.
+    crop : int or None
+        Side of the images that the task network reads, where all have one.
+    start : str or None
+        Key of the model whose weights it starts from.
+    frozen : str or None
+        Key of the task network behind it, for the joint objective.
+    noise : str
+        The configuration's noise model.
+    """
+
+    key: str
+    role: str
+    network: Network
+    objective: str
+    part: str
+    recipe: Recipe | None
+    sigma: float | tuple[float, float] | None
+    classes: int | None = None
+    crop: int | None = None
+    start: str | None = None
+    frozen: str | None = None
+    noise: str = GAUSSIAN
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Keys of the models that must exist first."""
+        return tuple(key for key in (self.start, self.frozen) if key)
+
+    @property
+    def build_options(self) -> dict[str, Any]:
+        """Arguments of `dhl.models.build.build_network` after the role."""
+        options = {"name": self.network.name, **self.network.builder_options()}
+        return options if self.classes is None else options | {"classes": self.classes}
+
+    @property
+    def seed_name(self) -> str:
+        """What the draws of batches and noise are derived from.
+
+        The joint denoisers of a task and their matched control share it: they see the same batches
+        with the same noise, and differ in the loss alone.
+        """
+        if not (self.start and self.role == "denoiser" and self.part in TASKS):
+            return self.key
+        variant = self.key.partition("/")[2]
+        return f"joint-{self.part}/{_TIMES.sub('', variant)}"
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Modules, and a user's own code, that with all they import decide the weights."""
+        return (
+            "dhl.training.train",
+            OBJECTIVES[self.objective],
+            entry_of(self.role, self.network.name).module,
+            *(references(self.noise) if self.sigma is not None else ()),
+        )
+
+
+def model_spec(config: Config, key: str) -> ModelSpec:
+    """Look up how a model of this run is made.
+
+    Raises
+    ------
+    UserError
+        If no model has this key.
+    """
+    try:
+        return dataclasses.replace(_spec(config, key), noise=config.noise)
+    except _NoSuchModel:
+        raise UserError(
+            "a model's key is `<name>/<variant>`, such as `separate/sigma30`, `classifier/clean` "
+            "or `joint-segmentation/sigma30`, and its recipe is in the configuration.",
+            came=f"`{key}`",
+            do="`dhl describe` lists the models of a configuration.",
+        ) from None
+
+
+class _NoSuchModel(Exception):
+    """No model of this run has the key."""
+
+
+def _spec(config: Config, key: str) -> ModelSpec:
+    """Find the kind of model that a key names, and describe it."""
+    name, _, variant = key.partition("/")
+    kind, _, task = name.partition("-")
+    tasks = {role: task for task, role in TASK_NETWORKS.items()}
+    if variant == "clean" and kind in tasks:
+        return _task_network(config, tasks[kind], label=task)
+    variant, seed = _seed_of(config, variant)
+    if variant == "all" and task == "start" and kind in DENOISERS:
+        return _warm_start(config, key, kind)
+    variant, factor = _factor_of(config, variant)
+    place = _sigma_of(variant), seed
+    if kind == "joint":
+        task, _, label = task.partition("-")
+        return _joint(config, key, _known_task(task), place, label=label, factor=factor)
+    if factor != 1:
+        raise _NoSuchModel
+    if kind in DENOISERS and not task:
+        return _denoiser(config, key, kind, place)
+    trained_on_a_task = {"matched": _matched, "retrained": _retrained}
+    if kind not in trained_on_a_task:
+        raise _NoSuchModel
+    return trained_on_a_task[kind](config, key, _known_task(task), place)
+
+
+def _known_task(task: str) -> str:
+    """Return a task if there is one of this name."""
+    if task not in TASKS:
+        raise _NoSuchModel
+    return task
+
+
+def _factor_of(config: Config, variant: str) -> tuple[str, float]:
+    """Split a variant into what is before the factor of the task weight, and that factor."""
+    known = config.sensitivity.weight_factors if config.sensitivity else ()
+    for factor in known:
+        if variant.endswith(suffix := times_suffix(factor)):
+            return variant.removesuffix(suffix), factor
+    return variant, 1.0
+
+
+def _seed_of(config: Config, variant: str) -> tuple[str, int]:
+    """Split a variant into what is before the number of the training, and that number."""
+    rest, _, number = variant.partition("-seed")
+    seed = int(number) if number.isdecimal() else 1
+    if variant != rest + seed_suffix(seed) or not 1 <= seed <= config.seeds:
+        raise _NoSuchModel
+    return rest, seed
+
+
+def _sigma_of(variant: str) -> float:
+    """Return the sigma of the model of one sigma."""
+    try:
+        sigma = float(variant.removeprefix("sigma"))
+    except ValueError:
+        raise _NoSuchModel from None
+    noise_std(sigma)
+    if variant != f"sigma{format_sigma(sigma)}":
+        raise _NoSuchModel
+    return sigma
+
+
+def _task_network(config: Config, task: str, *, label: str = "") -> ModelSpec:
+    """Describe a task network on clean images: trained, or with its published weights."""
+    key, role = task_network_key(task, label), TASK_NETWORKS[task]
+    network = getattr(config.networks, role)
+    if label:
+        network = _given((config.sensitivity.others(task) if config.sensitivity else {}).get(label))
+    recipe = getattr(config.training.task, task)
+    if network.weights is None:
+        recipe = _given(recipe)
+    classes = _given(getattr(config.data, task)).classes_of(task)
+    return ModelSpec(key, role, network, "task", task, recipe, None, classes)
+
+
+def _retrained(config: Config, key: str, task: str, place: Place) -> ModelSpec:
+    """Describe a task network trained on, on noisy images."""
+    clean = _task_network(config, task)
+    recipe = _given(getattr(config.training.retrained, task))
+    return dataclasses.replace(clean, key=key, recipe=recipe, sigma=place[0], start=clean.key)
+
+
+def _warm_start(config: Config, key: str, kind: str) -> ModelSpec:
+    """Describe a denoiser over a range of sigmas."""
+    recipe = _given(denoiser_training(config, kind).warm_start)
+    sigmas = (recipe.sigma_low, recipe.sigma_high)
+    network = getattr(config.networks, DENOISERS[kind])
+    return ModelSpec(key, "denoiser", network, "denoise", "denoising", recipe, sigmas)
+
+
+def denoiser_training(config: Config, kind: str) -> DenoiserTraining:
+    """Return the recipes for MSE alone of a kind of denoiser, `separate` or `dncnn`."""
+    return (config.training.dncnn if kind == "dncnn" else None) or config.training
+
+
+def _denoiser(config: Config, key: str, kind: str, place: Place) -> ModelSpec:
+    """Describe a denoiser of one sigma with lambda = 0."""
+    network = getattr(config.networks, DENOISERS[kind])
+    recipes = denoiser_training(config, kind)
+    sigma, seed = place
+    start = f"{kind}-start/all{seed_suffix(seed)}" if recipes.warm_start else None
+    return ModelSpec(
+        key, "denoiser", network, "denoise", "denoising", recipes.separate, sigma, start=start
+    )
+
+
+def _matched(config: Config, key: str, task: str, place: Place) -> ModelSpec:
+    """Describe the control: the joint denoiser's images, steps and schedule, with lambda = 0."""
+    joint = _given(getattr(config.training.joint, task))
+    recipe = Recipe(**joint.model_dump(exclude={"task_weight"}))
+    network, start = config.networks.denoiser, sigma_key("separate", *place)
+    return ModelSpec(
+        key, "denoiser", network, "denoise", task, recipe, place[0],
+        crop=_crop(config, task), start=start,
+    )  # fmt: skip
+
+
+def _joint(
+    config: Config, key: str, task: str, place: Place, *, label: str, factor: float
+) -> ModelSpec:
+    """Describe the denoiser trained with a task's loss."""
+    recipe = _given(getattr(config.training.joint, task))
+    recipe = recipe.model_copy(update={"task_weight": factor * recipe.task_weight})
+    return ModelSpec(
+        key, "denoiser", config.networks.denoiser, "joint", task, recipe, place[0],
+        crop=_crop(config, task),
+        start=sigma_key("separate", *place), frozen=_task_network(config, task, label=label).key,
+    )  # fmt: skip
+
+
+def _crop(config: Config, task: str) -> int | None:
+    """Return the side of the crops that a task is tested on, if its data is cropped."""
+    return getattr(getattr(config.data, task), "crop", None)
+
+
+def _given(section: Any) -> Any:
+    """Return a section of the configuration, or say that there is none."""
+    if section is None:
+        raise _NoSuchModel
+    return section
+
+
+def all_models(config: Config) -> tuple[str, ...]:
+    """List every model of a run, parents first."""
+    found: dict[str, None] = {}
+
+    def visit(key: str) -> None:
+        if key not in found:
+            for parent in model_spec(config, key).parents:
+                visit(parent)
+            found[key] = None
+
+    for key in _read_by_measurements(config):
+        visit(key)
+    return tuple(found)
+
+
+def _read_by_measurements(config: Config) -> Iterator[str]:
+    """Yield the models that evaluations and probes read."""
+    for part in config.parts:
+        for seed in evaluated_seeds(config, part):
+            for sigma in getattr(config.sigmas, part):
+                yield from evaluated_models(config, part, sigma, seed).values()
+    for place in measurements(config):
+        yield from probed_models(config, *place)

@@ -1,0 +1,197 @@
+"""A run's result files: the columns of its tidy CSV files, and reading them with checks."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dhl.errors import UserError
+from dhl.files import atomic_path
+from dhl.run.folder import RunFolder
+from dhl.run.outputs import how_to_make, missing_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+NOISE_COLUMNS = (
+    "image_id", "height", "width", "seed", "sha256", "noise_mean", "noise_std",
+)  # fmt: skip
+SKIPPED_COLUMNS = ("split", "image_id", "path", "reason")
+IMAGE_COLUMNS = (
+    "dataset", "part", "sigma", "method", "image_id", "noise_seed", "protocol",
+    "psnr", "ssim", "top1", "top5",
+)  # fmt: skip
+TRAINING_COLUMNS = (
+    "step", "lr", "loss", "reconstruction_loss", "task_loss", "device", "precision",
+)  # fmt: skip
+TABLE_COLUMNS = (
+    "method", "sigma", "image_id", "metric", "value", "ci_low", "ci_high", "n", "seeds",
+    "seed_std", "protocol", "published", "status",
+)  # fmt: skip
+CLAIM_COLUMNS = (
+    "claim", "origin", "statement", "part", "sigma", "metric", "method_a", "method_b",
+    "mean_a", "mean_b", "difference", "ci_low", "ci_high", "n", "wins", "losses", "effect_size",
+    "photographs", "photographs_alike", "seeds", "seed_std", "seed_low", "seed_high", "both_low",
+    "both_high", "test", "p_images", "p_seeds", "p_both", "p_adjusted", "verdict",
+)  # fmt: skip
+SENSITIVITY_COLUMNS = (
+    "experiment", "part", "sigma", "denoiser", "trained_sigma", "task_weight", "reader", "metric",
+    "value", "ci_low", "ci_high", "reference", "difference", "difference_low", "difference_high",
+    "n", "seeds", "seed_std", "seed_low", "seed_high", "both_low", "both_high", "protocol",
+    "status",
+)  # fmt: skip
+COMPARISON_COLUMNS = (
+    "part", "sigma", "method", "metric", "value_a", "value_b", "difference", "ci_low", "ci_high",
+    "n_a", "n_b", "seeds_a", "seeds_b", "test", "p_images", "p_seeds", "p_adjusted", "verdict",
+)  # fmt: skip
+
+
+def write_csv(frame: pd.DataFrame, path: Path, columns: tuple[str, ...]) -> None:
+    """Write a tidy CSV at full precision, with exactly these columns, atomically."""
+    with atomic_path(path) as temporary:
+        frame.reindex(columns=list(columns)).to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read a tidy CSV and check its columns.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, unreadable, or has other columns: a result that was edited by hand.
+    """
+    frame = _parse(path)
+    if tuple(frame.columns) != columns:
+        raise edited_by_hand(path, f"columns {', '.join(map(str, frame.columns))}")
+    return _checked_numbers(frame, path)
+
+
+def read_some_columns(
+    path: Path, needed: tuple[str, ...], *, optional: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """Read columns of a tidy CSV that an older version may have written.
+
+    Parameters
+    ----------
+    path : Path
+    needed : tuple of str
+    optional : tuple of str
+        Columns that a file may lack; they are then empty.
+
+    Returns
+    -------
+    DataFrame with the columns `needed` and `optional`
+
+    Raises
+    ------
+    UserError
+        If the file is missing or unreadable, lacks a needed column, or has text for numbers.
+    """
+    frame = _parse(path)
+    if lacking := [name for name in needed if name not in frame.columns]:
+        raise edited_by_hand(path, f"no column `{lacking[0]}`")
+    return _checked_numbers(frame.reindex(columns=[*needed, *optional]), path)
+
+
+def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
+    """Read what Snakemake measured of each job.
+
+    Returns
+    -------
+    DataFrame with the columns `rule`, `s` (seconds) and `max_rss` (MiB)
+        A row per job; NaN where a file does not say, and no row for a file without any.
+    """
+    import pandas as pd
+
+    rows = []
+    for path in sorted(folder.benchmarks.rglob("*.tsv")):
+        try:
+            jobs = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
+            continue
+        jobs = jobs.reindex(columns=["s", "max_rss"]).apply(pd.to_numeric, errors="coerce")
+        rule = path.relative_to(folder.benchmarks).with_suffix("").parts[0]
+        rows += jobs.assign(rule=rule).to_dict("records")
+    return pd.DataFrame(rows, columns=["rule", "s", "max_rss"])
+
+
+def _parse(path: Path) -> pd.DataFrame:
+    """Read a CSV whose columns are not checked yet."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, dtype={"image_id": str, "method": str, "sha256": str})
+        if "image_id" in frame:  # an image may be called NA
+            names = pd.read_csv(path, usecols=["image_id"], dtype=str, keep_default_na=False)
+            frame["image_id"] = names["image_id"].where(names["image_id"] != "")
+        return frame
+    except FileNotFoundError:
+        raise missing_file(path, "a step finds the results of the steps before it.") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise edited_by_hand(path, str(error)) from None
+
+
+def _checked_numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table as it is, if the columns of numbers hold numbers."""
+    import pandas as pd
+
+    for name in [name for name in frame.columns if name in _NUMERIC]:
+        if not (frame[name].isna().all() or pd.api.types.is_numeric_dtype(frame[name])):
+            raise edited_by_hand(path, f"text in the column `{name}`")
+    return frame
+
+
+_NUMERIC = {
+    "sigma", "psnr", "ssim", "top1", "top5", "value", "ci_low", "ci_high", "n", "step", "loss",
+    "reconstruction_loss", "task_loss", "difference", "noise_mean", "noise_std", "mean_a", "mean_b",
+    "seeds", "seed_std",
+}  # fmt: skip
+
+
+def edited_by_hand(path: Path, came: str) -> UserError:
+    """Say that a result file is not as the program wrote it."""
+    return UserError(
+        "result files are as the program wrote them, for this configuration.",
+        came=f"{path}: {came}",
+        do="delete the file and run again; only what is missing is made anew.",
+    )
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises
+    ------
+    UserError
+        If it is missing.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise missing_file(path) from None
+
+
+def open_arrays(path: Path) -> np.lib.npyio.NpzFile:
+    """Open an `.npz` of this project.
+
+    Raises
+    ------
+    UserError
+        If it is missing or damaged.
+    """
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise missing_file(path) from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            "a step finds the files of the steps before it, whole.",
+            came=f"{path}: {error}",
+            do=f"delete it, and {how_to_make(path)}",
+        ) from None

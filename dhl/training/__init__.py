@@ -1,0 +1,1 @@
+"""Batches, objectives, the trainer, optimizers and devices."""

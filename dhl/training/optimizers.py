@@ -1,0 +1,71 @@
+"""Learning rates by formula, and optimizers with a solver's multipliers."""
+
+from __future__ import annotations
+
+import inspect
+import math
+
+import torch
+from torch import nn
+
+from dhl.config.recipes import Optimizer, Schedule
+
+
+def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> float:
+    """Return the learning rate of a step (from 0): a pure function, with no state to save."""
+    if schedule.name == "constant":
+        return lr
+    if schedule.name == "step":
+        return lr * schedule.gamma ** (step // schedule.every)
+    if schedule.name == "poly":
+        return lr * (1 - step / steps) ** schedule.power
+    warmup = schedule.warmup * steps if schedule.name == "one-cycle" else 0
+    if step < warmup:
+        return lr * (step + 1) / (warmup + 1)
+    return lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+
+def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    """Build SGD with momentum, or AdamW.
+
+    Each group of parameters carries `lr_factor`, which `set_learning_rate` multiplies by.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    last = _last_layer(network)
+    for name, weight in network.named_parameters():
+        bias = name.endswith(".bias")
+        factor = settings.bias_lr if bias else 1.0
+        if name.rpartition(".")[0] == last:
+            factor *= settings.last_layer_lr
+        decay = settings.weight_decay * (settings.bias_decay if bias else 1.0)
+        groups.setdefault((factor, decay), []).append(weight)
+    described = [
+        {"params": weights, "lr": settings.lr * factor, "lr_factor": factor, "weight_decay": decay}
+        for (factor, decay), weights in groups.items()
+    ]
+    if settings.name == "sgd":
+        return _plain(torch.optim.SGD)(described, momentum=settings.momentum, fused=True)
+    return _plain(torch.optim.AdamW)(described, fused=True)
+
+
+def _plain(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """Derive an optimizer that cannot be compiled, and need not import the compiler.
+
+    torch wraps these methods for `torch.compile`. At their first use the wrappers import
+    `torch._dynamo`, which takes as long as torch itself; here only networks are compiled.
+    """
+    wrapped = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in wrapped}
+    methods["step"] = torch.no_grad()(methods["step"])
+    return type(kind.__name__, (kind,), methods)
+
+
+def _last_layer(network: nn.Module) -> str:
+    """Return the name of the last layer that has parameters, in the order of definition."""
+    return [name for name, _ in network.named_parameters()][-1].rpartition(".")[0]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set each group's rate to `lr` times its factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_factor"]

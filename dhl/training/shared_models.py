@@ -1,0 +1,76 @@
+"""Trained models in a folder that runs, machines and users share, found by what decides them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from dhl.errors import UserError
+from dhl.files import atomic_path
+from dhl.models import checkpoint
+from dhl.run.folder import RunFolder
+
+logger = logging.getLogger("dhl")
+VARIABLE = "DHL_MODELS"
+
+
+def shared_folder() -> Path | None:
+    """Return the folder that `$DHL_MODELS` names; None if it names none."""
+    name = os.environ.get(VARIABLE)
+    return Path(name).expanduser() if name else None
+
+
+class SharedModel:
+    """A model's place in the shared folder.
+
+    Parameters
+    ----------
+    root : Path
+    digest : str
+        Of everything that decides the weights: recipe, code, bytes of data and parents, and the
+        kind of device and number format that it is trained with.
+    """
+
+    def __init__(self, root: Path, digest: str):
+        self.weights = root / digest[:2] / f"{digest}.pt"
+        self.curve = self.weights.with_suffix(".csv")
+
+    def take(self, key: str, folder: RunFolder, *, fingerprint: str) -> bool:
+        """Copy the model into a run; tell whether it was there. A damaged one is as none."""
+        if not is_whole(self.weights, self.curve, fingerprint=fingerprint):
+            return False
+        _copy(self.curve, folder.training(key))
+        _copy(self.weights, folder.model(key))
+        logger.info("taking %s from %s", key, self.weights)
+        return True
+
+    def give(self, key: str, folder: RunFolder) -> None:
+        """Copy a run's model here; its weights come last, so that who sees them sees a whole.
+
+        The run has its model: that it cannot be shared is worth a warning and no more.
+        """
+        try:
+            _copy(folder.training(key), self.curve)
+            _copy(folder.model(key), self.weights)
+        except (OSError, UserError) as error:
+            logger.warning("%s is not shared: %s", key, error)
+
+
+def is_whole(weights: Path, curve: Path, *, fingerprint: str) -> bool:
+    """Tell whether a model and its curve are there, of this fingerprint; say what is damaged."""
+    if not (weights.exists() and curve.exists()):
+        return False
+    try:
+        checkpoint.load_model(weights, fingerprint=fingerprint)
+    except UserError as error:
+        logger.warning("%s", error)
+        return False
+    return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file's bytes atomically."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)

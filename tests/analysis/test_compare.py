@@ -1,0 +1,339 @@
+"""`dhl compare`: what moved between two runs, held against scipy, pandas and hand counts."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from finished_runs import (
+    CONFIG,
+    IMAGES,
+    REFERENCE,
+    SIGMA,
+    cell,
+    cells_with,
+    compared,
+    configure,
+    edit,
+    finish,
+    lower_one_cell,
+    old_reference,
+    per_image,
+    sign,
+)
+from scipy import stats
+from synthetic_run import write_synthetic_run
+
+from dhl.analysis import statistics
+from dhl.analysis.compare import MOVED, ONLY_A, ONLY_B, SAME, WITHIN_CHANCE
+from dhl.analysis.comparison_text import to_text
+from dhl.config.methods import TABLES
+from dhl.errors import UserError
+from dhl.run.folder import RunFolder
+
+
+def test_a_run_with_itself_is_the_same(base_run):
+    comparison = compared(base_run, base_run)
+    tables = [pd.read_csv(base_run.table(number)) for number in TABLES.values()]
+    averages = sum((table["image_id"] == "average").sum() for table in tables)
+    assert len(comparison.cells) == averages > 0
+    assert set(comparison.cells["verdict"]) == {SAME}
+    assert (comparison.cells["difference"] == 0).all()
+    assert not comparison.changed
+    assert comparison.settings == ()
+    assert comparison.unpaired == {}
+
+
+def test_the_one_method_that_was_shifted_is_found_and_nothing_else(base_run, base_copy):
+    def shift(frame):
+        frame.loc[frame["method"] == "dncnn", "psnr"] += 0.5
+
+    edit(base_copy, "denoising", shift)
+    comparison = compared(base_run, finish(CONFIG, base_copy))
+    assert cells_with(comparison, MOVED) == {("denoising", "dncnn", "psnr")}
+    assert not cells_with(comparison, WITHIN_CHANCE)
+    row = cell(comparison, "denoising", "dncnn", "psnr")
+    assert (row["difference"], row["ci_low"], row["ci_high"]) == pytest.approx((0.5, 0.5, 0.5))
+    assert row["p_images"] == 1 / (statistics.PERMUTATIONS + 1)
+    assert row["p_adjusted"] == pytest.approx(row["p_images"] * len(comparison.cells))
+    back = cell(compared(base_copy, base_run), "denoising", "dncnn", "psnr")
+    assert back["difference"] == pytest.approx(-0.5)
+    assert back["verdict"] == MOVED
+
+
+def test_a_mean_is_tested_image_by_image_as_scipy_does(base_run, base_copy):
+    rng = np.random.default_rng(1)
+
+    def disturb(frame):
+        chosen = frame["method"] == "separate"
+        frame.loc[chosen, "psnr"] += rng.normal(0.08, 0.3, chosen.sum())
+
+    edit(base_copy, "denoising", disturb)
+    comparison = compared(base_run, finish(CONFIG, base_copy))
+    row = cell(comparison, "denoising", "separate", "psnr")
+    old, new = (per_image(one, "denoising", "psnr", "separate") for one in (base_run, base_copy))
+    reference = stats.permutation_test(
+        (new, old), lambda x, y: np.mean(x - y), permutation_type="samples", rng=2
+    )
+    assert 0.02 < row["p_images"] < 0.9
+    assert row["p_images"] == pytest.approx(reference.pvalue, abs=0.02)
+    interval = stats.bootstrap((new - old,), np.mean, method="percentile", rng=3)
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(
+        tuple(interval.confidence_interval), abs=0.02
+    )
+    # The spread of the images themselves, ten times as wide, does not enter.
+    assert row["ci_high"] - row["ci_low"] < 0.25
+    assert row["test"] == "paired, sign-flip permutation"
+
+
+def test_accuracy_is_tested_by_the_images_that_changed_sides(base_run, base_copy):
+    def flip(frame):
+        rows = frame.index[frame["method"] == "joint"]
+        right = frame.loc[rows, "top1"] == 1
+        frame.loc[rows[right][:9], "top1"] = 0.0
+        frame.loc[rows[~right][:1], "top1"] = 1.0
+
+    edit(base_copy, "classification", flip)
+    row = cell(compared(base_run, finish(CONFIG, base_copy)), "classification", "joint", "top1")
+    assert row["p_images"] == pytest.approx(stats.binomtest(1, 10).pvalue)
+    assert row["difference"] == pytest.approx(-8 / IMAGES)
+    assert row["test"] == "paired, exact McNemar"
+    assert row["verdict"] == WITHIN_CHANCE  # 0.02, but one of many cells
+
+
+def test_miou_is_resampled_with_the_same_images_in_both_runs(base_run, base_copy):
+    path = base_copy.evaluation("segmentation", SIGMA).with_suffix(".npz")
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    old = arrays["confusion/cross"].copy()
+    moved = arrays["confusion/cross"]
+    worse = old[:, np.arange(11), np.arange(11)] // 20
+    moved[:, np.arange(11), np.arange(11)] -= worse
+    moved[:, np.arange(11), (np.arange(11) + 2) % 11] += worse
+    np.savez(path, **arrays)
+    comparison = compared(base_run, finish(CONFIG, base_copy))
+    assert cells_with(comparison, MOVED) == {("segmentation", "cross", "miou")}
+    row = cell(comparison, "segmentation", "cross", "miou")
+
+    def score(matrices):
+        total = matrices.sum(axis=0)
+        hits = np.diag(total)
+        return np.mean(hits / (total.sum(axis=0) + total.sum(axis=1) - hits))
+
+    assert row["difference"] == pytest.approx(score(moved) - score(old))
+    picks = np.random.default_rng(4).integers(0, IMAGES, (2000, IMAGES))
+    gaps = [score(moved[pick]) - score(old[pick]) for pick in picks]
+    expected = np.quantile(gaps, [0.025, 0.975])
+    width = expected[1] - expected[0]
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(tuple(expected), abs=0.15 * width)
+
+
+def test_without_the_images_a_difference_is_tested_by_the_tables(base_run, tmp_path):
+    other = finish(CONFIG, write_synthetic_run(CONFIG, tmp_path / "other", images=IMAGES, draw=7))
+    paired = compared(base_run, other)
+    shutil.rmtree(other.root / "evaluation")
+    comparison = compared(base_run, other)
+    assert paired.unpaired == {}
+    assert set(comparison.unpaired) == {(part, SIGMA) for part in CONFIG.parts}
+    assert set(comparison.cells["test"]) == {"unpaired, by intervals"}
+    assert not comparison.moved
+    differ = comparison.cells[comparison.cells["difference"] != 0]
+    assert len(differ) > 20
+    assert differ["p_images"].between(0, 0.999).all()
+    text = to_text(comparison)
+    assert f"{other.root} does not have all per-image files" in " ".join(text.split())
+    assert "Tested without pairing" in text
+
+
+def test_other_images_are_not_paired(base_run, base_copy):
+    def rename(frame):
+        frame["image_id"] += "x"
+
+    edit(base_copy, "denoising", rename)
+    comparison = compared(base_run, finish(CONFIG, base_copy))
+    assert comparison.unpaired == {("denoising", SIGMA): "the runs have other images"}
+
+
+def test_other_pixels_under_the_same_names_and_seeds_are_not_paired(base_run, base_copy):
+    path = base_copy.noise("denoising", SIGMA)
+    record = pd.read_csv(path)
+    record.loc[0, "sha256"] = hashlib.sha256(b"another contrast").hexdigest()
+    record.to_csv(path, index=False)
+    sign(base_copy.root, path)
+    comparison = compared(base_run, base_copy)
+    reason = "the runs have other noisy images under the same names"
+    assert comparison.unpaired == {("denoising", SIGMA): reason}
+    tests = comparison.cells.groupby("part")["test"].unique()
+    assert list(tests["denoising"]) == ["unpaired, by intervals"]
+    assert all(test.startswith("paired") for test in tests["classification"])
+
+
+def test_without_the_record_of_the_noise_nothing_is_paired(base_run, base_copy):
+    base_copy.noise("denoising", SIGMA).unlink()
+    for pair in ((base_run, base_copy), (base_copy, base_run)):
+        assert compared(*pair).unpaired == {
+            ("denoising", SIGMA): f"{base_copy.root} lacks noise/denoising/sigma{SIGMA}.csv, which "
+            "tells its noisy images"
+        }
+
+
+@pytest.mark.parametrize(
+    ("part", "seed", "suffix"), [("segmentation", 1, ".npz"), ("denoising", 2, ".csv")]
+)
+def test_a_part_of_the_images_is_not_enough(two_runs, tmp_path, part, seed, suffix):
+    copy = RunFolder(shutil.copytree(two_runs[1].root, tmp_path / "copy"))
+    copy.evaluation(part, SIGMA, seed).with_suffix(suffix).unlink()
+    comparison = compared(two_runs[1], copy)
+    reason = f"{copy.root} does not have all per-image files"
+    assert comparison.unpaired == {(part, SIGMA): reason}
+
+
+def test_runs_of_three_and_two_trainings(two_runs):
+    first, second = two_runs
+    comparison = compared(first, second)
+    assert comparison.unpaired == {}
+    row = cell(comparison, "denoising", "separate", "psnr")
+    sides = [
+        np.array([per_image(one, "denoising", "psnr", "separate", seed + 1) for seed in range(n)])
+        for one, n in ((first, 3), (second, 2))
+    ]
+    assert (row["seeds_a"], row["seeds_b"]) == (3, 2)
+    assert row["difference"] == pytest.approx(sides[1].mean() - sides[0].mean())
+    welch = stats.ttest_ind(*[one.mean(axis=1) for one in sides], equal_var=False)
+    assert row["p_seeds"] == pytest.approx(welch.pvalue)
+    images = stats.permutation_test(
+        [one.mean(axis=0) for one in sides], lambda x, y: np.mean(x - y),
+        permutation_type="samples", rng=5,
+    )  # fmt: skip
+    assert row["p_images"] == pytest.approx(images.pvalue, abs=0.03)
+    untrained = cell(comparison, "denoising", "cbm3d", "psnr")
+    assert (untrained["seeds_a"], untrained["seeds_b"]) == (1, 1)
+    assert np.isnan(untrained["p_seeds"])
+
+
+def test_the_larger_p_value_counts_and_is_corrected_for_the_number_of_cells(two_runs):
+    cells = compared(*two_runs).cells
+    larger = cells[["p_images", "p_seeds"]].max(axis=1)
+    assert (cells["p_seeds"] > cells["p_images"]).any()
+    assert (cells["p_seeds"] < cells["p_images"]).any()
+    expected = (larger.sort_values() * np.arange(len(cells), 0, -1)).cummax().clip(upper=1)
+    pd.testing.assert_series_equal(
+        cells["p_adjusted"], expected.sort_index(), check_names=False, check_exact=False
+    )
+
+
+def test_what_one_run_alone_has_is_listed(base_run, tmp_path):
+    fewer = configure(sigmas=(SIGMA, 45), methods={"denoising": ["noisy", "cbm3d", "separate"]})
+    other = finish(fewer, write_synthetic_run(fewer, tmp_path / "other", images=IMAGES))
+    other.table(3).unlink()
+    comparison = compared(base_run, other)
+    lost = {"dncnn", "joint-classification", "joint-segmentation"}
+    in_denoising = {method for part, method, _ in cells_with(comparison, ONLY_A)
+                    if part == "denoising"}  # fmt: skip
+    assert in_denoising == lost
+    only_b = comparison.cells[comparison.cells["verdict"] == ONLY_B]
+    assert set(only_b["sigma"]) == {45}
+    assert set(only_b["test"]) == {"none: not in a"}
+    assert only_b["value_a"].isna().all()
+    assert only_b["value_b"].notna().all()
+    lines = " ".join(to_text(comparison).split())
+    only_a = lines.split("Only in A: ")[1].split(".")[0].split("; ")
+    assert sorted(only_a) == sorted([*(f"denoising, {name}" for name in lost), "segmentation"])
+    assert "Only in B: denoising, sigma 45; classification, sigma 45." in lines
+    only_a = lines.split("Verdicts only in A: ")[1].split(".")[0].split("; ")
+    assert only_a == [
+        "denoising-separate-over-dncnn",
+        "denoising-separate-over-joint-segmentation",
+        "denoising-separate-over-joint-classification",
+    ]
+    claims = pd.read_csv(other.claims)
+    count = (claims["sigma"] == 45).sum()
+    assert f"Verdicts only in B: {count} at sigma 45 of claims that both have." in lines
+    compared_cells = comparison.cells[comparison.cells["p_adjusted"].notna()]
+    assert len(compared_cells) == 3 * 2 + 8 * 2
+
+
+def test_a_single_lost_cell_is_named(base_run, base_copy):
+    path = base_copy.table(2)
+    frame = pd.read_csv(path)
+    lost = (frame["method"] == "joint") & (frame["metric"] == "top5")
+    frame.loc[lost, ["value", "ci_low", "ci_high"]] = np.nan
+    frame.to_csv(path, index=False)
+    sign(base_copy.root, path)
+    comparison = compared(base_run, base_copy)
+    assert cells_with(comparison, ONLY_A) == {("classification", "joint", "top5")}
+    assert comparison.changed
+    assert not comparison.moved
+    text = to_text(comparison)
+    assert f"Only in A: classification, sigma {SIGMA}, joint, Top-5 accuracy." in text
+
+
+def test_an_old_reference_is_of_one_training(tmp_path):
+    comparison = compared(old_reference(tmp_path / "old"), lower_one_cell(tmp_path / "lower"))
+    (row,) = comparison.cells[comparison.cells["verdict"] == MOVED].to_dict("records")
+    assert (row["part"], row["sigma"], row["method"]) == ("classification", 45, "joint")
+    assert (row["seeds_a"], row["seeds_b"]) == (1, 1)
+    table = pd.read_csv(REFERENCE / "tables" / "table2.csv")
+    old = table.query("method == 'joint' and sigma == 45 and metric == 'top1'").iloc[0]
+    error = (old["ci_high"] - old["ci_low"]) / (2 * stats.norm.ppf(0.975))
+    assert row["p_images"] == pytest.approx(2 * stats.norm.sf(0.05 / (error * np.sqrt(2))))
+    assert row["p_adjusted"] == pytest.approx(row["p_images"] * len(comparison.cells))
+    text = " ".join(to_text(comparison).split())
+    assert "may come from the draw of the training, which one training each cannot tell" in text
+    assert "Tested without pairing, by the intervals of the two tables" in text
+
+
+def test_an_old_reference_and_a_new_run_share_their_cells(base_run, tmp_path):
+    comparison = compared(old_reference(tmp_path / "old"), base_run)
+    shared = comparison.cells[comparison.cells["p_adjusted"].notna()]
+    assert set(shared["sigma"]) == {SIGMA}
+    assert len(shared) == 6 * 2 + 8 * 2 + 8
+    assert comparison.moved  # made-up numbers
+    alone = comparison.cells[comparison.cells["verdict"] == ONLY_A]
+    assert set(alone["sigma"]) == {15, 45, 60}
+
+
+def test_cells_that_can_never_move_are_counted(tmp_path):
+    few = configure()
+    folders = []
+    for draw in (0, 1):
+        root = tmp_path / str(draw)
+        folders.append(finish(few, write_synthetic_run(few, root, images=4, draw=draw)))
+
+    def ruin(frame):
+        frame["psnr"] -= 20
+
+    edit(folders[1], "denoising", ruin)
+    comparison = compared(folders[0], finish(few, folders[1]))
+    assert not comparison.moved
+    assert comparison.powerless == len(comparison.cells)
+    assert "have too few images" in to_text(comparison)
+
+
+def test_enough_images_leave_no_cell_without_power(base_run):
+    comparison = compared(base_run, base_run)
+    assert comparison.powerless == 0
+    assert "too few images" not in to_text(comparison)
+
+
+def test_a_sure_but_invisible_difference_is_the_same(base_run, base_copy):
+    def nudge(frame):
+        frame.loc[frame["method"] == "dncnn", "psnr"] += 1e-5
+
+    edit(base_copy, "denoising", nudge)
+    row = cell(compared(base_run, finish(CONFIG, base_copy)), "denoising", "dncnn", "psnr")
+    assert row["p_images"] < 0.001
+    assert row["difference"] > 0
+    assert row["verdict"] == SAME
+
+
+def test_a_method_that_the_images_lack_is_named(base_run, base_copy):
+    path = base_copy.evaluation("denoising", SIGMA)
+    frame = pd.read_csv(path)
+    frame[frame["method"] != "dncnn"].to_csv(path, index=False)
+    sign(base_copy.root, path)
+    with pytest.raises(UserError, match="no psnr of `dncnn`, which the table has"):
+        compared(base_run, base_copy)

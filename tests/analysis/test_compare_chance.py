@@ -1,0 +1,152 @@
+"""Tests of a difference between two tables, held against scipy, and their false alarms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dhl.analysis import statistics
+from dhl.analysis.compare import compare, interval_test, prints_the_same, training_test
+from dhl.analysis.finished_run import Average, FinishedRun
+from dhl.run.folder import RunFolder
+
+NAN = float("nan")
+
+
+def average(values: np.ndarray, *, seeds=1, seed_std=NAN, draws=400, rng=None) -> Average:
+    """Return the row that a table has for per-image values."""
+    means = statistics.bootstrap_means(values[:, None], draws=draws, generator=rng)
+    low, high = statistics.percentile_interval(means[:, 0], confidence=0.95)
+    return Average(values.mean(), low, high, len(values), seeds, seed_std)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.05, 0.15])
+def test_the_unpaired_test_is_that_of_two_samples(shift):
+    rng = np.random.default_rng(8)
+    first, second = rng.normal(0, 1, 2000), rng.normal(shift, 1.5, 2000)
+    sides = [average(values, draws=4000, rng=rng) for values in (first, second)]
+    result = interval_test(*sides, confidences=(0.95, 0.95))
+    reference = stats.ttest_ind(second, first, equal_var=False)
+    assert result.p_value == pytest.approx(reference.pvalue, abs=0.02)
+    expected = tuple(reference.confidence_interval(0.95))
+    assert (result.low, result.high) == pytest.approx(expected, abs=0.01)
+
+
+def test_intervals_of_other_confidence_give_the_same_p_value():
+    def at(value, confidence):
+        reach = stats.norm.ppf((1 + confidence) / 2) * 0.01
+        return Average(value, value - reach, value + reach, 100, 1, NAN)
+
+    expected = 2 * stats.norm(0, 0.01 * np.sqrt(2)).sf(0.02)
+    for confidences in ((0.95, 0.95), (0.9, 0.99)):
+        sides = (at(0.8, confidences[0]), at(0.82, confidences[1]))
+        result = interval_test(*sides, confidences=confidences)
+        assert result.p_value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "images", "p_value"),
+    [((1.0, 1.0), 9, 1.0), ((1.0, 0.9), 9, 0.0), ((1.0, 0.9), 1, 1.0)],
+)
+def test_intervals_without_width(values, images, p_value):
+    sides = [Average(value, value, value, images, 1, NAN) for value in values]
+    result = interval_test(*sides, confidences=(0.95, 0.95))
+    assert result.p_value == p_value
+    assert result.least == (images == 1)
+
+
+def in_memory(name: str, averages: dict) -> FinishedRun:
+    """Return a run that has a table and nothing else."""
+    return FinishedRun(RunFolder(name), {"configuration": {}}, "there is none", 0.95, averages, {})
+
+
+def by_chance(rng, *, methods=8, images=60) -> FinishedRun:
+    """Draw the tables of a run whose methods are what they are in every other run."""
+    averages = {}
+    for number in range(methods):
+        draws = {
+            ("denoising", "psnr"): rng.normal(25 + number, 2, images),
+            ("classification", "top1"): (rng.random(images) < 0.5 + 0.04 * number).astype(float),
+        }
+        for (part, metric), values in draws.items():
+            averages[part, 30.0, f"m{number}", metric] = average(values, rng=rng)
+    return in_memory("drawn", averages)
+
+
+def test_what_differs_by_chance_is_rarely_found_to_have_moved():
+    rng = np.random.default_rng(11)
+    comparisons = [compare(by_chance(rng), by_chance(rng)) for _ in range(200)]
+    # Quantiles of the number of false alarms, and of p-values below 5 %, at the nominal level. An
+    # interval by the bootstrap of 60 images is about 1 % too narrow.
+    alarms = sum(comparison.moved for comparison in comparisons)
+    assert alarms <= stats.binom.ppf(0.999, 200, 0.06)
+    p_values = np.concatenate([comparison.cells["p_images"] for comparison in comparisons])
+    below = int((p_values < 0.05).sum())
+    assert stats.binom.ppf(0.001, len(p_values), 0.045) <= below
+    assert below <= stats.binom.ppf(0.999, len(p_values), 0.06)
+
+
+def test_a_draw_of_trainings_is_told_from_a_change_only_by_several_trainings():
+    """Trainings that spread by 0.3 dB, on images that barely spread: their draw is all chance."""
+    rng = np.random.default_rng(12)
+
+    def run(seeds, tell=True):
+        scores = 27 + rng.normal(0, 0.3, seeds)
+        spread = scores.std(ddof=1) if seeds > 1 else NAN
+        told = Average(
+            scores.mean(), scores.mean() - 0.01, scores.mean() + 0.01, 500,
+            seeds if tell else 1, spread,
+        )  # fmt: skip
+        return in_memory("drawn", {("denoising", 30.0, "separate", "psnr"): told})
+
+    def alarms(first, second, **options):
+        pairs = [compare(run(first, **options), run(second, **options)) for _ in range(200)]
+        return np.mean([pair.moved for pair in pairs])
+
+    for seeds in ((3, 3), (5, 3), (4, 1)):
+        assert alarms(*seeds) <= stats.binom.ppf(0.999, 200, 0.05) / 200, seeds
+    assert alarms(3, 3, tell=False) > 0.7
+
+
+@pytest.mark.parametrize(("first", "second"), [(3, 3), (2, 5), (4, 1), (1, 3)])
+def test_trainings_are_compared_as_scipy_does(first, second):
+    rng = np.random.default_rng(13)
+    scores = [rng.normal(27, 0.2, first), rng.normal(27.2, 0.1, second)]
+    sides = [
+        Average(one.mean(), 0, 0, 9, len(one), one.std(ddof=1) if len(one) > 1 else NAN)
+        for one in scores
+    ]
+    test, p_value = training_test(*sides)
+    welch = min(first, second) > 1
+    assert p_value == pytest.approx(stats.ttest_ind(*scores, equal_var=not welch).pvalue)
+    assert test.startswith("Welch" if welch else "Student")
+
+
+def test_one_training_each_has_no_test_over_trainings():
+    side = Average(27.0, 26.9, 27.1, 9, 1, NAN)
+    test, p_value = training_test(side, side)
+    assert test == ""
+    assert np.isnan(p_value)
+
+
+def test_trainings_that_tie_tell_nothing():
+    sides = [Average(value, 0, 0, 9, 2, 0.0) for value in (27.0, 27.5)]
+    assert training_test(*sides)[1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "metric", "expected"),
+    [
+        ((27.4255, 27.4345), "psnr", True),  # both print 27.43, though 0.01 apart
+        ((27.4349, 27.4351), "psnr", True),  # prints 27.43 and 27.44, but 0.00 between them
+        ((27.431, 27.439), "psnr", False),
+        ((0.9201, 0.9204), "top1", True),
+        ((0.920, 0.921), "top1", False),
+        ((0.82001, 0.82004), "ssim", True),
+        ((0.8200, 0.8202), "ssim", False),
+    ],
+)
+def test_the_same_is_what_prints_the_same(values, metric, expected):
+    assert prints_the_same(*values, metric) == expected
+    assert prints_the_same(*reversed(values), metric) == expected

@@ -1,0 +1,184 @@
+"""Reading of evaluation files: what was edited by hand is refused, with the file's name."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from synthetic_run import write_synthetic_run
+
+from dhl.analysis.measurements import bootstrap_scores, read_measured
+from dhl.config.parse import parse_config
+from dhl.errors import UserError
+from dhl.run.folder import RunFolder
+from dhl.run.results import NOISE_COLUMNS, read_csv, write_csv
+
+MINI = Path(__file__).parent.parent / "config" / "mini.yaml"
+
+
+@pytest.fixture(scope="module")
+def config():
+    content = yaml.safe_load(MINI.read_text())
+    content["sigmas"] = {part: [30] for part in content["sigmas"]}
+    content["sensitivity"] = None
+    return parse_config(content, source="mini, sigma 30")
+
+
+@pytest.fixture
+def folder(config, tmp_path) -> RunFolder:
+    return write_synthetic_run(config, tmp_path, images=12)
+
+
+def edit(folder, part, change):
+    """Change the rows of an evaluation as a hand would."""
+    path = folder.evaluation(part, 30)
+    frame = pd.read_csv(path)
+    frame = change(frame)
+    frame.to_csv(path, index=False)
+    return path
+
+
+def edit_arrays(folder, change):
+    path = folder.evaluation("segmentation", 30).with_suffix(".npz")
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    change(arrays)
+    np.savez(path, **arrays)
+    return path
+
+
+def test_values_are_those_of_the_file(config, folder):
+    measured = read_measured(config, folder, "denoising", 30)
+    frame = pd.read_csv(folder.evaluation("denoising", 30))
+    expected = frame[frame["method"] == "cbm3d"].sort_values("image_id")
+    assert measured.image_ids == tuple(expected["image_id"])
+    np.testing.assert_array_equal(measured.features["cbm3d", "psnr"][:, 0, 0], expected["psnr"])
+    assert measured.score("cbm3d", "psnr") == pytest.approx(expected["psnr"].mean())
+    assert measured.source == "evaluation/denoising/sigma30.csv"
+
+
+def test_the_order_of_rows_and_arrays_does_not_matter(config, folder):
+    before = read_measured(config, folder, "segmentation", 30)
+    edit(folder, "segmentation", lambda frame: frame.sample(frac=1, random_state=1))
+    order = np.random.default_rng(2).permutation(12)
+
+    def shuffle(arrays):
+        for name in arrays:
+            if name == "image_ids" or name.startswith("confusion/"):
+                arrays[name] = arrays[name][order]
+
+    edit_arrays(folder, shuffle)
+    after = read_measured(config, folder, "segmentation", 30)
+    for key, features in before.features.items():
+        np.testing.assert_array_equal(features, after.features[key])
+
+
+def test_methods_share_the_bootstrap_indices(config, folder):
+    edit(
+        folder,
+        "denoising",
+        lambda frame: frame.assign(
+            psnr=frame.groupby("image_id")["psnr"].transform("first")
+            + frame["method"].map({"separate": 1.0}).fillna(0.0)
+        ),
+    )
+    draws = bootstrap_scores(config, read_measured(config, folder, "denoising", 30))
+    gap = draws["separate", "psnr"] - draws["cbm3d", "psnr"]
+    np.testing.assert_allclose(gap, 1.0, atol=1e-12)
+    assert draws["cbm3d", "psnr"].std() > 0.05
+
+
+def test_without_psnr_a_task_method_has_none(config, folder):
+    edit(
+        folder,
+        "classification",
+        lambda frame: frame.assign(psnr=frame["psnr"].where(frame["method"] != "retrained")),
+    )
+    measured = read_measured(config, folder, "classification", 30)
+    assert ("retrained", "psnr") not in measured.features
+    assert ("joint", "psnr") in measured.features
+    assert np.isnan(measured.score("retrained", "psnr"))
+
+
+def blank(column):
+    """Return an edit that empties the first cell of a column."""
+
+    def change(frame):
+        frame.loc[frame.index[5], column] = np.nan
+        return frame
+
+    return change
+
+
+def put(column, value):
+    """Return an edit that overwrites the first cell of a column."""
+
+    def change(frame):
+        frame[column] = frame[column].astype(object)
+        frame.loc[frame.index[0], column] = value
+        return frame
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("denoising", blank("psnr"), "a missing `psnr` of the method `noisy`"),
+        ("denoising", blank("ssim"), "a missing `ssim`"),
+        ("denoising", blank("image_id"), "a row without image_id"),
+        ("denoising", put("sigma", 25), "sigma `25"),
+        ("denoising", put("part", "segmentation"), "part `segmentation`"),
+        ("denoising", put("method", "mine"), "method `mine`"),
+        ("denoising", put("protocol", "plain"), "several or no values of `protocol`"),
+        ("denoising", lambda frame: frame.iloc[1:], "11 of 12 images for the method `noisy`"),
+        ("denoising", lambda frame: pd.concat([frame, frame[3:4]]), "two rows of `noisy`"),
+        ("classification", blank("top1"), "a missing `top1`"),
+        ("classification", put("top1", 0.5), "neither 0 nor 1"),
+        ("segmentation", lambda frame: frame[frame["image_id"] != "test-0003"], "image_ids"),
+    ],
+)
+def test_hand_edited_rows_are_refused(config, folder, part, change, message):
+    path = edit(folder, part, change)
+    with pytest.raises(UserError, match=message) as caught:
+        read_measured(config, folder, part, 30)
+    assert str(path.with_suffix("")) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays: arrays.pop("confusion/joint"), "confusion/joint"),
+        (lambda arrays: arrays.update({"confusion/joint": np.ones((12, 11, 10))}), "of shape"),
+        (lambda arrays: arrays.update({"confusion/joint": -np.ones((12, 11, 11))}), "of shape"),
+        (lambda arrays: arrays.update({"image_ids": arrays["image_ids"][:-1]}), "image_ids"),
+    ],
+)
+def test_hand_edited_arrays_are_refused(config, folder, change, message):
+    path = edit_arrays(folder, change)
+    with pytest.raises(UserError, match=message) as caught:
+        read_measured(config, folder, "segmentation", 30)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_and_broken_array_files_are_named(config, folder):
+    path = folder.evaluation("segmentation", 30).with_suffix(".npz")
+    path.write_bytes(b"PK not a zip file")
+    with pytest.raises(UserError, match="as the program wrote them"):
+        read_measured(config, folder, "segmentation", 30)
+    path.unlink()
+    with pytest.raises(UserError, match="no file"):
+        read_measured(config, folder, "segmentation", 30)
+
+
+def test_an_infinite_psnr_is_explained(config, folder):
+    edit(folder, "denoising", put("psnr", np.inf))
+    with pytest.raises(UserError, match="`test-0000` after `noisy` is infinite"):
+        read_measured(config, folder, "denoising", 30)
+
+
+def test_an_image_may_be_called_like_what_is_missing(tmp_path):
+    rows = pd.DataFrame({"image_id": ["NA", "null"], "seed": [1, 2]})
+    write_csv(rows, tmp_path / "noise.csv", NOISE_COLUMNS)
+    assert list(read_csv(tmp_path / "noise.csv", NOISE_COLUMNS)["image_id"]) == ["NA", "null"]

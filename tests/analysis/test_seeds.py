@@ -1,0 +1,364 @@
+"""Several trainings of each network: their files, and what is said of the spread over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy.stats import nct, ttest_1samp, ttest_ind, ttest_rel
+from scipy.stats import t as student_t
+from synthetic_run import write_synthetic_run
+
+from dhl.analysis import scores, statistics
+from dhl.analysis.claims import compute_claims
+from dhl.analysis.measurements import bootstrap_scores, read_measured
+from dhl.analysis.published import read_published
+from dhl.analysis.tables import build_table, format_table
+from dhl.config.parse import parse_config
+from dhl.errors import UserError
+from dhl.evaluation.evaluate import evaluate
+from dhl.models.checkpoint import load_model
+from dhl.run.evaluated import evaluated_models, evaluated_seeds
+from dhl.run.folder import RunFolder
+from dhl.run.model_graph import all_models, model_spec
+from dhl.training.train import train_model
+
+MINI = Path(__file__).parent.parent / "config" / "mini.yaml"
+SIGMA, SEEDS = 30, 3
+
+
+@pytest.fixture(scope="module")
+def config():
+    content = yaml.safe_load(MINI.read_text()) | {"seeds": SEEDS}
+    content["sigmas"] = {part: [SIGMA, 45] for part in content["sigmas"]}
+    content["sensitivity"] = None
+    return parse_config(content, source="mini, three trainings")
+
+
+@pytest.fixture(scope="module")
+def folder(config, tmp_path_factory) -> RunFolder:
+    return write_synthetic_run(config, tmp_path_factory.mktemp("seeds"), images=20)
+
+
+def values(folder: RunFolder, part: str, metric: str, sigma: float = SIGMA) -> pd.DataFrame:
+    """Return images in rows, and (method, training) in columns, by pandas alone."""
+    frames = [
+        pd.read_csv(folder.evaluation(part, sigma, seed)).assign(seed=seed)
+        for seed in range(1, SEEDS + 1)
+    ]
+    return pd.concat(frames).pivot(index="image_id", columns=["method", "seed"], values=metric)
+
+
+def test_a_further_training_has_parents_of_its_own_and_the_same_task_network(config):
+    spec = model_spec(config, "joint-classification/sigma30-seed2")
+    assert spec.parents == ("separate/sigma30-seed2", "classifier/clean")
+    assert model_spec(config, spec.start).parents == ("separate-start/all-seed2",)
+    retrained = model_spec(config, "retrained-segmentation/sigma30-seed3")
+    assert retrained.parents == ("segmenter/clean",)
+
+
+def test_trainings_draw_differently_but_joint_and_matched_of_one_number_alike(config):
+    names = [
+        model_spec(config, f"{name}/sigma30{suffix}").seed_name
+        for suffix in ("", "-seed2")
+        for name in ("joint-segmentation", "matched-segmentation")
+    ]
+    assert names[0] == names[1] != names[2] == names[3]
+
+
+@pytest.mark.parametrize(
+    "variant", ["sigma30-seed1", "sigma30-seed4", "sigma30-seed02", "sigma30-seed", "sigma30-seedx"]
+)
+def test_a_number_that_no_training_has_is_refused(config, variant):
+    with pytest.raises(UserError, match=f"separate/{variant}"):
+        model_spec(config, f"separate/{variant}")
+
+
+def test_the_models_of_a_run_are_those_of_one_training_and_more(config):
+    alone = all_models(config.model_copy(update={"seeds": 1}))
+    models = all_models(config)
+    networks = [key for key in alone if key.endswith("/clean")]
+    assert len(models) == len(set(models)) == SEEDS * (len(alone) - len(networks)) + len(networks)
+    assert set(alone) <= set(models)
+
+
+def test_what_is_not_trained_has_one_evaluation(tiny_content):
+    tiny_content["seeds"] = 2
+    tiny_content["methods"]["denoising"] = ["noisy", "cbm3d"]
+    tiny = parse_config(tiny_content, source="tiny.yaml")
+    assert list(evaluated_seeds(tiny, "denoising")) == [1]
+    assert list(evaluated_seeds(tiny, "segmentation")) == [1, 2]
+
+
+def test_a_second_training_gives_other_weights_and_only_trained_methods(tiny_content, run_copy):
+    tiny_content["seeds"] = 2
+    tiny = parse_config(tiny_content, source="tiny.yaml")
+    for key in evaluated_models(tiny, "denoising", SIGMA, seed=2).values():
+        chain = [key]
+        while parents := [one for one in model_spec(tiny, chain[0]).parents if "seed2" in one]:
+            chain = parents + chain
+        for one in chain:
+            if not run_copy.model(one).exists():
+                train_model(tiny, one, run_copy)
+    evaluate(tiny, "denoising", SIGMA, run_copy, seed=2)
+    first = pd.read_csv(run_copy.evaluation("denoising", SIGMA))
+    second = pd.read_csv(run_copy.evaluation("denoising", SIGMA, 2))
+    untrained = {"noisy", "cbm3d"}
+    assert set(first["method"]) - set(second["method"]) == untrained
+    merged = first.merge(second, on=["method", "image_id"], suffixes=("", "_2"))
+    assert (merged["noise_seed"] == merged["noise_seed_2"]).all()
+    assert (merged["psnr"] != merged["psnr_2"]).all()
+    states = [
+        load_model(run_copy.model(f"separate/sigma30{suffix}"))[0].state_dict()
+        for suffix in ("", "-seed2")
+    ]
+    assert all((states[0][name] != value).any() for name, value in states[1].items()
+               if name.endswith("weight"))  # fmt: skip
+    measured = read_measured(tiny, run_copy, "denoising", SIGMA)
+    assert measured.features["separate", "psnr"].shape == (4, 2, 1)
+    assert measured.features["noisy", "psnr"].shape == (4, 1, 1)
+
+
+def test_a_score_is_the_mean_of_the_trainings(config, folder):
+    psnr = values(folder, "denoising", "psnr")
+    measured = read_measured(config, folder, "denoising", SIGMA)
+    means = psnr["separate"].mean()
+    np.testing.assert_allclose(measured.seed_scores("separate", "psnr"), means)
+    assert measured.score("separate", "psnr") == pytest.approx(means.mean())
+    rows = build_table(config, "denoising", folder).set_index(
+        ["sigma", "method", "metric", "image_id"]
+    )
+    row = rows.loc[(SIGMA, "separate", "psnr", "average")]
+    assert (row["seeds"], row["n"]) == (SEEDS, 20)
+    assert row["seed_std"] == pytest.approx(means.std())
+    assert rows.loc[(SIGMA, "noisy", "psnr", "average")]["seeds"] == 1
+    one = rows.loc[(SIGMA, "separate", "psnr", "test-0003")]
+    assert one["value"] == pytest.approx(psnr.loc["test-0003", "separate"].mean())
+
+
+def test_the_mean_of_miou_is_over_pooled_trainings(config, folder):
+    measured = read_measured(config, folder, "segmentation", SIGMA)
+    expected = []
+    for seed in range(1, SEEDS + 1):
+        path = folder.evaluation("segmentation", SIGMA, seed).with_suffix(".npz")
+        with np.load(path) as arrays:
+            expected.append(scores.miou(arrays["confusion/joint"]))
+    np.testing.assert_allclose(measured.seed_scores("joint", "miou"), expected)
+    draws = bootstrap_scores(config, measured)["joint", "miou"]
+    assert draws.shape == (2000,)
+    assert draws.mean() == pytest.approx(np.mean(expected), abs=0.005)
+
+
+def test_a_table_shows_the_deviation_of_what_was_trained(config, folder):
+    frame = build_table(config, "classification", folder)
+    text = format_table(frame, config, "classification", read_published(2), "md")
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if "|" in line}
+    assert "±" in lines["Joint"]
+    assert "±" not in lines["CBM3D"]
+    assert "Mean of 3 trainings" in text
+
+
+def test_a_claim_tells_images_and_trainings_apart(config, folder):
+    claims = compute_claims(config, folder)
+    rows = claims[claims["claim"] == "denoising-separate-over-dncnn"].set_index("sigma")
+    row = rows.loc[SIGMA]
+    psnr = values(folder, "denoising", "psnr")
+    gaps = psnr["separate"] - psnr["dncnn"]
+    reference = ttest_1samp(gaps.mean(), 0)
+    low, high = reference.confidence_interval(0.95)
+    assert row["difference"] == pytest.approx(gaps.to_numpy().mean())
+    assert (row["seeds"], row["n"]) == (SEEDS, 20)
+    assert row["seed_std"] == pytest.approx(gaps.mean().std())
+    assert (row["seed_low"], row["seed_high"]) == pytest.approx((low, high))
+    assert row["p_seeds"] == pytest.approx(reference.pvalue)
+    assert row["both_low"] < low and row["both_high"] > high
+    per_image = gaps.mean(axis=1)
+    assert (row["wins"], row["losses"]) == ((per_image > 0).sum(), (per_image < 0).sum())
+    assert row["effect_size"] == pytest.approx(per_image.mean() / per_image.std())
+    largest = rows[["p_images", "p_seeds", "p_both"]].max(axis=1).iloc[:2]
+    assert rows.loc[largest.idxmin(), "p_adjusted"] == pytest.approx(min(1, 2 * largest.min()))
+
+
+def test_the_summary_pairs_trainings_and_averages_the_sigmas(config, folder):
+    claims = compute_claims(config, folder)
+    (row,) = claims[
+        (claims["claim"] == "denoising-separate-over-cbm3d") & claims["sigma"].isna()
+    ].to_dict("records")
+    gaps = []
+    for sigma in (SIGMA, 45):
+        psnr = values(folder, "denoising", "psnr", sigma)
+        gaps.append(psnr["separate"].mean() - psnr["cbm3d"].mean()[1])
+    reference = ttest_1samp(np.mean(gaps, axis=0), 0)
+    assert row["p_seeds"] == pytest.approx(reference.pvalue)
+    assert row["p_adjusted"] == max(row["p_seeds"], row["p_images"], row["p_both"])
+    assert row["seeds"] == SEEDS
+
+
+def test_what_was_never_trained_has_no_spread(config, folder):
+    claims = compute_claims(config, folder)
+    rows = claims[claims["claim"] == "classification-cbm3d-over-noisy"]
+    assert (rows["seeds"] == 1).all()
+    assert rows[["seed_std", "seed_low", "p_seeds", "both_low", "p_both"]].isna().all(axis=None)
+    assert (rows["verdict"] == "reproduced").all()
+
+
+def test_trainings_that_disagree_leave_a_claim_open(config, folder, tmp_path):
+    """The images of each training are sure, and the trainings are not of one mind."""
+    other = write_synthetic_run(config, tmp_path, images=20)
+    for sigma in (SIGMA, 45):
+        for seed, shift in ((1, 3.0), (2, -2.5), (3, 2.0)):
+            path = other.evaluation("denoising", sigma, seed)
+            frame = pd.read_csv(path)
+            frame.loc[frame["method"] == "separate", "psnr"] = (
+                frame.loc[frame["method"] == "dncnn", "psnr"].to_numpy() + shift
+            )
+            frame.to_csv(path, index=False)
+    claims = compute_claims(config, other)
+    rows = claims[claims["claim"] == "denoising-separate-over-dncnn"]
+    assert (rows["p_images"] < 0.001).all()
+    assert (rows["p_seeds"] > 0.05).all()
+    assert (rows["verdict"] == "inconclusive").all()
+
+
+def test_a_method_that_lacks_a_training_is_not_measured(config, tmp_path):
+    other = write_synthetic_run(config, tmp_path, images=8)
+    path = other.evaluation("denoising", SIGMA, 2)
+    frame = pd.read_csv(path)
+    frame[frame["method"] != "dncnn"].to_csv(path, index=False)
+    measured = read_measured(config, other, "denoising", SIGMA)
+    assert ("dncnn", "psnr") not in measured.features
+    assert "dncnn" not in measured.protocols
+    assert ("separate", "psnr") in measured.features
+
+
+def test_other_images_in_a_further_training_are_refused(config, tmp_path):
+    other = write_synthetic_run(config, tmp_path, images=8)
+    path = other.evaluation("denoising", SIGMA, 3)
+    frame = pd.read_csv(path)
+    frame.assign(image_id=frame["image_id"] + "x").to_csv(path, index=False)
+    with pytest.raises(UserError, match=r"sigma30-seed3\.csv: other images than evaluation/"):
+        read_measured(config, other, "denoising", SIGMA)
+
+
+def test_over_trainings_it_is_students_t():
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(size=(2, 6))
+    found = statistics.over_trainings(first - second, confidence=0.9)
+    reference = ttest_rel(first, second)
+    assert found.p_value == pytest.approx(reference.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(reference.confidence_interval(0.9)))
+
+
+def test_over_both_it_is_welchs_t():
+    """Of two independent samples Welch's test adds the same squares, by the same formula."""
+    rng = np.random.default_rng(6)
+    images, trainings = rng.normal(0.3, 1, 40), rng.normal(0, 0.2, 5)
+    reference = ttest_ind(images + trainings.mean(), images.mean() - trainings, equal_var=False)
+    shift = trainings.mean() + images.mean() - (images.mean() - trainings.mean())
+    gaps = trainings - trainings.mean() + shift
+    draws = images[rng.integers(0, 40, (20_000, 40))].mean(axis=1)
+    found = statistics.over_both(gaps, draws, images=40, confidence=0.95)
+    assert found.p_value == pytest.approx(reference.pvalue, rel=0.05)
+    assert (found.low, found.high) == pytest.approx(
+        tuple(reference.confidence_interval(0.95)), rel=0.02
+    )
+
+
+def test_trainings_that_tie_tell_nothing_of_their_spread():
+    gaps = np.array([0.5, 0.5])
+    both = statistics.over_both(gaps, np.arange(9.0), images=9, confidence=0.95)
+    for found in (statistics.over_trainings(gaps, confidence=0.95), both):
+        assert (found.low, found.high, found.p_value) == (-np.inf, np.inf, 1.0)
+
+
+def test_two_trainings_that_may_tie_keep_the_level():
+    # Right answers on 400 images, and no difference: more than 7.4 % of 2,000 has a chance of 1e-6.
+    right = np.random.default_rng(11).binomial(400, 0.9, (2000, 2, 2)) / 400
+    gaps = right[:, 0] - right[:, 1]
+    p_values = [statistics.over_trainings(gap, confidence=0.95).p_value for gap in gaps]
+    assert np.mean(np.array(p_values) < 0.05) < 0.074
+
+
+def test_one_training_says_nothing_of_others():
+    found = statistics.over_trainings(np.array([0.5]), confidence=0.95)
+    both = statistics.over_both(np.array([0.5]), np.arange(9.0), images=9, confidence=0.95)
+    for one in (found, both):
+        assert np.isnan([one.error, one.low, one.high, one.p_value]).all()
+
+
+@dataclass(frozen=True)
+class Denoisers:
+    """Two denoisers, `gain` dB apart in general, each trained `seeds` times, on 30 images.
+
+    Trainings spread by `training` dB, and the difference of the two from image to image by `image`.
+    """
+
+    gain: float
+    seeds: int
+    training: float = 0.1
+    image: float = 0.0
+
+    def p_values(self, rng: np.random.Generator) -> list[float]:
+        """Draw images and trainings; returns the p-values over images, over trainings and both."""
+        ease = rng.normal(0, 2, (30, 1, 1))
+        sides = [
+            mean + ease + rng.normal(0, self.image / 2**0.5, (30, 1, 1))
+            + rng.normal(0, self.training, (1, self.seeds, 1))
+            + rng.normal(0, 0.2, (30, self.seeds, 1))
+            for mean in (27 + self.gain, 27)
+        ]  # fmt: skip
+        _, p_images = statistics.paired_test(*sides, metric="psnr", generator=rng)
+        gaps = (sides[0] - sides[1])[..., 0]
+        own = statistics.over_trainings(gaps.mean(axis=0), confidence=0.95)
+        draws = statistics.bootstrap_means(gaps, draws=300, generator=rng).mean(axis=1)
+        both = statistics.over_both(gaps.mean(axis=0), draws, images=30, confidence=0.95)
+        return [p_images, own.p_value, both.p_value]
+
+
+def power(gain: float, seeds: int) -> float:
+    """Return the chance that a t-test finds the gain, from the noncentral distribution."""
+    spread = np.sqrt(2 * (0.1**2 + 0.2**2 / 30))  # of a training's difference, over trainings
+    critical = student_t.ppf(0.975, seeds - 1)
+    shift = gain / spread * np.sqrt(seeds)
+    return nct.sf(critical, seeds - 1, shift) + nct.cdf(-critical, seeds - 1, shift)
+
+
+def p_values(monkeypatch, *, runs: int = 300, **options) -> np.ndarray:
+    """Return the three p-values of simulated comparisons, shape (runs, 3)."""
+    monkeypatch.setattr(statistics, "PERMUTATIONS", 199)
+    rng = np.random.default_rng(40)
+    return np.array([Denoisers(**options).p_values(rng) for _ in range(runs)])
+
+
+def rate(found: np.ndarray) -> float:
+    """Return how often the largest p-value of a comparison says that there is a difference."""
+    return np.mean(np.fmax.reduce(found, axis=1) < 0.05)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_without_a_difference_a_verdict_over_trainings_is_rare(monkeypatch, seeds):
+    # More than 9 % of 300 has a chance of 0.1 % at a true rate of 5 %.
+    assert rate(p_values(monkeypatch, gain=0.0, seeds=seeds)) <= 0.09
+
+
+def test_only_the_test_over_both_knows_that_images_and_trainings_were_drawn(monkeypatch):
+    """Equally good in general: either draw shifts what the other's test takes as given."""
+    drawn = {"gain": 0.0, "seeds": 10, "training": 0.1, "image": 0.25}
+    found = p_values(monkeypatch, runs=1000, **drawn)
+    assert rate(found[:, :2]) > 0.08
+    assert rate(found) < 0.07  # of 1,000 a chance of 0.3 % at a true rate of 5 %
+
+
+def test_with_one_training_its_noise_passes_for_a_difference(monkeypatch):
+    assert rate(p_values(monkeypatch, gain=0.0, seeds=1)) > 0.3
+
+
+@pytest.mark.parametrize(("gain", "seeds"), [(0.25, 3), (0.5, 3), (0.25, 5)])
+def test_a_difference_is_found_as_often_as_a_t_test_finds_it(monkeypatch, gain, seeds):
+    """The images alone would show it nearly always."""
+    found = rate(p_values(monkeypatch, gain=gain, seeds=seeds))
+    assert found == pytest.approx(power(gain, seeds), abs=0.09)

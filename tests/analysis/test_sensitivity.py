@@ -1,0 +1,514 @@
+"""Task weights, wrong noise levels and other task networks: from models to figures."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+
+import matplotlib.colors
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from report_run import small_config, write_run
+from skimage.metrics import peak_signal_noise_ratio
+
+from dhl.analysis.measurements import read_measured, read_probes
+from dhl.analysis.sensitivity import build_sensitivity, denoiser_label
+from dhl.cli.parser import main
+from dhl.config.parse import parse_config
+from dhl.data.image_set import load_split
+from dhl.data.noise import noisy_image
+from dhl.data.prepare import write_noise
+from dhl.errors import UserError
+from dhl.evaluation.probing import measure_probes
+from dhl.models import checkpoint
+from dhl.report.figures import read_curves
+from dhl.report.sensitivity_figures import sigma_mismatch, task_weight, transfer
+from dhl.run.downloads import needed_sets
+from dhl.run.failures import dig
+from dhl.run.fingerprints import fingerprint
+from dhl.run.folder import RunFolder
+from dhl.run.model_graph import all_models, model_spec
+from dhl.run.probes import experiments, probed, probes
+from dhl.run.results import (
+    IMAGE_COLUMNS,
+    NOISE_COLUMNS,
+    SENSITIVITY_COLUMNS,
+    TABLE_COLUMNS,
+    read_csv,
+)
+from dhl.training.train import train_model
+
+SIGMA, OTHER = 30, 45
+SECTION = {
+    "sigma": SIGMA,
+    "weight_factors": [10, 0.0001],
+    "mismatch": ["denoising"],
+    "classifiers": {"resnet": {"name": "small-resnet", "width": 8}},
+    "segmenters": {"unet": {"name": "small-unet", "width": 8}},
+}
+NOTHING = {"weight_factors": [], "mismatch": [], "classifiers": {}, "segmenters": {}}
+JOINT = "joint-classification/sigma30"
+
+
+def with_sensitivity(content: dict, **section) -> dict:
+    """Return settings at two sigmas of denoising that ask for experiments."""
+    content = copy.deepcopy(content)
+    content["sensitivity"] = SECTION | section
+    content["sigmas"]["denoising"] = [SIGMA, OTHER]
+    return content
+
+
+@pytest.fixture
+def config(tiny_content):
+    return parse_config(with_sensitivity(tiny_content), source="tiny.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "role", "parents", "draws", "weight"),
+    [
+        (f"{JOINT}-times10", "denoiser", ("separate/sigma30", "classifier/clean"), JOINT, 0.041),
+        (f"{JOINT}-times0.0001", "denoiser", ("separate/sigma30", "classifier/clean"), JOINT,
+         4.1e-7),
+        ("joint-classification-resnet/sigma30", "denoiser",
+         ("separate/sigma30", "classifier-resnet/clean"), JOINT, 0.0041),
+        ("joint-segmentation-unet/sigma30", "denoiser",
+         ("separate/sigma30", "segmenter-unet/clean"), "joint-segmentation/sigma30", 0.0198),
+        ("classifier-resnet/clean", "classifier", (), "classifier-resnet/clean", None),
+        ("segmenter-unet/clean", "segmenter", (), "segmenter-unet/clean", None),
+    ],
+)  # fmt: skip
+def test_a_varied_model_differs_from_the_joint_one_in_what_is_varied_alone(
+    config, key, role, parents, draws, weight
+):
+    spec = model_spec(config, key)
+    assert (spec.role, spec.parents, spec.seed_name) == (role, parents, draws)
+    assert key in all_models(config)
+    if weight is not None:
+        assert spec.recipe.task_weight == pytest.approx(weight)
+        plain = model_spec(config, spec.seed_name)
+        without = {"task_weight"}
+        assert spec.recipe.model_dump(exclude=without) == plain.recipe.model_dump(exclude=without)
+        assert spec.network == plain.network
+
+
+@pytest.mark.parametrize(
+    "key",
+    [f"{JOINT}-times2", f"{JOINT}-times1", f"{JOINT}-times10.0", "separate/sigma30-times10",
+     "matched-classification/sigma30-times10", "joint-classification-vit/sigma30",
+     "classifier-vit/clean", "segmenter-resnet/clean", "matched-classification-resnet/sigma30"],
+)  # fmt: skip
+def test_a_variation_that_was_not_configured_names_no_model(config, key):
+    with pytest.raises(UserError, match="`dhl describe` lists"):
+        model_spec(config, key)
+
+
+def test_the_section_leaves_the_models_of_the_tables_as_they_are(config, tiny_config):
+    for key in all_models(tiny_config):
+        assert fingerprint(config, key) == fingerprint(tiny_config, key)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"weight_factors": [1, 10]}, "1, the recipe's own weight, is always there"),
+        ({"weight_factors": [10, 10.0]}, "factors differ"),
+        ({"weight_factors": [3.3333333]}, "found: 3.3333333, `sens[\\s\\S]*write 3.33333"),
+        ({"weight_factors": [-1]}, "`sensitivity.weight_factors.0`: input should be greater"),
+        ({"sigma": 60}, "found: `sensitivity.sigma: 60` in[\\s\\S]*`sigmas.classification`: 30"),
+        ({"classifiers": {"vgg": {"name": "big-vgg"}}},
+         "one of small-vgg, small-resnet[\\s\\S]*`sensitivity.classifiers.vgg.name: big-vgg`"),
+        ({"segmenters": {"unet": {"name": "small-unet", "depth": 3}}},
+         "`sensitivity.segmenters.unet.depth`, which is no option of `small-unet`"),
+        ({"mismatch": ["segmentation"]}, "found: `segmentation` in `sensitivity.mismatch`"),
+        (NOTHING, "asks for an experiment[\\s\\S]*found: no `weight_factors`.* in mine.yaml"),
+        ({"mismatch": True}, "`sensitivity.mismatch` is a list"),
+        ({"segmenters": {"my net": {"name": "small-unet"}}}, "`sensitivity.segmenters"),
+        ({"weights": [2]}, "unknown key `sensitivity.weights`[\\s\\S]*write `weight_factors`"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_section_is_explained(tiny_content, section, said):
+    with pytest.raises(UserError, match=said):
+        parse_config(with_sensitivity(tiny_content, **section), source="mine.yaml")
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_no_multiple_of_a_weight_of_zero_is_trained(tiny_content, task):
+    content = with_sensitivity(tiny_content)
+    content["training"]["joint"][task]["task_weight"] = 0
+    zero = f"found: `training.joint.{task}.task_weight: 0` in mine.yaml"
+    with pytest.raises(UserError, match=zero):
+        parse_config(content, source="mine.yaml")
+    content["sensitivity"]["weight_factors"] = []
+    assert experiments(parse_config(content, source="mine.yaml")) == ("sigma-mismatch", "transfer")
+
+
+def without_tasks(content: dict, **section) -> dict:
+    """Return settings of denoising alone, which meets other noise."""
+    content = with_sensitivity(content, **(NOTHING | {"mismatch": ["denoising"]} | section))
+    for section in ("data", "sigmas", "methods"):
+        content[section] = {"denoising": content[section]["denoising"]}
+    content["methods"]["denoising"] = ["noisy", "separate"]
+    return content
+
+
+def test_weights_are_varied_only_with_a_task(tiny_content):
+    content = without_tasks(tiny_content)
+    assert experiments(parse_config(content, source="mine.yaml")) == ("sigma-mismatch",)
+    content["sensitivity"]["weight_factors"] = [10]
+    with pytest.raises(UserError, match="found: no data of classification or segmentation in mine"):
+        parse_config(content, source="mine.yaml")
+
+
+def test_a_mismatch_needs_a_denoiser_that_meets_other_noise(tiny_content):
+    content = without_tasks(tiny_content)
+    content["methods"]["denoising"] = ["noisy", "cbm3d"]
+    with pytest.raises(UserError, match=r"neither `separate` nor `dncnn` in `methods\.denoising`"):
+        parse_config(content, source="mine.yaml")
+    content = with_sensitivity(tiny_content, mismatch=["classification"])
+    content["sigmas"]["classification"] = [SIGMA, OTHER]
+    content["methods"]["classification"] = ["noisy", "separate"]
+    with pytest.raises(UserError, match=r"`separate-matched` nor `joint` in `methods\.class"):
+        parse_config(content, source="mine.yaml")
+
+
+def test_a_network_of_a_task_that_is_not_run_is_refused(tiny_content):
+    content = with_sensitivity(tiny_content)
+    for section in ("data", "sigmas", "methods"):
+        content[section].pop("segmentation")
+    content["methods"]["denoising"] = ["noisy", "separate"]
+    content["methods"]["classification"].remove("cross")
+    with pytest.raises(UserError, match=r"`unet` in `sensitivity`, and no `data\.segmentation`"):
+        parse_config(content, source="mine.yaml")
+
+
+def test_a_fresh_network_needs_the_recipe_of_its_task(tiny_content):
+    content = with_sensitivity(tiny_content)
+    content["data"]["classification"] = {"kind": "imagenette"}
+    content["networks"]["classifier"] = {"name": "vgg16", "weights": "imagenet"}
+    content["training"]["task"]["classification"] = None
+    with pytest.raises(UserError, match=r"`small-resnet` .*no `training.task.classification`"):
+        parse_config(content, source="mine.yaml")
+    content["sensitivity"]["classifiers"] = {"resnet": {"name": "resnet50", "weights": "imagenet"}}
+    config = parse_config(content, source="mine.yaml")
+    assert needed_sets(config) == ("imagenette", "vgg16-imagenet", "resnet50-imagenet")
+
+
+def test_what_is_probed_follows_from_what_is_asked(tiny_content):
+    def asked(**section):
+        plain = dict.fromkeys(SECTION, None) | {"sigma": SIGMA}
+        content = with_sensitivity(tiny_content)
+        content["sensitivity"] = {
+            key: value for key, value in (plain | section).items() if value is not None
+        }
+        config = parse_config(content, source="tiny.yaml")
+        return experiments(config), probed(config)
+
+    tasks = (("classification", SIGMA), ("segmentation", SIGMA))
+    assert asked(weight_factors=[10]) == (("task-weight",), tasks)
+    assert asked(segmenters=SECTION["segmenters"]) == (("transfer",), tasks)
+    noises = (("denoising", SIGMA), ("denoising", OTHER))
+    assert asked(mismatch=["denoising"]) == (("sigma-mismatch",), noises)
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_run, tmp_path_factory):
+    """The tiny run with what the experiments add; not to be changed."""
+    from conftest import tiny_settings
+
+    config = parse_config(with_sensitivity(tiny_settings()), source="tiny.yaml")
+    folder = RunFolder(shutil.copytree(tiny_run.root, tmp_path_factory.mktemp("probes") / "run"))
+    write_noise(config, "denoising", OTHER, folder)
+    for key in all_models(config):
+        if not folder.model(key).exists() and ("times" in key or "net" in key or "/sigma45" in key):
+            train_model(config, key, folder)
+    for part, sigma in probed(config):
+        measure_probes(config, part, sigma, folder)
+    return config, folder
+
+
+@pytest.mark.parametrize("part", ["classification", "segmentation"])
+def test_probes_of_the_tables_own_denoisers_measure_what_the_tables_do(measured, part):
+    config, folder = measured
+    table, probed_here = (
+        read(config, folder, part, SIGMA) for read in (read_measured, read_probes)
+    )
+    other = {"classification": "segmentation", "segmentation": "classification"}[part]
+    reader = {"classification": "classifier", "segmentation": "segmenter"}[part]
+    same = {
+        "clean": "clean", "noisy": "noisy", "separate": "separate/sigma30",
+        "separate-matched": f"matched-{part}/sigma30", "joint": f"joint-{part}/sigma30",
+        "cross": f"joint-{other}/sigma30",
+    }  # fmt: skip
+    for method, denoiser in same.items():
+        name = f"{denoiser} + {reader}/clean"
+        for metric in ("psnr", "top1", "top5", "miou"):
+            if (method, metric) in table.features:
+                np.testing.assert_array_equal(
+                    probed_here.features[name, metric], table.features[method, metric]
+                )
+    assert ("clean + " + f"{reader}/clean", "psnr") not in probed_here.features
+
+
+def test_a_denoiser_meets_the_noise_of_another_sigma(measured):
+    _, folder = measured
+    rows = read_csv(folder.probes("denoising", SIGMA), IMAGE_COLUMNS)
+    assert set(rows["method"]) == {
+        f"{name}/sigma{sigma}" for name in ("separate", "dncnn") for sigma in (SIGMA, OTHER)
+    }
+    clean = load_split(folder.data("denoising"), "test")
+    noise = read_csv(folder.noise("denoising", SIGMA), NOISE_COLUMNS).set_index("image_id")
+    network, _ = checkpoint.load_model(folder.model("dncnn/sigma45"))
+    own = rows[rows["method"] == "dncnn/sigma45"].set_index("image_id")["psnr"]
+    for image_id, image in zip(clean.ids, clean.images, strict=True):
+        noisy = noisy_image(image, sigma=SIGMA, seed=int(noise.loc[image_id, "seed"]))
+        with torch.inference_mode():
+            done = network(torch.from_numpy(noisy).permute(2, 0, 1)[None])[0]
+        levels = np.rint(np.clip(done.permute(1, 2, 0).numpy(), 0, 1).astype(float) * 255)
+        inner = np.s_[3:-3, 3:-3]
+        expected = peak_signal_noise_ratio(
+            image[inner], levels.astype(np.uint8)[inner], data_range=255
+        )
+        assert own[image_id] == pytest.approx(expected, abs=1e-3)
+
+
+def test_almost_no_weight_trains_almost_the_matched_control(measured):
+    _, folder = measured
+
+    def weights(key):
+        state = checkpoint.load(folder.model(key))["state"]
+        return torch.cat([value.flatten().float() for value in state.values()])
+
+    matched = weights("matched-classification/sigma30")
+    distances = [
+        float((weights(key) - matched).norm())
+        for key in (f"{JOINT}-times0.0001", JOINT, f"{JOINT}-times10")
+    ]
+    assert distances[0] < 0.1 * distances[1] < 0.1 * distances[2]
+
+
+def test_the_table_holds_the_values_and_the_paired_differences(measured):
+    config, folder = measured
+    table = build_sensitivity(config, folder)
+    assert tuple(table.columns) == SENSITIVITY_COLUMNS
+    assert list(dict.fromkeys(table["experiment"])) == list(experiments(config))
+    rows = pd.read_csv(folder.probes("classification", SIGMA))
+    means = rows.groupby("method")[["psnr", "top1", "top5"]].mean()
+    chosen = table[table["part"] == "classification"]
+    assert len(chosen) > 30
+    for row in chosen.itertuples():
+        value = means.loc[f"{row.denoiser} + {row.reader}", row.metric]
+        assert row.value == pytest.approx(value)
+        assert row.ci_low <= row.value + 1e-9
+        assert row.n == 12
+        if isinstance(row.reference, str):
+            assert row.reference == "matched-classification/sigma30"
+            against = means.loc[f"{row.reference} + {row.reader}", row.metric]
+            assert row.difference == pytest.approx(value - against, abs=1e-12)
+            assert row.difference_low <= row.difference + 1e-9 <= row.difference_high + 2e-9
+    weights = chosen.loc[
+        (chosen["experiment"] == "task-weight") & (chosen["metric"] == "top1"), "task_weight"
+    ]
+    np.testing.assert_allclose(weights, [0, 4.1e-7, 0.0041, 0.041])
+
+
+def test_a_network_that_failed_leaves_a_reason_and_the_rest(measured, tmp_path):
+    config, folder = measured
+    folder = RunFolder(shutil.copytree(folder.root, tmp_path / "run"))
+    dig([folder.model("classifier-resnet/clean")], status=9, log=tmp_path / "none")
+    measure_probes(config, "classification", SIGMA, folder)
+    table = build_sensitivity(config, folder)
+    failed = table[table["status"].notna()]
+    assert set(failed["reader"]) == {"classifier-resnet/clean"}
+    assert set(failed["status"]) == {"failed: exit status 9"}
+    assert failed["value"].isna().all()
+    assert len(failed) == sum(
+        table["reader"] == "classifier-resnet/clean"
+    )  # and no other row has one
+    assert table.loc[table["status"].isna(), "value"].notna().all()
+    figure = transfer(config, write_table(config, folder))
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts.count("failed") == 8  # of sixteen cells
+
+
+def write_table(config, folder):
+    """Write the table, and return the folder."""
+    from dhl.analysis.sensitivity import write_sensitivity
+
+    write_sensitivity(config, folder)
+    return folder
+
+
+def test_further_trainings_measure_what_has_a_denoiser(tiny_content):
+    config = parse_config(with_sensitivity(tiny_content) | {"seeds": 2}, source="tiny.yaml")
+    first, second = (probes(config, "classification", SIGMA, seed) for seed in (1, 2))
+    assert set(first) - set(second) == {one for one in first if not one.trained}
+    assert {key for one in second for key in one.models(2) if "seed2" not in key} == {
+        "classifier/clean", "classifier-resnet/clean",
+    }  # fmt: skip
+    assert f"{JOINT}-times10-seed2" in all_models(config)
+
+
+def test_with_several_trainings_values_are_averages_with_their_spread(tmp_path):
+    config = small_config(seeds=3)
+    folder = write_run(config, tmp_path / "run")
+    table = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)
+    row = table[
+        (table["experiment"] == "transfer") & (table["reader"] == "segmenter-unet/clean")
+        & (table["denoiser"] == "joint-classification/sigma60") & (table["metric"] == "psnr")
+    ].iloc[0]  # fmt: skip
+    name = "joint-classification/sigma60 + segmenter-unet/clean"
+    against = "matched-segmentation/sigma60 + segmenter-unet/clean"
+    values, gaps = [], []
+    for seed in (1, 2, 3):
+        means = (
+            pd.read_csv(folder.probes("segmentation", 60, seed)).groupby("method")["psnr"].mean()
+        )
+        values.append(means[name])
+        gaps.append(means[name] - means[against])
+    assert row["seeds"] == 3
+    assert row["value"] == pytest.approx(np.mean(values))
+    assert row["seed_std"] == pytest.approx(np.std(values, ddof=1))
+    assert row["difference"] == pytest.approx(np.mean(gaps))
+    half = 4.302652730 * np.std(gaps, ddof=1) / np.sqrt(3)  # Student's t with two degrees
+    assert row["seed_high"] == pytest.approx(np.mean(gaps) + half, rel=1e-6)
+    assert row["both_low"] < row["difference_low"] < row["difference_high"] < row["both_high"]
+    unguided = table[table["denoiser"] == "noisy"]
+    assert set(unguided["seeds"]) == {1}
+
+
+@pytest.fixture(scope="module")
+def drawn(drawn_run):
+    """A made-up run of mini at two sigmas, and its configuration."""
+    return small_config(), drawn_run
+
+
+def test_the_trade_off_goes_through_the_values_in_the_order_of_the_weights(drawn):
+    config, folder = drawn
+    table = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)
+    axes = task_weight(config, folder).axes[1]
+    rows = table[(table["experiment"] == "task-weight") & (table["part"] == "segmentation")]
+    grid = rows.pivot(index="task_weight", columns="metric", values="value").sort_index()
+    np.testing.assert_allclose(axes.lines[0].get_xdata().astype(float), grid["psnr"])
+    np.testing.assert_allclose(axes.lines[0].get_ydata().astype(float), 100 * grid["miou"])
+    assert [text.get_text() for text in axes.texts] == ["0", "0.00198", "0.0198", "0.198"]
+
+
+def test_a_matrix_of_mismatches_has_the_tables_values_on_its_diagonal(drawn):
+    config, folder = drawn
+    figure = sigma_mismatch(config, folder)
+    (axes,) = [
+        one for one in figure.axes if one.get_title() == "Segmentation: Joint with small-largefov"
+    ]
+    texts = np.array([text.get_text() for text in axes.texts]).reshape(2, 2)
+    table = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)
+    rows = table[(table["experiment"] == "sigma-mismatch") & (table["metric"] == "miou")]
+    rows = rows.set_index(["denoiser", "sigma"])["value"]
+    for line, trained in enumerate((30, 60)):
+        for column, noise in enumerate((30, 60)):
+            value = rows[f"joint-segmentation/sigma{trained}", noise]
+            assert texts[line, column] == f"{100 * value:.1f}"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["30", "60"]
+    assert {(patch.get_x(), patch.get_y()) for patch in axes.patches} == {(0, 0), (1, 1)}
+
+
+def test_a_matrix_of_transfers_frames_the_networks_that_guided(drawn):
+    config, folder = drawn
+    figure = transfer(config, folder)
+    axes = figure.axes[0]
+    readers = [label.get_text() for label in axes.get_xticklabels()]
+    denoisers = [label.get_text() for label in axes.get_yticklabels()]
+    assert readers == ["small-vgg", "small-resnet"]
+    assert denoisers == [
+        "Clean image", "Noisy image", "Separate", "Separate, matched", "Joint with small-vgg",
+        "Joint with small-resnet", "Joint with small-largefov", "Joint with small-unet",
+    ]  # fmt: skip
+    frames = {(patch.get_x(), patch.get_y()) for patch in axes.patches}
+    assert frames == {(0, 4), (1, 5)}
+
+
+def test_the_colour_of_a_cell_is_its_difference_to_the_control(drawn):
+    config, folder = drawn
+    axes = transfer(config, folder).axes[0]
+    colors = axes.collections[0].get_facecolors().reshape(8, 2, 4)
+    matched, noisy = colors[3, 0], colors[1, 0]
+    assert matplotlib.colors.rgb_to_hsv(matched[:3])[1] < 0.1  # no difference: almost white
+    assert noisy[2] > noisy[0]  # violet: worse
+
+
+def test_a_denoiser_is_named_by_the_network_that_guided_it(drawn):
+    config, _ = drawn
+    assert denoiser_label(config, "joint-classification/sigma60-times10") == "Joint with small-vgg"
+    assert denoiser_label(config, "matched-segmentation/sigma60") == "Separate, matched"
+
+
+def test_curves_of_other_weights_are_not_drawn_among_the_others(measured):
+    _, folder = measured
+    curves = read_curves(folder)
+    assert set(curves["joint-classification"]) == {SIGMA, OTHER}
+    assert folder.training(f"{JOINT}-times10").exists()
+    assert curves["joint-classification-resnet"][30]["loss"].notna().all()
+
+
+def test_probing_what_is_not_asked_for_is_explained(tmp_path, tiny_content, capsys):
+    import yaml
+
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(with_sensitivity(tiny_content)))
+    common = ["--configfile", str(path), "--folder", str(tmp_path / "run")]
+    assert main(["probe", "--part", "classification", "--sigma", "45", *common]) == 1
+    assert "nothing to probe in classification at sigma 45" in capsys.readouterr().err
+    again = ["--part", "classification", "--sigma", "30", "--seed", "2"]
+    assert main(["probe", *again, *common]) == 1
+    assert "found: --seed 2, and classification has seed 1 alone" in capsys.readouterr().err
+    empty = tmp_path / "none.yaml"
+    empty.write_text(yaml.safe_dump(tiny_content))
+    assert main(["sensitivity", "--configfile", str(empty)]) == 1
+    assert f"no experiment in {empty}" in capsys.readouterr().err
+    assert main(["describe", *common]) == 0
+    printed = capsys.readouterr().out
+    assert "probes of classification at sigma 30: task-weight, transfer" in printed
+    assert "probes of denoising at sigma 45: sigma-mismatch" in printed
+
+
+def test_the_tables_own_files_do_not_depend_on_the_section(drawn):
+    config, folder = drawn
+    table = read_csv(folder.table(2), TABLE_COLUMNS)
+    assert set(table["method"]) == set(config.methods.classification)
+
+
+@pytest.fixture
+def with_wide(tmp_path):
+    """A made-up run with a second classifier of the first one's architecture."""
+    section = {"sigma": 60, "classifiers": {"wide": {"name": "small-vgg", "width": 48}}}
+    config = small_config(sensitivity=section)
+    return config, write_run(config, tmp_path / "run")
+
+
+def test_two_networks_of_one_architecture_are_told_apart(with_wide):
+    axes = transfer(*with_wide).axes[0]
+    readers = [label.get_text() for label in axes.get_xticklabels()]
+    assert readers == ["small-vgg", "small-vgg (wide)"]
+    assert "Joint with small-vgg (wide)" in [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_a_first_training_that_failed_leaves_the_rest_of_the_table(tmp_path):
+    config = small_config(seeds=2)
+    folder = write_run(config, tmp_path / "run")
+    path = folder.probes("segmentation", 60)
+    dig([path, path.with_suffix(".npz")], status=9, log=tmp_path / "none")
+    table = build_sensitivity(config, folder)
+    lost = (table["part"] == "segmentation") & (table["sigma"] == 60)
+    assert set(table.loc[lost, "status"]) == {"failed: exit status 9"}
+    assert table.loc[~lost, "value"].notna().all()
+
+
+def test_a_segmenter_with_imagenets_first_layers_needs_a_recipe(tiny_content):
+    content = with_sensitivity(tiny_content)
+    network = {"name": "deeplab-largefov", "weights": "imagenet"}
+    content["sensitivity"]["segmenters"] = {"dl": network}
+    content["networks"]["segmenter"] = network | {"weights": "mine.pth"}
+    content["training"]["task"]["segmentation"] = None
+    with pytest.raises(UserError, match="`deeplab-largefov` in `sensitivity`, and no `training"):
+        parse_config(content, source="mine.yaml")

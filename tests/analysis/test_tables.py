@@ -1,0 +1,285 @@
+"""Tables: cells against pandas, marks, status of published values, and the three formats."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from synthetic_run import write_synthetic_run
+
+from dhl.analysis.published import read_literature, read_published
+from dhl.analysis.table_formats import DIALECTS
+from dhl.analysis.tables import build_table, write_table
+from dhl.config.methods import METHODS
+from dhl.config.parse import parse_config
+from dhl.errors import UserError
+from dhl.run.results import TABLE_COLUMNS, read_csv
+
+REPOSITORY = Path(__file__).parent.parent
+PUBLISHED = REPOSITORY / "config" / "published.csv"
+HEAD = "table,source,method,sigma,metric,image_id,value,status\n"
+
+
+@pytest.fixture(scope="module")
+def config():
+    content = yaml.safe_load((REPOSITORY / "config" / "mini.yaml").read_text())
+    content["sigmas"] = {"denoising": [15, 25], "classification": [30], "segmentation": [30, 60]}
+    content["sensitivity"] = None
+    return parse_config(content, source="mini, other sigmas")
+
+
+@pytest.fixture
+def folder(config, tmp_path):
+    return write_synthetic_run(config, tmp_path / "run", images=20)
+
+
+def written(config, folder, part, number, published=PUBLISHED):
+    """Write a part's table and return its CSV."""
+    write_table(config, part, folder, published)
+    return read_csv(folder.table(number), TABLE_COLUMNS)
+
+
+def cell(frame, method, sigma, metric, image_id="average"):
+    """Return the one row of a cell."""
+    chosen = frame[
+        (frame["method"] == method)
+        & (frame["sigma"] == sigma)
+        & (frame["metric"] == metric)
+        & (frame["image_id"] == image_id)
+    ]
+    assert len(chosen) == 1
+    return chosen.iloc[0]
+
+
+def overwrite(folder, part, sigma, values):
+    """Give methods a constant value in every image: {(method, metric): value}."""
+    path = folder.evaluation(part, sigma)
+    frame = pd.read_csv(path)
+    for (method, metric), value in values.items():
+        frame.loc[frame["method"] == method, metric] = value
+    frame.to_csv(path, index=False)
+
+
+def drop_method(folder, part, sigma, method):
+    path = folder.evaluation(part, sigma)
+    frame = pd.read_csv(path)
+    frame[frame["method"] != method].to_csv(path, index=False)
+
+
+def html_cells(folder, number):
+    """Return {label: [markup of each cell]} of a written HTML table."""
+    root = ElementTree.fromstring(folder.table(number, "html").read_text())
+    rows = {}
+    for row in root.find("tbody"):
+        markup = [ElementTree.tostring(one, encoding="unicode") for one in row.findall("td")]
+        rows[row.find("th").text] = markup
+    return rows
+
+
+def test_averages_and_images_are_those_of_the_evaluation(config, folder):
+    table = written(config, folder, "denoising", 1)
+    frame = pd.read_csv(folder.evaluation("denoising", 25))
+    means = frame.groupby("method")[["psnr", "ssim"]].mean()
+    for method in config.methods.denoising:
+        for metric in ("psnr", "ssim"):
+            row = cell(table, method, 25, metric)
+            assert row["value"] == pytest.approx(means.loc[method, metric], rel=1e-14)
+            assert row["ci_low"] <= row["value"] + 1e-12
+            assert row["n"] == 20
+            assert row["protocol"] == "authors"
+    one = frame[(frame["method"] == "dncnn") & (frame["image_id"] == "test-0007")].iloc[0]
+    row = cell(table, "dncnn", 25, "psnr", "test-0007")
+    assert row["value"] == one["psnr"]
+    assert row["n"] == 1
+    assert np.isnan(row["ci_low"])
+    assert len(table) == 2 * 6 * 2 * 21
+
+
+def test_task_tables_hold_averages_in_the_order_of_the_configuration(config, folder):
+    table = written(config, folder, "classification", 2)
+    assert set(table["image_id"]) == {"average"}
+    assert list(table["method"]) == [m for m in config.methods.classification for _ in range(2)]
+    assert list(table["metric"]) == ["top1", "top5"] * 8
+
+
+def test_miou_is_pooled_over_images(config, folder):
+    table = written(config, folder, "segmentation", 3)
+    with np.load(folder.evaluation("segmentation", 60).with_suffix(".npz")) as arrays:
+        pooled = arrays["confusion/separate"].sum(axis=0)
+    hits = np.diag(pooled)
+    expected = np.mean(hits / (pooled.sum(0) + pooled.sum(1) - hits))
+    row = cell(table, "separate", 60, "miou")
+    assert row["value"] == pytest.approx(expected)
+    assert row["ci_low"] < row["value"] < row["ci_high"]
+
+
+def test_status_tells_missing_transcription_from_absence(config, folder):
+    table = written(config, folder, "denoising", 1)
+    assert cell(table, "cbm3d", 25, "psnr")["status"] == "not transcribed"
+    assert cell(table, "cbm3d", 15, "psnr")["status"] == "not in the paper"
+    assert cell(table, "cbm3d", 25, "ssim")["status"] == "not in the paper"
+    assert cell(table, "noisy", 25, "psnr")["status"] == "not in the paper"
+    assert table["published"].isna().all()
+
+
+def test_a_transcribed_value_stands_beside_ours(config, folder, tmp_path):
+    path = tmp_path / "published.csv"
+    path.write_text(
+        HEAD
+        + "2,Liu et al. 2018,joint,30,top1,average,0.5678,transcribed\n"
+        + "2,Liu et al. 2018,joint,30,top5,average,,not transcribed\n"
+        + "2,Liu et al. 2018,mine,30,top1,average,0.5,transcribed\n"
+    )
+    table = written(config, folder, "classification", 2, path)
+    row = cell(table, "joint", 30, "top1")
+    assert (row["published"], row["status"]) == (0.5678, "transcribed")
+    cells = html_cells(folder, 2)
+    assert cells["Joint"][0] == '<td class="paper">56.8 / n.t.</td>'
+    assert cells["Separate"][0] == '<td class="paper">–</td>'
+    assert "not run: mine" in folder.table(2, "md").read_text()
+
+
+def test_a_sigma_that_the_paper_lacks_has_no_column_of_the_paper(config, folder):
+    write_table(config, "denoising", folder, PUBLISHED)
+    text = folder.table(1, "md").read_text()
+    head = next(line for line in text.splitlines() if line.startswith("| Method"))
+    assert head == "| Method | σ = 15, ours | σ = 25, paper | σ = 25, ours |"
+    separate = next(line for line in text.splitlines() if line.startswith("| Separate"))
+    assert separate.split(" | ")[2] == "n.t."
+
+
+def test_a_method_without_rows_keeps_its_row_and_a_reason(config, folder):
+    drop_method(folder, "classification", 30, "cross")
+    table = written(config, folder, "classification", 2)
+    row = cell(table, "cross", 30, "top1")
+    assert np.isnan(row["value"])
+    assert row["n"] == 0
+    assert row["status"] == (
+        "not measured: no rows of `cross` in evaluation/classification/sigma30.csv"
+    )
+    text = folder.table(2, "md").read_text()
+    assert "| Joint, cross-task | n.t. | n.m. |" in text
+    assert "n.m. or failed: not measured" in text
+
+
+def test_best_is_bold_second_underlined_and_clean_takes_no_part(config, folder):
+    methods = config.methods.denoising
+    psnr = dict(zip(methods, (20, 26.004, 26.0, 27.0, 27.001, 25), strict=True))
+    values = {(method, "psnr"): value for method, value in psnr.items()}
+    values |= {(method, "ssim"): 0.5 for method in methods}
+    overwrite(folder, "denoising", 15, values)
+    write_table(config, "denoising", folder, PUBLISHED)
+    ours = {label: cells[0] for label, cells in html_cells(folder, 1).items()}
+    # 27.000 and 27.001 print the same, as do 26.004 and 26.000; SSIM is the same everywhere.
+    marked = {
+        "noisy": "20.00 / 0.5000",
+        "cbm3d": "<u>26.00</u> / 0.5000",
+        "dncnn": "<u>26.00</u> / 0.5000",
+        "separate": "<strong>27.00</strong> / 0.5000",
+        "joint-classification": "<strong>27.00</strong> / 0.5000",
+        "joint-segmentation": "25.00 / 0.5000",
+    }
+    for method, text in marked.items():
+        assert ours[METHODS[method].label].startswith(f'<td class="ours">{text} <small')
+
+
+def test_the_clean_image_is_not_ranked(config, folder):
+    write_table(config, "segmentation", folder, PUBLISHED)
+    table = build_table(config, "segmentation", folder, PUBLISHED).set_index(["sigma", "method"])
+    ranked = table.loc[60, "value"].drop("clean").sort_values()
+    assert table.loc[(60.0, "clean"), "value"] > ranked.iloc[-1]
+    cells = {label: row[3] for label, row in html_cells(folder, 3).items()}
+    bold = [label for label, text in cells.items() if "<strong>" in text]
+    underlined = [label for label, text in cells.items() if "<u>" in text]
+    assert bold == [METHODS[ranked.index[-1]].label]
+    assert underlined == [METHODS[ranked.index[-2]].label]
+
+
+def test_cells_show_percent_with_their_interval(config, folder):
+    table = written(config, folder, "segmentation", 3)
+    row = cell(table, "noisy", 30, "miou")
+    expected = "{:.1f} ({:.1f}–{:.1f})".format(
+        *(100 * row[name] for name in ("value", "ci_low", "ci_high"))
+    )
+    assert f"| Noisy image | n.t. | {expected} |" in folder.table(3, "md").read_text()
+
+
+def test_the_caption_says_how_it_was_measured(config, folder):
+    write_table(config, "segmentation", folder, PUBLISHED)
+    for suffix in ("md", "html"):
+        text = folder.table(3, suffix).read_text()
+        for part in ("mIoU in %", "photo-digits", "n = 20", "protocol authors", "95 %", "VOC"):
+            assert part in text
+
+
+def test_html_is_a_plain_table_with_scopes(config, folder):
+    write_table(config, "classification", folder, PUBLISHED)
+    text = folder.table(2, "html").read_text()
+    root = ElementTree.fromstring(text)
+    assert root.tag == "table"
+    assert "style" not in text
+    assert all(head.get("scope") for head in root.iter("th"))
+    widths = [int(head.get("colspan", 1)) for head in root.find("thead")[0][1:]]
+    assert {len(row.findall("td")) for row in root.find("tbody")} == {sum(widths)}
+
+
+def test_latex_is_booktabs_with_even_rows(config, folder):
+    write_table(config, "classification", folder, PUBLISHED)
+    text = folder.table(2, "tex").read_text()
+    for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\caption{", r"\textbf{"):
+        assert command in text
+    assert text.count("{") == text.count("}")
+    assert not re.search(r"(?<!\\)%", re.sub(r"^%.*\n", "", text, flags=re.MULTILINE))
+    assert text.isascii()
+    body = text.split(r"\midrule")[-1].split(r"\bottomrule")[0].strip().splitlines()
+    values = [line for line in body if not line.startswith("&")]
+    assert [line.split(" & ")[0] for line in values] == [
+        METHODS[method].label for method in config.methods.classification
+    ]
+    intervals = [line for line in body if line.startswith("&")]
+    assert len(intervals) == len(values)
+    assert {line.count("& ") for line in body} == {2}
+    assert all(r"{\scriptsize (" in line and "--" in line for line in intervals)
+
+
+def test_latex_prints_every_mark():
+    escape = DIALECTS["tex"].escape
+    assert escape(r"a_b 5 % {x} ±1") == r"a\_b 5~\% \{x\} $\pm$1"
+    assert escape("~^\\<>") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}$<$$>$"
+
+
+def test_literature_comes_with_its_sources():
+    literature = read_literature(PUBLISHED)
+    chosen = literature[(literature["method"] == "CBM3D") & (literature["sigma"] == 25)]
+    assert chosen[["value", "source"]].to_numpy().tolist() == [[31.68, "FFDNet's table"]]
+    assert literature["value"].notna().all()
+    assert len(literature) == 25
+
+
+def test_the_papers_tables_have_their_shape():
+    assert read_published(1, PUBLISHED).sigmas == (25, 35, 50)
+    assert read_published(1, PUBLISHED).methods == ("cbm3d", "tnrd", "mcwnnm", "dncnn", "separate")
+    assert len(read_published(2, PUBLISHED).cells) == 5 * 4 * 2
+    assert len(read_published(3, PUBLISHED).cells) == 5 * 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no file"),
+        ("table,method\n", "columns table, method"),
+        (HEAD + "2,L,joint,30,top1,average,56.8,transcribed\n", "0.563 for 56.3 %"),
+        (HEAD + "1,L,cbm3d,25,psnr,average,31?,transcribed\n", "column `value`"),
+        (HEAD + 2 * "1,L,cbm3d,25,psnr,average,,not transcribed\n", "two rows for psnr of cbm3d"),
+    ],
+)
+def test_mistakes_in_the_published_file_are_explained(tmp_path, content, message):
+    path = tmp_path / "published.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_published(1, path)
+    assert str(path) in str(caught.value)

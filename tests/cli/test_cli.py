@@ -1,0 +1,215 @@
+"""The command line: help, one message for a user's mistake, and what its commands write."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from dhl import __version__
+from dhl.cli.parser import main
+
+PROJECT = Path(__file__).parents[2]
+COMMANDS = (
+    "data", "noise", "baseline", "train", "evaluate", "table", "claims", "figures", "manifest",
+    "report", "describe", "plan", "verify", "compare", "denoise", "import-caffe",
+)  # fmt: skip
+
+
+@pytest.fixture
+def tiny_file(tmp_path, tiny_config) -> Path:
+    """The tiny configuration as a file."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
+    return path
+
+
+def dhl(*arguments: object, folder: Path) -> subprocess.CompletedProcess:
+    """Run the program in its own process."""
+    return subprocess.run(
+        [sys.executable, "-m", "dhl", *map(str, arguments)],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def assert_three_parts(message: str) -> None:
+    """Check that a message gives rule, finding and remedy, and no traceback."""
+    assert "Traceback" not in message
+    rule, found, remedy = message[message.index("dhl: ") :].split("\n  ", 2)
+    assert rule.startswith("dhl: ")
+    assert found.startswith("found: ")
+    assert remedy.partition("to do: ")[2].strip()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"usage: dhl {command}" in capsys.readouterr().out
+
+
+def test_the_help_lists_exactly_the_commands(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    listed = [words[0] for words in lines if words and words[0] in COMMANDS]
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+def test_the_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["fly"], ["data"], ["data", "make", "--part", "captioning"],
+     ["noise", "--part", "denoising"], ["noise", "--part", "denoising", "--sigma", "much"],
+     ["train"], ["baseline", "--part", "denoising", "--sigma", "30"],
+     ["baseline", "--part", "denoising", "--sigma", "30", "--method", "cbm3d", "--shard", "4-of-3"],
+     ["denoise", "a.png", "b.png"]],
+)  # fmt: skip
+def test_a_wrong_command_line_ends_with_status_2_and_the_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: dhl" in capsys.readouterr().err
+
+
+BASELINE = ["baseline", "--part", "denoising", "--sigma", "30", "--method"]
+MISTAKES = [
+    (["describe", "--configfile", "missing.yaml"], "no file missing.yaml"),
+    (["describe", "--configfile", "misspelt.yaml"], "write `sigmas`"),
+    (["train", "unet/sigma30"], "`unet/sigma30`"),
+    (["train", "separate/sigma0.1"], "sigma 0.1"),
+    (["train", "classifier/clean"], "classification.npz"),
+    (["noise", "--part", "denoising", "--sigma", "0.1"], "sigma 0.1"),
+    (["noise", "--part", "denoising", "--sigma", "50"], "denoising.npz"),
+    (["evaluate", "--part", "segmentation", "--sigma", "30"], "segmentation.npz"),
+    ([*BASELINE, "cbm3d"], "denoising.npz"),
+    ([*BASELINE, "bm4d"], "`bm4d`"),
+    (["table", "--part", "classification"], "classification"),
+    (["claims"], "no file"),
+    (["figures"], "no file"),
+    (
+        ["data", "make", "--part", "segmentation", "--configfile", "denoising.yaml"],
+        "--part segmentation",
+    ),
+    (["data", "download", "imagenot"], "`imagenot`"),
+    (["verify", "nowhere"], "nowhere/manifest.json"),
+    (["denoise", "a.png", "b.png", "--model", "c.pt"], "c.pt"),
+    (["denoise", "a.png", "b.xyz", "--model", "c.pt"], "b.xyz"),
+    (["import-caffe", "a.caffemodel", "--output", "b.pt"], "a.caffemodel: No such file"),
+    (["import-caffe", "a.caffemodel", "--output", "b.pt", "--sigma", "0.3"], "sigma 0.3"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES]
+)
+def test_a_mistake_is_one_message_and_status_1(
+    arguments, named, tiny_file, tiny_content, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    misspelt = {**tiny_content, "sigams": tiny_content["sigmas"]}
+    (tmp_path / "misspelt.yaml").write_text(yaml.safe_dump(misspelt))
+    for section in ("data", "sigmas", "methods"):
+        tiny_content[section] = {"denoising": tiny_content[section]["denoising"]}
+    tiny_content["methods"]["denoising"] = ["noisy", "separate"]
+    (tmp_path / "denoising.yaml").write_text(yaml.safe_dump(tiny_content))
+    free = arguments[0] in ("verify", "denoise", "import-caffe")
+    extra = [] if free or "--configfile" in arguments else ["--configfile", str(tiny_file)]
+    assert main([*arguments, *extra]) == 1
+    message = capsys.readouterr().err
+    assert_three_parts(message)
+    assert named in message
+
+
+@pytest.mark.parametrize(
+    ("seeds", "methods", "seed", "named"),
+    [
+        (2, ["noisy", "cbm3d"], 2, "found: --seed 2, and denoising has seed 1 alone"),
+        (2, ["noisy", "separate"], 3, "found: --seed 3, and denoising has seeds 1 to 2"),
+        (2, ["noisy", "separate"], 2, "denoising.npz"),
+    ],
+)
+def test_a_training_that_a_part_has_not_is_refused_before_anything_is_read(
+    seeds, methods, seed, named, tiny_content, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    tiny_content["seeds"] = seeds
+    tiny_content["methods"]["denoising"] = methods
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tiny_content))
+    place = ["--part", "denoising", "--sigma", "30", "--configfile", "mine.yaml"]
+    assert main(["evaluate", *place, "--seed", str(seed)]) == 1
+    message = capsys.readouterr().err
+    assert_three_parts(message)
+    assert named in message
+
+
+def test_the_program_itself_ends_with_one_message_and_status_1(tmp_path):
+    result = dhl("describe", "--configfile", "missing.yaml", folder=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert_three_parts(result.stderr)
+    assert result.stderr.count("\n") == 3
+
+
+def test_describe_lists_every_model_and_whether_it_is_there(tiny_file, tiny_run, capsys):
+    arguments = ["describe", "--configfile", str(tiny_file), "--folder"]
+    assert main([*arguments, str(tiny_run.root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"tiny: denoising, classification, segmentation; files in {tiny_run.root}"
+    assert sum(line.startswith("trained ") for line in lines) == 12
+    assert (
+        "trained   joint-segmentation/sigma30: released, 5 steps "
+        "from separate/sigma30, segmenter/clean"
+    ) in lines
+    assert main([*arguments, str(tiny_file.parent / "elsewhere")]) == 0
+    assert sum(line.startswith("to train ") for line in capsys.readouterr().out.splitlines()) == 12
+
+
+def test_commands_write_what_the_library_writes(tiny_file, tiny_run, tmp_path):
+    root = tmp_path / "by-hand"
+    options = ["--configfile", str(tiny_file), "--folder", str(root)]
+    for command in (
+        ["data", "make", "--part", "denoising"],
+        ["noise", "--part", "denoising", "--sigma", "30"],
+        [*BASELINE, "cbm3d"],
+        ["train", "separate-start/all"],
+        ["train", "separate/sigma30"],
+    ):
+        assert main([*command, *options]) == 0
+    for name in ("data/denoising.npz", "data/denoising.png", "noise/denoising/sigma30.csv",
+                 "baselines/denoising/cbm3d-sigma30/1-of-1.npz", "models/separate/sigma30.pt",
+                 "training/separate/sigma30.csv"):  # fmt: skip
+        assert (root / name).read_bytes() == (tiny_run.root / name).read_bytes(), name
+
+
+def test_verify_is_silent_about_a_whole_run_and_names_a_touched_file(tiny_file, run_copy, capsys):
+    assert main(["manifest", "--configfile", str(tiny_file), "--folder", str(run_copy.root)]) == 0
+    assert main(["verify", str(run_copy.root)]) == 0
+    assert "every file is as the manifest says" in capsys.readouterr().out
+    run_copy.model("segmenter/clean").unlink()
+    assert main(["verify", str(run_copy.root)]) == 1
+    message = capsys.readouterr().err
+    assert_three_parts(message)
+    assert "removed  models/segmenter/clean.pt" in message
+
+
+def test_denoise_writes_a_picture_of_the_same_size(tiny_run, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    arguments = ["denoise", str(tmp_path / "in.png"), str(tmp_path / "out.png"), "--device", "cpu"]
+    assert main([*arguments, "--model", str(tiny_run.model("joint-segmentation/sigma30"))]) == 0
+    done = np.asarray(Image.open(tmp_path / "out.png"))
+    assert done.shape == pixels.shape
+    assert (done != pixels).mean() > 0.1

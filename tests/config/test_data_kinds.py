@@ -1,0 +1,114 @@
+"""Each kind of data says what is downloaded for it, is credited, and has its deviations."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from dhl.config.data import Data
+from dhl.config.image_data_sets import Imagenette
+from dhl.config.parse import load_config, parse_config
+from dhl.config.schema import Config
+from dhl.files import PROJECT
+from dhl.report import content as report_content
+from dhl.report import page as report
+
+TEMPLATES = PROJECT / "report"
+MINI = PROJECT / "config" / "mini.yaml"
+SHAPES = f"{PROJECT}/docs/examples/shapes.py:shapes"
+FOLDER = {"kind": "folder", "name": "kodak24", "train": "bsds500", "test": "kodak"}
+OTHER_DATA = (
+    {"denoising": FOLDER, "classification": {"kind": "imagenette"},
+     "segmentation": {"kind": "voc2012", "extra": "sbd"}},
+    {"denoising": FOLDER | {"test": "mine"},
+     "classification": {"kind": "image_folder", "name": "mine", "test": "mine"},
+     "segmentation": {"kind": "voc", "name": "mine", "path": "mine", "test": "val"}},
+    {"denoising": FOLDER, "classification": {"kind": "ilsvrc2012", "path": "mine",
+                                             "test_images": 5000},
+     "segmentation": {"kind": "voc2012"}},
+    {"denoising": {"kind": SHAPES}, "classification": {"kind": SHAPES, "classes": 4},
+     "segmentation": {"kind": SHAPES, "classes": 5, "name": "mine"}},
+)  # fmt: skip
+
+
+def config_with(data: dict) -> Config:
+    """Return mini's configuration with other data."""
+    content = yaml.safe_load(MINI.read_text())
+    return parse_config(content | {"data": data}, source="mini.yaml")
+
+
+def test_conditions_name_keys_that_exist():
+    configs = [load_config(MINI), *map(config_with, OTHER_DATA)]
+    values = [config.model_dump(mode="json") for config in configs]
+    for entry in yaml.safe_load((TEMPLATES / "deviations.yaml").read_text()):
+        for place in (*entry.get("when", {}), *entry.get("when_any", {})):
+            assert any(report_content.look_up(one, place) is not report_content._ABSENT
+                       for one in values), place  # fmt: skip
+
+
+def test_deviations_of_the_data_follow_its_kind():
+    found = [
+        {entry["topic"]: entry["ours"] for entry in report_content.read_deviations(
+            config_with(data), TEMPLATES / "deviations.yaml")}
+        for data in OTHER_DATA
+    ]  # fmt: skip
+    assert not {"Denoising data", "Segmentation data"} & set(found[0])  # the paper's own
+    assert "ten of the 1,000 classes" in found[0]["Classification data"]
+    assert "those of mine to test on" in found[1]["Denoising data"]
+    assert "data set mine, 21 classes" in found[1]["Segmentation data"]
+    assert "Classification data" not in found[2]
+    assert "5,000 to test on" in found[2]["Number of images for classification"]
+    assert "1,464 images" in found[2]["Segmentation data"]
+    assert found[3]["Denoising data"] == f"data set shapes, made by own code, {SHAPES}"
+    assert found[3]["Segmentation data"].endswith(f"mine, made by own code, {SHAPES}, 5 classes")
+
+
+def test_own_noise_and_an_own_denoiser_are_deviations(tmp_path):
+    source = "def f(clean=0, *, noise_std=0, generator=0): ..."
+    (tmp_path / "own.py").write_text(source)
+    reference = f"{tmp_path}/own.py:f"
+    content = yaml.safe_load(MINI.read_text())
+    plain = {entry["topic"] for entry in deviations(content)}
+    assert "Noise" not in plain
+    content |= {"noise": reference}
+    content["networks"]["denoiser"] = {"name": reference}
+    found = {entry["topic"]: entry["ours"] for entry in deviations(content)}
+    assert found["Noise"] == found["Architecture of the denoiser"] == f"own code, {reference}"
+    assert "Width of the denoiser" in plain - set(found)
+
+
+def deviations(content: dict) -> list[dict[str, str]]:
+    """List the deviations of a configuration."""
+    config = parse_config(content, source="mini.yaml")
+    return report_content.read_deviations(config, TEMPLATES / "deviations.yaml")
+
+
+@pytest.mark.parametrize("data", OTHER_DATA[:3])
+def test_the_sources_of_all_data_are_credited(data):
+    credited = [source["name"] for source in report._sources(config_with(data), TEMPLATES)]
+    assert any("Kodak" in name or "own folder" in name for name in credited)
+    assert any("ImageNet" in name or "own folders" in name for name in credited)
+    assert any("PASCAL" in name or "label maps" in name for name in credited)
+    assert any("Boundaries" in name for name in credited) == ("extra" in data["segmentation"])
+
+
+def test_of_own_code_is_said_that_its_images_are_the_users():
+    first, *others = report._sources(config_with(OTHER_DATA[3]), TEMPLATES)
+    assert "own code" in first["name"]
+    assert ["bm3d" in one["name"] for one in others] == [True]
+
+
+def test_what_is_downloaded_and_credited_follows_from_the_kind():
+    data = Data.model_validate(
+        {
+            "denoising": {"kind": "folder", "name": "a", "train": "bsds500", "test": "./kodak"},
+            "classification": {"kind": "imagenette", "size": 160},
+            "segmentation": {"kind": "voc2012", "extra": "sbd"},
+        }
+    )
+    assert data.denoising.downloads == ("bsds500",)
+    assert data.denoising.sources == ("bsds500", "folder")
+    assert data.classification.downloads == ("imagenette-160",)
+    assert data.classification.sources == ("imagenette",)
+    assert data.segmentation.downloads == data.segmentation.sources == ("voc2012", "sbd")
+    assert Imagenette(kind="imagenette").name == "imagenette"

@@ -1,0 +1,235 @@
+"""`dhl data check`: one line per set and folder, and status 0 only if all are whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_archives import NAME, picture
+
+from dhl.cli.parser import main
+from dhl.config.catalogue import CATALOGUE
+from dhl.config.data import KINDS
+from dhl.config.data_sets import Folder
+from dhl.config.image_data_sets import Imagenette
+from dhl.data.check import check_data, check_folder, check_set
+from dhl.data.download import archive_path, fetch
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def root(content, tmp_path) -> Path:
+    """A root with the set in it."""
+    fetch(NAME, root=tmp_path, mirrors={})
+    return tmp_path
+
+
+def found(root: Path, *, decode: bool = False):
+    """Check the tiny set."""
+    return check_set(CATALOGUE[NAME], root, decode=decode)
+
+
+def images(root: Path) -> list[Path]:
+    """The five images of the tiny set."""
+    return sorted((root / NAME).rglob("*.JPEG"))
+
+
+def test_a_whole_set_is_complete_with_count_and_size(root):
+    finding = found(root, decode=True)
+    size = sum(path.stat().st_size for path in images(root))
+    assert finding.complete
+    assert str(finding) == (
+        f"{NAME}: complete; 5 files, {size / 1e6:.1f} MB in {root / NAME}"
+    )  # fmt: skip
+    assert (finding.files, finding.bytes) == (5, size)
+
+
+def test_a_set_that_is_not_there_is_incomplete(tmp_path):
+    finding = found(tmp_path)
+    assert not finding.complete
+    assert str(finding).startswith(
+        f"{NAME}: incomplete; missing: the whole set, 99 MB to download; 0 files"
+    )
+
+
+def test_missing_files_are_named_the_first_of_them_and_their_number(root):
+    paths = images(root)
+    for path in paths[:4]:
+        path.unlink()
+    line = str(found(root))
+    for path in paths[:3]:
+        assert path.relative_to(root / NAME).as_posix() in line
+    assert "incomplete; missing: " in line
+    assert " and 1 more; 1 files" in line
+    assert paths[3].name not in line
+
+
+@pytest.mark.parametrize("written", [b"", b"short"])
+def test_a_file_of_another_size_is_damaged(written, root):
+    images(root)[2].write_bytes(written)
+    finding = found(root)
+    assert finding.damaged == (images(root)[2].relative_to(root / NAME).as_posix(),)
+    assert not finding.complete
+
+
+def test_an_image_that_cannot_be_decoded_is_found_when_told_to_decode(root):
+    path = images(root)[1]
+    path.write_bytes(b"x" * path.stat().st_size)
+    assert found(root).complete
+    assert found(root, decode=True).damaged == (path.relative_to(root / NAME).as_posix(),)
+
+
+def test_an_archive_with_another_digest_is_damaged(root):
+    path = archive_path(root, NAME, "imagenette2-160.tgz")
+    path.write_bytes(path.read_bytes() + b"!")
+    (damage,) = found(root).damaged
+    assert damage.startswith(
+        f"{path}: its digest is md5:{hashlib.md5(path.read_bytes()).hexdigest()}"
+    )
+    path.unlink()
+    assert found(root).complete
+
+
+def test_a_set_that_was_put_there_by_hand_is_counted(root):
+    (root / NAME / "files.json").unlink()
+    assert found(root).complete
+    images(root)[0].unlink()
+    assert found(root).missing == ("2 of 3 files imagenette2-160/train/*/*.JPEG",)
+
+
+def test_changed_weights_are_damaged(tmp_path):
+    entry = CATALOGUE["vgg16-imagenet"]
+    path = tmp_path / entry.name / "vgg16-397923af.pth"
+    path.parent.mkdir()
+    path.write_bytes(b"other weights")
+    (damage,) = check_set(entry, tmp_path, decode=False).damaged
+    assert "not sha256:397923af" in damage
+
+
+def folder_line(folder: Path, *, decode: bool = False, **spec: object) -> str:
+    """Check a user's folder."""
+    field = "path" if spec else "test"
+    settings = {"name": "own"} | (spec or {"kind": "folder"}) | {field: str(folder)}
+    model = KINDS[settings["kind"]]
+    data = model(**{key: settings[key] for key in settings if key in model.model_fields})
+    return str(check_folder(data, field, "data.part", decode=decode))
+
+
+def test_a_users_folder_is_checked_for_images_empty_files_and_broken_ones(tmp_path):
+    assert "missing: the folder;" in folder_line(tmp_path / "none")
+    assert "missing: images" in folder_line(tmp_path)
+    (tmp_path / "a.png").write_bytes(picture(0, "png"))
+    assert folder_line(tmp_path).startswith("data.part: complete; 1 files")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    assert "complete" in folder_line(tmp_path)
+    assert "damaged: b.png" in folder_line(tmp_path, decode=True)
+    (tmp_path / "b.png").write_bytes(b"")
+    assert "damaged: b.png" in folder_line(tmp_path)
+
+
+def test_a_voc_layout_has_all_that_its_lists_name(tmp_path):
+    for place in ("ImageSets/Segmentation", "JPEGImages", "SegmentationClass"):
+        (tmp_path / place).mkdir(parents=True)
+    spec = {"kind": "voc", "train": None, "test": "val"}
+    missing = f"missing: {tmp_path}/ImageSets/Segmentation/val.txt: No such file"
+    assert missing in folder_line(tmp_path, **spec)
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("one 1\ntwo -1\n")  # as VOC's own
+    (tmp_path / "JPEGImages/one.jpg").write_bytes(picture(0))
+    (tmp_path / "SegmentationClass/one.png").write_bytes(picture(1, "png"))
+    missing = f"missing: 1 of 2 not in {tmp_path}/JPEGImages: two (0 files);"
+    assert missing in folder_line(tmp_path, **spec)
+    (tmp_path / "JPEGImages/two.PNG").write_bytes(picture(2, "png"))  # a run takes any ending
+    assert f"1 of 2 not in {tmp_path}/SegmentationClass: two" in folder_line(tmp_path, **spec)
+    (tmp_path / "SegmentationClass/two.png").write_bytes(picture(3, "png"))
+    assert folder_line(tmp_path, **spec).startswith("data.part: complete; 5 files")
+
+
+def test_imagenet_is_counted_or_its_archives_are_verified(tmp_path, monkeypatch):
+    spec = {"kind": "ilsvrc2012", "complete": True}
+    assert "missing: 0 of 1281167 files train/*/*.JPEG" in folder_line(tmp_path, **spec)
+    archive = replace(
+        CATALOGUE["ilsvrc2012"].archives[0], digest=f"md5:{hashlib.md5(b'kit').hexdigest()}"
+    )
+    tiny = replace(CATALOGUE["ilsvrc2012"], archives=(archive,))
+    monkeypatch.setitem(CATALOGUE, "ilsvrc2012", tiny)
+    (tmp_path / archive.name).write_bytes(b"kit")
+    assert folder_line(tmp_path, **spec).startswith("data.part: complete")
+    (tmp_path / archive.name).write_bytes(b"kat")
+    assert f"damaged: {tmp_path / archive.name}: its digest" in folder_line(tmp_path, **spec)
+
+
+def test_sets_and_folders_of_a_configuration_are_checked(tiny_config, root, monkeypatch):
+    monkeypatch.setenv("DHL_DATA", str(root))
+    (root / "own").mkdir()
+    parts = {
+        "denoising": Folder(kind="folder", name="own", train="kodak", test=str(root / "own")),
+        "classification": Imagenette(kind="imagenette", size=160),
+    }
+    config = tiny_config.model_copy(update={"data": tiny_config.data.model_copy(update=parts)})
+    findings = {finding.name: finding for finding in check_data(config, decode=False)}
+    assert list(findings) == ["kodak", NAME, "data.denoising.test"]
+    assert [finding.complete for finding in findings.values()] == [False, True, False]
+
+
+def test_embedded_data_needs_no_check(capsys):
+    assert main(["data", "check", "--configfile", str(PROJECT / "config/mini.yaml")]) == 0
+    assert "mini: its data is made from installed packages" in capsys.readouterr().out
+
+
+def test_the_commands_download_and_check(content, tiny_content, tmp_path, monkeypatch, capsys):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/one.png").write_bytes(picture(0, "png"))
+    tiny_content["data"] = {
+        "root": str(tmp_path / "sets"),
+        "denoising": {"kind": "folder", "name": "mine", "test": str(tmp_path / "photos")},
+    }
+    for section in ("sigmas", "methods"):
+        tiny_content[section] = {"denoising": tiny_content[section]["denoising"]}
+    tiny_content["methods"]["denoising"] = ["noisy"]
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny_content))
+    options = ["--configfile", str(file), "--folder", str(tmp_path / "run")]
+    assert main(["data", "check", *options]) == 0
+    assert capsys.readouterr().out.startswith("data.denoising.test: complete; 1 files")
+    (tmp_path / "photos/one.png").write_bytes(b"")
+    assert main(["data", "check", *options]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("data.denoising.test: damaged; damaged: one.png; 1 files")
+    assert "found: 1 of 1 are not: data.denoising.test" in said.err
+    assert main(["data", "download", NAME, *options]) == 0
+    assert len(images(tmp_path / "sets")) == 5
+    assert (tmp_path / f"run/downloads/{NAME}.json").is_file()
+
+
+def test_the_workflow_downloads_once_and_keeps_the_receipt(tiny_content, tmp_path):
+    (tmp_path / "mirror").mkdir()
+    for number in range(1, 25):
+        (tmp_path / f"mirror/kodim{number:02d}.png").write_bytes(picture(number, "png"))
+    tiny_content["data"] |= {
+        "root": str(tmp_path / "sets"), "mirrors": {"kodak": [str(tmp_path / "mirror")]},
+    }  # fmt: skip
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_content))
+    target = "results/tiny/downloads/kodak.json"
+    command = [
+        sys.executable, "-m", "snakemake", target, "--cores", "1",
+        "--snakefile", str(PROJECT / "Snakefile"), "--directory", str(tmp_path),
+        "--configfile", str(tmp_path / "tiny.yaml"),
+    ]  # fmt: skip
+    for said in ("1 of 1 steps (100%) done", "Nothing to be done"):
+        result = subprocess.run(
+            command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert said in result.stdout + result.stderr
+    receipt = json.loads((tmp_path / target).read_text())
+    assert (receipt["name"], receipt["files"]) == ("kodak", 24)
+    assert len(list((tmp_path / "sets/kodak").glob("*.png"))) == 24

@@ -1,0 +1,296 @@
+"""Downloads from a real server on this machine that cuts, lies, moves and refuses."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import logging
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_archives import FILE, NAME, offer, picture
+
+from dhl.config.catalogue import CATALOGUE, Archive
+from dhl.data import transfer
+from dhl.data.download import archive_path, fetch, write_receipt
+from dhl.errors import UserError
+
+
+def kept(root: Path) -> Path:
+    """Where the archive of the tiny Imagenette is kept."""
+    return archive_path(root, NAME, FILE)
+
+
+def part(root: Path) -> Path:
+    """Where it grows."""
+    return kept(root).with_name(f"{FILE}.part")
+
+
+def refused(root: Path, name: str = NAME, **mirrors: list[str]) -> str:
+    """Fetch in vain, and return the message."""
+    with pytest.raises(UserError) as caught:
+        fetch(name, root=root, mirrors=mirrors)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["bsds500", "imagenette-160", "voc2012", "sbd"])
+def test_a_set_is_downloaded_once(name, site, monkeypatch, tmp_path):
+    content = offer(name, site, monkeypatch)
+    folder = fetch(name, root=tmp_path, mirrors={})
+    assert folder == tmp_path / name
+    for pattern, count in CATALOGUE[name].members.items():
+        assert len(list(folder.glob(pattern))) == count > 0
+    assert archive_path(tmp_path, name, site.paths[0][1:]).read_bytes() == content
+    assert fetch(name, root=tmp_path, mirrors={}) == folder
+    assert len(site.requests) == 1
+
+
+def test_a_cut_download_goes_on_where_it_was_cut(site, content, tmp_path):
+    site.cuts = [1000, 500]
+    fetch(NAME, root=tmp_path, mirrors={})
+    assert kept(tmp_path).read_bytes() == content
+    assert site.ranges == [None, "bytes=1000-", "bytes=1500-"]
+    assert [headers.get("If-Range") for _, headers in site.requests] == [None, '"1"', '"1"']
+    assert site.sent == len(content)
+    assert sorted(path.name for path in kept(tmp_path).parent.iterdir()) == [FILE]
+
+
+def test_what_has_arrived_is_kept_for_the_next_run(site, content, tmp_path):
+    site.cuts = [1000, 0, 0, 0]
+    message = refused(tmp_path)
+    assert "no connection, or a cut one" in message
+    assert part(tmp_path).read_bytes() == content[:1000]
+    assert not kept(tmp_path).exists()
+    fetch(NAME, root=tmp_path, mirrors={})
+    assert kept(tmp_path).read_bytes() == content
+    assert site.ranges == [None, *["bytes=1000-"] * 4]
+    assert site.sent == len(content)
+
+
+def test_a_server_that_sends_nothing_is_given_up(site, content, tmp_path):
+    site.cuts = [0] * 20
+    assert "cut one" in refused(tmp_path)
+    assert len(site.requests) == 1
+
+
+def test_a_server_without_ranges_sends_everything_again(site, content, tmp_path):
+    site.cuts, site.knows_ranges = [1000], False
+    fetch(NAME, root=tmp_path, mirrors={})
+    assert kept(tmp_path).read_bytes() == content
+    assert site.ranges == [None, "bytes=1000-"]
+    assert site.sent == 1000 + len(content)
+
+
+@pytest.mark.parametrize("knows_versions", [True, False])
+def test_a_file_that_changed_is_begun_anew(knows_versions, site, content, tmp_path):
+    address = f"/{FILE}"
+    site.files[address] = bytes(len(content))
+    site.cuts, site.knows_versions = [1000, 0, 0, 0], knows_versions
+    refused(tmp_path)
+    site.files[address], site.etags[address] = content, '"2"'
+    fetch(NAME, root=tmp_path, mirrors={})
+    assert kept(tmp_path).read_bytes() == content
+    again = ["bytes=1000-"] if knows_versions else ["bytes=1000-", None]
+    assert site.ranges[4:] == again
+
+
+def test_a_download_that_had_all_arrived_is_only_verified(site, content, tmp_path):
+    site.cuts = [len(content) - 1, 0, 0, 0]
+    refused(tmp_path)
+    part(tmp_path).write_bytes(content)
+    sent = site.sent
+    fetch(NAME, root=tmp_path, mirrors={})
+    assert site.ranges[-1] == f"bytes={len(content)}-"
+    assert (site.sent, kept(tmp_path).read_bytes()) == (sent, content)
+
+
+def test_a_part_longer_than_the_file_is_begun_anew(site, content, tmp_path):
+    site.cuts = [1000, 0, 0, 0]
+    refused(tmp_path)
+    part(tmp_path).write_bytes(content + b"more")
+    fetch(NAME, root=tmp_path, mirrors={})
+    assert kept(tmp_path).read_bytes() == content
+
+
+def test_the_part_of_one_address_is_not_continued_from_another(site, content, tmp_path):
+    site.cuts = [1000, 0, 0, 0]
+    refused(tmp_path)
+    site.files[f"/mirror/{FILE}"] = content
+    fetch(NAME, root=tmp_path, mirrors={NAME: [f"{site.address}/mirror"]})
+    assert (site.paths[-1], site.ranges[-1]) == (f"/mirror/{FILE}", None)
+
+
+@pytest.mark.parametrize(
+    "mirror", ["/first", "/first/", f"/first/{FILE}", f"/first/{FILE}?version=3"]
+)
+def test_mirrors_come_before_the_official_place(mirror, site, content, tmp_path):
+    site.files[mirror.rstrip("/") if FILE in mirror else f"/first/{FILE}"] = content
+    fetch(NAME, root=tmp_path, mirrors={NAME: [site.address + mirror]})
+    assert len(site.paths) == 1
+    assert site.paths[0].startswith(f"/first/{FILE}")
+
+
+def test_a_wrong_file_and_a_missing_one_lead_to_the_next_place(site, content, tmp_path):
+    site.files[f"/wrong/{FILE}"] = content[:-1] + b"!"
+    mirrors = {NAME: [f"{site.address}/wrong", f"{site.address}/absent"]}
+    fetch(NAME, root=tmp_path, mirrors=mirrors)
+    assert site.paths == [f"/wrong/{FILE}", f"/absent/{FILE}", f"/{FILE}"]
+    assert kept(tmp_path).read_bytes() == content
+
+
+def test_one_message_lists_every_place_with_its_reason(site, content, tmp_path):
+    wrong = content[:-1] + b"!"
+    site.files[f"/wrong/{FILE}"] = wrong
+    site.statuses[f"/{FILE}"] = 503
+    mirrors = [f"{site.address}/wrong", f"{site.address}/absent", str(tmp_path / "no")]
+    message = refused(tmp_path, **{NAME: mirrors})
+    found, wanted = hashlib.md5(wrong).hexdigest(), hashlib.md5(content).hexdigest()
+    assert f"{FILE} from none of 4" in message
+    assert f"{site.address}/wrong/{FILE}: its digest is md5:{found}, not md5:{wanted}" in message
+    assert f"{site.address}/absent/{FILE}: 404 Not Found" in message
+    assert f"{tmp_path}/no/{FILE}: no such file" in message
+    assert f"{site.address}/{FILE}: 503 Service Unavailable" in message
+    assert "data.mirrors" in message
+    assert list(kept(tmp_path).parent.iterdir()) == []
+    assert not (tmp_path / NAME).exists()
+
+
+def test_without_a_network_the_message_says_so(content, tmp_path, monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}/{FILE}"
+        archive = replace(CATALOGUE[NAME].archives[0], urls=(address,))
+        monkeypatch.setitem(CATALOGUE, NAME, replace(CATALOGUE[NAME], archives=(archive,)))
+        message = refused(tmp_path)
+    assert f"{address}: no connection" in message
+    assert "Connection refused" in message
+    assert "check the connection" in message
+
+
+@pytest.mark.parametrize("place", ["{}", "file://{}", "{}/" + FILE])
+def test_a_folder_is_a_mirror_and_is_not_copied(place, site, content, tmp_path):
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / FILE).write_bytes(content)
+    mirrors = {NAME: [place.format(tmp_path / "mirror")]}
+    folder = fetch(NAME, root=tmp_path / "root", mirrors=mirrors)
+    assert len(list(folder.glob("imagenette2-160/train/*/*.JPEG"))) == 3
+    assert site.requests == []
+    assert not kept(tmp_path / "root").exists()
+
+
+def test_a_file_that_is_lost_comes_back_from_the_kept_archive(site, content, tmp_path):
+    folder = fetch(NAME, root=tmp_path, mirrors={})
+    lost = next(folder.glob("imagenette2-160/val/*/*.JPEG"))
+    pixels = lost.read_bytes()
+    lost.unlink()
+    fetch(NAME, root=tmp_path, mirrors={})
+    assert lost.read_bytes() == pixels
+    assert len(site.requests) == 1
+
+
+def test_a_kept_archive_that_was_damaged_is_downloaded_anew(site, content, tmp_path):
+    kept(tmp_path).parent.mkdir(parents=True)
+    kept(tmp_path).write_bytes(content[:-1] + b"!")
+    fetch(NAME, root=tmp_path, mirrors={})
+    assert kept(tmp_path).read_bytes() == content
+
+
+def test_a_file_without_a_public_digest_is_compared_with_its_first_download(
+    site, monkeypatch, tmp_path
+):
+    first = offer("bsds500", site, monkeypatch)
+    fetch("bsds500", root=tmp_path, mirrors={})
+    digest = f"sha256:{hashlib.sha256(first).hexdigest()}"
+    record = json.loads((tmp_path / "digests.json").read_text())
+    assert record == {"bsds500": {"BSR_bsds500.tgz": digest}}
+    (tmp_path / "bsds500/BSR/BSDS500/data/images/val/3096.jpg").unlink()
+    archive_path(tmp_path, "bsds500", "BSR_bsds500.tgz").unlink()
+    site.files["/BSR_bsds500.tgz"] = first + b"\0"
+    assert f"not {digest}" in refused(tmp_path, "bsds500")
+
+
+def test_a_page_is_not_taken_for_an_archive(site, monkeypatch, tmp_path):
+    offer("bsds500", site, monkeypatch)
+    site.files["/BSR_bsds500.tgz"] = b"<html>Please accept our terms of use.</html>"
+    assert "neither a picture nor an archive" in refused(tmp_path, "bsds500")
+    assert not (tmp_path / "digests.json").exists()
+
+
+def test_a_set_of_single_files_is_whole_with_its_last_file(site, monkeypatch, tmp_path):
+    names = ("kodim01.png", "kodim02.png")
+    archives = tuple(Archive(name, (f"{site.address}/{name}",), unpack="file") for name in names)
+    kodak = replace(CATALOGUE["kodak"], archives=archives, members={"kodim[0-2][0-9].png": 2})
+    monkeypatch.setitem(CATALOGUE, "kodak", kodak)
+    site.files = {f"/{name}": picture(index, "png") for index, name in enumerate(names)}
+    site.statuses["/kodim02.png"] = 500
+    assert "kodim02.png from none of 1" in refused(tmp_path, "kodak")
+    assert not (tmp_path / "kodak").exists()
+    site.statuses.clear()
+    folder = fetch("kodak", root=tmp_path, mirrors={})
+    assert [(folder / name).read_bytes() for name in names] == list(site.files.values())
+    assert site.paths == ["/kodim01.png", "/kodim02.png", "/kodim02.png"]
+
+
+def test_a_small_disk_is_noticed_before_the_download(site, content, tmp_path, monkeypatch):
+    archive = replace(CATALOGUE[NAME].archives[0], bytes=10**18)
+    monkeypatch.setitem(CATALOGUE, NAME, replace(CATALOGUE[NAME], archives=(archive,)))
+    message = refused(tmp_path)
+    assert f"GB free in {tmp_path}, and 2000000000.0 GB are needed" in message
+    assert "data.root" in message
+    assert site.requests == []
+
+
+def test_a_disk_that_fills_up_keeps_what_has_arrived(site, content, tmp_path, monkeypatch):
+    class FullDisk(io.FileIO):
+        """A file on a disk that has room for 1000 bytes."""
+
+        def write(self, piece: bytes) -> int:
+            super().write(piece[:1000])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(transfer, "open", FullDisk, raising=False)
+    message = refused(tmp_path)
+    assert "No space left on device" in message
+    assert "free some space" in message
+    assert part(tmp_path).read_bytes() == content[:1000]
+    monkeypatch.delattr(transfer, "open")
+    fetch(NAME, root=tmp_path, mirrors={})
+    assert site.ranges == [None, "bytes=1000-"]
+
+
+def test_of_two_that_fetch_one_set_the_second_waits_and_finds_it(
+    site, content, tmp_path, monkeypatch, caplog
+):
+    waits = threading.Event()
+
+    def notice(record: logging.LogRecord) -> bool:
+        if record.msg.startswith("waiting"):
+            waits.set()
+        return True
+
+    monkeypatch.setattr(logging.getLogger("dhl"), "filters", [notice])
+    caplog.set_level(logging.INFO, logger="dhl")
+    site.before_answer = lambda: waits.wait(20)
+    with ThreadPoolExecutor(2) as pool:
+        folders = pool.map(lambda _: fetch(NAME, root=tmp_path, mirrors={}), range(2))
+        assert list(folders) == [tmp_path / NAME] * 2
+    assert waits.is_set()
+    assert len(site.requests) == 1
+
+
+def test_the_receipt_is_the_same_bytes_for_the_same_set(site, content, tmp_path):
+    receipts = []
+    for root in (tmp_path / "one", tmp_path / "two"):
+        fetch(NAME, root=root, mirrors={})
+        write_receipt(NAME, root=root, path=root / "receipt.json")
+        receipts.append((root / "receipt.json").read_bytes())
+    assert receipts[0] == receipts[1]
+    receipt = json.loads(receipts[0])
+    assert receipt["archives"] == {FILE: f"md5:{hashlib.md5(content).hexdigest()}"}
+    assert (receipt["name"], receipt["files"]) == (NAME, 5)

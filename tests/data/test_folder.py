@@ -1,0 +1,219 @@
+"""A user's pictures: read exactly, or refused with file and reason."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data as pictures
+from tiny_sets import make_bsds500, make_kodak, write_picture
+
+from dhl.config.data_sets import Folder
+from dhl.data.folder import picture_files, read_denoising, read_image, read_pictures
+from dhl.errors import UserError
+
+COLOUR = pictures.astronaut()[:20, :24]
+
+
+def write_png(path: Path, pixels: np.ndarray, *, colour_type: int) -> None:
+    """Write an 8- or 16-bit PNG by hand: signature, IHDR, IDAT, IEND."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    big = pixels.astype(pixels.dtype.newbyteorder(">"))
+    rows = b"".join(b"\0" + row.tobytes() for row in big)
+    size = struct.pack(">II", pixels.shape[1], pixels.shape[0])
+    header = size + bytes([8 * pixels.itemsize, colour_type, 0, 0, 0])
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "ppm"])
+def test_lossless_colour_is_read_exactly(tmp_path, ending):
+    path = tmp_path / f"picture.{ending}"
+    Image.fromarray(COLOUR).save(path)
+    np.testing.assert_array_equal(read_image(path), COLOUR)
+
+
+def test_a_png_written_by_hand_is_read_exactly(tmp_path):
+    write_png(tmp_path / "hand.png", COLOUR, colour_type=2)
+    np.testing.assert_array_equal(read_image(tmp_path / "hand.png"), COLOUR)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "webp"])
+def test_lossy_colour_is_read_nearly(tmp_path, ending):
+    path = tmp_path / f"picture.{ending}"
+    Image.fromarray(COLOUR).save(path, quality=95)
+    assert np.abs(read_image(path).astype(float) - COLOUR).mean() < 8
+
+
+def test_a_palette_is_read_as_its_colours(tmp_path):
+    palette = Image.fromarray(COLOUR).quantize(16)
+    palette.save(tmp_path / "palette.png")
+    colours = np.array(palette.getpalette()).reshape(-1, 3)
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "palette.png"), colours[np.asarray(palette)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("L", "is grey"),
+        ("1", "is black and white"),
+        ("RGBA", "has the channels RGBA"),
+        ("LA", "has the channels LA"),
+        ("I;16", "more than 8 bits"),
+    ],
+)
+def test_other_modes_are_refused_with_the_reason(tmp_path, mode, reason):
+    path = tmp_path / "picture.png"
+    if mode == "I;16":
+        write_png(path, COLOUR[..., 0].astype(np.uint16) * 257, colour_type=0)
+    else:
+        Image.fromarray(COLOUR).convert(mode).save(path)
+    with pytest.raises(UserError, match=reason) as caught:
+        read_image(path)
+    assert str(path) in str(caught.value)
+    assert "convert it" in str(caught.value)
+
+
+def test_cmyk_is_refused(tmp_path):
+    Image.fromarray(COLOUR).convert("CMYK").save(tmp_path / "print.jpg")
+    with pytest.raises(UserError, match="CMYK"):
+        read_image(tmp_path / "print.jpg")
+
+
+def test_a_transparent_palette_is_refused(tmp_path):
+    Image.fromarray(COLOUR).quantize(16).save(tmp_path / "gif.png", transparency=3)
+    with pytest.raises(UserError, match="has transparency"):
+        read_image(tmp_path / "gif.png")
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "ppm"])
+def test_16_bits_a_channel_are_refused_and_not_silently_reduced(tmp_path, ending):
+    path = tmp_path / f"deep.{ending}"
+    deep = COLOUR.astype(np.uint16) * 257
+    if ending == "png":
+        write_png(path, deep, colour_type=2)
+    elif ending == "ppm":
+        path.write_bytes(b"P6\n24 20\n65535\n" + deep.astype(">u2").tobytes())
+    else:
+        tifffile = pytest.importorskip("tifffile")  # arrives with scikit-image
+        tifffile.imwrite(path, deep, photometric="rgb")
+    with pytest.raises(UserError, match="more than 8 bits a channel"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tif", "webp", "ppm"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remark on the damaged TIFF
+def test_a_truncated_file_is_refused(tmp_path, ending, share):
+    path = tmp_path / f"cut.{ending}"
+    Image.fromarray(COLOUR).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError, match="cannot be read") as caught:
+        read_image(path)
+    assert str(path) in str(caught.value)
+
+
+def test_text_and_missing_files_are_refused(tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("text.png", "missing.png"):
+        with pytest.raises(UserError, match=f"{name} cannot be read"):
+            read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 30), (30, 7)])
+def test_an_image_below_8_px_is_refused_with_its_size(tmp_path, height, width):
+    Image.new("RGB", (width, height)).save(tmp_path / "small.png")
+    with pytest.raises(UserError, match=f"has {width} x {height} px"):
+        read_image(tmp_path / "small.png")
+
+
+def test_a_folder_is_read_sorted_by_name_and_only_its_pictures(tmp_path):
+    for index, name in enumerate(("b.png", "a.PNG", "c.bmp")):
+        Image.new("RGB", (18 + index, 17), (index, 0, 0)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "below").mkdir()
+    Image.new("RGB", (9, 8)).save(tmp_path / "below/d.png")
+    images = read_pictures(picture_files(tmp_path))
+    assert images.ids == ["a", "b", "c"]
+    assert [image.shape for image in images.images] == [(17, 19, 3), (17, 18, 3), (17, 20, 3)]
+    assert [image[0, 0, 0] for image in images.images] == [1, 0, 2]
+    assert images.targets is None
+
+
+def test_an_image_too_small_for_ssim_is_named(tmp_path):
+    Image.new("RGB", (40, 16)).save(tmp_path / "flat.png")
+    with pytest.raises(UserError, match=r"at least 17 px.*\n.*flat\.png has 40 x 16 px"):
+        read_pictures(picture_files(tmp_path))
+
+
+def test_a_missing_or_empty_folder_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/readme.txt").write_text("none")
+    with pytest.raises(UserError, match=rf"no folder {tmp_path / 'missing'}"):
+        picture_files(tmp_path / "missing")
+    with pytest.raises(UserError, match=rf"{tmp_path / 'empty'} has no \.png"):
+        picture_files(tmp_path / "empty")
+
+
+def test_two_pictures_with_one_stem_are_refused(tmp_path):
+    for name in ("one.png", "one.bmp", "two.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    with pytest.raises(UserError, match="`one` stands twice"):
+        read_pictures(picture_files(tmp_path))
+
+
+def test_one_bad_picture_stops_the_folder_with_its_name(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "good.png")
+    Image.new("L", (8, 8)).save(tmp_path / "grey.png")
+    with pytest.raises(UserError, match=r"grey\.png is grey"):
+        read_pictures(picture_files(tmp_path))
+
+
+def denoising(**folders: str) -> Folder:
+    """Specify folders for denoising."""
+    return Folder(kind="folder", name="mine", **folders)
+
+
+def test_kodak_and_bsds500_are_read_from_where_they_are_downloaded(tmp_path):
+    make_kodak(tmp_path)
+    make_bsds500(tmp_path, train=4, val=3, test=2)
+    splits = read_denoising(denoising(train="bsds500", test="kodak"), tmp_path)
+    assert splits["test"].ids == [f"kodim{number:02d}" for number in range(1, 25)]
+    # Its 400 are `train` and `test`; never `val`, which has 128, 135 and 142 here.
+    assert splits["train"].ids == ["100", "107", "114", "121", "149", "156"]
+    assert read_denoising(denoising(test="bsds500"), tmp_path)["test"].ids == ["128", "135", "142"]
+
+
+def test_a_folder_that_is_called_kodak_is_written_with_a_dot(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kodak").mkdir()
+    Image.new("RGB", (18, 17)).save(tmp_path / "kodak/mine.png")
+    splits = read_denoising(denoising(test="./kodak"), tmp_path / "root")
+    assert splits["test"].ids == ["mine"]
+    with pytest.raises(UserError, match=r"no folder .*root/kodak[\s\S]*`dhl data download kodak`"):
+        read_denoising(denoising(test="kodak"), tmp_path / "root")
+
+
+def test_an_image_that_is_trained_on_under_another_path_is_not_tested_on(tmp_path):
+    make_kodak(tmp_path)
+    for name in ("one", "two", "three"):
+        write_picture(tmp_path / f"train/{name}.png")
+    write_picture(tmp_path / "test/four.png")
+    folders = {name: str(tmp_path / name) for name in ("train", "test")}
+    assert read_denoising(denoising(**folders), tmp_path)["test"].ids == ["four"]
+    (tmp_path / "test/other.png").symlink_to(tmp_path / "train/two.png")
+    with pytest.raises(UserError, match=r"found: .*test/other\.png in both\n"):
+        read_denoising(denoising(**folders), tmp_path)
+    with pytest.raises(UserError, match=r"kodim01\.png in both, and 23 more\n"):
+        read_denoising(denoising(train=str(tmp_path / "kodak"), test="kodak"), tmp_path)

@@ -1,0 +1,246 @@
+"""Images and label maps in files: prepared as torchvision does, read when asked for, or named."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+from tiny_sets import encoded, picture
+from torchvision import transforms
+
+from dhl.data.image_files import DamagedImage, ImageFiles, LabelFiles, Preparation, read_size
+from dhl.data.image_set import ImageSet, load_split, save_splits, split_digest
+from dhl.data.listing import evenly_spaced
+from dhl.errors import UserError
+
+COLOUR = picture("colour", 30, 41)
+
+
+def files_in(folder: Path, *names: str, size: tuple[int, int] = (30, 41), **options) -> ImageFiles:
+    """Return files that are taken as they are."""
+    options.setdefault("preparation", Preparation())
+    return ImageFiles(folder, names, np.array([size] * len(names)), **options)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(40, 30), (31, 47), (300, 201), (56, 57), (57, 56), (64, 400), (56, 90)]
+)
+def test_images_are_resized_and_cropped_as_torchvision_does(height, width):
+    image = Image.fromarray(picture("wave", height, width))
+    resize = transforms.Resize(56)
+    crop = transforms.Compose([resize, transforms.CenterCrop(49)])
+    for preparation, reference in ((Preparation(56), resize), (Preparation(56, 49), crop)):
+        prepared = preparation(image)
+        np.testing.assert_array_equal(prepared, np.asarray(reference(image)))
+        assert prepared.shape[:2] == preparation.size(height, width)
+
+
+def test_an_image_that_nothing_is_done_to_comes_back_exactly(tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "one.png")
+    np.testing.assert_array_equal(files_in(tmp_path, "one.png")[0], COLOUR)
+
+
+def test_grey_cmyk_palette_and_a_png_called_jpeg_become_rgb(tmp_path):
+    grey = Image.fromarray(COLOUR[..., 0])
+    grey.save(tmp_path / "grey.png")
+    ink = np.zeros((30, 41, 4), np.uint8)
+    ink[..., 0] = 255  # all cyan takes all red away
+    Image.fromarray(ink, "CMYK").save(tmp_path / "ink.jpg", quality=100)
+    palette = Image.fromarray(COLOUR).quantize(8)
+    palette.save(tmp_path / "palette.png")
+    Image.fromarray(COLOUR).save(tmp_path / "clothes.JPEG", format="png")
+    names = ("grey.png", "ink.jpg", "palette.png", "clothes.JPEG")
+    read = files_in(tmp_path, *names)[:]
+    assert [image.shape for image in read] == [(30, 41, 3)] * 4
+    np.testing.assert_array_equal(read[0], np.stack([COLOUR[..., 0]] * 3, -1))
+    np.testing.assert_allclose(read[1].reshape(-1, 3).mean(0), [0, 255, 255], atol=3)
+    colours = np.array(palette.getpalette()).reshape(-1, 3)
+    np.testing.assert_array_equal(read[2], colours[np.asarray(palette)])
+    np.testing.assert_array_equal(read[3], COLOUR)
+
+
+def test_an_image_of_more_than_8_bits_a_pixel_is_not_cut_off(tmp_path):
+    Image.fromarray(np.full((30, 41), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    found = read_size(tmp_path / "deep.png", Preparation())
+    assert "more than 8 bits" in found.reason
+
+
+def test_items_are_taken_by_index_from_the_end_and_by_slice(tmp_path):
+    for number in range(5):
+        Image.new("RGB", (9, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    files = files_in(tmp_path, *(f"{number}.png" for number in range(5)), size=(8, 9))
+    assert len(files) == 5
+    assert files[3][0, 0, 0] == files[np.int64(3)][0, 0, 0] == 3
+    assert files[-1][0, 0, 0] == 4
+    assert [image[0, 0, 0] for image in files[1:4]] == [1, 2, 3]
+    assert [image[0, 0, 0] for image in files] == [0, 1, 2, 3, 4]
+    with pytest.raises(IndexError):
+        files[5]
+
+
+def spoil(path: Path, how: str) -> None:
+    """Write a file that is no whole image."""
+    whole = encoded("whole", 240, 320)
+    middle = len(whole) // 2
+    content = {
+        "cut": whole[: 3 * middle // 2],
+        "garbled": whole[:middle] + b"\xff" * 900 + whole[middle + 900 :],
+        "head": b"\xff\xd8" + bytes(600),
+        "text": b"no picture",
+        "empty": b"",
+    }
+    path.write_bytes(content[how])
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("cut", "truncated"),
+        ("garbled", "broken data stream"),
+        ("head", "no known image format"),
+        ("text", "no known image format"),
+        ("empty", "no known image format"),
+    ],
+)
+def test_a_damaged_image_is_returned_by_read_and_raised_by_index(tmp_path, how, reason):
+    spoil(tmp_path / "bad.jpg", how)
+    files = files_in(tmp_path, "bad.jpg")
+    found = files.read(0)
+    assert isinstance(found, DamagedImage)
+    assert found.path == tmp_path / "bad.jpg"
+    assert reason in found.reason
+    with pytest.raises(UserError, match=rf"bad\.jpg: .*{reason}"):
+        files[0]
+
+
+def test_a_file_that_cannot_be_opened_stops_whatever_is_done_with_damaged_ones(tmp_path):
+    files = files_in(tmp_path, "gone.jpg", damaged="skip")
+    with pytest.raises(UserError, match=r"gone\.jpg: No such file"):
+        files.read(0)
+
+
+def test_files_travel_between_processes_in_little_more_than_their_names(tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "last.png")
+    names = [f"n{number:08d}/image_{number:08d}.JPEG" for number in range(20_000)] + ["last.png"]
+    files = files_in(tmp_path, *names, damaged="skip")
+    content = pickle.dumps(files)
+    assert len(content) < 80 * len(names)  # 32 bytes of name, and twice 8 of size
+    copy = pickle.loads(content)
+    assert copy.damaged == "skip"
+    np.testing.assert_array_equal(copy[-1], COLOUR)
+
+
+def write_labels(path: Path, labels: np.ndarray, mode: str = "P") -> None:
+    """Write a label map, with a palette or in grey."""
+    image = Image.fromarray(labels)
+    if mode == "P":
+        image.putpalette(list(np.random.default_rng(0).integers(0, 256, 768)))
+    image.save(path)
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "mat"])
+def test_the_pixels_of_a_label_map_are_its_classes(tmp_path, mode):
+    labels = np.random.default_rng(0).integers(0, 21, (12, 13)).astype(np.uint8)
+    labels[3] = 255
+    path = tmp_path / ("one.mat" if mode == "mat" else "one.png")
+    if mode == "mat":
+        savemat(path, {"GTcls": {"Segmentation": labels, "CategoriesPresent": [1]}})
+    else:
+        write_labels(path, labels, mode)
+    read = LabelFiles(tmp_path, [path.name], 21)[0]
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, labels)
+
+
+def test_a_label_map_with_other_classes_is_named_with_their_values(tmp_path):
+    labels = np.zeros((12, 13), np.uint8)
+    labels[0, :3] = 20, 21, 254
+    write_labels(tmp_path / "one.png", labels)
+    with pytest.raises(UserError, match=r"0 to 20, or 255[\s\S]*one\.png has 21, 254\n"):
+        LabelFiles(tmp_path, ["one.png"], 21)[0]
+
+
+def test_a_label_map_in_colours_is_refused(tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "one.png")
+    with pytest.raises(UserError, match=r"one\.png has RGB"):
+        LabelFiles(tmp_path, ["one.png"], 21)[0]
+
+
+@pytest.mark.parametrize("name", ["one.png", "one.mat"])
+def test_a_label_map_that_cannot_be_read_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no label map")
+    labels = LabelFiles(tmp_path, [name], 21)
+    assert labels.read(0).path == tmp_path / name
+    with pytest.raises(UserError, match=name):
+        labels[0]
+
+
+def indexed(folder: Path, *, target: int = 999, labels: bool = False) -> ImageSet:
+    """Return a split of four files that need not exist."""
+    names = [f"n0/{letter}.JPEG" for letter in "abçd"]
+    files = ImageFiles(
+        folder,
+        names,
+        np.array([[8, 9], [8, 9], [10, 9], [8, 9]], np.int32),
+        preparation=Preparation(256, 224),
+        damaged="skip",
+    )
+    targets = LabelFiles(folder, names, 1000) if labels else np.array([0, 5, target, 7])
+    return ImageSet(["n0/a", "n0/b", "n0/ç", "n0/d"], files, targets, classes=1000)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_an_index_comes_back_as_it_was_written_and_opens_no_file(tmp_path, labels):
+    split = replace(indexed(tmp_path / "nowhere", labels=labels), content="ab")
+    save_splits({"test": split}, tmp_path / "part.npz")
+    loaded = load_split(tmp_path / "part.npz", "test")
+    assert loaded.ids == split.ids
+    assert (loaded.classes, loaded.content) == (1000, "ab")
+    assert loaded.images.path(2) == tmp_path / "nowhere/n0/ç.JPEG"
+    assert loaded.images.preparation == Preparation(256, 224)
+    assert loaded.images.damaged == "skip"
+    assert loaded.has_label_maps == labels
+    if labels:
+        assert loaded.targets.path(3) == tmp_path / "nowhere/n0/d.JPEG"
+        assert loaded.targets.classes == 1000
+    else:
+        assert loaded.targets.tolist() == [0, 5, 999, 7]
+    places = [(place.start, place.stop) for place in loaded.batches(2)]
+    assert places == [(0, 2), (2, 3), (3, 4)]
+
+
+def test_a_splits_digest_is_of_all_but_the_place(tmp_path):
+    digests = {}
+    for name, split in {"one": indexed(tmp_path), "moved": indexed(tmp_path / "elsewhere"),
+                        "other": indexed(tmp_path, target=998),
+                        "mended": replace(indexed(tmp_path), content="ab")}.items():  # fmt: skip
+        save_splits({"train": split, "test": split}, tmp_path / "part.npz")
+        digests[name] = split_digest(tmp_path / "part.npz", "train")
+    assert digests["one"] == digests["moved"]
+    assert len(set(digests.values())) == 3
+
+
+def test_pixels_keep_their_number_of_classes(tmp_path):
+    images = ImageSet(["a"], np.zeros((1, 8, 8, 3), np.uint8), np.array([3]), classes=10)
+    save_splits({"train": images}, tmp_path / "part.npz")
+    assert load_split(tmp_path / "part.npz", "train").classes == 10
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "expected"),
+    [(10, 1, [0]), (10, 2, [0, 5]), (10, 3, [0, 3, 6]), (4, 4, [0, 1, 2, 3])],
+)
+def test_a_subset_is_evenly_spaced(total, count, expected):
+    assert evenly_spaced(total, count).tolist() == expected
+
+
+def test_a_subset_has_as_many_of_each_class_as_there_are():
+    classes = np.array([5, 5, 5, 5, 5, 5, 0, 0, 0, 9])
+    assert evenly_spaced(10, 3, classes=classes).tolist() == [0, 6, 9]
+    assert evenly_spaced(10, 6, classes=classes).tolist() == [0, 3, 6, 7, 8, 9]
+    assert evenly_spaced(10, 10, classes=classes).tolist() == list(range(10))

@@ -1,0 +1,76 @@
+"""The user's own classified images: a folder per class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_sets import make_folders, write_picture
+
+from dhl.config.image_data_sets import ImageFolder
+from dhl.data.classification import list_image_folder
+from dhl.errors import UserError
+
+
+def by_id(listing) -> dict[str, int]:
+    """Return the target of each image."""
+    return dict(zip(listing.ids, listing.targets.tolist(), strict=True))
+
+
+def image_folder(folder: Path, **options) -> ImageFolder:
+    """Specify the folders `train` and `test` inside a folder."""
+    paths = {name: str(folder / name) for name in ("train", "test")}
+    return ImageFolder(kind="image_folder", name="mine", **(paths | options))
+
+
+def test_folders_are_numbered_in_the_order_of_their_names(tmp_path):
+    make_folders(tmp_path / "train", {"dog": 2, "Cat": 1, "eel": 3})
+    make_folders(tmp_path / "test", {"eel": 1, "dog": 1})
+    (tmp_path / "train/.hidden").mkdir()
+    spec = image_folder(tmp_path)
+    listings = list_image_folder(spec, tmp_path)
+    assert by_id(listings["train"]) == {
+        "Cat/0": 0, "dog/0": 1, "dog/1": 1, "eel/0": 2, "eel/1": 2, "eel/2": 2,
+    }  # fmt: skip
+    assert by_id(listings["test"]) == {"dog/0": 1, "eel/0": 2}
+    assert spec.classes_of("classification") == listings["test"].classes == 3
+
+
+def test_folders_named_by_synset_have_imagenets_indices(tmp_path):
+    make_folders(tmp_path / "test", {"n15075141": 1, "n01440764": 1})
+    spec = image_folder(tmp_path, train=None, classes="imagenet")
+    listings = list_image_folder(spec, tmp_path)
+    assert by_id(listings["test"]) == {"n01440764/0": 0, "n15075141/0": 999}
+    assert spec.classes_of("classification") == listings["test"].classes == 1000
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "options", "said"),
+    [
+        ({"cat": 1, "dog": 0}, {"cat": 1}, {}, r"train has 1 images or more.*\n.*dog \(0\)"),
+        ({"cat": 1}, {"cat": 1, "ant": 1}, {}, "found: ant in .*/test"),
+        ({"n0": 1}, {"n0": 1}, {"classes": "imagenet"}, "found: n0 in .*/train"),
+        ({}, {"cat": 1}, {}, "no folder .*/train"),
+        ({"cat": 1}, {"cat": 1}, {"test": "/nowhere"}, "no folder /nowhere"),
+    ],
+)
+def test_folders_that_make_no_classes_are_named(tmp_path, train, test, options, said):
+    make_folders(tmp_path / "train", train)
+    make_folders(tmp_path / "test", test)
+    with pytest.raises(UserError, match=said):
+        list_image_folder(image_folder(tmp_path, **options), tmp_path)
+
+
+def test_classes_of_a_missing_or_empty_folder_are_refused_when_a_run_is_planned(tmp_path):
+    with pytest.raises(UserError, match=r"no folder .*/train"):
+        image_folder(tmp_path).classes_of("classification")
+    (tmp_path / "train").mkdir()
+    with pytest.raises(UserError, match="has no folder in it"):
+        image_folder(tmp_path).classes_of("classification")
+
+
+def test_two_files_with_one_name_before_the_ending_are_refused(tmp_path):
+    make_folders(tmp_path / "test", {"cat": 2})
+    write_picture(tmp_path / "test/cat/1.jpg")
+    with pytest.raises(UserError, match="cat/1 more than once"):
+        list_image_folder(image_folder(tmp_path, train=None), tmp_path)

@@ -1,0 +1,105 @@
+"""Splits in memory and on disk."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dhl.data.image_set import ImageSet, load_split, save_splits, split_digest
+from dhl.errors import UserError
+from dhl.run.results import open_arrays
+
+
+def images_of(*shapes: tuple[int, int]) -> list[np.ndarray]:
+    """Return random images with these heights and widths."""
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+
+
+def mixed() -> ImageSet:
+    """Return images of two sizes."""
+    return ImageSet(["a", "b", "c", "d"], images_of((8, 9), (8, 9), (10, 9), (8, 9)))
+
+
+def labelled() -> ImageSet:
+    """Return images of one size with label maps and origins."""
+    maps = np.random.default_rng(1).integers(0, 11, (3, 8, 8), dtype=np.uint8)
+    return ImageSet(
+        ["x", "y", "z"],
+        np.stack(images_of((8, 8), (8, 8), (8, 8))),
+        maps,
+        {"photographs": np.array(["p", "q", "p"]), "digits": np.arange(12).reshape(3, 4)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(1, [(0, 1), (1, 2), (2, 3), (3, 4)]), (2, [(0, 2), (2, 3), (3, 4)]),
+     (9, [(0, 2), (2, 3), (3, 4)])],
+)  # fmt: skip
+def test_a_batch_holds_neighbours_of_one_shape(size, expected):
+    assert [(place.start, place.stop) for place in mixed().batches(size)] == expected
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 4), (4, 4), (5, 4), (9, 2)])
+def test_batches_cover_every_image_once_in_order(count, size):
+    images = ImageSet(list(map(str, range(count))), images_of(*[(8, 8)] * count))
+    places = [range(place.start, place.stop) for place in images.batches(size)]
+    assert [index for place in places for index in place] == list(range(count))
+    assert max(map(len, places)) <= size
+
+
+def test_splits_come_back_as_they_were_written(tmp_path):
+    path = tmp_path / "data" / "part.npz"
+    save_splits({"train": labelled(), "test": mixed()}, path)
+    train, test = load_split(path, "train"), load_split(path, "test")
+    assert train.ids == labelled().ids
+    np.testing.assert_array_equal(train.images, labelled().images)
+    np.testing.assert_array_equal(train.targets, labelled().targets)
+    assert set(train.origins) == {"photographs", "digits"}
+    np.testing.assert_array_equal(train.origins["digits"], labelled().origins["digits"])
+    assert test.targets is None
+    for one, other in zip(test.images, mixed().images, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_equal_splits_are_equal_files(tmp_path):
+    for name in ("one.npz", "two.npz"):
+        save_splits({"train": labelled(), "test": mixed()}, tmp_path / name)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+
+
+def test_the_digest_of_a_split_in_memory_is_of_its_pixels_and_of_no_other_split(tmp_path):
+    other = labelled()
+    other.images[2, 7, 7, 2] ^= 1
+    digests = []
+    for train, test in ((labelled(), mixed()), (labelled(), other), (other, mixed())):
+        save_splits({"train": train, "test": test}, tmp_path / "part.npz")
+        digests.append(split_digest(tmp_path / "part.npz", "train"))
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_missing_split_says_which(tmp_path):
+    save_splits({"test": mixed()}, tmp_path / "part.npz")
+    with pytest.raises(UserError, match="has a split `train`") as caught:
+        load_split(tmp_path / "part.npz", "train")
+    assert "part.npz without it" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04", b"no archive at all"])
+def test_a_missing_or_damaged_file_is_named(tmp_path, content):
+    path = tmp_path / "part.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"part\.npz"):
+        open_arrays(path)
+
+
+def test_a_file_cut_short_is_named(tmp_path):
+    path = tmp_path / "part.npz"
+    save_splits({"test": labelled()}, path)
+    whole = path.read_bytes()
+    for share in (0.1, 0.5, 0.95):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(UserError, match=r"part\.npz"):
+            load_split(path, "test")

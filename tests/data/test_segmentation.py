@@ -1,0 +1,270 @@
+"""Images with label maps: VOC 2012, what SBD adds to it, VOC's layout, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_sets import (
+    SBD_TRAIN,
+    SBD_VAL,
+    VOC_TRAIN,
+    VOC_VAL,
+    label_map,
+    make_sbd,
+    make_voc2012,
+    make_voc_layout,
+)
+from torchvision.datasets import SBDataset, VOCSegmentation
+
+from dhl.config.parse import parse_config
+from dhl.data.image_set import load_split, split_digest
+from dhl.data.prepare import label_colours, write_data, write_noise
+from dhl.errors import UserError
+from dhl.run.folder import RunFolder
+from dhl.run.results import NOISE_COLUMNS, SKIPPED_COLUMNS, read_csv
+
+PART = "segmentation"
+MINE = {"one": ("a", "b", "c"), "two": ("d", "e")}
+
+
+@pytest.fixture
+def configured(tiny_content, tmp_path):
+    """Return a function from a specification to a configuration."""
+
+    def configure(**spec):
+        tiny_content["data"] |= {PART: spec, "root": str(tmp_path)}
+        return parse_config(tiny_content, source="mine.yaml")
+
+    return configure
+
+
+@pytest.fixture
+def written(configured, tmp_path):
+    """Return a function that writes the data of a specification and returns its run's folder."""
+
+    def write(**spec) -> RunFolder:
+        folder = RunFolder(tmp_path / "run")
+        write_data(configured(**spec), PART, folder)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def mine(tmp_path) -> dict:
+    """Write the user's own set in VOC's layout and specify it."""
+    folder = make_voc_layout(tmp_path / "mine", MINE)
+    return {"kind": "voc", "name": "mine", "path": str(folder), "train": "one", "test": "two"}
+
+
+def test_voc_has_the_images_and_label_maps_that_torchvision_reads(written, tmp_path):
+    make_voc2012(tmp_path)
+    folder = written(kind="voc2012")
+    for split, theirs in (("train", "train"), ("test", "val")):
+        ours = load_split(folder.data(PART), split)
+        reference = VOCSegmentation(tmp_path / "voc2012", image_set=theirs)
+        assert len(ours) == len(reference)
+        for place, (image, labels) in enumerate(reference):
+            np.testing.assert_array_equal(ours.images[place], np.asarray(image))
+            np.testing.assert_array_equal(ours.targets[place], np.asarray(labels))
+            assert tuple(ours.sizes[place]) == ours.targets[place].shape
+    assert ours.ids == list(VOC_VAL)
+    assert ours.classes == 21
+    assert ours.has_label_maps
+
+
+def stale_splits(written, mine, change) -> set[str]:
+    """Return which splits have another digest after a change of the user's files."""
+    digests = []
+    for step in (lambda: None, change):
+        step()
+        path = written(**mine).data(PART)
+        digests.append({split: split_digest(path, split) for split in ("train", "test")})
+    before, after = digests
+    return {split for split in before if before[split] != after[split]}
+
+
+def test_unchanged_files_have_the_same_digest(written, mine):
+    assert stale_splits(written, mine, lambda: None) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "stale"),
+    [("JPEGImages/a.jpg", "train"), ("SegmentationClass/a.png", "train"),
+     ("JPEGImages/d.jpg", "test"), ("SegmentationClass/d.png", "test")],
+)  # fmt: skip
+def test_a_mended_image_or_label_map_changes_the_digest_of_its_split(written, mine, name, stale):
+    def mend():
+        path = Path(mine["path"], name)
+        with Image.open(path) as image:
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+
+    assert stale_splits(written, mine, mend) == {stale}
+
+
+@pytest.mark.parametrize(("place", "stale"), [(60_000, {"train", "test"}), (69_999, {"test"})])
+def test_of_a_large_training_image_the_head_is_digested_and_of_a_test_image_all(
+    written, mine, place, stale
+):
+    paths = [Path(mine["path"], f"JPEGImages/{name}.jpg") for name in ("a", "d")]
+    for path in paths:  # decoders do not read what follows an image
+        path.write_bytes(path.read_bytes() + bytes(70_000))
+
+    def change_a_byte():
+        for path in paths:
+            with open(path, "r+b") as file:
+                file.seek(place - 70_000, 2)
+                file.write(b"!")
+
+    assert stale_splits(written, mine, change_a_byte) == stale
+
+
+def test_train_aug_is_sbd_and_train_without_val(written, tmp_path):
+    make_voc2012(tmp_path)
+    make_sbd(tmp_path)
+    folder = written(kind="voc2012", extra="sbd")
+    train, test = (load_split(folder.data(PART), split) for split in ("train", "test"))
+    assert set(train.ids) == {*SBD_TRAIN, *SBD_VAL, *VOC_TRAIN} - {*VOC_VAL}
+    assert train.ids == sorted(train.ids)
+    assert test.ids == list(VOC_VAL)
+    ours = dict(zip(train.ids, range(len(train)), strict=True))
+    reference = SBDataset(tmp_path / "sbd", image_set="train", mode="segmentation")
+    for name in ("2008_000002", "2008_000007"):
+        image, labels = reference[SBD_TRAIN.index(name)]
+        np.testing.assert_array_equal(train.images[ours[name]], np.asarray(image))
+        np.testing.assert_array_equal(train.targets[ours[name]], np.asarray(labels))
+    shared = "2007_000032"  # in both: VOC's label map
+    height, width = train.sizes[ours[shared]]
+    np.testing.assert_array_equal(
+        train.targets[ours[shared]], label_map(shared, int(height), int(width))
+    )
+
+
+def test_the_users_own_set_is_read_from_its_lists(written, mine):
+    folder = written(**mine)
+    assert load_split(folder.data(PART), "train").ids == ["a", "b", "c"]
+    assert load_split(folder.data(PART), "test").ids == ["d", "e"]
+
+
+def test_images_of_another_format_are_taken(written, mine):
+    path = Path(mine["path"]) / "JPEGImages/d.jpg"
+    with Image.open(path) as image:
+        image.save(path.with_suffix(".png"))
+    with pytest.raises(UserError, match=r"1 of 2 not in .*JPEGImages: d \(2 files\)"):
+        written(**mine)
+    path.unlink()
+    test = load_split(written(**mine).data(PART), "test")
+    assert test.images.path(0).name == "d.png"
+
+
+def test_without_a_training_list_there_is_no_training_split(written, mine):
+    folder = written(**(mine | {"train": None}))
+    with pytest.raises(UserError, match="has a split `train`"):
+        load_split(folder.data(PART), "train")
+
+
+def write_labels(spec: dict, name: str, labels: np.ndarray) -> Path:
+    """Write another label map for an image."""
+    path = Path(spec["path"]) / f"SegmentationClass/{name}.png"
+    Image.fromarray(labels).save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["b", "e"])
+def test_a_class_above_the_last_is_named_before_a_run_starts(written, mine, name):
+    labels = np.zeros((36, 48), np.uint8)
+    labels[0, :2] = 21, 77
+    write_labels(mine, name, labels)
+    with pytest.raises(UserError, match=rf"0 to 20.*\n.*SegmentationClass/{name}\.png has 21, 77"):
+        written(**mine)
+
+
+def test_another_number_of_classes_is_configured(written, mine):
+    with Image.open(Path(mine["path"]) / "JPEGImages/e.jpg") as image:
+        size = image.size[::-1]
+    write_labels(mine, "e", np.full(size, 21, np.uint8))
+    folder = written(**(mine | {"classes": 22}))
+    test = load_split(folder.data(PART), "test")
+    assert test.classes == 22
+    assert (test.targets[1] == 21).all()
+
+
+def test_an_image_and_a_label_map_of_different_sizes_are_named(written, mine):
+    write_labels(mine, "c", np.zeros((10, 12), np.uint8))
+    with pytest.raises(UserError, match=r"c\.jpg has 48 x \d+ px, .*c\.png has 12 x 10 px"):
+        written(**mine)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("JPEGImages/b.jpg", r"1 of 3 not in .*JPEGImages: b \(0 files\)"),
+     ("SegmentationClass/d.png", r"1 of 2 not in .*SegmentationClass: d \(0 files\)"),
+     ("ImageSets/Segmentation/two.txt", r"two\.txt: No such file")],
+)  # fmt: skip
+def test_a_missing_file_is_named(written, mine, place, said):
+    (Path(mine["path"]) / place).unlink()
+    with pytest.raises(UserError, match=said):
+        written(**mine)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("\n \n", r"two\.txt is empty"), ("d\nb\n", "1 in both `one` and `two`: b"),
+     ("d\ne\ngone\n", r"1 of 3 not in .*: gone \(0 files\)")],
+)  # fmt: skip
+def test_a_list_that_makes_no_test_set_is_refused(written, mine, content, said):
+    (Path(mine["path"]) / "ImageSets/Segmentation/two.txt").write_text(content)
+    with pytest.raises(UserError, match=said):
+        written(**mine)
+
+
+def test_a_missing_set_says_how_to_get_it(written, tmp_path):
+    make_voc2012(tmp_path)
+    with pytest.raises(UserError, match="`dhl data download sbd`"):
+        written(kind="voc2012", extra="sbd")
+
+
+def test_damaged_images_and_label_maps_are_named_or_left_out(written, mine):
+    bad_image = Path(mine["path"]) / "JPEGImages/d.jpg"
+    bad_image.write_bytes(bad_image.read_bytes()[:-400])
+    bad_labels = Path(mine["path"]) / "SegmentationClass/b.png"
+    bad_labels.write_bytes(b"no label map")
+    with pytest.raises(UserError, match=r"1 of 3 cannot:\n.*SegmentationClass/b\.png"):
+        written(**mine)
+    folder = written(**mine, damaged="skip")
+    rows = read_csv(folder.skipped(PART), SKIPPED_COLUMNS)
+    assert rows["path"].tolist() == [str(bad_labels), str(bad_image)]
+    assert load_split(folder.data(PART), "train").ids == ["a", "c"]
+    test = load_split(folder.data(PART), "test")
+    assert test.ids == ["e"]
+    assert test.targets.path(0).stem == "e"
+
+
+def test_a_subset_is_evenly_spaced(written, mine):
+    folder = written(**mine, train_images=2, test_images=1)
+    assert load_split(folder.data(PART), "train").ids == ["a", "b"]
+    assert load_split(folder.data(PART), "test").ids == ["d"]
+
+
+def test_the_noise_has_the_images_own_sizes(configured, written, mine):
+    folder = written(**mine)
+    write_noise(configured(**mine), PART, 30, folder)
+    rows = read_csv(folder.noise(PART, 30), NOISE_COLUMNS)
+    test = load_split(folder.data(PART), "test")
+    assert rows[["height", "width"]].to_numpy().tolist() == test.sizes.tolist()
+
+
+def test_label_maps_are_shown_in_vocs_colours(written, mine):
+    known = {0: (0, 0, 0), 1: (128, 0, 0), 7: (128, 128, 128), 11: (192, 128, 0),
+             15: (192, 128, 128), 20: (0, 64, 128), 255: (224, 224, 192)}  # fmt: skip
+    for label, colour in known.items():
+        assert tuple(label_colours()[label].tolist()) == colour
+    folder = written(**mine)
+    sheet = np.asarray(Image.open(folder.data(PART).with_suffix(".png")))
+    assert sheet.shape == (4 * 64, 20 * 64, 3)
+    labels = load_split(folder.data(PART), "train").targets[1]
+    corner = sheet[64:128, 64:128][5, 5]
+    np.testing.assert_array_equal(corner, label_colours()[labels[0, 0]])

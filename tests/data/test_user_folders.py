@@ -1,0 +1,132 @@
+"""Files of the user's own that change: the data step is repeated, without a file being opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_sets import encoded, make_folders, make_voc_layout, write_picture
+from workflow_runs import planned, snakemake
+
+from dhl.config.data import KINDS
+from dhl.config.schema import Config
+from dhl.data import user_folders as own_files
+from dhl.data.user_folders import files_digest
+
+PARTS = {"folder": "denoising", "image_folder": "classification", "ilsvrc2012": "classification",
+         "voc": "segmentation"}  # fmt: skip
+
+
+@pytest.fixture
+def digest(tiny_config, tmp_path):
+    """Return a function from a kind of data, which lies in `tmp_path / "mine"`, to its digest."""
+
+    def of_kind(kind: str) -> str:
+        root = tmp_path / "mine"
+        options = {"name": "mine", "path": str(root), "train": str(root / "train"),
+                   "test": str(root / "test")}  # fmt: skip
+        if kind == "voc":
+            options |= {"train": "one", "test": "two"}
+        known = KINDS[kind].model_fields
+        spec = KINDS[kind](kind=kind, **{key: options[key] for key in options if key in known})
+        data = tiny_config.data.model_copy(update={PARTS[kind]: spec})
+        config: Config = tiny_config.model_copy(update={"data": data})
+        return files_digest(config, PARTS[kind])
+
+    return of_kind
+
+
+def write_sets(root: Path, kind: str) -> None:
+    """Write a little set of a kind, and files beside it that no run reads."""
+    if kind == "voc":
+        make_voc_layout(root, {"one": "ab", "two": "cd"})
+    elif kind == "folder":
+        for split in ("train", "test"):
+            write_picture(root / split / "a.png")
+    else:
+        splits = ("train", "val") if kind == "ilsvrc2012" else ("train", "test")
+        for split in splits:
+            make_folders(root / split, {"n01440764": 2, "n02102040": 1})
+
+
+def write_into(path: Path) -> None:
+    """Change a byte of a file in place, with the time that the clock would show."""
+    before = path.stat()
+    with open(path, "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"!")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("folder", "train/a.png"), ("folder", "test/a.png"),
+     ("image_folder", "test/n01440764/1.png"), ("ilsvrc2012", "val/n02102040/0.png"),
+     ("voc", "JPEGImages/c.jpg"), ("voc", "SegmentationClass/a.png"),
+     ("voc", "ImageSets/Segmentation/one.txt")],
+)  # fmt: skip
+def test_a_file_that_is_written_into_or_removed_changes_the_digest(digest, tmp_path, kind, name):
+    write_sets(tmp_path / "mine", kind)
+    digests = [digest(kind), digest(kind)]
+    assert digests[0] == digests[1]
+    write_into(tmp_path / "mine" / name)
+    digests.append(digest(kind))
+    (tmp_path / "mine" / name).unlink()
+    digests.append(digest(kind))
+    assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("folder", "test/Thumbs.db"), ("folder", "test/below/b.png"), ("folder", "c.png"),
+     ("voc", "results/d.png"), ("ilsvrc2012", "logs/e.txt")],
+)  # fmt: skip
+def test_what_no_run_reads_changes_nothing(digest, tmp_path, kind, name):
+    write_sets(tmp_path / "mine", kind)
+    before = digest(kind)
+    path = tmp_path / "mine" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"content")
+    assert digest(kind) == before
+
+
+def test_of_a_huge_set_the_folders_times_tell(digest, tmp_path, monkeypatch):
+    folder = tmp_path / "mine/train/n01440764"
+    write_sets(tmp_path / "mine", "image_folder")
+    monkeypatch.setattr(own_files, "MOST_FILES", 1)
+    before = digest("image_folder")
+    write_into(folder / "1.png")
+    assert digest("image_folder") == before
+    replaced = folder / "1.png"
+    replaced.with_name("new").write_bytes(b"other")
+    os.replace(replaced.with_name("new"), replaced)
+    os.utime(folder, ns=(0, folder.stat().st_mtime_ns + 1_000))
+    assert digest("image_folder") != before
+
+
+def test_what_is_not_there_is_left_to_the_data_step(digest, tmp_path):
+    assert digest("voc") == digest("voc")
+    (tmp_path / "mine/train").mkdir(parents=True)
+    (tmp_path / "mine/train/lost.png").symlink_to("nowhere")
+    assert digest("folder") == digest("folder")
+
+
+def test_the_workflow_repeats_the_data_step_when_an_image_was_replaced(tiny_content, tmp_path):
+    photos = tmp_path / "photos"
+    for split in ("train", "test"):
+        write_picture(photos / split / "a.bmp", height=64, width=64)
+    tiny_content["data"] = {"denoising": {
+        "kind": "folder", "name": "mine", "train": "photos/train", "test": "photos/test",
+    }}  # fmt: skip
+    tiny_content |= {"sigmas": {"denoising": [30]}, "methods": {"denoising": ["noisy"]}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_content))
+    target = ("results/tiny/data/denoising.npz", "--configfile", str(tmp_path / "tiny.yaml"))
+    assert snakemake(tmp_path, *target).returncode == 0
+    assert planned(snakemake(tmp_path, *target, "--dry-run")) == {}
+    image = photos / "test/a.bmp"
+    size = image.stat().st_size
+    image.write_bytes(encoded("other", 64, 64, "bmp"))
+    assert image.stat().st_size == size
+    assert planned(snakemake(tmp_path, *target, "--dry-run")) == {"data": 1}

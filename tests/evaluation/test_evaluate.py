@@ -1,0 +1,294 @@
+"""Evaluation: rows and arrays against measurements made anew from the saved images."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import nn
+
+from dhl.config.methods import PARTS, TASKS
+from dhl.config.parse import parse_config
+from dhl.data.image_set import load_split
+from dhl.errors import UserError
+from dhl.evaluation.evaluate import Arrays, MethodBench, evaluate
+from dhl.models import checkpoint
+from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, read_csv
+
+SIGMA = 30
+
+
+def results(folder, part: str) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Read rows and arrays of a part."""
+    path = folder.evaluation(part, SIGMA)
+    with np.load(path.with_suffix(".npz")) as arrays:
+        return read_csv(path, IMAGE_COLUMNS), dict(arrays)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_there_is_one_row_per_method_and_image_in_the_order_of_the_configuration(
+    tiny_config, tiny_run, part
+):
+    rows, arrays = results(tiny_run, part)
+    methods = getattr(tiny_config.methods, part)
+    ids = load_split(tiny_run.data(part), "test").ids
+    assert list(rows["method"]) == [method for method in methods for _ in ids]
+    assert list(rows["image_id"]) == list(ids) * len(methods)
+    assert list(arrays["image_ids"]) == list(ids)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_row_says_how_it_was_measured(tiny_run, part):
+    rows, _ = results(tiny_run, part)
+    noise = read_csv(tiny_run.noise(part, SIGMA), NOISE_COLUMNS)
+    assert set(rows["protocol"]) == {"authors"}
+    assert set(rows["dataset"]) == {"photo-digits"}
+    assert set(rows["part"]) == {part}
+    assert set(rows["sigma"]) == {SIGMA}
+    expected = rows["image_id"].map(noise.set_index("image_id")["seed"])
+    assert rows["noise_seed"].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_psnr_equals_scikit_image_on_the_saved_images(tiny_run, part):
+    rows, arrays = results(tiny_run, part)
+    rows = rows.set_index(["method", "image_id"])
+    checked = 0
+    for name, picture in arrays.items():
+        if not name.startswith("image/"):
+            continue
+        _, method, number = name.split("/")
+        row = rows.loc[method, arrays["example_ids"][int(number)]]
+        if method in ("clean", "retrained"):
+            assert np.isnan(row["psnr"])
+            continue
+        inner = np.s_[3:-3, 3:-3]
+        clean = arrays[f"clean/{number}"][inner]
+        expected = peak_signal_noise_ratio(clean, picture[inner], data_range=255)
+        assert row["psnr"] == pytest.approx(expected, abs=1e-6)
+        if part == "denoising":
+            similarity = structural_similarity(
+                clean, picture[inner], data_range=255, channel_axis=-1,
+                gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+            )  # fmt: skip
+            assert row["ssim"] == pytest.approx(similarity, abs=1e-6)
+        checked += 1
+    assert checked == rows["psnr"].notna().sum()  # every image of the tiny run is an example
+
+
+@pytest.mark.parametrize("part", TASKS)
+def test_methods_without_a_denoised_image_have_no_psnr(tiny_run, part):
+    rows, _ = results(tiny_run, part)
+    without = set(rows.loc[rows["psnr"].isna(), "method"])
+    assert without == {"clean", "retrained"}
+
+
+def test_top_1_and_top_5_follow_from_the_saved_probabilities(tiny_run):
+    rows, arrays = results(tiny_run, "classification")
+    rows = rows.set_index(["method", "image_id"])
+    for name, probabilities in arrays.items():
+        if name.startswith("probability/"):
+            _, method, number = name.split("/")
+            row = rows.loc[method, arrays["example_ids"][int(number)]]
+            order = np.argsort(-probabilities).tolist()
+            place = order.index(arrays[f"labels/{number}"])
+            assert (row["top1"], row["top5"]) == (float(place < 1), float(place < 5))
+            assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_confusion_matrices_count_every_pixel_once(tiny_config, tiny_run):
+    _, arrays = results(tiny_run, "segmentation")
+    truth = load_split(tiny_run.data("segmentation"), "test").targets
+    for method in tiny_config.methods.segmentation:
+        counts = arrays[f"confusion/{method}"]
+        assert (counts.sum((1, 2)) == 48 * 48).all()
+        for image, labels in zip(counts, truth, strict=True):
+            np.testing.assert_array_equal(image.sum(1), np.bincount(labels.ravel(), minlength=11))
+        for number in range(6):
+            predicted = arrays[f"prediction/{method}/{number}"]
+            np.testing.assert_array_equal(
+                counts[number].sum(0), np.bincount(predicted.ravel(), minlength=11)
+            )
+            right = (predicted == truth[number]).sum()
+            assert np.trace(counts[number]) == right
+
+
+def results_with_batch(
+    batch: int, content: dict, folder, part: str
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Evaluate a part at another batch size."""
+    content["evaluation"]["batch"] = batch
+    evaluate(parse_config(content, source="tiny.yaml"), part, SIGMA, folder)
+    return results(folder, part)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_batch_size_changes_nothing_but_rounding(tiny_content, run_copy, part):
+    (one, one_arrays), (seven, seven_arrays) = (
+        results_with_batch(batch, tiny_content, run_copy, part) for batch in (1, 7)
+    )
+    pd.testing.assert_frame_equal(one, seven, rtol=1e-5, atol=1e-4)
+    assert set(one_arrays) == set(seven_arrays)
+    for name in one_arrays:
+        if name.startswith("image/"):  # 8-bit: a rounding at a half may go either way
+            difference = one_arrays[name].astype(int) - seven_arrays[name].astype(int)
+            assert np.abs(difference).max() <= 1, name
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_without_rounding_to_levels_the_batch_size_moves_no_psnr_and_no_prediction(
+    tiny_content, run_copy, part
+):
+    tiny_content["evaluation"]["protocol"] = "plain"
+    (one, one_arrays), (seven, seven_arrays) = (
+        results_with_batch(batch, tiny_content, run_copy, part) for batch in (1, 7)
+    )
+    np.testing.assert_allclose(one["psnr"], seven["psnr"], rtol=0, atol=1e-6)
+    for name in ("top1", "top5"):
+        pd.testing.assert_series_equal(one[name], seven[name])
+    for name in one_arrays:
+        if name.startswith(("prediction/", "confusion/")):
+            np.testing.assert_array_equal(one_arrays[name], seven_arrays[name])
+
+
+def test_two_evaluations_write_the_same_bytes(tiny_config, run_copy):
+    path = run_copy.evaluation("segmentation", SIGMA)
+    before = path.read_bytes(), path.with_suffix(".npz").read_bytes()
+    evaluate(tiny_config, "segmentation", SIGMA, run_copy)
+    assert (path.read_bytes(), path.with_suffix(".npz").read_bytes()) == before
+
+
+class Spy(nn.Module):
+    """Remembers what a network is given and what it returns."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network, self.given, self.returned = network, [], []
+
+    def forward(self, images):
+        self.given.append(images.clone())
+        self.returned.append(self.network(images))
+        return self.returned[-1]
+
+
+def spied_bench(monkeypatch) -> list[MethodBench]:
+    """Wrap the networks of each bench that is built from now on in spies."""
+    benches = []
+    build = MethodBench.__init__
+
+    def spying(self, *arguments, **options):
+        build(self, *arguments, **options)
+        self.networks = {name: Spy(network) for name, network in self.networks.items()}
+        benches.append(self)
+
+    monkeypatch.setattr(MethodBench, "__init__", spying)
+    return benches
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_method_sees_the_recorded_noisy_pixels(tiny_config, run_copy, monkeypatch, part):
+    benches = spied_bench(monkeypatch)
+    evaluate(tiny_config, part, SIGMA, run_copy)
+    recorded = read_csv(run_copy.noise(part, SIGMA), NOISE_COLUMNS)["sha256"].tolist()
+    for method, spy in benches[0].networks.items():
+        if method == "task-network":
+            continue
+        digests = [
+            hashlib.sha256(image.permute(1, 2, 0).contiguous().numpy().tobytes()).hexdigest()
+            for image in torch.cat(spy.given)
+        ]
+        assert digests == recorded, method
+
+
+@pytest.mark.parametrize("part", TASKS)
+def test_the_task_network_reads_what_the_denoiser_returns_unclipped(
+    tiny_config, run_copy, monkeypatch, part
+):
+    benches = spied_bench(monkeypatch)
+    evaluate(tiny_config, part, SIGMA, run_copy)
+    networks = benches[0].networks
+    read = dict(zip([m for m in getattr(tiny_config.methods, part) if m != "retrained"],
+                    networks["task-network"].given, strict=True))  # fmt: skip
+    for method in ("separate", "separate-matched", "joint", "cross"):
+        assert torch.equal(read[method], networks[method].returned[0]), method
+    clean = load_split(run_copy.data(part), "test").images
+    np.testing.assert_allclose(read["clean"].permute(0, 2, 3, 1), clean / 255, atol=1e-6)
+    assert read["noisy"].min() < 0
+    assert read["noisy"].max() > 1
+    assert read["separate"].min() < 0  # a denoiser's output leaves the range, too
+
+
+def test_changed_pixels_are_refused(tiny_config, run_copy):
+    path = run_copy.noise("denoising", SIGMA)
+    noise = pd.read_csv(path)
+    noise.loc[2, "sha256"] = "0" * 64
+    noise.to_csv(path, index=False)
+    with pytest.raises(UserError, match=f"`{noise.loc[2, 'image_id']}` at sigma 30 differs"):
+        evaluate(tiny_config, "denoising", SIGMA, run_copy)
+
+
+def test_a_model_of_another_configuration_is_refused(tiny_content, run_copy):
+    tiny_content["training"]["separate"]["optimizer"]["lr"] *= 2
+    config = parse_config(tiny_content, source="tiny.yaml")
+    with pytest.raises(UserError, match=r"another configuration"):
+        evaluate(config, "denoising", SIGMA, run_copy)
+
+
+@pytest.mark.parametrize("what", ["data", "noise", "model", "baseline"])
+def test_a_missing_file_is_named(tiny_config, run_copy, what):
+    path = {
+        "data": run_copy.data("denoising"),
+        "noise": run_copy.noise("denoising", SIGMA),
+        "model": run_copy.model("dncnn/sigma30"),
+        "baseline": run_copy.baseline("denoising", "cbm3d", SIGMA),
+    }[what]
+    path.unlink()
+    with pytest.raises(UserError) as caught:
+        evaluate(tiny_config, "denoising", SIGMA, run_copy)
+    assert str(path) in str(caught.value)
+
+
+def test_cross_is_the_other_tasks_joint_denoiser(tiny_config, tiny_run):
+    for part, other in (TASKS, TASKS[::-1]):
+        bench = MethodBench(tiny_config, part, SIGMA, tiny_run)
+        state = checkpoint.load(tiny_run.model(f"joint-{other}/sigma30"))["state"]
+        for name, value in bench.networks["cross"].state_dict().items():
+            assert torch.equal(value, state[name]), name
+
+
+def test_pictures_of_several_sizes_are_measured(tiny_content, run_copy, tmp_path):
+    from PIL import Image
+
+    from dhl.data.prepare import write_data, write_noise
+
+    generator = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for index, (height, width) in enumerate(((30, 41), (30, 41), (23, 37))):
+        pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"pictures/p{index}.png")
+    tiny_content["data"]["denoising"] = {
+        "kind": "folder", "name": "mine", "test": str(tmp_path / "pictures"),
+    }  # fmt: skip
+    tiny_content["methods"]["denoising"] = ["noisy"]
+    config = parse_config(tiny_content, source="mine.yaml")
+    write_data(config, "denoising", run_copy)
+    write_noise(config, "denoising", SIGMA, run_copy)
+    evaluate(config, "denoising", SIGMA, run_copy)
+    rows, arrays = results(run_copy, "denoising")
+    assert list(rows["image_id"]) == ["p0", "p1", "p2"]
+    assert set(rows["dataset"]) == {"mine"}
+    for number in range(3):
+        inner = np.s_[3:-3, 3:-3]
+        expected = peak_signal_noise_ratio(
+            arrays[f"clean/{number}"][inner], arrays[f"image/noisy/{number}"][inner], data_range=255
+        )
+        assert rows["psnr"][number] == pytest.approx(expected, abs=1e-6)
+
+
+def test_examples_are_spread_over_the_set(tiny_run):
+    images = load_split(tiny_run.data("classification"), "train")
+    assert Arrays("denoising", images, examples=4).examples == [0, 7, 15, 23]

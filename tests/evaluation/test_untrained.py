@@ -1,0 +1,241 @@
+"""CBM3D: better than noise, the same in one process and in two, and as good as published."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from real_images import KODAK, needs
+from skimage import data as pictures
+from skimage.metrics import peak_signal_noise_ratio
+
+from dhl.config.parse import parse_config
+from dhl.data.folder import read_image
+from dhl.data.image_set import load_split
+from dhl.errors import UserError
+from dhl.evaluation import untrained as baselines
+from dhl.evaluation.evaluate import evaluate
+from dhl.evaluation.untrained import (
+    PROFILE_NF,
+    BaselineJob,
+    DenoisedImages,
+    cbm3d,
+    denoised_stream,
+    require_bm3d,
+    write_baseline,
+)
+from dhl.run.shards import Shard, shards
+
+JOB = BaselineJob("denoising", "cbm3d", 30)
+AT_30 = functools.partial(cbm3d, sigma=30)
+
+
+def noisy_crop(sigma: float, side: int = 48) -> tuple[np.ndarray, np.ndarray]:
+    """Return a smooth photograph's crop and its noisy version."""
+    clean = pictures.chelsea()[100 : 100 + side, 150 : 150 + side] / 255
+    return clean, clean + np.random.default_rng(0).normal(0, sigma / 255, clean.shape)
+
+
+def gain(clean: np.ndarray, noisy: np.ndarray, denoised: np.ndarray) -> float:
+    """Return the PSNR gain in dB."""
+    before, after = (peak_signal_noise_ratio(clean, image, data_range=1)
+                     for image in (noisy, denoised.astype(float)))  # fmt: skip
+    return after - before
+
+
+@pytest.mark.parametrize("sigma", [15, 30, 60])
+def test_cbm3d_removes_most_of_the_noise_of_a_smooth_picture(sigma):
+    clean, noisy = noisy_crop(sigma)
+    denoised = cbm3d(noisy, sigma=sigma)
+    assert denoised.shape == clean.shape
+    assert denoised.dtype == np.float32
+    assert gain(clean, noisy, denoised) > 6
+
+
+def test_the_two_profiles_differ_a_little():
+    clean, noisy = noisy_crop(30, side=32)
+    classical, recent = (cbm3d(noisy, sigma=30, profile=profile) for profile in PROFILE_NF)
+    gains = [gain(clean, noisy, image) for image in (classical, recent)]
+    assert gains[0] == pytest.approx(gains[1], abs=1.5)
+    assert not np.array_equal(classical, recent)
+
+
+def test_the_profiles_are_the_measured_ones():
+    assert PROFILE_NF == {"cbm3d": 0, "cbm3d-2020": 32}
+
+
+def test_one_process_and_two_return_the_same_images_in_order():
+    images = [noisy_crop(30, side)[1] for side in (24, 32, 28)]
+    done = []
+    for processes in (1, 2):
+        with denoised_stream(AT_30, iter(images), processes=processes) as stream:
+            done.append(list(stream))
+    for one, two in zip(*done, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert [image.shape[0] for image in done[0]] == [24, 32, 28]
+
+
+@pytest.mark.parametrize(("processes", "ahead"), [(1, 0), (2, 3)])
+def test_images_are_read_only_shortly_before_they_are_denoised(processes, ahead):
+    taken, noisy = [], noisy_crop(30, side=12)[1]
+
+    def images():
+        for index in range(8):
+            taken.append(index)
+            yield noisy
+
+    with denoised_stream(AT_30, images(), processes=processes) as stream:
+        for done, _ in enumerate(stream, 1):
+            assert len(taken) <= done + ahead
+    assert len(taken) == 8
+
+
+def test_a_killed_process_is_one_message():
+    def images():
+        for index in range(8):
+            if index == 3:
+                for child in psutil.Process().children():
+                    child.kill()
+            yield noisy_crop(30, side=12)[1]
+
+    with (
+        pytest.raises(UserError, match="for want of memory"),
+        denoised_stream(AT_30, images(), processes=2) as stream,
+    ):
+        list(stream)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("count", [0, 1, 6, 7, 100])
+def test_shards_are_contiguous_and_hold_each_image_once(total, count):
+    images = list(range(count))
+    parts = [images[shard.of(count)] for shard in shards(total)]
+    assert [image for part in parts for image in part] == images
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_shard_is_read_as_it_is_written():
+    assert [str(shard) for shard in shards(3)] == ["1-of-3", "2-of-3", "3-of-3"]
+    assert tuple(Shard.parse(str(shard)) for shard in shards(12)) == shards(12)
+
+
+@pytest.mark.parametrize("text", ["", "2", "0-of-3", "4-of-3", "1-of-0", "2-of-3x", "-1-of-3"])
+def test_what_is_no_shard_is_refused(text):
+    with pytest.raises(ValueError, match="shard is"):
+        Shard.parse(text)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_file_holds_every_test_image_and_repeats_to_the_byte(
+    tiny_config, tiny_run, run_copy, processes
+):
+    path = run_copy.baseline("denoising", "cbm3d", 30)
+    path.unlink()
+    write_baseline(tiny_config, JOB, run_copy, processes=processes)
+    assert path.read_bytes() == tiny_run.baseline("denoising", "cbm3d", 30).read_bytes()
+    clean = load_split(run_copy.data("denoising"), "test")
+    with np.load(path) as arrays:
+        assert arrays.files == list(clean.ids)
+        for name, image in zip(clean.ids, clean.images, strict=True):
+            error = np.square(arrays[name] - image / 255.0).mean()
+            assert error < 0.5 * (30 / 255) ** 2, name
+
+
+def write_shards(config, folder, total: int) -> list[Path]:
+    """Denoise the tiny run's test images in several shards."""
+    for shard in shards(total):
+        write_baseline(config, replace(JOB, shard=shard), folder, processes=1)
+    return [folder.baseline("denoising", "cbm3d", 30, shard) for shard in shards(total)]
+
+
+@pytest.mark.parametrize("total", [2, 3, 5])  # of four images, so that a shard may be empty
+def test_the_number_of_shards_changes_no_result(
+    tiny_config, tiny_content, tiny_run, run_copy, total
+):
+    whole = run_copy.baseline("denoising", "cbm3d", 30)
+    before = load_all([whole])
+    whole.unlink()
+    after = load_all(write_shards(tiny_config, run_copy, total))
+    assert list(after) == list(before)
+    for name, image in before.items():
+        np.testing.assert_array_equal(after[name], image)
+    tiny_content["evaluation"]["baseline_shards"] = {"denoising": total}
+    evaluate(parse_config(tiny_content, source="tiny.yaml"), "denoising", 30, run_copy)
+    rows, expected = (folder.evaluation("denoising", 30) for folder in (run_copy, tiny_run))
+    assert rows.read_bytes() == expected.read_bytes()
+    assert rows.with_suffix(".npz").read_bytes() == expected.with_suffix(".npz").read_bytes()
+
+
+def load_all(paths: list[Path]) -> dict[str, np.ndarray]:
+    """Read all images of several files."""
+    images = {}
+    for path in paths:
+        with np.load(path) as arrays:
+            images |= dict(arrays)
+    return images
+
+
+def test_a_shard_that_is_interrupted_leaves_the_others_and_nothing_of_itself(
+    tiny_config, run_copy, monkeypatch
+):
+    paths = write_shards(tiny_config, run_copy, 2)
+    before = paths[0].read_bytes()
+    paths[1].unlink()
+    written = []
+
+    def interrupted(noisy, **options):
+        written.append(sum(path.stat().st_size for path in paths[0].parent.glob(".*")))
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        return cbm3d(noisy, **options)
+
+    monkeypatch.setattr(baselines, "cbm3d", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_baseline(tiny_config, replace(JOB, shard=Shard(2, 2)), run_copy, processes=1)
+    assert written[0] == 0
+    assert written[1] >= 40 * 40 * 3 * 4 - 8192  # the first image is on disk, but for a buffer
+    assert sorted(paths[0].parent.iterdir()) == sorted(
+        [paths[0], run_copy.baseline("denoising", "cbm3d", 30)]
+    )
+    assert paths[0].read_bytes() == before
+
+
+def test_an_image_that_is_in_no_shard_is_named(tiny_config, run_copy):
+    ids = load_split(run_copy.data("denoising"), "test").ids
+    first, second = write_shards(tiny_config, run_copy, 2)
+    assert DenoisedImages([first, second], ids)[ids[3]].shape == (40, 40, 3)
+    with pytest.raises(UserError, match=f"2 of 4 images .* such as {ids[2]}"):
+        DenoisedImages([first], ids)
+
+
+def test_without_the_package_the_message_says_what_to_do(monkeypatch, tiny_config, tiny_run):
+    monkeypatch.setitem(sys.modules, "bm3d", None)
+    for call in (
+        require_bm3d,
+        lambda: write_baseline(tiny_config, JOB, tiny_run, processes=1),
+    ):
+        with pytest.raises(UserError, match=r"`pip install bm3d`"):
+            call()
+
+
+def test_changed_noise_is_refused(tiny_config, run_copy):
+    path = run_copy.noise("denoising", 30)
+    text = path.read_text().splitlines()
+    cells = text[1].split(",")
+    text[1] = ",".join([*cells[:4], "0" * 64, *cells[5:]])
+    path.write_text("\n".join(text) + "\n")
+    with pytest.raises(UserError, match="same noisy pixels"):
+        write_baseline(tiny_config, JOB, run_copy, processes=1)
+
+
+@needs(KODAK)
+def test_cbm3d_has_its_known_psnr_on_the_first_kodak_image():
+    clean = read_image(KODAK / "kodim01.png") / 255
+    noisy = clean + np.random.default_rng(0).normal(0, 25 / 255, clean.shape)
+    denoised = np.clip(cbm3d(noisy, sigma=25).astype(float), 0, 1)
+    assert peak_signal_noise_ratio(clean, denoised, data_range=1) == pytest.approx(29.27, abs=0.05)

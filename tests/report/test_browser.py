@@ -1,0 +1,301 @@
+"""The report in a real browser, opened from disk without a network: headless Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from report_run import PUBLISHED, TEMPLATES, small_config, write_run, write_shown_figures
+
+from dhl.report.page import write_report
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright, of the extra `dev`")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> str:
+    """Where a report with tables, figures and images lies."""
+    sigmas = {"denoising": [25], "classification": [30], "segmentation": [30, 60]}
+    config = small_config(seeds=2, sigmas=sigmas)
+    folder = write_run(config, tmp_path_factory.mktemp("browser"))
+    write_shown_figures(config, folder)
+    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
+    return folder.report.as_uri()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[object]:
+    with sync_api.sync_playwright() as playwright:
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, address) -> Iterator[object]:
+    """A function that opens the page; at the end nothing was complained of or asked for."""
+    complaints, opened = [], []
+
+    def opener(fragment: str = "", **options):
+        context = chromium.new_context(offline=True, **options)
+        opened.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url)
+                if not request.url.startswith(("file:", "data:")) else None)  # fmt: skip
+        page.goto(address + fragment)
+        return page
+
+    yield opener
+    for context in opened:
+        context.close()
+    assert complaints == []
+
+
+def column(page, place: int) -> list[str]:
+    """Return the texts of a column of the table of every number, as they stand now."""
+    return page.locator(f"#every-number tbody tr > :nth-child({place})").all_inner_texts()
+
+
+def test_a_click_sorts_by_value_and_another_turns_it_round(open_page):
+    page = open_page()
+    page.locator("#numbers select").nth(1).select_option("PSNR")
+    head = page.locator("#every-number thead th").nth(5)
+    head.click()
+    sync_api.expect(head).to_have_attribute("aria-sort", "ascending")
+    values = [float(text.split()[0]) for text in column(page, 6) if text != "–"]
+    assert values == sorted(values)
+    assert len(set(values)) > 3
+    head.click()
+    sync_api.expect(head).to_have_attribute("aria-sort", "descending")
+    values = [float(text.split()[0]) for text in column(page, 6) if text != "–"]
+    assert values == sorted(values, reverse=True)
+
+
+def test_the_keyboard_sorts_too(open_page):
+    page = open_page()
+    before = column(page, 4)
+    head = page.locator("#every-number thead th").nth(3)
+    head.locator("[tabindex='0']").focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(head).to_have_attribute("aria-sort", "ascending")
+    assert column(page, 4) == sorted(before, key=str.lower) != before
+
+
+def test_filters_and_search_narrow_the_table(open_page):
+    page = open_page()
+    everything = len(column(page, 1))
+    selects = page.locator("#numbers select")
+    selects.nth(0).select_option("Segmentation")
+    selects.nth(3).select_option("Joint")
+    assert set(column(page, 1)) == {"Segmentation"}
+    assert set(column(page, 4)) == {"Joint"}  # and not what only begins so
+    selects.nth(0).select_option("")
+    selects.nth(3).select_option("")
+    assert len(column(page, 1)) == everything
+    page.get_by_label("Search").fill("matched")
+    assert {text for text in column(page, 4)} == {"Separate, matched"}
+
+
+def test_a_number_leads_to_what_it_was_made_from(open_page):
+    page = open_page()
+    row = page.locator("#every-number tbody tr").filter(has_text="Segmentation").last
+    row.get_by_role("link").click()
+    place = page.locator(page.url[page.url.index("#") :])
+    assert place.is_visible()
+    page = open_page("#made-segmentation-30-joint")
+    page.locator("#made-segmentation-30-joint").wait_for(state="visible")
+    opened = page.locator("details[open]").inner_text()
+    assert "models/joint-segmentation/sigma30-seed2.pt" in opened
+
+
+def test_the_slider_uncovers_the_other_image_and_keys_move_it(open_page):
+    page = open_page()
+    slider = page.locator("#browse-split")
+    left = page.locator("#browse-stage .left")
+    slider.fill("25")
+    assert left.evaluate("node => getComputedStyle(node).clipPath") == "inset(0px 75% 0px 0px)"
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert left.evaluate("node => getComputedStyle(node).clipPath") == "inset(0px 74% 0px 0px)"
+
+
+# Of every image: its scale, and how far it was moved as a share of its width.
+TRANSFORMS = """() => [...document.querySelectorAll(".browser img")].map((image) => {
+  const { a: scale, e: x } = new DOMMatrix(getComputedStyle(image).transform);
+  return [scale, x / scale / image.clientWidth];
+})"""
+
+
+def wait_for_transforms(page, *, scale: float, share: float) -> None:
+    """Wait until all images are zoomed and moved so."""
+    for _ in range(100):
+        found = page.evaluate(TRANSFORMS)
+        if np.allclose(found, (scale, share), atol=1e-3):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"not ({scale}, {share}): {found}")
+
+
+def test_all_images_zoom_and_move_together(open_page):
+    page = open_page()
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="Zoom in").click()
+    wait_for_transforms(page, scale=2.56, share=0)
+    page.locator("#browser").evaluate("section => section.scrollIntoView()")
+    stage = page.locator("#browse-stage").bounding_box()
+    page.mouse.move(stage["x"] + 60, stage["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(stage["x"] + 90, stage["y"] + 75, steps=3)
+    page.mouse.up()
+    moved = 30 / 2.56 / stage["width"]
+    wait_for_transforms(page, scale=2.56, share=moved)
+    assert len(page.evaluate(TRANSFORMS)) > 6
+    page.keyboard.press("ArrowRight")  # the keys go where the mouse was
+    wait_for_transforms(page, scale=2.56, share=moved - 0.1 / 2.56)
+    page.keyboard.press("ArrowLeft")
+    page.get_by_label("Right").select_option("Separate")
+    page.get_by_label("Label maps").check()
+    page.locator("#browse-sigma").select_option("60")
+    wait_for_transforms(page, scale=2.56, share=moved)  # the same place after another choice
+    page.get_by_role("button", name="Next").click()
+    wait_for_transforms(page, scale=1, share=0)
+    page.get_by_role("button", name="Zoom in").click()
+    wait_for_transforms(page, scale=1.6, share=0)
+    page.locator("#browse-part").select_option(label="Classification")
+    wait_for_transforms(page, scale=1, share=0)
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="Whole image").click()
+    wait_for_transforms(page, scale=1, share=0)
+
+
+def swipe_up(page) -> float:
+    """Move a finger up the large image; return where the page stood before."""
+    stage = page.locator("#browse-stage")
+    stage.evaluate("node => node.scrollIntoView({ block: 'center' })")
+    box, before = stage.bounding_box(), page.evaluate("scrollY")
+    touch = page.context.new_cdp_session(page)
+    for by in range(0, 110, 10):
+        point = {"x": box["x"] + 150, "y": box["y"] + 200 - by}
+        kind = "touchMove" if by else "touchStart"
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    return before
+
+
+def test_a_swipe_scrolls_the_page_until_the_image_is_zoomed(open_page):
+    page = open_page(viewport={"width": 375, "height": 700}, has_touch=True)
+    page.wait_for_function("before => scrollY > before + 50", arg=swipe_up(page))
+    page.get_by_role("button", name="Zoom in").click()
+    before = swipe_up(page)
+    matrix = "new DOMMatrix(getComputedStyle(document.images['browse-after']).transform)"
+    page.wait_for_function(f"{matrix}.f < -20")
+    assert page.evaluate("scrollY") == before
+
+
+def test_each_choice_shows_its_images(open_page):
+    page = open_page()
+    page.locator("#browse-part").select_option(label="Classification")
+    assert "a picture of class 3" in page.locator("#browse-status").inner_text()
+    assert page.locator("#browse-views ol").first.locator("li").count() == 5
+    page.locator("#browse-part").select_option(label="Segmentation")
+    picture = page.locator("#browse-after").get_attribute("src")
+    assert "dB" in page.locator("#browse-views li").nth(1).inner_text()
+    page.get_by_label("Label maps").check()
+    assert page.locator("#browse-after").get_attribute("src") != picture
+    assert "dB" not in page.locator("#browse-views").inner_text()
+    legend = page.locator(".legend").first
+    assert legend.inner_text().split("\n")[0] == "background"
+    swatch = legend.locator("span").first
+    assert swatch.evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(43, 43, 51)"
+    first = page.locator("#browse-status").inner_text()
+    page.get_by_role("button", name="Next").click()
+    assert page.locator("#browse-status").inner_text() != first
+    page.get_by_role("button", name="Next").click()
+    assert page.locator("#browse-status").inner_text() == first  # round the two
+    page.get_by_label("Right").select_option("Separate")
+    assert page.locator("#browse-after").get_attribute("alt").startswith("Separate; ")
+
+
+def test_another_sigma_keeps_the_methods_of_those_that_it_has(open_page):
+    page = open_page()
+    page.evaluate("""() => {
+        for (const example of PARTS[2].sigmas[1].examples) example.views.splice(1, 1);
+    }""")
+    chosen = page.locator("#browse-left, #browse-right")
+    assert chosen.evaluate_all("all => all.map((one) => one.value)") == ["noisy", "joint"]
+    page.get_by_label("Right").select_option("Separate")
+    page.locator("#browse-sigma").select_option(index=1)
+    assert "noisy" not in page.locator("#browse-left").inner_html()
+    assert chosen.evaluate_all("all => all.map((one) => one.value)") == ["clean", "separate"]
+
+
+def background(page) -> str:
+    return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+def test_it_is_light_or_dark_as_the_system_or_the_reader_wants(open_page):
+    dark, light = open_page(color_scheme="dark"), open_page(color_scheme="light")
+    assert (background(dark), background(light)) == ("rgb(22, 24, 28)", "rgb(252, 251, 249)")
+    dark.get_by_label("light").check()
+    light.get_by_label("dark").check()
+    assert (background(dark), background(light)) == ("rgb(252, 251, 249)", "rgb(22, 24, 28)")
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_nothing_is_wider_than_a_phone(open_page, width):
+    page = open_page(viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_claim_s_table_fits_the_page_and_a_figure_keeps_its_letters(open_page):
+    page = open_page(viewport={"width": 1280, "height": 800})
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    wider = "nodes => nodes.map((node) => node.scrollWidth - node.clientWidth)"
+    assert max(page.locator(".claim .scroll").evaluate_all(wider)) == 0
+    heads = page.locator("#every-number thead th").evaluate_all(
+        "nodes => nodes.map((node) => node.clientHeight)"
+    )
+    assert max(heads) < 40  # px: one line, with its arrow
+    page.set_viewport_size({"width": 375, "height": 800})
+    assert min(page.locator("figure .scroll").evaluate_all(wider)) > 200
+
+
+def test_in_print_it_is_black_on_white_and_has_no_controls(open_page):
+    page = open_page(color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert background(page) == "rgb(255, 255, 255)"
+    for name in (".theme", "#browser", ".filters", "nav"):
+        assert not page.locator(name).first.is_visible()
+    assert page.locator("#table2").is_visible()
+    assert page.locator(".claim table").first.is_visible()  # though its details are closed
+    assert not page.locator(".claim summary").first.is_visible()
+    assert page.pdf().startswith(b"%PDF")
+
+
+def test_without_javascript_tables_and_figures_are_there(open_page):
+    page = open_page(java_script_enabled=False)
+    for name in ("#table1", "#every-number", "#figure-psnr_over_sigma img"):
+        assert page.locator(name).is_visible()
+    assert not page.locator(".filters").is_visible()
+    assert "Without JavaScript" in page.locator("#browser").inner_text()
+    page.get_by_label("dark").check()
+    assert background(page) == "rgb(22, 24, 28)"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_accessibility_check_finds_nothing(open_page, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="of the extra `dev`")
+    page = open_page(color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    found = axe.Axe().run(page, options=AXE)
+    assert found.violations_count == 0, found.generate_report()

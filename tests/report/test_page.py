@@ -1,0 +1,496 @@
+"""The report: every number is the results' own, and the file needs nothing else."""
+
+import base64
+import io
+import json
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from html_tree import parse
+from PIL import Image
+from report_run import (
+    MANIFEST,
+    PUBLISHED,
+    REPOSITORY,
+    TEMPLATES,
+    denoising_only,
+    small_config,
+    write_run,
+    write_shown_figures,
+)
+
+from dhl.config.methods import METHODS, TABLES
+from dhl.config.parse import load_config
+from dhl.errors import UserError
+from dhl.report import content as report_content
+from dhl.report.images import browse_images
+from dhl.report.numbers import File, trace_origins
+from dhl.report.page import (
+    format_difference,
+    format_duration,
+    format_interval,
+    format_p,
+    format_value,
+    write_report,
+)
+from dhl.run.folder import RunFolder
+from dhl.run.outputs import figure_names
+from dhl.run.probes import experiments
+from dhl.run.results import CLAIM_COLUMNS, SKIPPED_COLUMNS, TABLE_COLUMNS, read_csv, write_csv
+
+BENCHMARK = "s\th:m:s\tmax_rss\tcpu_time\n{}\t0:00:01\t{}\t1\n"
+
+
+@pytest.fixture(scope="module")
+def config():
+    return small_config()
+
+
+@pytest.fixture(scope="module")
+def folder(config, drawn_run, tmp_path_factory):
+    root = tmp_path_factory.mktemp("report") / "run"
+    folder = RunFolder(shutil.copytree(drawn_run.root, root))
+    for name, seconds, memory in (
+        ("train/a", 10.5, 500),
+        ("train/x/b", 20, 700),
+        ("one", "-", "-"),
+    ):
+        path = folder.benchmarks / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(BENCHMARK.format(seconds, memory))
+    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return parse(folder.report.read_text("utf-8"))
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    shutil.copytree(folder.root, tmp_path / "copy")
+    return RunFolder(tmp_path / "copy")
+
+
+def test_each_verdict_is_that_of_the_claims_file(folder, page):
+    rows = read_csv(folder.claims, CLAIM_COLUMNS)
+    articles = {node.attributes["id"]: node for node in page.find("article")}
+    assert set(articles) == set(rows["claim"])
+    for row in rows[rows["sigma"].isna()].itertuples():
+        article = articles[row.claim]
+        (badge,) = article.find("span", class_="badge")
+        assert badge.text.split(" ", 1)[1] == row.verdict == article.attributes["data-verdict"]
+        assert next(article.find("p", class_="statement")).text == row.statement
+        measure = next(article.find("p", class_="measure"))
+        assert float(next(measure.find("data")).attributes["value"]) == row.difference
+        assert f"n = {row.n:.0f}." in measure.text.replace("\xa0", " ")
+
+
+def test_each_claim_s_rows_are_those_of_the_claims_file(folder, page):
+    rows = read_csv(folder.claims, CLAIM_COLUMNS)
+    for article in page.find("article"):
+        own = rows[(rows["claim"] == article.attributes["id"]) & rows["sigma"].notna()]
+        (body,) = article.find("tbody")
+        lines = list(body.find("tr"))
+        assert len(lines) == len(own)
+        for line, row in zip(lines, own.itertuples(), strict=True):
+            shown = [float(node.attributes["value"]) for node in line.find("data")]
+            numbers = (
+                row.mean_a, row.mean_b, row.difference, row.effect_size, row.p_images,
+                row.p_adjusted,
+            )  # fmt: skip
+            assert shown == [number for number in numbers if not np.isnan(number)]
+            cells = [cell.text for cell in line.find("td")]
+            assert cells[0] == row.verdict
+        assert own["test"].iloc[0].lower() in next(article.find("caption")).text.lower()
+
+
+def test_a_claim_over_trainings_has_three_intervals(config, copy):
+    """Over images, over trainings and over both, with the p-value of each; photographs may tie."""
+    rows = read_csv(copy.claims, CLAIM_COLUMNS).assign(
+        seeds=3, ci_low=0.01, ci_high=0.02, seed_low=0.03, seed_high=0.04, both_low=0.05,
+        both_high=0.06, p_images=0.1, p_seeds=0.2, p_both=0.3, photographs=4, photographs_alike=3,
+    )  # fmt: skip
+    first = rows.index[rows["claim"] == "segmentation-joint-over-noisy"][0]
+    rows.loc[first, "photographs_alike"] = np.nan
+    rows.loc[first + 1, "test"] = "none: joint failed"
+    write_csv(rows.astype({"photographs_alike": "Int64"}), copy.claims, CLAIM_COLUMNS)
+    write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+    page = parse(copy.report.read_text("utf-8"))
+    (claim,) = page.find("article", id="segmentation-joint-over-noisy")
+    measure = next(claim.find("p", class_="measure")).text
+    assert (
+        "over images +1.0 to +2.0, over trainings +3.0 to +4.0, over both +5.0 to +6.0" in measure
+    )
+    assert "The same holds in 3 of the 4 photographs taken alone." in measure
+    tied, failed = ([cell.text for cell in line.find("td")] for line in list(claim.find("tr"))[1:])
+    assert tied[4] == "images: +1.0 to +2.0trainings: +3.0 to +4.0both: +5.0 to +6.0"
+    assert (tied[8], failed[8]) == ("–", "3 of 4")
+    assert tied[9] == "0.1000.2000.300"
+    assert failed[0].endswith("none: joint failed")
+
+
+def test_what_no_verdict_corrects_is_said(config, page):
+    text = next(page.find("section", id="verdicts")).text
+    count = len(list(page.find("article")))
+    assert f"about one in 20 of these {count} claims gets a verdict all the same" in text
+    margin = "2 points of accuracy or 2 of mIoU"
+    assert margin in text
+    assert margin in next(page.find("section", id="measured")).text
+
+
+def test_verdicts_are_counted(folder, page):
+    rows = read_csv(folder.claims, CLAIM_COLUMNS)
+    summary = rows[rows["sigma"].isna()]
+    (counts,) = page.find("table", class_="counts")
+    shown = [[int(cell.text) for cell in line.find("td")] for line in list(counts.find("tr"))[1:]]
+    verdicts = ("reproduced", "not reproduced", "inconclusive")
+    table = pd.crosstab(summary["origin"], summary["verdict"])
+    expected = table.reindex(
+        index=["paper", "control", "beyond"], columns=list(verdicts), fill_value=0
+    )
+    assert shown == expected.to_numpy().tolist()
+
+
+def test_tables_stand_in_the_page_as_written(config, folder, page):
+    for part in config.parts:
+        number = TABLES[part]
+        (shown,) = page.find("table", id=f"table{number}")
+        (written,) = parse(folder.table(number, "html").read_text("utf-8")).find("table")
+        cells = [cell.text for cell in written.find("td")]
+        assert len(cells) >= len(getattr(config.methods, part))
+        assert [cell.text for cell in shown.find("td")] == cells
+        assert next(shown.find("caption")).text == next(written.find("caption")).text
+
+
+def test_table_1_image_by_image_has_every_psnr(config, folder, page):
+    rows = read_csv(folder.table(1), TABLE_COLUMNS)
+    rows = rows[(rows["metric"] == "psnr") & (rows["image_id"] != "average")]
+    wide = rows.pivot(index="image_id", columns="method", values="value")
+    (table,) = page.find("table", class_="per-image")
+    shown = [float(node.attributes["value"]) for node in table.find("data")]
+    assert shown == wide[list(config.methods.denoising)].to_numpy().ravel().tolist()
+
+
+def test_the_page_needs_no_other_file(folder, page):
+    assert folder.report.stat().st_size < 8e6
+    for node in page.walk():
+        assert node.tag not in ("link", "iframe", "object", "embed")
+        assert node.tag != "script" or "src" not in node.attributes
+        assert not [name for name in node.attributes if name.startswith("on")]
+        for name, value in node.attributes.items():
+            if re.match("https?:|//", value):
+                assert (node.tag, name) == ("a", "href")
+        if node.tag == "img" and "src" in node.attributes:  # a script fills in the others
+            assert node.attributes["src"].startswith("data:image/")
+    (policy,) = page.find("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert policy.attributes["content"].startswith("default-src 'none'; img-src data:;")
+    (style,) = page.find("style")
+    assert "url(" not in style.text
+    assert "@import" not in style.text
+
+
+def test_anchors_lead_somewhere_and_names_are_unique(page):
+    names = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
+    assert len(names) == len(set(names))
+    targets = [node.attributes["href"] for node in page.find("a")]
+    assert {target[1:] for target in targets if target.startswith("#")} <= set(names)
+
+
+def test_figures_have_captions_and_say_their_data(config, folder, page):
+    figures = list(page.find("figure"))
+    names = [f"figure-{name}" for name in figure_names(config.parts, experiments(config))]
+    assert [figure.attributes["id"] for figure in figures] == names
+    table = read_csv(folder.table(2), TABLE_COLUMNS)
+    best = table[(table["method"] == "joint") & (table["metric"] == "top1")]
+    (plot,) = page.find("figure", id="figure-accuracy_over_sigma")
+    alternative = next(plot.find("img")).attributes["alt"]
+    for row in best.itertuples():
+        assert f"{100 * row.value:.1f} % at sigma {row.sigma:g}" in alternative
+    for figure in figures:
+        caption = next(figure.find("figcaption")).text
+        assert len(caption) > 40
+        assert "{" not in caption
+
+
+def test_published_figures_are_the_file_s(page):
+    rows = pd.read_csv(PUBLISHED)
+    literature = rows[rows["table"] == "literature"]
+    (section,) = page.find("section", id="published")
+    shown = sorted(float(node.attributes["value"]) for node in section.find("data"))
+    assert shown == sorted(literature["value"])
+    own = rows[rows["table"] != "literature"]
+    assert f"Of the {len(own)} cells" in section.text
+    assert f"{own['value'].isna().sum()} are not transcribed" in section.text
+
+
+def test_nothing_is_said_to_be_missing_once_all_is_transcribed(config, copy, tmp_path):
+    published = tmp_path / "published.csv"
+    rows = pd.read_csv(PUBLISHED)
+    cells = rows["table"] != "literature"
+    rows.loc[cells, ["value", "status"]] = 0.5, "transcribed"
+    rows.to_csv(published, index=False)
+    write_report(config, copy, templates=TEMPLATES, published=published)
+    (section,) = parse(copy.report.read_text("utf-8")).find("section", id="published")
+    assert f"All {cells.sum()} cells" in section.text
+    assert "not transcribed" not in section.text
+
+
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [
+        (0, None),
+        (1, "1 image could not be decoded and was left out"),
+        (2, "2 images could not be decoded and were left out"),
+    ],
+)
+def test_images_in_files_are_counted_and_damaged_ones_are_named(folder, tmp_path, damaged, said):
+    shutil.copytree(folder.root, tmp_path / "voc")
+    data = small_config().model_dump(mode="json")["data"] | {"segmentation": {"kind": "voc2012"}}
+    run = RunFolder(tmp_path / "voc")
+    run.data("segmentation").parent.mkdir()
+    with open(run.data("segmentation"), "wb") as file:
+        np.savez(file, **{"train/ids": np.arange(7), "test/ids": np.arange(3)})
+    rows = pd.DataFrame({"split": ["test"] * damaged, "image_id": ["a"] * damaged})
+    write_csv(rows, run.skipped("segmentation"), SKIPPED_COLUMNS)
+    write_report(small_config(data=data), run, templates=TEMPLATES, published=PUBLISHED)
+    (section,) = parse(run.report.read_text("utf-8")).find("section", id="measured")
+    assert "voc2012, read from files: 7 images to train on, 3 to test." in section.text
+    assert ("segmentation.skipped.csv" in section.text) == bool(damaged)
+    assert said in section.text if damaged else "decoded" not in section.text
+
+
+def test_cost_is_summed_by_rule(page):
+    (section,) = page.find("section", id="cost")
+    lines = [[cell.text for cell in line.find("td")] for line in section.find("tr")][1:]
+    assert lines == [
+        ["2", "30.5 s", "20.0 s", "700 MiB"],
+        ["1", "0.0 s", "not recorded", "not recorded"],
+    ]
+    assert "Wall time of the run: not recorded; all jobs together: 5 min 00 s." in section.text
+
+
+def test_a_run_without_benchmarks_says_so(config, copy):
+    shutil.rmtree(copy.benchmarks)
+    write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+    (section,) = parse(copy.report.read_text("utf-8")).find("section", id="cost")
+    assert "not recorded: the run has no benchmark files" in section.text
+
+
+def test_provenance_is_the_manifest_s(page):
+    (section,) = page.find("section", id="provenance")
+    for value in (MANIFEST["commit"], str(MANIFEST["base_seed"]), MANIFEST["files"]["claims.csv"]):
+        assert value in section.text
+    for package, version in MANIFEST["versions"].items():
+        assert f"{package}{version}" in section.text.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "tables/table1.csv",
+        "tables/table2.csv",
+        "tables/table3.html",
+        "claims.csv",
+        "manifest.json",
+        "figures/psnr_over_sigma.svg",
+        "figures/example_denoising.png",
+    ],
+)
+def test_what_is_missing_is_named(config, copy, missing):
+    (copy.root / missing).unlink()
+    with pytest.raises(UserError, match=re.escape(missing)):
+        write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+
+
+def test_text_from_files_is_escaped(config, copy):
+    manifest = MANIFEST | {"hardware": {"processor": "<script>alert(1)</script>"}}
+    copy.manifest.write_text(json.dumps(manifest))
+    write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+    assert "<script>alert" not in copy.report.read_text("utf-8")
+
+
+def test_text_that_scripts_read_ends_no_element(config, copy):
+    path = copy.evaluation("denoising", 25).with_suffix(".npz")
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["example_ids"] = np.array(["</script><b>", "b"])
+    np.savez(path, **arrays)
+    write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+    assert "</script><b>" not in copy.report.read_text("utf-8")
+
+
+def test_every_number_stands_in_a_row_with_the_way_to_its_files(config, folder, page):
+    (table,) = page.find("table", id="every-number")
+    lines = [line for line in table.find("tr")][1:]
+    rows = [
+        row
+        for part in config.parts
+        for row in read_csv(folder.table(TABLES[part]), TABLE_COLUMNS).to_dict("records")
+        if row["image_id"] == "average"
+    ]
+    assert len(lines) == len(rows)
+    names = {node.attributes["id"] for node in page.walk() if "id" in node.attributes}
+    for line, row in zip(lines, rows, strict=True):
+        assert next(line.find("th")).text == METHODS[row["method"]].label
+        shown = [float(node.attributes["value"]) for node in line.find("data")]
+        expected = (row["published"], row["value"], row["value"] - row["published"])
+        assert shown == [value for value in expected if not np.isnan(value)]
+        assert next(line.find("a")).attributes["href"][1:] in names
+
+
+def test_what_a_number_was_made_from_is_named_with_digests_and_commands(config, folder, page):
+    digest = "cd" * 32
+    manifest = MANIFEST | {"files": {"models/joint-segmentation/sigma30.pt": digest}}
+    origins = trace_origins(config, folder, manifest)
+    (origin,) = [one for one in origins if (one.part, one.sigma) == ("segmentation", 30)]
+    assert [step.name for step in origin.methods["joint"][1]] == [
+        "joint-segmentation/sigma30", "segmenter/clean",
+    ]  # fmt: skip
+    joint = origin.methods["joint"][1][0]
+    assert joint.files[0] == File("models/joint-segmentation/sigma30.pt", digest)
+    assert joint.files[1].digest is None
+    assert joint.command.endswith("--force results/mini/models/joint-segmentation/sigma30.pt")
+    assert joint.log == "logs/train/joint-segmentation/sigma30.log"
+    cbm3d = origin.methods["cbm3d"][1][0]
+    assert cbm3d.files[0].path == "baselines/segmentation/cbm3d-sigma30/1-of-1.npz"
+    assert origin.methods["noisy"][1][0].name == "segmenter/clean"
+    (rows, arrays) = origin.evaluations[0].files
+    assert folder.root.joinpath(rows.path).exists()
+    assert folder.root.joinpath(arrays.path).exists()
+
+
+def test_a_number_that_is_not_there_says_why(config, copy):
+    path = copy.table(2)
+    table = pd.read_csv(path)
+    row = (table["method"] == "joint") & (table["sigma"] == 30) & (table["metric"] == "top1")
+    table.loc[row, ["value", "ci_low", "ci_high"]] = np.nan
+    table.loc[row, "status"] = "not measured: the training failed"
+    write_csv(table, path, TABLE_COLUMNS)
+    write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+    page = parse(copy.report.read_text("utf-8"))
+    (cell,) = page.find("td", class_="failed")
+    assert cell.text == "not measured: the training failed (log)"
+
+
+def decode(address: str) -> np.ndarray:
+    """Return the pixels of an address that holds its own data."""
+    data = base64.b64decode(address.removeprefix("data:image/webp;base64,"))
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def test_the_browser_has_the_evaluations_own_pixels(config, folder):
+    parts = {part["part"]: part for part in browse_images(config, folder)}
+    assert list(parts) == list(config.parts)
+    for name, part in parts.items():
+        sigmas = getattr(config.sigmas, name)
+        assert [one["sigma"] for one in part["sigmas"]] == list(sigmas)
+        with np.load(folder.evaluation(name, sigmas[0]).with_suffix(".npz")) as arrays:
+            for index, example in enumerate(part["sigmas"][0]["examples"]):
+                assert example["id"] == arrays["example_ids"][index]
+                views = {view["method"]: view for view in example["views"]}
+                assert next(iter(views)) == "clean"
+                assert set(views) == {"clean", *getattr(config.methods, name)}
+                for method in ("clean", "noisy", "separate"):
+                    key = f"clean/{index}" if method == "clean" else f"image/{method}/{index}"
+                    np.testing.assert_array_equal(decode(views[method]["image"]), arrays[key])
+                assert ("map" in views["separate"]) == (name == "segmentation")
+                if name == "classification":
+                    assert example["truth"] == "3"
+                    probability = arrays[f"probability/joint/{index}"]
+                    assert [share for _, share in views["joint"]["top"]] == pytest.approx(
+                        sorted(probability, reverse=True)[:5], abs=1e-4
+                    )
+
+
+def test_a_label_map_is_shown_in_the_colours_of_its_classes(config, folder):
+    (part,) = [one for one in browse_images(config, folder) if one["part"] == "segmentation"]
+    view = part["sigmas"][0]["examples"][0]["views"][0]
+    with np.load(folder.evaluation("segmentation", 30).with_suffix(".npz")) as arrays:
+        labels = arrays["labels/0"]
+    picture = decode(view["map"])
+    colors = {tuple(picture[labels == label][0]) for label in np.unique(labels)}
+    assert len(colors) == len(np.unique(labels))
+    for label in np.unique(labels):
+        assert (picture[labels == label] == picture[labels == label][0]).all()
+    names, shades = zip(*view["classes"], strict=True)
+    assert names == ("background", *(str(label - 1) for label in np.unique(labels) if label))
+    assert {tuple(bytes.fromhex(shade[1:])) for shade in shades} == colors
+
+
+def test_the_browsers_images_stay_within_their_budget(config, folder):
+    whole = browse_images(config, folder)
+    assert [len(part["sigmas"][0]["examples"]) for part in whole] == [2, 2, 2]
+    for part in browse_images(config, folder, budget=1):
+        assert [len(one["examples"]) for one in part["sigmas"]] == [1] * len(part["sigmas"])
+
+
+def test_a_second_report_is_the_same(config, copy):
+    before = copy.report.read_bytes()
+    write_report(config, copy, templates=TEMPLATES, published=PUBLISHED)
+    assert copy.report.read_bytes() == before
+
+
+def test_a_run_of_denoising_alone_has_its_report(tmp_path):
+    config = denoising_only()
+    folder = write_run(config, tmp_path)
+    write_shown_figures(config, folder)
+    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
+    page = parse(folder.report.read_text("utf-8"))
+    assert [node.attributes["id"] for node in page.find("table", class_="results")] == ["table1"]
+    assert "classification" not in next(page.find("section", id="deviations")).text.lower()
+
+
+def test_deviations_follow_the_configuration():
+    path = TEMPLATES / "deviations.yaml"
+    small = report_content.read_deviations(small_config(), path)
+    topics = {entry["topic"]: entry["ours"] for entry in small}
+    assert topics["Steps of the separate denoiser"].startswith(
+        str(small_config().training.separate.steps)
+    )
+    full = {"denoiser": {"name": "paper", "width": 64}}
+    entries = report_content.read_deviations(small_config(networks=full), path)
+    assert "Width of the denoiser" in topics
+    assert "Width of the denoiser" not in {entry["topic"] for entry in entries}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "config").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_configuration_has_its_deviations(path):
+    entries = report_content.read_deviations(load_config(path), TEMPLATES / "deviations.yaml")
+    assert entries
+    assert not [entry for entry in entries if "{" in entry["ours"] or not entry["source"]]
+
+
+def test_an_unknown_key_in_a_text_stops_the_report():
+    with pytest.raises(UserError, match=r"training\.stpes"):
+        report_content.interpolate("{training.stpes} steps", {"training": {"steps": 3}})
+
+
+def test_numbers_are_printed_in_their_units():
+    assert format_value(0.8314, "top1") == "83.1 %"
+    assert format_value(27.1249, "psnr") == "27.12 dB"
+    assert format_value(float("nan"), "psnr") == "–"
+    assert format_difference(-0.0131, "miou") == "−1.3 points"
+    assert format_difference(0.3, "psnr") == "+0.30 dB"
+    assert format_difference(-0.00001, "top1") == "0.0 points"
+    assert format_interval({"ci_low": -0.01, "ci_high": 0.02}, "top1") == "−1.0 to +2.0"
+    assert format_interval({"ci_low": float("nan"), "ci_high": 0.0}, "psnr") == "not computed"
+    assert format_p(0.0004) == "< 0.001"
+    assert format_p(0.0312) == "0.031"
+    assert [format_duration(s) for s in (None, 61, 125, 7380)] == [
+        "not recorded", "61.0 s", "2 min 05 s", "2 h 03 min",
+    ]  # fmt: skip
+
+
+def test_every_method_of_the_page_is_explained(config, page):
+    (methods,) = page.find("dl", class_="methods")
+    used = {name for part in config.parts for name in getattr(config.methods, part)}
+    assert [node.text for node in methods.find("dd")] == [
+        method.explanation for name, method in METHODS.items() if name in used
+    ]

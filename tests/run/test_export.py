@@ -1,0 +1,328 @@
+"""The archive of a run: what is in it, what it says of itself, and which runs it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import yaml
+from report_run import denoising_only, write_run
+from synthetic_run import write_curve
+
+from dhl.cli.parser import main
+from dhl.errors import UserError
+from dhl.files import PROJECT
+from dhl.run import manifest as provenance
+from dhl.run.crate import METADATA, WORKFLOW
+from dhl.run.export import export_run
+from dhl.run.folder import RunFolder
+from dhl.run.model_graph import all_models
+from dhl.run.outputs import FIGURE_FORMATS, figure_names
+from dhl.run.probes import experiments
+
+
+def write_finished_run(root: Path) -> RunFolder:
+    """Write a run of one part; pictures, page and weights are words in place of the real ones."""
+    config = denoising_only()
+    folder = write_run(config, root)
+    for key in all_models(config):
+        write_curve(folder, key)
+    words = [folder.figures / f"{name}.{suffix}"
+             for name in figure_names(config.parts, experiments(config))
+             for suffix in FIGURE_FORMATS]  # fmt: skip
+    words += [folder.model(key) for key in all_models(config)]
+    words += [folder.noise("denoising", sigma) for sigma in config.sigmas.denoising]
+    for path in [*words, folder.report]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"instead of {path.name}\n")
+    folder.config.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    provenance.write_manifest(config, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("DHL_STARTED", str(provenance.time.time() - 3600))
+    return write_finished_run(tmp_path / "mini")
+
+
+@pytest.fixture
+def archive(folder):
+    with zipfile.ZipFile(export_run(folder.root)) as archive:
+        yield archive
+
+
+@pytest.fixture
+def entities(archive):
+    graph = json.loads(archive.read(METADATA))["@graph"]
+    assert len({entity["@id"] for entity in graph}) == len(graph)
+    return {entity["@id"]: entity for entity in graph}
+
+
+def references(value):
+    """Yield every identifier that a value points to."""
+    if isinstance(value, dict):
+        yield value["@id"]
+    elif isinstance(value, list):
+        for one in value:
+            yield from references(one)
+
+
+def test_it_holds_what_a_reader_needs_and_no_weights(archive, folder):
+    names = archive.namelist()
+    assert archive.testzip() is None
+    assert names == sorted(names)
+    for name in ("report/index.html", "tables/table1.tex", "figures/psnr_over_sigma.pdf",
+                 "claims.csv", "evaluation/denoising/sigma25.csv", "manifest.json", "config.yaml",
+                 "training/separate/sigma25.csv", "CITATION.cff", "citation.bib", "README.md",
+                 "LICENSE", WORKFLOW, "workflow/rules/train.smk"):  # fmt: skip
+        assert name in names
+    assert archive.read("claims.csv") == folder.claims.read_bytes()
+    assert archive.read("CITATION.cff") == (PROJECT / "CITATION.cff").read_bytes()
+    assert not [name for name in names if name.endswith((".pt", ".npz"))]
+
+
+def test_what_a_run_may_lack_is_in_it_where_it_is_there(folder):
+    files = {
+        "figures/psnr_over_sigma.csv": "sigma,value\n25,30\n",
+        "data/denoising.skipped.csv": "split,image_id,path,reason\n",
+        "downloads/kodak.json": '{"name": "kodak"}\n',
+        "downloads/imagenette.json": '{"name": "of another configuration"}\n',
+    }
+    for name, text in files.items():
+        (folder.root / name).parent.mkdir(exist_ok=True)
+        (folder.root / name).write_text(text)
+    content = yaml.safe_load(folder.config.read_text())
+    data = {"kind": "folder", "name": "kodak24", "train": "mine", "test": "kodak"}
+    content["data"]["denoising"] = data
+    folder.config.write_text(yaml.safe_dump(content))
+    provenance.write_manifest(denoising_only(), folder)
+    with zipfile.ZipFile(export_run(folder.root)) as archive:
+        there = {name: archive.read(name).decode() for name in files if name in archive.namelist()}
+        page = archive.read("README.md").decode()
+    assert there == {name: text for name, text in files.items() if "imagenette" not in name}
+    for top in ("data", "downloads"):
+        assert f"| `{top}` |" in page
+
+
+def test_a_run_of_a_version_before_own_code_has_none(folder):
+    manifest = json.loads(folder.manifest.read_text())
+    del manifest["own_code"]
+    folder.manifest.write_text(json.dumps(manifest))
+    with zipfile.ZipFile(export_run(folder.root)) as archive:
+        assert "claims.csv" in archive.namelist()
+        assert not [name for name in archive.namelist() if name.startswith("own_code")]
+
+
+def test_its_page_says_what_is_not_in_it(archive, folder):
+    absent = archive.read("README.md").decode().split("left out here:")[1].split("## Repeat")[0]
+    for kind, suffix in {"images": ".png", "arrays": ".npz", "weights": ".pt"}.items():
+        assert kind in absent
+        left = [name for name in archive.namelist() if name.endswith(suffix)]
+        assert all(name.startswith("figures/") for name in left)
+    for scratch in provenance.SCRATCH:
+        packed = any(name.startswith(f"{scratch}/") for name in archive.namelist())
+        assert packed == (scratch == "report")
+    for word in ("Logs", "time", "checkpoints"):
+        assert word in absent
+
+
+def test_weights_come_when_they_are_asked_for(folder, tmp_path):
+    with zipfile.ZipFile(export_run(folder.root, tmp_path / "all.zip", models=True)) as archive:
+        weights = [name for name in archive.namelist() if name.endswith(".pt")]
+    assert weights == sorted(f"models/{key}.pt" for key in all_models(denoising_only()))
+
+
+def test_every_file_is_described_with_its_size_and_digest(archive, entities):
+    files = {unquote(key): entity for key, entity in entities.items() if "File" in entity["@type"]}
+    assert set(files) == set(archive.namelist()) - {METADATA}
+    for name, entity in files.items():
+        content = archive.read(name)
+        assert entity["sha256"] == hashlib.sha256(content).hexdigest()
+        assert entity["contentSize"] == str(len(content))
+        assert re.fullmatch(r"[a-z]+/[a-z0-9.+-]+", entity["encodingFormat"])
+        assert entity["description"]
+    parts = [unquote(key) for key in references(entities["./"]["hasPart"])]
+    assert parts == sorted(files)
+
+
+def test_every_identifier_leads_to_an_entity(entities):
+    # What the descriptor conforms to, and the language's own site, are known by their addresses.
+    outside = {"https://w3id.org/ro/crate/1.1", "https://snakemake.github.io"}
+    for entity in entities.values():
+        for key, value in entity.items():
+            if not key.startswith("@"):
+                assert set(references(value)) <= set(entities) | outside, entity["@id"]
+
+
+def test_the_archive_says_what_it_is(entities):
+    root = entities["./"]
+    for key in ("name", "description", "datePublished", "license"):
+        assert root[key]
+    assert "photo-digits" in root["description"]
+    assert entities[root["license"]["@id"]]["name"] == "MIT License"
+    article = entities[root["citation"]["@id"]]
+    assert article["@type"] == "ScholarlyArticle"
+    assert [entities[key]["name"].split()[-1] for key in references(article["author"])] == [
+        "Liu", "Wen", "Liu", "Wang", "Huang"
+    ]  # fmt: skip
+
+
+def test_the_run_is_an_action_of_the_workflow(entities, folder):
+    manifest = json.loads(folder.manifest.read_text())
+    action = entities[entities["./"]["mentions"]["@id"]]
+    assert action["@type"] == "CreateAction"
+    assert action["instrument"] == {"@id": WORKFLOW}
+    assert action["object"] == {"@id": "config.yaml"}
+    assert {"@id": "tables/table1.csv"} in action["result"]
+    assert {"@id": "LICENSE"} not in action["result"]
+    assert action["endTime"] == manifest["created"].replace("Z", "+00:00")
+    start, end = (provenance.time.strptime(action[key][:19], "%Y-%m-%dT%H:%M:%S")
+                  for key in ("startTime", "endTime"))  # fmt: skip
+    took = provenance.time.mktime(end) - provenance.time.mktime(start)
+    assert took == round(manifest["wall_seconds"])
+    assert manifest["commit"] in action["description"]
+
+
+def test_the_workflow_names_its_language_and_the_versions(entities, folder):
+    versions = json.loads(folder.manifest.read_text())["versions"]
+    workflow = entities[WORKFLOW]
+    assert workflow["@type"] == ["File", "SoftwareSourceCode", "ComputationalWorkflow"]
+    assert entities[workflow["programmingLanguage"]["@id"]]["name"] == "Snakemake"
+    software = [entities[key] for key in references(workflow["softwareRequirements"])]
+    assert {one["name"]: one["softwareVersion"] for one in software} == versions
+    assert {one["@type"] for one in software} == {"SoftwareApplication"}
+
+
+def test_equal_runs_give_equal_bytes(folder, tmp_path):
+    first = export_run(folder.root, tmp_path / "one.zip").read_bytes()
+    folder.report.touch()
+    assert export_run(folder.root, tmp_path / "two.zip").read_bytes() == first
+
+
+def test_the_page_of_the_archive_names_all_that_is_in_it(archive):
+    page = archive.read("README.md").decode()
+    tops = {name.split("/")[0] for name in archive.namelist()} - {METADATA}
+    assert set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == tops
+    assert (PROJECT / "citation.bib").read_text().strip() in page
+
+
+@pytest.mark.parametrize(
+    ("touch", "line"),
+    [
+        (lambda folder: folder.claims.write_text("claim\n"), "changed  claims.csv"),
+        (lambda folder: folder.table(1).unlink(), r"removed  tables/table1\.csv"),
+        (lambda folder: (folder.root / "tables/mine.csv").write_text("1"), "added    tables/mine"),
+    ],
+)
+def test_a_run_that_was_touched_is_refused(folder, touch, line):
+    touch(folder)
+    with pytest.raises(UserError, match=line):
+        export_run(folder.root)
+    assert not list(folder.root.parent.glob("*.zip"))
+
+
+def test_a_run_without_its_manifest_is_refused(folder):
+    folder.manifest.unlink()
+    with pytest.raises(UserError, match="a finished run has a manifest"):
+        export_run(folder.root)
+
+
+@pytest.mark.parametrize("name", ["report/index.html", "figures/training_curves.pdf"])
+def test_a_run_that_is_not_finished_is_refused(folder, name):
+    (folder.root / name).unlink()
+    provenance.write_manifest(denoising_only(), folder)
+    with pytest.raises(UserError, match=f"an archive is made of a finished run[^$]*{name}"):
+        export_run(folder.root)
+    assert not list(folder.root.parent.glob("*.zip"))
+
+
+def test_an_archive_in_the_runs_own_folder_is_refused(folder):
+    with pytest.raises(UserError, match="--output"):
+        export_run(folder.root, folder.root / "mini.zip")
+    assert provenance.verify(folder.root) == []
+
+
+def test_the_command_prints_where_the_archive_is(folder, tmp_path, capsys):
+    assert main(["export", str(folder.root), "--output", str(tmp_path / "mine.zip")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "mine.zip")
+    folder.claims.unlink()
+    assert main(["export", str(folder.root)]) == 1
+    assert "removed  claims.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["folder", "file/mine.zip", "/proc/mine.zip"])
+def test_a_place_where_no_archive_can_be_is_named(folder, tmp_path, capsys, place):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    before = sorted(tmp_path.iterdir())
+    assert main(["export", str(folder.root), "--output", str(tmp_path / place)]) == 1
+    assert f"found: {tmp_path / place}: " in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_another_reader_of_ro_crates_finds_the_run_in_it(folder):
+    rocrate = pytest.importorskip("rocrate.rocrate", reason="rocrate, of the extra `dev`, reads it")
+    crate = rocrate.ROCrate(export_run(folder.root))
+    assert crate.mainEntity.id == WORKFLOW
+    assert crate.root_dataset["mentions"].type == "CreateAction"
+
+
+VALIDATE = """
+import json, sys
+from pathlib import Path
+import requests, requests_cache, rocrate
+from rocrate_validator import models, services
+
+class Context(requests.adapters.BaseAdapter):
+    "The JSON-LD context of RO-Crate 1.1, from the package rocrate instead of the network."
+    def send(self, request, **options):
+        from io import BytesIO
+        from urllib3 import HTTPResponse
+        file = Path(rocrate.__file__).parent / "data" / "ro-crate.jsonld"
+        raw = HTTPResponse(BytesIO(file.read_bytes()), preload_content=False, status=200,
+                           headers={"Content-Type": "application/ld+json"})
+        return requests.adapters.HTTPAdapter().build_response(request, raw)
+    def close(self):
+        pass
+
+archive, cache = sys.argv[1:]
+with requests_cache.CachedSession(cache) as session:
+    session.mount("https://w3id.org", Context())
+    assert session.get("https://w3id.org/ro/crate/1.1/context").json()["version"].startswith("1.1")
+result = services.validate(services.ValidationSettings(
+    rocrate_uri=archive, profile_identifier="workflow-run-crate", offline=True, cache_path=cache,
+    requirement_severity=models.Severity.RECOMMENDED,
+))
+print(json.dumps([[one.severity.name, one.check.identifier, one.message]
+                  for one in result.get_issues()]))
+"""
+
+
+def issues_of(archive: Path, cache: Path) -> dict[str, list[str]]:
+    """Return what the public validator of RO-Crates finds, by severity."""
+    command = [sys.executable, "-c", VALIDATE, str(archive), str(cache)]
+    done = subprocess.run(command, cwd=cache.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, list[str]] = {}
+    for severity, check, message in json.loads(done.stdout.splitlines()[-1]):
+        found.setdefault(severity, []).append(f"{check}: {message}")
+    return found
+
+
+def test_the_public_validator_finds_nothing_that_is_required(folder, tmp_path):
+    pytest.importorskip("rocrate_validator", reason="roc-validator, of the extra `dev`, checks it")
+    issues = issues_of(export_run(folder.root), tmp_path / "cache")
+    assert "REQUIRED" not in issues
+    # Who ran it, and where the software is published, is not known; the workflow's identifier is
+    # its path in the archive.
+    unknown = r"author|publisher|agent|affiliation|URL|url|Bioschemas|absolute URI"
+    assert [one for one in issues["RECOMMENDED"] if not re.search(unknown, one)] == []

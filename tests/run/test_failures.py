@@ -1,0 +1,219 @@
+"""Holes: what a failed job leaves, and what tables, claims, figures and report make of it."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from html_tree import parse
+from report_run import PUBLISHED, TEMPLATES, small_config, write_shown_figures
+
+from dhl.analysis.claims import write_claims
+from dhl.analysis.measurements import read_measured
+from dhl.analysis.tables import write_table
+from dhl.cli.parser import main
+from dhl.errors import UserError
+from dhl.evaluation.evaluate import evaluate
+from dhl.report.page import write_report
+from dhl.run.evaluated import failed_methods
+from dhl.run.failures import dig, find_holes, why_hole
+from dhl.run.folder import RunFolder
+from dhl.run.manifest import verify, write_manifest
+from dhl.run.results import CLAIM_COLUMNS, TABLE_COLUMNS, read_csv
+from dhl.training.train import train_model
+
+MISTAKE = "dhl: a loss is finite.\n  found: nan within the 5 steps before step 7\n  to do: less.\n"
+
+
+def test_a_hole_says_why_and_a_result_is_none(tmp_path):
+    log, path = tmp_path / "job.log", tmp_path / "deep/model.pt"
+    log.write_text(f"step 1\n{MISTAKE}")
+    assert dig([path], status=1, log=log) == "nan within the 5 steps before step 7"
+    assert why_hole(path) == "nan within the 5 steps before step 7"
+    assert why_hole(log) is None
+    assert why_hole(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "reason"),
+    [
+        ("Traceback (most recent call last):\n  ...\nKeyError: 'x'\n\n", 1, "KeyError: 'x'"),
+        ("step 30 of 100\n", 137, "killed, as a job is that needs more memory than there is"),
+        ("", 3, "exit status 3"),
+    ],
+)
+def test_the_reason_is_the_end_of_what_was_said(tmp_path, said, status, reason):
+    (tmp_path / "job.log").write_text(said)
+    assert dig([tmp_path / "x"], status=status, log=tmp_path / "job.log") == reason
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        (["--status", "1"], 0),
+        (["--status", "137"], 0),
+        (["--status", "143"], 143),  # stopped: its training goes on another time
+        (["--status", "130"], 130),
+        (["--status", "1", "--last", "0"], 1),  # a cluster tries it again
+    ],
+)
+def test_the_command_marks_what_failed_for_good(tmp_path, options, status):
+    log, path = tmp_path / "job.log", tmp_path / "model.pt"
+    log.write_text(MISTAKE)
+    assert main(["hole", str(path), "--log", str(log), *options]) == status
+    assert (why_hole(path) is not None) == (status == 0)
+
+
+def test_a_training_that_is_stopped_has_failed_in_no_way():
+    from dhl.training.trainer import Stopped
+
+    assert Stopped("SIGTERM came", 3, None).status == 143
+    assert UserError("a", came="b", do="c").status == 1
+
+
+def test_what_starts_from_a_hole_fails_with_its_reason(tiny_config, run_copy):
+    dig([run_copy.model("separate/sigma30")], status=9, log=run_copy.root / "none.log")
+    run_copy.model("joint-classification/sigma30").unlink()
+    with pytest.raises(UserError, match=r"separate/sigma30 failed: exit status 9"):
+        train_model(tiny_config, "joint-classification/sigma30", run_copy)
+
+
+def test_an_evaluation_measures_what_did_not_fail(tiny_config, run_copy):
+    before = pd.read_csv(run_copy.evaluation("segmentation", 30))
+    dig([run_copy.model("joint-segmentation/sigma30")], status=9, log=run_copy.root / "none")
+    evaluate(tiny_config, "segmentation", 30, run_copy)
+    after = pd.read_csv(run_copy.evaluation("segmentation", 30))
+    kept = before[before["method"] != "joint"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(after, kept)
+    evaluate(tiny_config, "classification", 30, run_copy)
+    others = pd.read_csv(run_copy.evaluation("classification", 30))
+    assert "cross" not in set(others["method"])
+    assert "joint" in set(others["method"])
+
+
+def test_without_the_task_network_nothing_is_measured(tiny_config, run_copy):
+    dig([run_copy.model("segmenter/clean")], status=9, log=run_copy.root / "none")
+    with pytest.raises(UserError, match="segmenter/clean failed: exit status 9"):
+        evaluate(tiny_config, "segmentation", 30, run_copy)
+
+
+def test_a_hole_in_cbm3d_is_a_hole_in_its_method_alone(tiny_config, run_copy):
+    dig([run_copy.baseline("denoising", "cbm3d", 30)], status=9, log=run_copy.root / "none")
+    assert failed_methods(tiny_config, run_copy, "denoising", 30) == {"cbm3d": "exit status 9"}
+    evaluate(tiny_config, "denoising", 30, run_copy)
+    assert "cbm3d" not in set(pd.read_csv(run_copy.evaluation("denoising", 30))["method"])
+
+
+@pytest.fixture(scope="module")
+def config():
+    return small_config()
+
+
+@pytest.fixture
+def folder(drawn_run, tmp_path) -> RunFolder:
+    return RunFolder(shutil.copytree(drawn_run.root, tmp_path / "run"))
+
+
+def finish(config, folder: RunFolder) -> None:
+    """Make all that is made from evaluations."""
+    for part in config.parts:
+        write_table(config, part, folder, PUBLISHED)
+    write_claims(config, folder)
+    write_shown_figures(config, folder)
+    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
+
+
+def fail_joint(folder: RunFolder) -> None:
+    """Leave what a failed training of the joint denoiser at sigma 60 leaves."""
+    (folder.root / "job.log").write_text(MISTAKE)
+    holes = [
+        folder.model("joint-segmentation/sigma60"),
+        folder.training("joint-segmentation/sigma60"),
+    ]
+    dig(holes, status=1, log=folder.root / "job.log")
+    for part, method in (("segmentation", "joint"), ("classification", "cross")):
+        path = folder.evaluation(part, 60)
+        frame = pd.read_csv(path)
+        frame[frame["method"] != method].to_csv(path, index=False)
+
+
+def test_the_report_is_built_and_says_what_failed(config, folder):
+    fail_joint(folder)
+    finish(config, folder)
+    table = read_csv(folder.table(3), TABLE_COLUMNS)
+    failed = table[table["status"].astype(str).str.startswith("failed")]
+    assert set(failed["method"]) == {"joint"}
+    assert set(failed["sigma"]) == {60}
+    assert set(failed["status"]) == {"failed: nan within the 5 steps before step 7"}
+    assert failed["value"].isna().all()
+    assert "| failed |" in folder.table(3, "md").read_text()
+    claims = read_csv(folder.claims, CLAIM_COLUMNS)
+    row = claims[(claims["claim"] == "segmentation-joint-over-cbm3d") & (claims["sigma"] == 60)]
+    assert row["test"].item() == "none: joint failed at sigma 60"
+    page = parse(folder.report.read_text("utf-8"))
+    (notice,) = page.find("aside", class_="failures")
+    links = {link.text: link.attributes["href"] for link in notice.find("a")}
+    assert links == {
+        "Joint, segmentation at sigma 60": "#made-segmentation-60-joint",
+        "Joint, cross-task, classification at sigma 60": "#made-classification-60-cross",
+    }
+    assert "nan within the 5 steps" in notice.text
+    cells = [cell for cell in page.find("td", class_="failed")]
+    assert len(cells) == 1 + 2  # mIoU, and both accuracies of cross
+
+
+def test_a_whole_evaluation_may_be_missing(config, folder):
+    path = folder.evaluation("classification", 30)
+    dig([path, path.with_suffix(".npz")], status=1, log=folder.root / "none")
+    other = folder.evaluation("segmentation", 60)
+    dig([other, other.with_suffix(".npz")], status=1, log=folder.root / "none")
+    finish(config, folder)
+    measured = read_measured(config, folder, "classification", 30)
+    assert measured.features == {}
+    assert set(measured.failures) == set(config.methods.classification)
+    page = parse(folder.report.read_text("utf-8"))
+    failed = {cell.text for cell in page.find("td", class_="failed")}
+    assert failed == {"failed: exit status 1 (log)"}
+
+
+def test_with_every_evaluation_missing_there_is_still_a_report(config, folder):
+    for part in config.parts:
+        for sigma in getattr(config.sigmas, part):
+            path = folder.evaluation(part, sigma)
+            dig([path, path.with_suffix(".npz")], status=1, log=folder.root / "none")
+    finish(config, folder)
+    text = folder.report.read_text("utf-8")
+    assert "Nothing to show" in text
+    claims = read_csv(folder.claims, CLAIM_COLUMNS)
+    assert set(claims["verdict"]) == {"inconclusive"}
+
+
+def test_a_whole_run_says_nothing_of_failures(config, folder):
+    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
+    assert list(parse(folder.report.read_text("utf-8")).find("aside", class_="failures")) == []
+    assert list(find_holes(folder)) == []
+
+
+def test_the_manifest_has_no_holes_and_still_verifies_without_them(config, folder):
+    fail_joint(folder)
+    write_manifest(config, folder)
+    holes = list(find_holes(folder))
+    assert [path.suffix for path, _ in holes] == [".pt", ".csv"]
+    for path, _ in holes:
+        path.unlink()
+    assert verify(folder.root) == []
+
+
+def test_one_failed_method_changes_no_other_number(config, folder, drawn_run):
+    before = {part: read_measured(config, drawn_run, part, 60) for part in config.parts[1:]}
+    fail_joint(folder)
+    for part, old in before.items():
+        new = read_measured(config, folder, part, 60)
+        lost = {"segmentation": "joint", "classification": "cross"}[part]
+        assert set(old.features) - set(new.features) == {
+            key for key in old.features if key[0] == lost
+        }
+        for key, values in new.features.items():
+            np.testing.assert_array_equal(values, old.features[key])

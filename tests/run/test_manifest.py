@@ -1,0 +1,144 @@
+"""Digests, and what `verify` finds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from importlib import metadata
+
+import pandas as pd
+import pytest
+
+from dhl.errors import UserError
+from dhl.run.fingerprints import code_digest, settings_digest
+from dhl.run.manifest import verify, write_manifest
+from dhl.run.results import file_digest
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", bytes(range(256)) * 5000])
+def test_a_files_digest_is_its_sha256(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    assert file_digest(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_settings_have_equal_digests_only_if_they_are_equal(tiny_config):
+    same = type(tiny_config).model_validate(tiny_config.model_dump())
+    assert settings_digest(tiny_config, "x") == settings_digest(same, "x")
+    assert settings_digest(tiny_config) != settings_digest(
+        tiny_config.model_copy(update={"base_seed": 2})
+    )
+    assert settings_digest("a", "b") != settings_digest("ab")
+
+
+def test_code_digests_follow_imports_and_name_the_closure():
+    digests = {
+        name: code_digest(name)
+        for name in (
+            "dhl.data.noise",
+            "dhl.training.losses",
+            "dhl.training.objective_joint",
+            "dhl.training.objective_denoise",
+        )
+    }
+    assert len(set(digests.values())) == 4
+    assert code_digest("dhl.data.noise", "dhl.training.losses") == code_digest(
+        "dhl.training.losses", "dhl.data.noise"
+    )
+    with pytest.raises(ModuleNotFoundError, match=r"dhl\.missing"):
+        code_digest("dhl.missing")
+
+
+def test_code_digests_are_the_same_in_another_process():
+    program = "from dhl.run.manifest import code_digest; print(code_digest('dhl.training.train'))"
+    output = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert output.strip() == code_digest("dhl.training.train")
+
+
+@pytest.fixture
+def manifested(tiny_config, run_copy):
+    """A finished run with its manifest."""
+    write_manifest(tiny_config, run_copy)
+    return run_copy
+
+
+def test_an_untouched_run_verifies(manifested):
+    assert verify(manifested.root) == []
+
+
+@pytest.mark.parametrize(
+    ("touch", "line"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes() + b"\n"), "changed  {}"),
+        (lambda path: path.unlink(), "removed  {}"),
+        (lambda path: path.with_name("extra.csv").write_text("x"), "added    {}"),
+    ],
+)
+def test_verify_finds_a_file_that_was_changed_removed_or_added(manifested, touch, line):
+    path = manifested.evaluation("denoising", 30)
+    touch(path)
+    name = "extra.csv" if line.startswith("added") else path.name
+    assert verify(manifested.root) == [line.format(f"evaluation/denoising/{name}")]
+
+
+def test_verify_lists_every_difference(manifested):
+    manifested.data("denoising").unlink()
+    manifested.model("classifier/clean").write_bytes(b"")
+    (manifested.root / "notes.txt").write_text("mine")
+    assert verify(manifested.root) == [
+        "added    notes.txt", "changed  models/classifier/clean.pt",
+        "removed  data/denoising.npz",
+    ]  # fmt: skip
+
+
+def test_logs_and_checkpoints_are_not_results(manifested):
+    for name in ("logs/train.log", "checkpoints/separate/side.pt", "benchmarks/x.tsv"):
+        path = manifested.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("s\n1.0\n")
+    assert verify(manifested.root) == []
+
+
+def test_the_manifest_names_seed_versions_configuration_and_files(tiny_config, manifested):
+    manifest = json.loads(manifested.manifest.read_text())
+    assert manifest["run"] == "tiny"
+    assert manifest["base_seed"] == tiny_config.base_seed
+    assert manifest["versions"]["torch"] == metadata.version("torch")
+    assert manifest["configuration"] == tiny_config.model_dump(mode="json")
+    for name in ("models/joint-segmentation/sigma30.pt", "data/denoising.npz",
+                 "noise/denoising/sigma30.csv", "evaluation/segmentation/sigma30.npz"):  # fmt: skip
+        expected = hashlib.sha256((manifested.root / name).read_bytes()).hexdigest()
+        assert manifest["files"][name] == expected
+
+
+def test_the_manifest_says_what_networks_were_trained_on(tiny_config, run_copy):
+    path = run_copy.training("classifier/clean")
+    curve = pd.read_csv(path)
+    curve.assign(device="A GPU", precision="bfloat16").to_csv(path, index=False)
+    write_manifest(tiny_config, run_copy)
+    trained_on = json.loads(run_copy.manifest.read_text())["hardware"]["trained_on"]
+    assert trained_on.split("; ")[0] == "A GPU in bfloat16"
+    assert len(trained_on.split("; ")) == 2
+
+
+def test_compute_time_is_the_sum_of_the_benchmarks(tiny_config, run_copy):
+    for index, seconds in enumerate((1.5, 2.25)):
+        path = run_copy.benchmarks / f"train/{index}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\th:m:s\n{seconds}\t0:00:01\n")
+    contents = (b"", b"s\th:m:s\n", b"s\th:m:s\n-\t-\n", b"s\n\xff\xfe\n", b"a\tb\n7\t8\n")
+    for index, content in enumerate(contents):  # none of them says how long its job took
+        (run_copy.benchmarks / f"silent{index}.tsv").write_bytes(content)
+    write_manifest(tiny_config, run_copy)
+    seconds = json.loads(run_copy.manifest.read_text())["compute_seconds"]
+    assert seconds == pytest.approx(3.75, abs=0.06)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "{}", "[]"])
+def test_a_missing_or_unreadable_manifest_is_named(tmp_path, content):
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match="finished run has a manifest") as caught:
+        verify(tmp_path)
+    assert str(tmp_path / "manifest.json") in str(caught.value)

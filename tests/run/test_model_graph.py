@@ -1,0 +1,283 @@
+"""What a model is made from, and what makes it stale."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dhl.config.parse import load_config, parse_config
+from dhl.config.recipes import Recipe
+from dhl.config.rules import used_recipes
+from dhl.errors import UserError
+from dhl.run.evaluated import evaluated_models
+from dhl.run.fingerprints import fingerprint
+from dhl.run.model_graph import all_models, model_spec
+
+PROJECT = Path(__file__).parents[2]
+START = "separate-start/all"
+
+
+def config_of(content: dict):
+    """Check settings."""
+    return parse_config(copy.deepcopy(content), source="tiny.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "role", "part", "objective", "parents"),
+    [
+        ("separate-start/all", "denoiser", "denoising", "denoise", ()),
+        ("separate/sigma30", "denoiser", "denoising", "denoise", (START,)),
+        ("dncnn-start/all", "denoiser", "denoising", "denoise", ()),
+        ("dncnn/sigma30", "denoiser", "denoising", "denoise", ("dncnn-start/all",)),
+        ("classifier/clean", "classifier", "classification", "task", ()),
+        ("segmenter/clean", "segmenter", "segmentation", "task", ()),
+        ("joint-classification/sigma30", "denoiser", "classification", "joint",
+         ("separate/sigma30", "classifier/clean")),
+        ("joint-segmentation/sigma30", "denoiser", "segmentation", "joint",
+         ("separate/sigma30", "segmenter/clean")),
+        ("matched-classification/sigma30", "denoiser", "classification", "denoise",
+         ("separate/sigma30",)),
+        ("matched-segmentation/sigma30", "denoiser", "segmentation", "denoise",
+         ("separate/sigma30",)),
+        ("retrained-classification/sigma30", "classifier", "classification", "task",
+         ("classifier/clean",)),
+        ("retrained-segmentation/sigma30", "segmenter", "segmentation", "task",
+         ("segmenter/clean",)),
+    ],
+)  # fmt: skip
+def test_each_kind_of_model_has_its_role_data_objective_and_parents(
+    tiny_config, key, role, part, objective, parents
+):
+    spec = model_spec(tiny_config, key)
+    assert (spec.role, spec.part, spec.objective, spec.parents) == (role, part, objective, parents)
+
+
+@pytest.mark.parametrize(
+    ("key", "sigma"),
+    [("separate/sigma25.5", 25.5), ("joint-segmentation/sigma15", 15), ("classifier/clean", None)],
+)
+def test_a_models_sigma_is_the_one_of_its_key(tiny_config, key, sigma):
+    assert model_spec(tiny_config, key).sigma == sigma
+
+
+def test_the_warm_start_covers_the_range_of_its_recipe(tiny_content):
+    tiny_content["training"]["warm_start"] |= {"sigma_low": 5, "sigma_high": 70}
+    assert model_spec(config_of(tiny_content), START).sigma == (5, 70)
+
+
+def test_without_a_warm_start_denoisers_have_no_parents(tiny_content):
+    tiny_content["training"]["warm_start"] = None
+    config = config_of(tiny_content)
+    assert model_spec(config, "separate/sigma30").parents == ()
+    assert START not in all_models(config)
+    with pytest.raises(UserError, match=START):
+        model_spec(config, START)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["separate", "separate/all", "separate/30", "separate/sigma30.0", "separate/sigma030",
+     "separate/sigmaX", "unet/sigma30", "classifier/sigma30", "separate/clean",
+     "joint/sigma30", "joint-captioning/sigma30", "joint-/sigma30", "", "/", "cbm3d/sigma30",
+     "separate-start/sigma30", "classifier-start/all"],
+)  # fmt: skip
+def test_a_key_that_names_no_model_is_refused(tiny_config, key):
+    with pytest.raises(UserError, match=r"`dhl describe` lists") as caught:
+        model_spec(tiny_config, key)
+    assert f"`{key}`" in str(caught.value)
+
+
+def test_a_key_off_the_255_scale_is_refused(tiny_config):
+    with pytest.raises(UserError, match="0-255 scale"):
+        model_spec(tiny_config, "separate/sigma0.1")
+
+
+def test_joint_and_matched_share_draws_start_steps_and_schedule(tiny_config):
+    for task in ("classification", "segmentation"):
+        joint, matched = (
+            model_spec(tiny_config, f"{name}-{task}/sigma30") for name in ("joint", "matched")
+        )
+        assert joint.seed_name == matched.seed_name
+        assert joint.start == matched.start
+        assert joint.recipe.model_dump(exclude={"task_weight"}) == matched.recipe.model_dump()
+        assert joint.network == matched.network
+
+
+def test_models_of_different_keys_draw_from_different_seeds(tiny_config):
+    keys = [key for key in all_models(tiny_config) if not key.startswith("matched-")]
+    assert len({model_spec(tiny_config, key).seed_name for key in keys}) == len(keys)
+
+
+def test_all_models_come_after_their_parents_and_once(tiny_config):
+    keys = all_models(tiny_config)
+    assert len(keys) == len(set(keys)) == 12
+    for place, key in enumerate(keys):
+        assert set(model_spec(tiny_config, key).parents) <= set(keys[:place])
+
+
+def test_evaluations_read_the_models_of_their_methods(tiny_config):
+    assert evaluated_models(tiny_config, "segmentation", 30) == {
+        "separate": "separate/sigma30",
+        "separate-matched": "matched-segmentation/sigma30",
+        "joint": "joint-segmentation/sigma30",
+        "cross": "joint-classification/sigma30",
+        "retrained": "retrained-segmentation/sigma30",
+        "task-network": "segmenter/clean",
+    }
+    assert set(evaluated_models(tiny_config, "denoising", 30)) == {
+        "dncnn", "separate", "joint-classification", "joint-segmentation",
+    }  # fmt: skip
+
+
+def fingerprints(config) -> dict[str, str]:
+    """Return the fingerprint of each model."""
+    return {key: fingerprint(config, key) for key in all_models(config)}
+
+
+ALL = {
+    "separate-start/all", "separate/sigma30", "dncnn-start/all", "dncnn/sigma30",
+    "classifier/clean", "segmenter/clean", "joint-classification/sigma30",
+    "joint-segmentation/sigma30", "matched-classification/sigma30",
+    "matched-segmentation/sigma30", "retrained-classification/sigma30",
+    "retrained-segmentation/sigma30",
+}  # fmt: skip
+JOINT = {key for key in ALL if key.startswith("joint-")}
+MATCHED = {key for key in ALL if key.startswith("matched-")}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "stale"),
+    [
+        ("base_seed", 2, ALL),
+        ("precision", "bfloat16", ALL),
+        ("threads", 2, ALL),
+        ("training.joint.classification.task_weight", 0.5,
+         {"joint-classification/sigma30"}),
+        ("training.joint.segmentation.steps", 6,
+         {"joint-segmentation/sigma30", "matched-segmentation/sigma30"}),
+        ("training.separate.batch", 3,
+         {"separate/sigma30", "dncnn/sigma30"} | JOINT | MATCHED),
+        ("training.warm_start.batch", 3,
+         ALL - {key for key in ALL if key.startswith(("classifier", "segmenter", "retrained"))}),
+        ("training.task.classification.batch", 3,
+         {"classifier/clean", "retrained-classification/sigma30", "joint-classification/sigma30"}),
+        ("training.retrained.segmentation.batch", 3, {"retrained-segmentation/sigma30"}),
+        ("networks.dncnn.depth", 5, {"dncnn-start/all", "dncnn/sigma30"}),
+        ("training.dncnn", {"separate": {"steps": 9, "batch": 4, "patch": 24}},
+         {"dncnn-start/all", "dncnn/sigma30"}),
+        ("networks.segmenter.width", 9,
+         {"segmenter/clean", "retrained-segmentation/sigma30", "joint-segmentation/sigma30"}),
+        ("data.classification.contrast", 0.7,
+         {key for key in ALL if "classif" in key}),
+        ("statistics.bootstrap", 500, set()),
+        ("evaluation.protocol", "plain", set()),
+        ("evaluation.batch", 3, set()),
+        ("run", "other", set()),
+        ("training.separate.checkpoint_every", 4, set()),
+        ("methods.denoising", ["noisy", "dncnn", "separate"], set()),
+    ],
+)  # fmt: skip
+def test_a_setting_makes_exactly_the_models_stale_that_it_decides(tiny_content, path, value, stale):
+    before = fingerprints(config_of(tiny_content))
+    assert set(before) == ALL
+    *keys, last = path.split(".")
+    node = tiny_content
+    for key in keys:
+        node = node[key]
+    node[last] = value
+    after = fingerprints(config_of(tiny_content))
+    assert {key for key in ALL if after.get(key) != before[key]} == stale
+
+
+@pytest.fixture(scope="module")
+def fingerprints_of_a_copy(tiny_config, tmp_path_factory):
+    """Return what computes the fingerprints by a copy of the code with one edit."""
+    folder = tmp_path_factory.mktemp("code")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
+    shutil.copytree(PROJECT / "dhl", folder / "dhl")
+    program = (
+        "import json, dhl; from dhl.config.parse import load_config; from dhl.run.model_graph import *; "
+        "from dhl.run.fingerprints import *; "
+        f"assert dhl.__file__.startswith({str(folder)!r}); config = load_config('tiny.yaml'); "
+        "print(json.dumps({key: fingerprint(config, key) for key in all_models(config)}))"
+    )
+
+    def compute(module: str, old: str = "", new: str = "") -> dict[str, str]:
+        source = folder / "dhl" / module
+        text = source.read_text()
+        assert old in text
+        source.write_text(text.replace(old, new, 1))
+        environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-c", program]
+        result = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+        )
+        source.write_text(text)
+        return json.loads(result.stdout)
+
+    return compute
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "stale"),
+    [
+        ("objectives/joint.py", "task_weight * task", "2 * task_weight * task", JOINT),
+        ("objectives/joint.py", '"""The paper', '# A comment.\n"""Another docstring', set()),
+        ("models/cascade.py", "self.task_network.eval()", "self.task_network.train()", JOINT),
+        ("models/dncnn.py", "depth - 2", "depth - 1", {"dncnn-start/all", "dncnn/sigma30"}),
+        (
+            "models/initialisation.py",
+            "std=1e-3",
+            "std=1e-2",
+            {key for key in ALL if not key.startswith(("classifier", "segmenter", "retrained"))},
+        ),
+        ("noise.py", "return sigma / 255.0", "return sigma / 256.0", ALL),
+        ("figures.py", "from __future__", "import os\nfrom __future__", set()),
+    ],
+)
+def test_an_edit_makes_exactly_the_models_stale_that_it_can_change(
+    tiny_config, fingerprints_of_a_copy, module, old, new, stale
+):
+    after = fingerprints_of_a_copy(module, old, new)
+    before = fingerprints(tiny_config)
+    assert {key for key in ALL if after[key] != before[key]} == stale
+
+
+def test_the_joint_denoiser_of_cropped_images_feeds_the_classifier_its_own_crop(tiny_content):
+    tiny_content["training"]["joint"]["classification"]["patch"] = 232
+    tiny_content["data"]["classification"] = {"kind": "imagenette"}
+    config = parse_config(tiny_content, source="tiny.yaml")
+    for name in ("joint", "matched"):
+        assert model_spec(config, f"{name}-classification/sigma30").crop == 224
+        assert model_spec(config, f"{name}-segmentation/sigma30").crop is None
+
+
+@pytest.mark.parametrize("patch", [223, 226, 228, 230, 233])
+def test_a_joint_patch_that_leaves_no_crop_is_refused(tiny_content, patch):
+    tiny_content["training"]["joint"]["classification"]["patch"] = patch
+    tiny_content["data"]["classification"] = {"kind": "imagenette"}
+    with pytest.raises(
+        UserError, match=rf"patch: {patch}`, and a crop of 224 px[\s\S]*write 224, or 232 or"
+    ):
+        parse_config(tiny_content, source="tiny.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_recipes_that_a_configuration_checks_are_those_of_its_models(path):
+    config = load_config(path)
+    specs = [model_spec(config, key) for key in all_models(config)]
+    trained = {(spec.part, _decisive(spec.recipe)) for spec in specs if spec.recipe}
+    assert {(part, _decisive(recipe)) for part, recipe in used_recipes(config).values()} == trained
+
+
+def _decisive(recipe: Recipe) -> tuple:
+    """Return what tells recipes apart, whatever the weight of the task's loss."""
+    return recipe.steps, recipe.batch, recipe.patch, recipe.optimizer

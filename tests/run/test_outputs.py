@@ -1,0 +1,90 @@
+"""Every file of a run has its command, and the commands in their order make a whole run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dhl.cli.parser import build_parser
+from dhl.errors import UserError
+from dhl.files import PROJECT
+from dhl.run.folder import RunFolder
+from dhl.run.outputs import command_for, how_to_make
+from dhl.run.results import file_digest
+from dhl.run.shards import Shard
+
+FOLDER = RunFolder("results/own")
+PAGE = (PROJECT / "docs/steps.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("path", "command"),
+    [
+        (FOLDER.download("kodak"), "dhl data download kodak"),
+        (FOLDER.data("denoising"), "dhl data make --part denoising"),
+        (FOLDER.skipped("denoising"), "dhl data make --part denoising"),
+        (FOLDER.noise("denoising", 12.5), "dhl noise --part denoising --sigma 12.5"),
+        (FOLDER.baseline("segmentation", "cbm3d-2020", 30, Shard.parse("2-of-3")),
+         "dhl baseline --part segmentation --method cbm3d-2020 --sigma 30 --shard 2-of-3"),
+        (FOLDER.model("separate/sigma30-seed2"), "dhl train separate/sigma30-seed2"),
+        (FOLDER.training("classifier/clean"), "dhl train classifier/clean"),
+        (FOLDER.evaluation("denoising", 30), "dhl evaluate --part denoising --sigma 30 --seed 1"),
+        (FOLDER.evaluation("denoising", 30, 4).with_suffix(".npz"),
+         "dhl evaluate --part denoising --sigma 30 --seed 4"),
+        (FOLDER.probes("denoising", 30, 2), "dhl probe --part denoising --sigma 30 --seed 2"),
+        (FOLDER.table(3), "dhl table --part segmentation"),
+        (FOLDER.claims, "dhl claims"),
+        (FOLDER.sensitivity, "dhl sensitivity"),
+        (FOLDER.figures / "transfer.svg", "dhl figures"),
+        (FOLDER.manifest, "dhl manifest"),
+        (FOLDER.report, "dhl report"),
+    ],
+)  # fmt: skip
+def test_a_file_of_a_run_has_its_command(path, command):
+    assert command_for(path) == command
+    assert build_parser().parse_args(shlex.split(command)[1:])
+
+
+def test_a_missing_file_says_what_makes_it(tmp_path):
+    path = RunFolder(tmp_path).data("denoising")
+    with pytest.raises(UserError, match="run `dhl data make --part denoising` with the same"):
+        file_digest(path)
+    assert command_for(tmp_path / "mine.png") is None
+    assert how_to_make(tmp_path / "mine.png").startswith("check the path")
+
+
+def test_the_page_has_every_step_of_the_workflow():
+    rules = "".join(path.read_text() for path in (PROJECT / "workflow/rules").glob("*.smk"))
+    steps = set(re.findall(r"dhl(?:_or_hole)?\(\s*\"((?:data )?[a-z]+)", rules))
+    assert len(steps) == 13
+    for step in steps:
+        assert f"| `{step}` |" in PAGE
+        assert re.search(rf"^ *dhl {step} ", PAGE, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_script_of_the_page_makes_a_whole_run(tmp_path):
+    (tmp_path / "config").mkdir()
+    content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    content["data"]["classification"] |= {"train": 40, "test": 10}
+    for recipe in (content["training"]["separate"], *content["training"]["task"].values()):
+        recipe["steps"] = 4
+    (tmp_path / "config/smoke.yaml").write_text(yaml.safe_dump(content))
+    (script,) = re.findall(r"^```sh\n([\s\S]*?)^```$", PAGE, re.MULTILINE)
+    place = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PATH": place, "PYTHONPATH": str(PROJECT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert RunFolder(tmp_path / "results/smoke").report.exists()
+    for command in ("verify", "export"):
+        again = [sys.executable, "-m", "dhl", command, str(tmp_path / "results/smoke")]
+        subprocess.run(again, cwd=PROJECT, check=True)

@@ -1,0 +1,123 @@
+"""Finished runs from made-up results, and changes to them, for what compares runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from synthetic_run import write_synthetic_run
+
+from dhl.analysis.claims import write_claims
+from dhl.analysis.compare import compare
+from dhl.analysis.finished_run import read_finished
+from dhl.analysis.sensitivity import write_sensitivity
+from dhl.analysis.tables import write_table
+from dhl.config.parse import parse_config
+from dhl.files import PROJECT
+from dhl.run.folder import RunFolder
+from dhl.run.manifest import write_manifest
+from dhl.run.results import file_digest
+
+REFERENCE = PROJECT / "results" / "reference" / "mini"
+SIGMA, IMAGES = 30, 40
+
+
+def configure(seeds=1, sigmas=(SIGMA,), **changes):
+    """Return the configuration of the reference with other seeds, sigmas or methods."""
+    content = yaml.safe_load((PROJECT / "config/mini.yaml").read_text()) | {"seeds": seeds}
+    content["sigmas"] = {part: list(sigmas) for part in content["sigmas"]}
+    content["sensitivity"] |= {"sigma": sigmas[0], "mismatch": []}
+    for section, values in changes.items():
+        content[section] |= values
+    return parse_config(content, source="mini, changed")
+
+
+CONFIG = configure()  # of the run that is compared with others
+
+
+def finish(config, folder: RunFolder) -> RunFolder:
+    """Write tables, verdicts and manifest from the evaluation, as a run does at its end."""
+    for part in config.parts:
+        write_table(config, part, folder)
+    write_claims(config, folder)
+    write_sensitivity(config, folder)
+    write_manifest(config, folder)
+    return folder
+
+
+def compared(first: RunFolder | Path, second: RunFolder | Path):
+    """Compare two folders."""
+    roots = [one.root if isinstance(one, RunFolder) else one for one in (first, second)]
+    return compare(*map(read_finished, roots))
+
+
+def edit(folder: RunFolder, part: str, change, seed: int = 1) -> None:
+    """Change the rows of an evaluation in place."""
+    path = folder.evaluation(part, SIGMA, seed)
+    frame = pd.read_csv(path)
+    change(frame)
+    frame.to_csv(path, index=False)
+
+
+def sign(root: Path, path: Path) -> None:
+    """Enter a changed file into the manifest, as the program would."""
+    manifest = json.loads((root / "manifest.json").read_text())
+    manifest["files"][path.relative_to(root).as_posix()] = file_digest(path)
+    (root / "manifest.json").write_text(json.dumps(manifest))
+
+
+def cells_with(comparison, *verdicts) -> set[tuple[str, str, str]]:
+    """Return part, method and metric of the cells with these verdicts."""
+    cells = comparison.cells[comparison.cells["verdict"].isin(verdicts)]
+    return set(cells[["part", "method", "metric"]].itertuples(index=False, name=None))
+
+
+def cell(comparison, part, method, metric) -> pd.Series:
+    """Return the one row of a cell."""
+    cells = comparison.cells.set_index(["part", "sigma", "method", "metric"])
+    return cells.loc[(part, SIGMA, method, metric)]
+
+
+def per_image(folder: RunFolder, part: str, metric: str, method: str, seed: int = 1) -> np.ndarray:
+    """Return the column of a method, by pandas alone."""
+    frame = pd.read_csv(folder.evaluation(part, SIGMA, seed)).set_index("image_id")
+    return frame.loc[frame["method"] == method, metric].sort_index().to_numpy()
+
+
+def table_of(text: str) -> list[str]:
+    """Return the header and the rows of the cells."""
+    (block,) = [block for block in text.split("\n\n") if block.startswith("  part")]
+    return block.splitlines()
+
+
+def write_two_runs(root: Path) -> None:
+    """Write finished runs that differ by chance alone: `run3` of three trainings, `run2` of two."""
+    for seeds in (3, 2):
+        config = configure(seeds)
+        folder = write_synthetic_run(config, root / f"run{seeds}", images=IMAGES, draw=seeds)
+        finish(config, folder)
+
+
+def old_reference(root: Path) -> Path:
+    """Copy the committed reference, as a version wrote it that knew one training alone."""
+    shutil.copytree(REFERENCE, root)
+    for path in (root / "tables").glob("*.csv"):
+        frame = pd.read_csv(path)
+        frame.drop(columns=["seeds", "seed_std"], errors="ignore").to_csv(path, index=False)
+        sign(root, path)
+    return root
+
+
+def lower_one_cell(root: Path) -> Path:
+    """Copy the old reference with the top-1 of `joint` at sigma 45 lower by 5 points."""
+    path = old_reference(root) / "tables" / "table2.csv"
+    frame = pd.read_csv(path)
+    chosen = (frame["method"] == "joint") & (frame["sigma"] == 45) & (frame["metric"] == "top1")
+    frame.loc[chosen, ["value", "ci_low", "ci_high"]] -= 0.05
+    frame.to_csv(path, index=False)
+    sign(root, path)
+    return root

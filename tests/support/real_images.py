@@ -1,0 +1,20 @@
+"""Real photographs for checking: `$DHL_TEST_DATA`, or `shared/data` beside the checkout, has them.
+
+`kodak/` holds Kodak's 24 images, `photos/` photographs of ImageNet's classes. Nothing needs them:
+the tests that read them are skipped without.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_FOLDER = Path(os.environ.get("DHL_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
+KODAK, PHOTOS = _FOLDER / "kodak", _FOLDER / "photos"
+
+
+def needs(folder: Path) -> pytest.MarkDecorator:
+    """Skip a test where a folder of real images is missing."""
+    return pytest.mark.skipif(not folder.is_dir(), reason=f"$DHL_TEST_DATA has no {folder.name}")

@@ -1,0 +1,100 @@
+"""A finished run folder, made up, for the tests of figures and report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.figure import Figure
+from synthetic_run import write_synthetic_run
+
+from dhl.analysis.claims import write_claims
+from dhl.analysis.sensitivity import write_sensitivity
+from dhl.analysis.tables import write_table
+from dhl.config.parse import parse_config
+from dhl.config.schema import Config
+from dhl.report import figure_style, figures
+from dhl.report.page import STRIPS
+from dhl.run.folder import RunFolder
+
+REPOSITORY = Path(__file__).parent.parent
+TEMPLATES = REPOSITORY / "report"
+PUBLISHED = REPOSITORY / "config" / "published.csv"
+MANIFEST = {
+    "run": "mini",
+    "created": "2026-01-02T03:04:05Z",
+    "commit": "0123456789abcdef",
+    "dirty": True,
+    "versions": {"python": "3.11.7", "numpy": "2.4.6"},
+    "hardware": {"system": "Linux", "cores": 2, "memory_gib": 7.5},
+    "deployment": "environment",
+    "base_seed": 1706,
+    "configuration": {"run": "mini"},
+    "wall_seconds": None,
+    "compute_seconds": 300.0,
+    "own_code": {},
+    "files": {"claims.csv": "ab" * 32},
+}
+
+
+def small_config(**sections: object) -> Config:
+    """Return mini at two sigmas, with few resamples; `sections` replace whole keys."""
+    content = yaml.safe_load((REPOSITORY / "config" / "mini.yaml").read_text())
+    grid = [30, 60]
+    content["sigmas"] = {"denoising": [25], "classification": grid, "segmentation": grid}
+    content["statistics"]["bootstrap"] = 100
+    content.update(sections)
+    if content["sensitivity"] is not None:
+        grids = content["sigmas"]
+        several = [part for part, grid in grids.items() if len(grid) > 1]
+        content["sensitivity"] |= {"sigma": grids["classification"][-1], "mismatch": several}
+    return parse_config(content, source="a test")
+
+
+def denoising_only() -> Config:
+    """Return a configuration without the tasks."""
+    small = small_config().model_dump(mode="json")
+    data = {"denoising": small["data"]["denoising"]}
+    methods = {"denoising": ["noisy", "dncnn", "separate"]}
+    return small_config(data=data, methods=methods, sigmas={"denoising": [25]}, sensitivity=None)
+
+
+def write_run(config: Config, root: Path) -> RunFolder:
+    """Write everything that figures and report read, but the figures and benchmarks."""
+    folder = write_synthetic_run(config, root, images=20)
+    if "classification" in config.parts:
+        for sigma in config.sigmas.classification:
+            give_classes(folder.evaluation("classification", sigma).with_suffix(".npz"))
+    for part in config.parts:
+        write_table(config, part, folder, PUBLISHED)
+    write_claims(config, folder)
+    write_sensitivity(config, folder)
+    folder.manifest.write_text(json.dumps(MANIFEST))
+    return folder
+
+
+def write_shown_figures(config: Config, folder: RunFolder) -> None:
+    """Write each figure in the format alone in which the report shows it."""
+
+    def save(figure: Figure, place: Path, name: str) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(figure_style, "FIGURE_FORMATS", ("png" if name in STRIPS else "svg",))
+            figure_style.save_figure(figure, place, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "save_figure", save)
+        figures.write_figures(config, folder)
+
+
+def give_classes(path: Path) -> None:
+    """Turn an evaluation's label maps into classes, and drop what has no picture of its own."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    for index in range(len(arrays["example_ids"])):
+        arrays[f"labels/{index}"] = np.int64(3)
+        arrays.pop(f"image/retrained/{index}", None)
+        arrays.pop(f"image/clean/{index}", None)
+    np.savez(path, **arrays)

@@ -1,0 +1,140 @@
+"""A run folder with made-up results of the true layout, for what reads results."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dhl.config.methods import model_of
+from dhl.config.schema import Config
+from dhl.run.evaluated import evaluated_seeds, measured_methods
+from dhl.run.folder import RunFolder
+from dhl.run.model_keys import sigma_key
+from dhl.run.probes import measurements, probes
+from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, TRAINING_COLUMNS, write_csv
+
+# How good a made-up method is, from 0 (useless) to 1.
+QUALITY = {
+    "clean": 0.95, "noisy": 0.30, "cbm3d": 0.70, "dncnn": 0.72, "separate": 0.74,
+    "separate-matched": 0.75, "joint": 0.80, "cross": 0.79, "retrained": 0.82,
+    "joint-classification": 0.72, "joint-segmentation": 0.71,
+}  # fmt: skip
+
+
+def write_synthetic_run(
+    config: Config, root: Path, *, images: int = 60, draw: int = 0
+) -> RunFolder:
+    """Write evaluation, training and benchmark files of a whole run; chance decides by `draw`."""
+    folder = RunFolder(root)
+    rng = np.random.default_rng(draw)
+    for part in config.parts:
+        for sigma in getattr(config.sigmas, part):
+            write_noise(folder, part, sigma, images)
+            for seed in evaluated_seeds(config, part):
+                write_evaluation(config, folder, part, (sigma, seed), rng, images)
+    for part, sigma, seed in measurements(config):
+        write_probes(config, folder, part, (sigma, seed), rng, images)
+    for part in config.parts:
+        for method in getattr(config.methods, part):
+            if model := model_of(method, part):
+                for sigma in getattr(config.sigmas, part):
+                    write_curve(folder, sigma_key(model, sigma))
+    return folder
+
+
+def write_noise(folder, part, sigma, images) -> None:
+    """Write a record of noise that is the same in every run."""
+    ids = [f"test-{i:04d}" for i in range(images)]
+    digests = [hashlib.sha256(f"{part} {sigma} {name}".encode()).hexdigest() for name in ids]
+    frame = pd.DataFrame({"image_id": ids, "seed": range(images), "sha256": digests})
+    write_csv(frame, folder.noise(part, sigma), NOISE_COLUMNS)
+
+
+def write_probes(config, folder, part, place, rng, images) -> None:
+    """Write made-up rows of the probes, each as good as its denoiser is at this sigma."""
+    sigma, seed = place
+    ids = [f"test-{i:04d}" for i in range(images)]
+    difficulty = rng.random(images)
+    frames, arrays = [], {"image_ids": np.array(ids), "example_ids": np.array([], str)}
+    for probe in probes(config, part, sigma, seed):
+        kind = probe.denoiser.partition("/")[0].partition("-")[0]
+        quality = QUALITY["separate-matched" if kind == "matched" else kind] - sigma / 300
+        psnr = np.nan if kind == "clean" else rng.normal(20 + 10 * quality, size=images)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "dataset": "photo-digits", "part": part, "sigma": sigma, "method": probe.name,
+                    "image_id": ids, "noise_seed": range(images), "protocol": "authors",
+                    "psnr": psnr,
+                    "ssim": quality if part == "denoising" else np.nan,
+                    "top1": difficulty < quality if part == "classification" else np.nan,
+                    "top5": 1.0 if part == "classification" else np.nan,
+                }
+            )
+        )  # fmt: skip
+        if part == "segmentation":
+            arrays[f"confusion/{probe.name}"] = confusions(rng, quality, images)
+    frame = pd.concat(frames)
+    frame["top1"] = frame["top1"].astype(float)
+    path = folder.probes(part, sigma, seed)
+    write_csv(frame, path, IMAGE_COLUMNS)
+    np.savez(path.with_suffix(".npz"), **arrays)
+
+
+def write_evaluation(config, folder, part, place, rng, images) -> None:
+    """Write per-image rows, and of the first training arrays of two example images."""
+    sigma, seed = place
+    methods = measured_methods(config, part, seed)
+    difficulty = rng.random(images)
+    rows, arrays = [], {"image_ids": np.array([f"test-{i:04d}" for i in range(images)])}
+    examples = 2 if seed == 1 else 0
+    arrays["example_ids"] = arrays["image_ids"][:examples]
+    for i in range(examples):
+        arrays[f"clean/{i}"] = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        shape = (64, 64) if part == "segmentation" else ()
+        arrays[f"labels/{i}"] = rng.integers(0, 10, shape, dtype=np.uint8)
+    for method in methods:
+        quality = QUALITY[method] - sigma / 300
+        right = difficulty < quality
+        for i in range(images):
+            rows.append(
+                {
+                    "dataset": "photo-digits", "part": part, "sigma": sigma, "method": method,
+                    "image_id": f"test-{i:04d}", "noise_seed": i, "protocol": "authors",
+                    "psnr": np.nan if method == "clean" else 20 + 10 * quality + rng.normal(),
+                    "ssim": quality if part == "denoising" else np.nan,
+                    "top1": float(right[i]) if part == "classification" else np.nan,
+                    "top5": 1.0 if part == "classification" else np.nan,
+                }
+            )  # fmt: skip
+        for i in range(examples):
+            arrays[f"image/{method}/{i}"] = arrays[f"clean/{i}"]
+            arrays[f"prediction/{method}/{i}"] = arrays[f"labels/{i}"]
+            arrays[f"probability/{method}/{i}"] = np.full(10, 0.1, np.float32)
+        if part == "segmentation":
+            arrays[f"confusion/{method}"] = confusions(rng, quality, images)
+    path = folder.evaluation(part, sigma, seed)
+    write_csv(pd.DataFrame(rows), path, IMAGE_COLUMNS)
+    np.savez(path.with_suffix(".npz"), **arrays)
+
+
+def confusions(rng, quality: float, images: int) -> np.ndarray:
+    """Return (images, 11, 11) counts, rows truth, with `quality` of each row on the diagonal."""
+    total = rng.integers(200, 400, (images, 11))
+    hit = rng.binomial(total, quality)
+    matrix = np.zeros((images, 11, 11), np.int64)
+    matrix[:, np.arange(11), np.arange(11)] = hit
+    matrix[:, np.arange(11), (np.arange(11) + 1) % 11] = total - hit
+    return matrix
+
+
+def write_curve(folder: RunFolder, key: str) -> None:
+    """Write a falling training curve."""
+    step = np.arange(50, 501, 50)
+    frame = pd.DataFrame({"step": step, "lr": 1e-3, "loss": 1 / step})
+    frame["reconstruction_loss"] = frame["loss"]
+    frame = frame.assign(device="abacus", precision="float32")
+    write_csv(frame, folder.training(key), TRAINING_COLUMNS)

@@ -1,0 +1,141 @@
+"""Training batches: a pure function of seed and step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dhl.config.recipes import Recipe
+from dhl.data.image_set import ImageSet
+from dhl.errors import UserError
+from dhl.seeding import torch_generator
+from dhl.training.batches import BatchSampler
+
+CPU = torch.device("cpu")
+
+
+def numbered(count: int, side: int = 8) -> ImageSet:
+    """Return images whose every pixel is the image's number, with that number as class."""
+    images = np.broadcast_to(
+        np.arange(count, dtype=np.uint8)[:, None, None, None], (count, side, side, 3)
+    )
+    return ImageSet([f"i{n}" for n in range(count)], images, np.arange(count, dtype=np.uint8))
+
+
+def positions(side: int, *, count: int = 1) -> ImageSet:
+    """Return images whose pixels hold their row and column, with the same as label map."""
+    rows, columns = np.mgrid[:side, :side].astype(np.uint8)
+    image = np.stack([rows, columns, np.zeros_like(rows)], -1)
+    maps = rows * side + columns
+    return ImageSet([f"p{n}" for n in range(count)], [image] * count, np.stack([maps] * count))
+
+
+def draw(sampler: BatchSampler, step: int):
+    """Return the batch of a step."""
+    return sampler(step, torch_generator("batch", step))
+
+
+def sampler_of(images: ImageSet, *, seed: int = 1, **recipe) -> BatchSampler:
+    """Return a sampler on the CPU."""
+    return BatchSampler(images, Recipe(steps=1, **recipe), seed_names=(seed,), device=CPU)
+
+
+@pytest.mark.parametrize(("count", "batch"), [(6, 2), (5, 2), (3, 7)])
+def test_each_epoch_shows_every_image_once_in_another_order(count, batch):
+    sampler = sampler_of(numbered(count), batch=batch)
+    seen = torch.cat([draw(sampler, step)[1] for step in range(4 * count)]).tolist()
+    epochs = [seen[start : start + count] for start in range(0, 4 * count, count)]
+    assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_images_and_classes_belong_together_and_images_are_on_the_unit_scale():
+    sampler = sampler_of(numbered(9), batch=4)
+    for step in range(5):
+        images, targets = draw(sampler, step)
+        torch.testing.assert_close(images[:, 1, 2, 3], targets / 255)
+        assert images.shape == (4, 3, 8, 8)
+        assert targets.dtype == torch.int64
+
+
+def test_a_batch_depends_on_its_step_and_not_on_the_batches_before():
+    recipe = {"batch": 3, "patch": 8, "augment": "dihedral"}
+    forward = sampler_of(positions(20, count=7), **recipe)
+    jumping = sampler_of(positions(20, count=7), **recipe)
+    expected = [draw(forward, step) for step in range(8)]
+    for step in (7, 2, 5):
+        for one, other in zip(expected[step], draw(jumping, step), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_another_seed_gives_another_order():
+    orders = [
+        [tuple(draw(sampler_of(numbered(20), seed=seed, batch=5), step)[1].tolist())
+         for step in range(4)]
+        for seed in (1, 2)
+    ]  # fmt: skip
+    assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("augment", ["none", "mirror", "dihedral"])
+@pytest.mark.parametrize("patch", [None, 8])
+def test_label_maps_are_cropped_mirrored_and_turned_with_their_images(augment, patch):
+    side = 12
+    sampler = sampler_of(positions(side, count=2), batch=2, patch=patch, augment=augment)
+    orientations = set()
+    for step in range(30):
+        images, labels = draw(sampler, step)
+        rows, columns = (255 * images[:, :2]).round().long().unbind(1)
+        assert torch.equal(labels, rows * side + columns)
+        assert labels.shape[1:] == ((patch or side),) * 2
+        orientations |= {(int(one[0, 1] - one[0, 0]), int(one[1, 0] - one[0, 0])) for one in labels}
+    expected = {"none": 1, "mirror": 2, "dihedral": 8}
+    assert len(orientations) == expected[augment]
+
+
+def test_every_position_of_a_crop_occurs():
+    sampler = sampler_of(positions(10), batch=1, patch=8)
+    corners = {tuple((255 * draw(sampler, step)[0][0, :2, 0, 0]).round().int().tolist())
+               for step in range(120)}  # fmt: skip
+    assert corners == {(row, column) for row in range(3) for column in range(3)}
+
+
+def test_the_ignored_label_survives():
+    images = positions(12)
+    images.targets[0, 3:5] = 255
+    _, labels = draw(sampler_of(images, batch=1, augment="mirror"), 0)
+    assert (labels == 255).sum() == 2 * 12
+
+
+def test_crops_of_images_of_several_sizes_make_a_batch():
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 256, (side, 30, 3), dtype=np.uint8) for side in (16, 20, 25)]
+    batch, targets = draw(sampler_of(ImageSet(["a", "b", "c"], images), batch=3, patch=16), 0)
+    assert batch.shape == (3, 3, 16, 16)
+    assert targets is None
+
+
+@pytest.mark.parametrize(
+    ("shapes", "patch", "named"),
+    [([(16, 16), (16, 15)], 16, "`b` has 15 x 16 px"), ([(16, 16), (16, 17)], None, "`b` has 17")],
+)
+def test_images_that_cannot_make_a_batch_are_named(shapes, patch, named):
+    images = [np.zeros((*shape, 3), np.uint8) for shape in shapes]
+    with pytest.raises(UserError, match=named):
+        sampler_of(ImageSet(["a", "b"], images), batch=1, patch=patch)
+
+
+@pytest.mark.parametrize("augment", ["none", "mirror", "dihedral"])
+@pytest.mark.parametrize("maps", [False, True])
+def test_oblong_images_are_turned_only_after_a_patch_is_cut(augment, maps):
+    images = np.zeros((2, 16, 20, 3), np.uint8)
+    labels = np.zeros((2, 16, 20), np.uint8) if maps else None
+    oblong = ImageSet(["a", "b"], images, labels)
+    assert draw(sampler_of(oblong, batch=2, patch=12, augment=augment), 0)[0].shape[2:] == (12, 12)
+    if augment == "dihedral":
+        with pytest.raises(UserError, match=r"`a` has 20 x 16 px[\s\S]*set `patch`") as caught:
+            sampler_of(oblong, batch=2, augment=augment)
+        assert "turned are square" in caught.value.rule
+    else:
+        assert draw(sampler_of(oblong, batch=2, augment=augment), 0)[0].shape[2:] == (16, 20)

@@ -1,0 +1,213 @@
+"""Losses and the joint objective against NumPy: values and gradients by their formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import mean_squared_error
+from torch import nn
+
+from dhl.models.build import build_network
+from dhl.training.losses import reconstruction_loss, task_loss
+from dhl.training.objective_denoise import Objective as DenoiseObjective
+from dhl.training.objective_joint import Objective as JointObjective
+from dhl.training.objective_joint import joint_loss
+from dhl.training.objective_task import Objective as TaskObjective
+
+SIDE, CLASSES, SIGMA = 3, 4, 30
+
+
+def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Return repeatable numbers in [0, 1)."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def cross_entropy(logits: np.ndarray, target: np.ndarray) -> float:
+    """Return the mean over rows (n, classes)."""
+    shifted = logits - logits.max(1, keepdims=True)
+    log_sums = np.log(np.exp(shifted).sum(1))
+    return float((log_sums - shifted[np.arange(len(target)), target]).mean())
+
+
+def test_reconstruction_loss_equals_scikit_image():
+    clean, denoised = uniform(2, 3, 8, 9), uniform(2, 3, 8, 9, seed=1)
+    expected = mean_squared_error(clean.numpy(), denoised.numpy())
+    assert reconstruction_loss(denoised=denoised, clean=clean).item() == pytest.approx(expected)
+
+
+def test_the_released_loss_is_the_documented_multiple():
+    clean, denoised = uniform(2, 3, 8, 8), uniform(2, 3, 8, 8, seed=1)
+    released = 0.5 * ((255 * (clean - denoised).double()) ** 2).mean().item()
+    ours = reconstruction_loss(denoised=denoised, clean=clean).item()
+    assert ours * 255**2 / 2 == pytest.approx(released)
+
+
+def test_task_loss_of_images_equals_the_formula():
+    logits, target = 5 * uniform(6, CLASSES), np.array([0, 1, 2, 3, 3, 0])
+    loss = task_loss(logits=logits, target=torch.from_numpy(target))
+    assert loss.item() == pytest.approx(cross_entropy(logits.numpy(), target), rel=1e-5)
+
+
+def test_task_loss_of_pixels_leaves_out_the_ignored_label():
+    logits, target = 5 * uniform(2, CLASSES, 3, 3), np.random.default_rng(0).integers(0, 4, 18)
+    target[[1, 5, 17]] = 255
+    rows = logits.permute(0, 2, 3, 1).reshape(-1, CLASSES).numpy()
+    loss = task_loss(logits=logits, target=torch.from_numpy(target.reshape(2, 3, 3)))
+    expected = cross_entropy(rows[target != 255], target[target != 255])
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_losses_are_computed_in_float32(dtype):
+    half = uniform(2, 3, 8, 8).to(dtype)
+    clean = uniform(2, 3, 8, 8, seed=1)
+    expected = mean_squared_error(half.float().numpy(), clean.numpy())
+    loss = reconstruction_loss(denoised=half, clean=clean)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    logits = (5 * uniform(6, CLASSES)).to(dtype)
+    loss = task_loss(logits=logits, target=torch.tensor([0, 1, 2, 3, 3, 0]))
+    expected = cross_entropy(logits.float().numpy(), np.array([0, 1, 2, 3, 3, 0]))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.0041, 0.5])
+def test_joint_loss_is_the_weighted_sum(weight):
+    loss = joint_loss(reconstruction=torch.tensor(0.25), task=torch.tensor(2.0), task_weight=weight)
+    assert loss.item() == pytest.approx(0.25 + weight * 2)
+
+
+@pytest.mark.parametrize(("squared", "weight"), [(5e-8 / 2, 0.0041), (5e-9 / 2, 0.0198)])
+def test_the_documented_weights_are_those_of_the_released_configurations(squared, weight):
+    # Caffe: CE + w * sum of squares / 2 on 0-255, divided by the batch; crops of 224 and 321 px,
+    # of which the denoiser's valid region is compared.
+    pixels = {0.0041: 3 * 224**2, 0.0198: 3 * 321**2}[weight]
+    per_mse = squared * 255**2 * pixels
+    assert 1 / per_mse == pytest.approx(weight, rel=0.05)
+
+
+class LinearDenoiser(nn.Module):
+    """Mixes the channels of each pixel."""
+
+    border = 0
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Conv2d(3, 3, 1)
+
+    def forward(self, noisy):
+        return self.mix(noisy)
+
+
+def linear_networks() -> tuple[LinearDenoiser, nn.Sequential]:
+    """Return a linear denoiser and a linear classifier with random weights."""
+    task = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, CLASSES))
+    denoiser = LinearDenoiser()
+    for index, weight in enumerate([*denoiser.parameters(), *task.parameters()]):
+        weight.data = 2 * uniform(*weight.shape, seed=index) - 1
+    return denoiser, task
+
+
+def joint_by_hand(clean, noisy, target, networks, weight):
+    """Return the loss, and its gradient with respect to the denoiser's matrix and offset."""
+    denoiser, task = networks
+    mix = denoiser.mix.weight.detach().double().numpy()[..., 0, 0]
+    offset = denoiser.mix.bias.detach().double().numpy()
+    matrix = task[1].weight.detach().double().numpy()
+    denoised = np.einsum("oi,nihw->nohw", mix, noisy) + offset[:, None, None]
+    logits = denoised.reshape(len(target), -1) @ matrix.T + task[1].bias.detach().double().numpy()
+    loss = np.square(denoised - clean).mean() + weight * cross_entropy(logits, target)
+    softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    wrong = (softmax - np.eye(CLASSES)[target]) / len(target)
+    back = 2 * (denoised - clean) / clean.size
+    back = back + weight * (wrong @ matrix).reshape(back.shape)
+    return loss, np.einsum("nohw,nihw->oi", back, noisy), back.sum((0, 2, 3))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.01, 0.5])
+def test_the_joint_objective_equals_its_formula_in_value_and_gradient(weight):
+    networks = linear_networks()
+    clean, target = uniform(5, 3, SIDE, SIDE, seed=9), np.array([0, 1, 2, 3, 1])
+    noise = torch.empty_like(clean).normal_(generator=torch.Generator().manual_seed(4))
+    noisy = (clean + noise * SIGMA / 255).double().numpy()
+    loss, mix, offset = joint_by_hand(clean.double().numpy(), noisy, target, networks, weight)
+
+    objective = JointObjective(
+        networks[0], task_network=networks[1], sigma=SIGMA, task_weight=weight
+    )
+    losses = objective.losses(clean, torch.from_numpy(target), torch.Generator().manual_seed(4))
+    losses["loss"].backward()
+    assert losses["loss"].item() == pytest.approx(loss, rel=1e-5)
+    np.testing.assert_allclose(networks[0].mix.weight.grad[..., 0, 0], mix, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(networks[0].mix.bias.grad, offset, rtol=1e-4, atol=1e-6)
+    parts = losses["reconstruction_loss"], losses["task_loss"]
+    assert (parts[0] + weight * parts[1]).item() == pytest.approx(loss, rel=1e-5)
+    assert networks[1][1].weight.grad is None
+
+
+def test_the_denoise_objective_equals_the_joint_one_without_its_task():
+    denoiser, task = linear_networks()
+    clean = uniform(5, 3, SIDE, SIDE, seed=9)
+    joint = JointObjective(denoiser, task_network=task, sigma=SIGMA, task_weight=0.5)
+    plain = DenoiseObjective(denoiser, sigma=SIGMA, output=None)
+    both = joint.losses(clean, torch.tensor([0, 1, 2, 3, 1]), torch.Generator().manual_seed(4))
+    alone = plain.losses(clean, None, torch.Generator().manual_seed(4))
+    assert alone["loss"].item() == both["reconstruction_loss"].item()
+
+
+def test_crops_are_compared_on_the_valid_region_only():
+    class Loses(nn.Module):
+        """Drops a border of three pixels and nothing else."""
+
+        border = 3
+
+        def forward_unpadded(self, noisy):
+            return noisy[..., 3:-3, 3:-3]
+
+    clean = uniform(2, 3, 12, 12)
+    objective = DenoiseObjective(Loses(), sigma=SIGMA, output=6)
+    loss = objective.losses(clean, None, torch.Generator().manual_seed(4))["loss"]
+    noise = (
+        torch.empty_like(clean).normal_(generator=torch.Generator().manual_seed(4)) * SIGMA / 255
+    )
+    assert loss.item() == pytest.approx(noise[..., 3:-3, 3:-3].square().mean().item(), rel=1e-4)
+
+
+def test_the_task_network_reads_the_middle_of_what_is_made_without_padding():
+    denoiser = build_network("denoiser", "released", width=4)
+    task = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, CLASSES))
+    clean, target = uniform(2, 3, 16, 16), torch.tensor([0, 2])
+    joint = JointObjective(denoiser, task_network=task, sigma=SIGMA, task_weight=0.5, output=8)
+    losses = joint.losses(clean, target, torch.Generator().manual_seed(4))
+    noise = torch.empty_like(clean).normal_(generator=torch.Generator().manual_seed(4))
+    denoised = denoiser.forward_unpadded(clean + noise * SIGMA / 255)[..., 1:-1, 1:-1]
+    expected = nn.functional.cross_entropy(task(denoised), target)
+    torch.testing.assert_close(losses["task_loss"], expected.detach())
+    error = (denoised - clean[..., 4:-4, 4:-4]).square().mean()
+    torch.testing.assert_close(losses["reconstruction_loss"], error.detach())
+    control = DenoiseObjective(denoiser, sigma=SIGMA, output=8)
+    alone = control.losses(clean, None, torch.Generator().manual_seed(4))
+    assert alone["loss"].item() == losses["reconstruction_loss"].item()
+
+
+@pytest.mark.parametrize("sigma", [None, 30])
+def test_the_task_objective_reads_clean_images_or_noisy_ones(sigma):
+    _, task = linear_networks()
+    images, target = uniform(5, 3, SIDE, SIDE), torch.tensor([0, 1, 2, 3, 1])
+    loss = TaskObjective(task, sigma=sigma).losses(
+        images, target, torch.Generator().manual_seed(4)
+    )["loss"]
+    if sigma:
+        noise = torch.empty_like(images).normal_(generator=torch.Generator().manual_seed(4))
+        images = images + noise * sigma / 255
+    logits = task(images).detach().double().numpy()
+    assert loss.item() == pytest.approx(cross_entropy(logits, target.numpy()), rel=1e-4)
+
+
+def test_of_classes_255_is_one_as_good_as_any_other():
+    logits = torch.zeros(2, 1000)
+    logits[0, 255] = 3
+    target = torch.tensor([255, 3])
+    expected = torch.nn.functional.cross_entropy(logits, target)
+    assert float(task_loss(logits=logits, target=target)) == pytest.approx(float(expected))

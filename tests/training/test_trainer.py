@@ -1,0 +1,288 @@
+"""The fit loop: one step a batch, averages, formats, what stops it."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import shutil
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from line import Line, LineBatches, line_recipe
+from torch import nn
+
+from dhl.config.recipes import Optimizer, Recipe
+from dhl.errors import UserError
+from dhl.models import checkpoint
+from dhl.models.build import build_network
+from dhl.training import trainer as fitting
+from dhl.training.objective_denoise import Objective as DenoiseObjective
+from dhl.training.objective_joint import Objective as JointObjective
+from dhl.training.trainer import Fit, Stopped, fit
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_each_batch_takes_one_step_of_sgd_by_its_formula(clip):
+    objective, batches, recipe = Line(), LineBatches(), line_recipe(clip_norm=clip)
+    fit(objective, batches, recipe, Fit(seed_names=("line",), device=CPU))
+    assert batches.steps == list(range(7))
+
+    points = LineBatches()
+    weights, velocity = np.array([0.5, -0.25]), np.zeros(2)
+    for step in range(7):
+        x, y = points(step, fitting.torch_generator("line", "batch", step))
+        x, y = x.double().numpy().ravel(), y.double().numpy().ravel()
+        residual = weights[0] * x + weights[1] - y
+        gradient = np.array([2 * (residual * x).mean(), 2 * residual.mean()])
+        if clip:
+            gradient *= min(1, clip / np.linalg.norm(gradient))
+        velocity = 0.9 * velocity + gradient + 0.01 * weights
+        weights = weights - 0.1 * velocity
+    got = [objective.network.weight.item(), objective.network.bias.item()]
+    np.testing.assert_allclose(got, weights, rtol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 125])
+def test_the_curve_ends_with_the_last_step_and_averages_the_steps_between(steps):
+    losses = []
+
+    class Recorded(Line):
+        """Keeps each loss."""
+
+        def losses(self, images, targets, generator):
+            result = super().losses(images, targets, generator)
+            losses.append(result["loss"].item())
+            return result
+
+    curve = fit(
+        Recorded(), LineBatches(), line_recipe(steps=steps), Fit(seed_names=("l",), device=CPU)
+    )
+    assert curve["step"].iloc[-1] == steps
+    assert len(curve) <= 2 * fitting.CURVE_POINTS
+    edges = [0, *curve["step"]]
+    expected = [np.mean(losses[a:b]) for a, b in itertools.pairwise(edges)]
+    np.testing.assert_allclose(curve["loss"], expected, rtol=1e-5)
+    assert set(curve["lr"]) == {0.1}
+
+
+class Breaks(Line):
+    """Returns NaN from a step on, or makes the weights infinite while its loss is finite."""
+
+    def __init__(self, step: int, *, silently: bool):
+        super().__init__()
+        self.left, self.silently = step, silently
+
+    def losses(self, images, targets, generator):
+        result = super().losses(images, targets, generator)
+        self.left -= 1
+        if self.left < 0:
+            if not self.silently:
+                return {"loss": result["loss"] * float("nan")}
+            # Finite in value, infinite in slope.
+            return {"loss": (self.network.weight - self.network.weight.detach()).sqrt().sum()}
+        return result
+
+
+@pytest.mark.parametrize(("window", "every"), [(1, 1), (3, 2), (4, 3), (20, 2)])
+@pytest.mark.parametrize("silently", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(
+    tmp_path, monkeypatch, window, every, silently
+):
+    monkeypatch.setattr(fitting, "CURVE_POINTS", max(1, 20 // window))
+    place = Fit(("line",), CPU, side_file=tmp_path / "side.pt", fingerprint="abc")
+    recipe = line_recipe(steps=20, checkpoint_every=every)
+    with pytest.raises(UserError, match=r"finite number[\s\S]*lower the learning rate"):
+        fit(Breaks(7, silently=silently), LineBatches(), recipe, place)
+    kept = checkpoint.load(place.side_file)
+    assert kept["step"] == 7 // every * every
+    good = Line()
+    fit(good, LineBatches(), line_recipe(steps=kept["step"]), Fit(("line",), CPU))
+    for name, value in good.network.state_dict().items():
+        assert torch.equal(kept["state"][name], value), name
+
+
+def test_a_side_file_of_another_training_is_refused_and_kept(tmp_path):
+    side = tmp_path / "side.pt"
+    checkpoint.save({"fingerprint": "other", "step": 3}, side)
+    place = Fit(("line",), CPU, side_file=side, fingerprint="abc")
+    with pytest.raises(UserError, match=r"same configuration, code and data") as caught:
+        fit(Line(), LineBatches(), line_recipe(), place)
+    assert str(side) in str(caught.value)
+    assert checkpoint.load(side)["step"] == 3
+
+
+def small_fit(precision: torch.dtype = torch.float32, steps: int = 4) -> tuple[dict, pd.DataFrame]:
+    """Train a small denoiser on fixed batches; returns weights and curve."""
+    torch.manual_seed(3)
+    network = build_network("denoiser", "released", width=8)
+    images = torch.rand(4, 3, 24, 24)
+    recipe = Recipe(steps=steps, batch=4, optimizer=Optimizer(name="sgd", lr=0.01))
+    objective = DenoiseObjective(network, sigma=30, output=18)
+    place = Fit(("small",), CPU, precision)
+    curve = fit(objective, lambda step, generator: (images, None), recipe, place)
+    return network.state_dict(), curve
+
+
+def test_bfloat16_stays_close_to_float32_and_keeps_float32_weights():
+    exact, fast = small_fit(), small_fit(torch.bfloat16)
+    np.testing.assert_allclose(fast[1]["loss"], exact[1]["loss"], rtol=0.03)
+    assert not np.array_equal(fast[1]["loss"], exact[1]["loss"])
+    for name, value in exact[0].items():
+        if value.is_floating_point():
+            assert fast[0][name].dtype == torch.float32
+            scale = value.abs().max().item()
+            torch.testing.assert_close(fast[0][name], value, rtol=0, atol=0.05 * scale + 2e-3)
+
+
+def test_channels_last_computes_what_a_plain_loop_computes():
+    torch.manual_seed(3)
+    network = build_network("denoiser", "released", width=8).train()
+    images = torch.rand(4, 3, 24, 24)
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4)
+    for step in range(4):
+        generator = fitting.torch_generator("small", "noise", step)
+        # What is drawn depends on how memory is laid out: the loop's images lie channels last.
+        noise = torch.empty_like(images, memory_format=torch.channels_last)
+        noisy = images + noise.normal_(generator=generator).contiguous() * 30 / 255
+        loss = (network.forward_unpadded(noisy) - images[..., 3:-3, 3:-3]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for name, value in small_fit()[0].items():
+        torch.testing.assert_close(value, network.state_dict()[name], rtol=1e-3, atol=1e-5)
+
+
+def test_joint_training_leaves_the_frozen_network_as_it_was_to_the_bit():
+    torch.manual_seed(0)
+    frozen = build_network("segmenter", "small-largefov", width=4, classes=11)
+    frozen(torch.rand(4, 3, 16, 16))  # its BatchNorm statistics are not those of a fresh network
+    before = copy.deepcopy(frozen.state_dict())
+    network = build_network("denoiser", "released", width=4)
+    start = copy.deepcopy(network.state_dict())
+    objective = JointObjective(network, task_network=frozen, sigma=30, task_weight=0.5)
+    images, labels = torch.rand(4, 3, 16, 16), torch.randint(11, (4, 16, 16))
+    recipe = Recipe(steps=3, batch=4, optimizer=Optimizer(name="adamw", lr=0.01))
+    fit(objective, lambda step, generator: (images, labels), recipe, Fit(("joint",), CPU))
+    for name, value in frozen.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert not frozen.training
+    moved = [name for name, value in network.state_dict().items()
+             if not torch.equal(value, start[name])]  # fmt: skip
+    assert set(moved) == set(start)
+
+
+def test_the_scale_of_the_loss_multiplies_its_gradient_and_not_the_curve():
+    curves, weights = [], []
+    for scale, lr in ((1.0, 0.08), (4.0, 0.02)):
+        objective = Line()
+        optimizer = Optimizer(name="sgd", lr=lr, momentum=0.9, weight_decay=0.0)
+        recipe = line_recipe(optimizer=optimizer, loss_scale=scale)
+        curves.append(fit(objective, LineBatches(), recipe, Fit(("line",), CPU))["loss"])
+        weights.append(objective.network.weight.item())
+    np.testing.assert_allclose(curves[0], curves[1], rtol=1e-5)
+    assert weights[0] == pytest.approx(weights[1])
+
+
+class SignalledBatches(LineBatches):
+    """Sends its own process a signal when it is asked for a step."""
+
+    def __init__(self, step: int, number: signal.Signals):
+        super().__init__()
+        self.stop, self.number = step, number
+
+    def __call__(self, step, generator):
+        if step == self.stop:
+            signal.raise_signal(self.number)
+        return super().__call__(step, generator)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_step_end_and_keeps_the_state(tmp_path, number):
+    place = Fit(("line",), CPU, side_file=tmp_path / "side.pt", fingerprint="abc")
+    recipe = line_recipe(steps=20, checkpoint_every=100)
+    handlers = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(Stopped, match=rf"{number.name} came at step 8; its state is in .*side"):
+        fit(Line(), SignalledBatches(7, number), recipe, place)
+    assert checkpoint.load(place.side_file)["step"] == 8
+    assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+    resumed, whole, rest = Line(), Line(), LineBatches()
+    curve = fit(resumed, rest, recipe, place)
+    expected = fit(whole, LineBatches(), recipe, Fit(("line",), CPU))
+    assert rest.steps == list(range(8, 20))
+    pd.testing.assert_frame_equal(curve, expected)
+    assert torch.equal(resumed.network.weight, whole.network.weight)
+
+
+class OutOfMemory(Line):
+    """Fails as an allocator does."""
+
+    def __init__(self, error: RuntimeError):
+        super().__init__()
+        self.error = error
+
+    def losses(self, images, targets, generator):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    ],
+)
+def test_a_lack_of_memory_names_the_batch_to_try(error):
+    with pytest.raises(UserError, match=r"batch 6: [\s\S]*try `batch: 3`"):
+        fit(OutOfMemory(error), LineBatches(), line_recipe(), Fit(("line",), CPU))
+
+
+def test_another_error_of_torch_is_not_called_a_lack_of_memory():
+    error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        fit(OutOfMemory(error), LineBatches(), line_recipe(), Fit(("line",), CPU))
+
+
+class Dropped(Line):
+    """Drops half of the points, so that the draw decides the loss."""
+
+    def losses(self, images, targets, generator):
+        images = nn.functional.dropout(images, 0.5)
+        return super().losses(images, targets, generator)
+
+
+def test_what_dropout_draws_is_the_steps_own(tmp_path):
+    recipe = line_recipe(steps=8, checkpoint_every=3)
+    whole = fit(Dropped(), LineBatches(), recipe, Fit(("line",), CPU))
+    place = Fit(("line",), CPU, side_file=tmp_path / "side.pt", fingerprint="abc")
+    with pytest.raises(Stopped):
+        fit(Dropped(), SignalledBatches(4, signal.SIGTERM), recipe, place)
+    torch.rand(7)  # the global state has moved on meanwhile
+    pd.testing.assert_frame_equal(fit(Dropped(), LineBatches(), recipe, place), whole)
+    plain = fit(Line(), LineBatches(), recipe, Fit(("line",), CPU))
+    assert not np.allclose(plain["loss"], whole["loss"], rtol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_training_computes_what_a_plain_one_computes():
+    states, losses = [], []
+    for compiled in (False, True):
+        torch.manual_seed(3)
+        network = build_network("denoiser", "dncnn", width=4, depth=3)
+        objective = DenoiseObjective(network, sigma=30, output=8)
+        recipe = line_recipe(steps=2)
+        images = torch.rand(2, 3, 8, 8)
+        place = Fit(("small",), CPU, compiled=compiled)
+        losses.append(fit(objective, lambda *_, batch=images: (batch, None), recipe, place)["loss"])
+        states.append(network.state_dict())
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    assert list(states[1]) == list(states[0])
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-3, atol=1e-5)

@@ -1,0 +1,170 @@
+"""One real run of `smoke` through Snakemake, and what a second run does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from workflow_runs import planned, snakemake
+
+from dhl.run.manifest import verify
+from dhl.run.results import CLAIM_COLUMNS, TABLE_COLUMNS, read_csv
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory) -> Path:
+    """A finished smoke run."""
+    folder = tmp_path_factory.mktemp("smoke")
+    result = snakemake(folder, "report", "--use-conda")
+    logs = "".join(path.read_text() for path in (folder / "results").rglob("*.log"))
+    assert result.returncode == 0, result.stderr + logs
+    (folder / "output.txt").write_text(result.stdout + result.stderr)
+    return folder
+
+
+def test_smoke_ends_with_a_report_and_says_where(smoke):
+    output = (smoke / "output.txt").read_text()
+    assert "The report is results/smoke/report/index.html" in output
+    if shutil.which("conda") is None:
+        assert output.count("No conda is on the PATH") == 1
+
+
+def test_tables_hold_every_method_and_sigma(smoke):
+    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    for number, part in enumerate(("denoising", "classification", "segmentation"), 1):
+        path = smoke / f"results/smoke/tables/table{number}.csv"
+        table = read_csv(path, TABLE_COLUMNS)
+        averages = table[table["image_id"] == "average"]
+        assert set(averages["method"]) == set(config["methods"][part])
+        assert (averages["n"] == config["data"][part]["test"]).all()
+        measured = averages.dropna(subset=["value"])
+        assert (measured["ci_low"] <= measured["value"]).all()
+        assert (measured["value"] <= measured["ci_high"]).all()
+
+
+def test_table_averages_are_the_means_of_the_per_image_rows(smoke):
+    rows = pd.read_csv(smoke / "results/smoke/evaluation/classification/sigma30.csv")
+    table = pd.read_csv(smoke / "results/smoke/tables/table2.csv")
+    top1 = table[table["metric"] == "top1"].set_index("method")["value"]
+    for method, mean in rows.groupby("method")["top1"].mean().items():
+        assert top1[method] == pytest.approx(mean)
+
+
+def test_report_states_each_verdict(smoke):
+    page = (smoke / "results/smoke/report/index.html").read_text()
+    claims = read_csv(smoke / "results/smoke/claims.csv", CLAIM_COLUMNS)
+    for verdict in claims.loc[claims["sigma"].isna(), "verdict"]:
+        assert verdict in page
+    assert page.count("<table") >= 3
+    assert "<script src" not in page
+
+
+def test_manifest_lists_the_results_and_verifies(smoke):
+    root = smoke / "results/smoke"
+    manifest = json.loads((root / "manifest.json").read_text())
+    assert manifest["base_seed"] == 1706
+    assert "models/joint-segmentation/sigma30.pt" in manifest["files"]
+    assert verify(root) == []
+
+
+def test_snakemakes_own_report_has_tables_verdicts_and_figures_with_captions(smoke, tmp_path):
+    archive = tmp_path / "archive.zip"
+    done = snakemake(smoke, "report", "--report", str(archive))
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(archive) as content:
+        names = content.namelist()
+        pages = [name for name in names if name.endswith("report.html")]
+        page = content.read(pages[0]).decode()
+    kept = {Path(name).name for name in names if "/data/" in name}
+    assert {"index.html", "claims.csv", "table1.csv", "psnr_over_sigma.svg"} <= kept
+    for category in ("Report", "Tables", "Verdicts", "Figures"):
+        assert f'"{category}"' in page
+    assert "as each method restores them" in page  # a caption
+
+
+def test_a_second_run_has_nothing_to_do(smoke):
+    assert planned(snakemake(smoke, "report", "--dry-run")) == {}
+
+
+def test_another_sigma_runs_only_what_is_new(smoke, tmp_path):
+    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    config["sigmas"]["denoising"] = [30, 50]
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(config))
+    jobs = planned(
+        snakemake(smoke, "report", "--dry-run", "--configfile", str(tmp_path / "more.yaml"))
+    )
+    # New at sigma 50: DnCNN, separate, two joint ones; no task network, nothing at sigma 30.
+    assert jobs["train"] == 4
+    assert jobs["noise"] == jobs["baseline"] == jobs["evaluate"] == 1
+    assert "data" not in jobs
+    assert jobs["table"] == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "trained"),
+    [
+        # The joint loss: the two joint denoisers, two of another weight, one for another network.
+        ("objectives/joint.py", "reconstruction + task_weight * task", "reconstruction", 5),
+        # A comment there: nothing.
+        ("objectives/joint.py", "from __future__", "# Why.\nfrom __future__", 0),
+        # A figure: nothing.
+        ("figures.py", "FIGURES", "DRAWINGS", 0),
+    ],
+)  # fmt: skip
+def test_an_edit_retrains_only_what_it_changes(smoke, tmp_path, module, old, new, trained):
+    project = tmp_path / "project"
+    shutil.copytree(
+        PROJECT, project, ignore=shutil.ignore_patterns(".venv", ".git", "results", ".snakemake")
+    )
+    source = project / "dhl" / module
+    text = source.read_text()
+    assert old in text
+    source.write_text(text.replace(old, new))
+    jobs = planned(snakemake(smoke, "report", "--dry-run", project=project))
+    assert jobs.get("train", 0) == trained
+
+
+@pytest.mark.slow
+def test_a_run_with_a_failing_method_has_its_report_fails_and_is_mended(smoke, tmp_path):
+    folder = Path(shutil.copytree(smoke, tmp_path / "run"))
+    run = folder / "results/smoke"
+    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    good = config["training"]["joint"]["segmentation"]["optimizer"]
+    config["training"]["joint"]["segmentation"]["optimizer"] = good | {"lr": 1e30}
+    path = tmp_path / "diverging.yaml"
+    path.write_text(yaml.safe_dump(config))
+    failed = snakemake(folder, "report", "--configfile", str(path))
+    assert failed.returncode == 1
+    assert "Some jobs failed, and the report was made without them" in failed.stderr
+    assert "joint-segmentation/sigma30.pt: nan within" in failed.stderr
+    table = read_csv(run / "tables/table3.csv", TABLE_COLUMNS).set_index("method")
+    assert table.loc["joint", "status"].startswith("failed: nan within")
+    assert table.loc["cross", "value"] == table.loc["cross", "value"]
+    assert "What failed" in (run / "report/index.html").read_text()
+    assert verify(run) == []
+    assert not (run / "models/joint-segmentation/sigma30.pt").exists()  # to be tried again
+    mended = snakemake(folder, "report")
+    assert mended.returncode == 0, mended.stderr
+    for one in ("table3.csv", "table2.csv"):
+        assert (run / "tables" / one).read_bytes() == (
+            smoke / "results/smoke/tables" / one
+        ).read_bytes()
+    assert "What failed" not in (run / "report/index.html").read_text()
+
+
+def test_a_misspelt_key_stops_the_workflow_with_one_message(tmp_path):
+    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    config["sigams"] = config.pop("sigmas")
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(config))
+    result = snakemake(tmp_path, "report", "--configfile", str(tmp_path / "wrong.yaml"))
+    assert result.returncode == 1
+    assert "unknown key `sigams`" in result.stderr
+    assert "write `sigmas`" in result.stderr
+    assert "Traceback" not in result.stderr

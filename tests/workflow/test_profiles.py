@@ -1,0 +1,148 @@
+"""Profiles are read, plan every job, and ask for what the rules and they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from dhl.config.methods import PARTS
+from dhl.files import PROJECT
+from dhl.run.folder import RunFolder
+
+PROFILES = PROJECT / "profiles"
+COPIED_FROM_DEFAULT = {"scheduler", "rerun-incomplete", "keep-going"}
+
+
+def plan(tmp_path, *options: str, **variables: str) -> subprocess.CompletedProcess:
+    """Plan `smoke`, or do what the options say."""
+    command = [sys.executable, "-m", "snakemake", "report", "--directory", str(tmp_path)]
+    command += ["--configfile", "config/smoke.yaml", *options]
+    environment = os.environ | variables
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+
+
+def resources(done: subprocess.CompletedProcess) -> dict[str, dict[str, str]]:
+    """Read what a job of each rule asks for; the target itself is none."""
+    assert done.returncode == 0, done.stderr
+    jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)*)", done.stdout + done.stderr, re.MULTILINE)
+    listed = {rule: re.search(r"    resources: (.*)", job)[1] for rule, job in jobs}
+    return {
+        rule: dict(re.findall(r"(\w+)=([^,]*)(?:, |$)", text))
+        for rule, text in listed.items()
+        if rule != "report"
+    }
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory) -> dict[str, dict[str, str]]:
+    """Return what each rule asks for by itself, without a profile for clusters."""
+    return resources(plan(tmp_path_factory.mktemp("plan"), "--dry-run"))
+
+
+def on_gpus(asked: dict[str, dict[str, str]]) -> set[str]:
+    """Return the rules that ask for a GPU."""
+    return {rule for rule, listed in asked.items() if int(listed.get("gpu", 0))}
+
+
+def test_every_rule_asks_for_memory_and_time(asked):
+    assert asked.keys() >= {"data", "train", "evaluate", "probe", "claims", "write_report"}
+    assert not [rule for rule, listed in asked.items() if not {"mem_mb", "runtime"} <= set(listed)]
+
+
+@pytest.mark.parametrize(
+    ("profile", "with_gpu", "without"),
+    [
+        ("slurm", {"slurm_partition": "gpu", "gpu": "1"}, {"slurm_partition": "cpu"}),
+        ("lsf", {"lsf_queue": "gpu", "lsf_extra": "-gpu num=1"}, {"lsf_queue": "normal"}),
+        ("cluster-generic", {"queue": "gpuq", "gpu": "1"}, {"queue": "workq", "gpu": "0"}),
+    ],
+)
+def test_a_profile_plans_each_job_for_its_queue(tmp_path, asked, profile, with_gpu, without):
+    planned = resources(plan(tmp_path, "--dry-run", "--profile", f"profiles/{profile}"))
+    assert planned.keys() == asked.keys()
+    for rule, listed in planned.items():
+        wanted = with_gpu if rule in on_gpus(asked) else without
+        assert wanted == {name: listed.get(name) for name in wanted}, rule
+        assert listed["mem_mb"] == asked[rule]["mem_mb"]
+    assert planned["train"].get("nodes") == ("1" if profile == "slurm" else None)
+
+
+def test_a_profile_adds_to_the_default_one():
+    for folder in PROFILES.iterdir():
+        keys = set(yaml.safe_load((folder / "profile.yaml").read_text()))
+        assert (keys >= COPIED_FROM_DEFAULT) == (folder.name == "default")
+
+
+def test_the_generic_profile_fills_in_the_command_that_submits(tiny_content, tmp_path):
+    for section in ("data", "sigmas", "methods"):
+        tiny_content[section] = {"denoising": tiny_content[section]["denoising"]}
+    tiny_content["methods"]["denoising"] = ["noisy"]
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(tiny_content))
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    qsub = commands / "qsub"
+    qsub.write_text('#!/bin/sh\necho "$*" >> asked.txt\nfor script; do :; done\nsh "$script" &\n')
+    qsub.chmod(0o755)
+    done = plan(
+        tmp_path, "--profile", "profiles/cluster-generic", "--until", "noise", "--quiet", "rules",
+        "--configfile", str(tmp_path / "own.yaml"), "--seconds-between-status-checks", "1",
+        PATH=f"{commands}:{os.environ['PATH']}", PYTHONPATH=str(PROJECT),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    asked = (tmp_path / "asked.txt").read_text()
+    assert asked.count("dhl-data") == asked.count("dhl-noise") == 1
+    assert (
+        "-V -N dhl-noise -q workq -l select=1:ncpus=1:ngpus=0:mem=1000mb -l walltime=00:240:00"
+        in asked
+    )
+
+
+@pytest.mark.parametrize(
+    ("visible", "options", "expected"),
+    [
+        ("0,1", [], "Provided resources: gpu=Resource(\"gpu\", 2)"),
+        ("0,1", ["--resources", "gpu=5"], "gpu=Resource(\"gpu\", 5)"),
+        ("", [], None),
+    ],
+)  # fmt: skip
+def test_as_many_gpu_jobs_run_at_once_as_the_machine_has_slots(
+    tmp_path, visible, options, expected
+):
+    folder = RunFolder(tmp_path / "results/smoke")
+    for part in PARTS:  # a dry run says nothing of resources, and touching these files does
+        folder.data(part).parent.mkdir(parents=True, exist_ok=True)
+        for path in (folder.data(part), folder.skipped(part)):
+            path.touch()
+        folder.data(part).with_suffix(".png").touch()
+    touch = ["--touch", "--forcerun", "data", "--until", "data", "--cores", "2"]
+    done = plan(tmp_path, *touch, *options, CUDA_VISIBLE_DEVICES=visible)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert "Finished jobid" in said
+    assert expected in said if expected else "Provided resources" not in said
+
+
+def test_a_run_on_the_cpu_asks_for_no_gpu(tmp_path, asked):
+    content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text()) | {"device": "cpu"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    without = resources(plan(tmp_path, "--dry-run", "--configfile", str(tmp_path / "own.yaml")))
+    assert on_gpus(asked) == {"train", "evaluate", "probe"}
+    assert not on_gpus(without)
+
+
+def test_gpu_0_maps_gpu_jobs_onto_a_machine_without_one(tmp_path, asked):
+    mapped = [f"{rule}:gpu=0" for rule in on_gpus(asked)]
+    options = ("--profile", "profiles/slurm", "--set-resources", *mapped)
+    assert not on_gpus(resources(plan(tmp_path, "--dry-run", *options)))
+
+
+def test_the_page_about_clusters_names_each_rule_with_a_gpu(asked):
+    page = (PROJECT / "docs/cluster.md").read_text()
+    for wish in ("a kind of GPU", "no GPUs"):
+        row = re.search(rf"^\| {wish} \|.*", page, re.MULTILINE)[0]
+        assert all(f"`{rule}`" in row for rule in on_gpus(asked))

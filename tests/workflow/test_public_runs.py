@@ -1,0 +1,280 @@
+"""`config/paper.yaml` and `config/public.yaml` from downloads to the report, on tiny archives.
+
+The networks have their full size. Only the test process knows the tiny archives' digests and
+counts: it downloads, verifies and unpacks them, and the workflow then finds whole sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_sets
+import torch
+import torchvision
+import yaml
+from misbehaving_server import serve
+from torchvision.datasets.imagenet import ARCHIVE_META
+
+from dhl.config.catalogue import CATALOGUE, DataSet
+from dhl.data.classification import IMAGENETTE
+from dhl.data.download import fetch
+from dhl.run.manifest import verify
+from dhl.run.results import SENSITIVITY_COLUMNS, TABLE_COLUMNS, read_csv
+
+pytestmark = pytest.mark.slow
+PROJECT = Path(__file__).parents[2]
+SIGMA = 30
+PARTS = ("denoising", "classification", "segmentation")
+TEST_IMAGES = {"denoising": 24, "classification": 3, "segmentation": 2}
+BROKEN = "n01440764/ILSVRC2012_val_00000001.JPEG"
+WEIGHTS = {
+    name: CATALOGUE[name].archives[0].name for name in ("vgg16-imagenet", "resnet50-imagenet")
+}
+CREDITS = {
+    "public": ("Kodak", "Berkeley Segmentation", "fast.ai", "PASCAL", "Semantic Boundaries"),
+    "paper": ("Kodak", "Berkeley Segmentation", "Russakovsky", "PASCAL", "Semantic Boundaries"),
+}
+
+
+def make_extracted(root: Path) -> None:
+    """Write all sets as they lie when extracted, one of Imagenette's images broken."""
+    tiny_sets.make_kodak(root)
+    tiny_sets.make_bsds500(root, height=48)
+    tiny_sets.make_imagenette(root)
+    broken = root / "imagenette/imagenette2/val" / BROKEN
+    broken.write_bytes(broken.read_bytes()[:200])
+    tiny_sets.make_voc2012(root)
+    tiny_sets.make_sbd(root)
+    tiny_sets.make_ilsvrc2012(root / "ilsvrc2012")
+    torch.manual_seed(0)
+    for name, file in WEIGHTS.items():
+        (root / name).mkdir()
+        network = getattr(torchvision.models, name.removesuffix("-imagenet"))()
+        torch.save(network.state_dict(), root / name / file)
+
+
+def pack_all(extracted: Path, to: Path) -> None:
+    """Make the archives of all sets; Kodak and the weights come as files."""
+    for path in (extracted / "kodak").iterdir():
+        shutil.copy(path, to / path.name)
+    for pack in (tiny_sets.pack_bsds500, tiny_sets.pack_imagenette,
+                 tiny_sets.pack_voc2012, tiny_sets.pack_sbd):  # fmt: skip
+        pack(extracted, to)
+    tiny_sets.pack_ilsvrc2012(extracted / "ilsvrc2012", to)
+    for name, file in WEIGHTS.items():
+        (extracted / name / file).rename(to / file)
+
+
+def shrunk(name: str, archives: Path, *, extracted: Path, address: str) -> DataSet:
+    """Give a set of the catalogue the digests, addresses and counts of its tiny archives."""
+    real, places = CATALOGUE[name], []
+    for archive in real.archives:
+        file = archives / archive.name
+        digest = archive.digest
+        if digest is not None:
+            algorithm = digest.partition(":")[0]
+            with open(file, "rb") as content:
+                digest = f"{algorithm}:{hashlib.file_digest(content, algorithm).hexdigest()}"
+        urls = (f"{address}/{archive.name}",) if archive.urls else ()
+        places.append(replace(archive, urls=urls, digest=digest, bytes=file.stat().st_size))
+    counts = {pattern: len(list((extracted / name).glob(pattern))) for pattern in real.members}
+    members = {pattern: count or 1 for pattern, count in counts.items()}
+    return replace(real, archives=tuple(places), members=members)
+
+
+def accept_archives(patch: pytest.MonkeyPatch, tiny: DataSet) -> None:
+    """Tell torchvision, which unpacks ILSVRC2012's archives, their digests."""
+    digests = {archive.name: archive.digest.partition(":")[2] for archive in tiny.archives}
+    for key, (name, _) in ARCHIVE_META.items():
+        patch.setitem(ARCHIVE_META, key, (name, digests[name]))
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory) -> Iterator[Path]:
+    """The data root after all sets were downloaded, verified and unpacked."""
+    base = tmp_path_factory.mktemp("sets")
+    extracted, archives, root = (base / name for name in ("extracted", "archives", "root"))
+    archives.mkdir()
+    make_extracted(extracted)
+    pack_all(extracted, archives)
+    names = ("kodak", "bsds500", "imagenette", "voc2012", "sbd", "ilsvrc2012", *WEIGHTS)
+    local = {name: [str(archives)] for name in ("ilsvrc2012", *WEIGHTS)}
+    with serve() as site, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("no_proxy", "*")
+        for path in archives.iterdir():
+            if path.suffix != ".pth":
+                site.files[f"/{path.name}"] = path.read_bytes()
+        for name in names:
+            tiny = shrunk(name, archives, extracted=extracted, address=site.address)
+            patch.setitem(CATALOGUE, name, tiny)
+            if tiny.account:
+                accept_archives(patch, tiny)
+            fetch(name, root=root, mirrors=local)
+        assert len(site.paths) == 24 + 4
+    yield root
+    shutil.rmtree(base)
+
+
+def reduced(run: str, root: Path) -> dict:
+    """Return a configuration with one sigma, few images, and one step of each training."""
+    content = yaml.safe_load((PROJECT / f"config/{run}.yaml").read_text())
+    content |= {"threads": 1, "workers": 0, "device": "cpu"}
+    data = content["data"]
+    data["root"] = str(root)
+    data["classification"] |= {"train_images": 20, "test_images": TEST_IMAGES["classification"]}
+    if run == "paper":
+        data["classification"] |= {"path": str(root.parent / "archives"), "complete": False}
+    else:
+        data["classification"]["damaged"] = "skip"
+    content["sigmas"] = {part: [SIGMA] for part in PARTS}
+    if "sensitivity" in content:
+        content["sensitivity"] |= {"sigma": SIGMA, "weight_factors": [10], "mismatch": []}
+    content["evaluation"]["baseline_shards"] = dict.fromkeys(PARTS, 2)
+    few = {"steps": 1, "batch": 1}
+    training = content["training"]
+    for name in ("warm_start", "separate"):
+        if name in training or name == "separate":
+            training[name] = training.get(name, {}) | {"steps": 2, "batch": 2}
+    training["task"] = {"segmentation": few}
+    for name in ("joint", "retrained"):
+        own = training.get(name, {})
+        training[name] = {task: own.get(task, {}) | few for task in PARTS[1:]}
+        training[name] = {task: recipe | few for task, recipe in training[name].items()}
+    return content
+
+
+@pytest.fixture(scope="module", params=["public", "paper"])
+def run(request, sets, tmp_path_factory) -> Iterator[Path]:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp(request.param)
+    file = folder / f"{request.param}.yaml"
+    file.write_text(yaml.safe_dump(reduced(request.param, sets)))
+    command = [
+        sys.executable, "-m", "snakemake", "report", "--cores", "2",
+        "--snakefile", str(PROJECT / "Snakefile"), "--directory", str(folder),
+        "--configfile", str(file),
+    ]  # fmt: skip
+    result = subprocess.run(
+        command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        text=True, capture_output=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    yield folder / "results" / request.param
+    shutil.rmtree(folder)
+
+
+def test_downloads_have_receipts_that_count_the_unpacked_files(run, sets):
+    names = {path.stem for path in (run / "downloads").iterdir()}
+    classified = {"public": "imagenette", "paper": "ilsvrc2012"}[run.name]
+    weights = {"public": set(WEIGHTS), "paper": {"vgg16-imagenet"}}[run.name]
+    assert names == {"kodak", "bsds500", classified, "voc2012", "sbd", *weights}
+    for name in names:
+        receipt = json.loads((run / f"downloads/{name}.json").read_text())
+        files = [path for path in (sets / name).rglob("*") if path.is_file()]
+        assert receipt["files"] == len(files) - 1  # the list of files itself
+        assert receipt["archives"]
+
+
+def test_every_method_has_a_row_of_every_test_image(run):
+    methods = yaml.safe_load((PROJECT / f"config/{run.name}.yaml").read_text())["methods"]
+    skipped = pd.read_csv(run / "data/classification.skipped.csv")
+    counts = TEST_IMAGES | {"classification": TEST_IMAGES["classification"] - len(skipped)}
+    for number, part in enumerate(PARTS, 1):
+        rows = pd.read_csv(run / f"evaluation/{part}/sigma{SIGMA}.csv")
+        expected = dict.fromkeys(methods[part], counts[part])
+        assert rows.groupby("method")["image_id"].nunique().to_dict() == expected
+        assert len(rows) == sum(expected.values())
+        table = read_csv(run / f"tables/table{number}.csv", TABLE_COLUMNS)
+        averages = table[table["image_id"] == "average"]
+        assert set(averages["method"]) == set(methods[part])
+        assert (averages["n"] == counts[part]).all()
+
+
+def test_targets_are_indices_of_imagenet_and_its_thousand_are_chosen_among(run):
+    with np.load(run / "data/classification.npz") as data:
+        assert int(data["classes"]) == 1000
+        for split in ("train", "test"):
+            synsets = [Path(os.fsdecode(path)).parent.name for path in data[f"{split}/paths"]]
+            indices = tiny_sets.imagenet_synsets()
+            assert data[f"{split}/targets"].tolist() == [indices[name] for name in synsets]
+        if run.name == "public":
+            assert set(data["train/targets"].tolist()) == set(IMAGENETTE.values())
+    with np.load(run / f"evaluation/classification/sigma{SIGMA}.npz") as arrays:
+        assert arrays["probability/joint/0"].shape == (1000,)
+
+
+def state(run: Path, key: str) -> dict[str, torch.Tensor]:
+    """Return the weights of a model."""
+    return torch.load(run / f"models/{key}.pt", mmap=True)["state"]
+
+
+def test_task_networks_begin_with_the_downloaded_weights(run, sets):
+    weights = torch.load(sets / "vgg16-imagenet/vgg16-397923af.pth", mmap=True)
+    classifier, segmenter = state(run, "classifier/clean"), state(run, "segmenter/clean")
+    for name, weight in weights.items():
+        assert torch.equal(classifier[f"network.{name}"], weight)
+    # One step at the learning rate of 0.001 moves a weight by little; other first weights are far.
+    for name in ("features.0.weight", "features.28.weight"):
+        spread = float(weights[name].std())
+        assert 0 < float((segmenter[name] - weights[name]).std()) < 0.1 * spread
+    retrained = state(run, f"retrained-classification/sigma{SIGMA}")
+    assert not torch.equal(retrained["network.features.0.weight"], weights["features.0.weight"])
+
+
+@pytest.mark.parametrize("task", PARTS[1:])
+def test_joint_training_has_finite_losses_and_moves_the_denoiser_alone(run, task):
+    curve = pd.read_csv(run / f"training/joint-{task}/sigma{SIGMA}.csv")
+    losses = curve[["loss", "reconstruction_loss", "task_loss"]].to_numpy()
+    assert len(curve) and np.isfinite(losses).all() and (losses > 0).all()
+    separate = state(run, f"separate/sigma{SIGMA}")
+    joint = state(run, f"joint-{task}/sigma{SIGMA}")
+    assert set(joint) == set(separate)
+    assert any(not torch.equal(joint[name], separate[name]) for name in joint)
+
+
+def test_the_public_run_reads_every_denoiser_with_a_further_classifier(run, sets):
+    assert (run / "sensitivity.csv").exists() == (run.name == "public")
+    if run.name == "public":
+        weights = torch.load(sets / "resnet50-imagenet" / WEIGHTS["resnet50-imagenet"], mmap=True)
+        further = state(run, "classifier-resnet50/clean")
+        name = "layer4.2.conv3.weight"
+        assert torch.equal(further[f"network.{name}"], weights[name])
+        table = read_csv(run / "sensitivity.csv", SENSITIVITY_COLUMNS)
+        rows = table[table["reader"] == "classifier-resnet50/clean"]
+        assert rows["value"].notna().all()
+        assert "joint-classification-resnet50/sigma30" in set(rows["denoiser"])
+
+
+def test_the_report_credits_the_data_and_counts_it(run):
+    page = (run / "report/index.html").read_text()
+    for credit in CREDITS[run.name]:
+        assert credit in page
+    for number in (1, 2, 3):
+        assert f"Table {number}." in page
+    assert "6 images to train on, 24 to test" in page
+    assert "6 images to train on, 2 to test" in page
+    kept = 2 if run.name == "public" else 3
+    assert f"20 images to train on, {kept} to test" in page
+
+
+def test_the_report_says_how_many_images_were_left_out_as_damaged(run):
+    page = (run / "report/index.html").read_text()
+    said = "1 image could not be decoded and was left out"
+    assert (said in page) == (run.name == "public")
+    assert ("data/classification.skipped.csv</code>" in page) == (run.name == "public")
+
+
+def test_the_manifest_of_the_run_verifies(run):
+    assert json.loads((run / "manifest.json").read_text())["run"] == run.name
+    assert verify(run) == []
