@@ -1,30 +1,30 @@
-"""The exceptions that a user's mistake raises: three sentences and no traceback."""
+"""The exceptions that a user's mistake raises: three short texts and no traceback."""
 
 
 class UserError(Exception):
-    """A mistake that the user can mend.
+    """A mistake that the user can correct.
 
     Parameters
     ----------
-    rule : str
-        What must hold.
+    mistake : str
+        One sentence that states the mistake, such as "Unknown key `sigma` in config/mine.yaml."
     came : str
-        What was found instead, with its place (file, key path).
+        The value or file that was found.
     do : str
         What to do now.
 
     Attributes
     ----------
-    rule, came, do : str
+    mistake, came, do : str
     status : int
-        What the program ends with.
+        The exit status of the program.
     """
 
     status = 1
 
-    def __init__(self, rule: str, *, came: str, do: str):
-        self.rule, self.came, self.do = rule, came, do
-        super().__init__(f"{rule}\n  found: {came}\n  to do: {do}")
+    def __init__(self, mistake: str, *, came: str, do: str):
+        self.mistake, self.came, self.do = mistake, came, do
+        super().__init__(f"{mistake}\n  found: {came}\n  to do: {do}")
 
 
 class ConfigError(UserError, ValueError):

@@ -34,7 +34,7 @@ def _words(item: Item) -> Words:
     path = ".".join(str(key) for key in item["loc"] if key not in (*KINDS, "[key]"))
     if isinstance(mistake := item.get("ctx", {}).get("error"), UserError):
         placed = not path or f"`{path}" in mistake.came
-        return mistake.rule, mistake.came if placed else f"{mistake.came}, `{path}`", mistake.do
+        return mistake.mistake, mistake.came if placed else f"{mistake.came}, `{path}`", mistake.do
     if item["type"] in _TRANSLATED:
         return _TRANSLATED[item["type"]](item, path)
     message = item["msg"]

@@ -39,7 +39,7 @@ def parse_config(content: dict[str, Any], *, source: str) -> Config:
     try:
         check_rules(config)
     except ConfigError as error:
-        raise UserError(error.rule, came=f"{error.came} in {source}", do=error.do) from None
+        raise UserError(error.mistake, came=f"{error.came} in {source}", do=error.do) from None
     return config
 
 

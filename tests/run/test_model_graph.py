@@ -204,7 +204,8 @@ def fingerprints_of_a_copy(tiny_config, tmp_path_factory):
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
     shutil.copytree(PROJECT / "dhl", folder / "dhl")
     program = (
-        "import json, dhl; from dhl.config.parse import load_config; from dhl.run.model_graph import *; "
+        "import json, dhl; from dhl.config.parse import load_config; "
+        "from dhl.run.model_graph import *; "
         "from dhl.run.fingerprints import *; "
         f"assert dhl.__file__.startswith({str(folder)!r}); config = load_config('tiny.yaml'); "
         "print(json.dumps({key: fingerprint(config, key) for key in all_models(config)}))"

@@ -136,6 +136,6 @@ def test_oblong_images_are_turned_only_after_a_patch_is_cut(augment, maps):
     if augment == "dihedral":
         with pytest.raises(UserError, match=r"`a` has 20 x 16 px[\s\S]*set `patch`") as caught:
             sampler_of(oblong, batch=2, augment=augment)
-        assert "turned are square" in caught.value.rule
+        assert "turned are square" in caught.value.mistake
     else:
         assert draw(sampler_of(oblong, batch=2, augment=augment), 0)[0].shape[2:] == (16, 20)
