@@ -45,23 +45,24 @@ def tiny_settings() -> dict:
     """Return `mini.yaml` with a handful of images, 8 channels, 5 steps and one sigma."""
     content = yaml.safe_load((PROJECT / "config/mini.yaml").read_text())
     content |= {"run": "tiny", "device": "cpu", "precision": "float32", "threads": 1}
+    content = copy.deepcopy(content)  # YAML's aliases share mappings
     for part, counts in IMAGES.items():
-        content["data"][part] = {"kind": "photo-digits", **counts}
-        content["sigmas"][part] = [SIGMA]
+        content["parts"][part] |= {"data": {"kind": "photo-digits", **counts}, "sigmas": [SIGMA]}
     for part in ("classification", "segmentation"):
-        content["methods"][part] = [
+        settings = content["parts"][part]
+        settings["methods"] = [
             "clean", "noisy", "separate", "separate-matched", "joint", "cross", "retrained",
         ]  # fmt: skip
-        for section in ("task", "joint", "retrained"):
-            content["training"][section][part] = content["training"][section][part] | STEPS
-    for network in content["networks"].values():
-        network["width"] = 8
-    content["networks"]["dncnn"]["depth"] = 4
-    content["training"]["dncnn"] = None  # trained as the denoiser is
+        settings["task_network"]["width"] = 8
+        settings["training"] = {name: recipe | STEPS
+                                for name, recipe in settings["training"].items()}  # fmt: skip
+    denoising = content["parts"]["denoising"]
+    denoising["denoiser"]["width"] = denoising["dncnn"]["width"] = 8
+    denoising["dncnn"]["depth"] = 4
+    denoising["training"] = {name: denoising["training"][name] | STEPS | {"patch": 24}
+                             for name in ("warm_start", "separate")}  # fmt: skip
     content["sensitivity"] = None
-    for name in ("warm_start", "separate"):
-        content["training"][name] |= {**STEPS, "patch": 24}
-    return copy.deepcopy(content)  # no two places share a mapping
+    return copy.deepcopy(content)
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 def configured_claims(config: Config, part: str) -> tuple[Claim, ...]:
     """Return the claims about a part whose methods are both rows of its table in this run."""
-    methods = getattr(config.methods, part) or ()
+    methods = config.parts[part].methods or ()
     return tuple(
         claim
         for claim in CLAIMS
@@ -161,7 +161,7 @@ def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
         claims = configured_claims(config, part)
         if not claims:
             continue
-        sigmas = getattr(config.sigmas, part)
+        sigmas = config.parts[part].sigmas
         measured = [read_measured(config, folder, part, sigma) for sigma in sigmas]
         draws = [bootstrap_scores(config, one) for one in measured]
         photographs = read_origins(folder.data(part), "test", "photographs")

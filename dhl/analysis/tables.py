@@ -74,10 +74,10 @@ def build_table(
     """
     paper = read_published(TABLES[part], published)
     rows: list[dict] = []
-    for sigma in getattr(config.sigmas, part):
+    for sigma in config.parts[part].sigmas:
         measured = read_measured(config, folder, part, sigma)
         draws = bootstrap_scores(config, measured)
-        for method in getattr(config.methods, part):
+        for method in config.parts[part].methods:
             for metric in METRICS[part]:
                 row = _average(measured, method, metric, paper)
                 rows.append(row | _interval(draws.get((method, metric)), config))
@@ -122,9 +122,9 @@ def format_table(
     dialect = DIALECTS[suffix]
     averages = frame[frame["image_id"] == AVERAGE]
     cells = averages.set_index(["sigma", "method", "metric"]).to_dict("index")
-    methods = getattr(config.methods, part)
+    methods = config.parts[part].methods
     columns: dict[tuple[str, str], list[str]] = {}
-    for sigma in getattr(config.sigmas, part):
+    for sigma in config.parts[part].sigmas:
         block = {
             (method, metric): cells[sigma, method, metric]
             for method in methods
@@ -270,7 +270,7 @@ def _caption(averages: pd.DataFrame, config: Config, part: str, paper: Published
     protocols = ", ".join(sorted(ours["protocol"].unique())) or "none"
     level = f"{100 * config.statistics.confidence:g} %"
     text = (
-        f"{_SUBJECT[part]}: {metrics}. Data set {getattr(config.data, part).name}, "
+        f"{_SUBJECT[part]}: {metrics}. Data set {config.parts[part].data.name}, "
         f"n = {counts} images, protocol {protocols}. In brackets: {level} percentile interval, "
         f"bootstrap over images ({config.statistics.bootstrap} draws). Bold: best; underlined: "
         "second."
@@ -280,7 +280,7 @@ def _caption(averages: pd.DataFrame, config: Config, part: str, paper: Published
             f" Mean of {seeds} trainings, and after ± their standard deviation; the brackets hold "
             "for these trainings."
         )
-    if ceilings := [label_of(m) for m in getattr(config.methods, part) if m in _UNRANKED]:
+    if ceilings := [label_of(m) for m in config.parts[part].methods if m in _UNRANKED]:
         text += f" Not ranked: {', '.join(ceilings)}."
     if len(ours) < len(averages):
         text += f" n.m. or failed: not measured, see status in table{TABLES[part]}.csv."
@@ -289,12 +289,12 @@ def _caption(averages: pd.DataFrame, config: Config, part: str, paper: Published
 
 def _legend(config: Config, part: str, paper: PublishedTable) -> str:
     """Explain the columns of the paper, or why there are none."""
-    shared = [sigma for sigma in getattr(config.sigmas, part) if sigma in paper.sigmas]
+    shared = [sigma for sigma in config.parts[part].sigmas if sigma in paper.sigmas]
     known = f"Table {TABLES[part]} of Liu et al. 2018 ({_PAPER_DATA[part]})"
     if not shared:
         levels = ", ".join(map(format_sigma, paper.sigmas))
         return f"{known} has sigma {levels}: nothing of it stands beside these." if levels else ""
-    absent = [m for m in paper.methods if m not in getattr(config.methods, part)]
+    absent = [m for m in paper.methods if m not in config.parts[part].methods]
     others = f" Rows of it that were not run: {', '.join(absent)}." if absent else ""
     return (
         f"Columns named paper: {known}, a comparison of levels, not of images, unless the data set "

@@ -171,8 +171,8 @@ def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> Non
 
     print(f"{config.run}: {', '.join(config.parts)}; files in {folder.root}")
     for part in config.parts:
-        sigmas = ", ".join(f"{sigma:g}" for sigma in getattr(config.sigmas, part))
-        print(f"{part}: sigma {sigmas}; {', '.join(getattr(config.methods, part))}")
+        sigmas = ", ".join(f"{sigma:g}" for sigma in config.parts[part].sigmas)
+        print(f"{part}: sigma {sigmas}; {', '.join(config.parts[part].methods)}")
     for part, sigma in probed(config):
         names = dict.fromkeys(finding.experiment for finding in findings(config, part, sigma))
         print(f"probes of {part} at sigma {sigma:g}: {', '.join(names)}")

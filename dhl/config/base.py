@@ -16,7 +16,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Sigma = Annotated[float, Field(ge=1, le=255)]
-Place = Annotated[str, AfterValidator(os.path.expanduser)]  # a path; `~` is the user's home
+UserPath = Annotated[str, AfterValidator(os.path.expanduser)]  # `~` is the user's home
 
 
 class Frozen(BaseModel):
@@ -28,17 +28,17 @@ class Frozen(BaseModel):
 def nearest(
     word: str, legal: Iterable[str], *, otherwise: str = "name one of them.", cutoff: float = 0.6
 ) -> str:
-    """Advise the legal word that may be meant, if one is as alike as `cutoff` (0 to 1) asks."""
+    """Advise the most similar legal word, if its similarity (0 to 1) reaches `cutoff`."""
     close = difflib.get_close_matches(word, list(legal), n=1, cutoff=cutoff)
     return f"write `{close[0]}`." if close else otherwise
 
 
-def spelt(pattern: str, *, rule: str, do: str) -> AfterValidator:
-    """Check a text by a pattern, and say in words what it looks like."""
+def spelt(pattern: str, *, mistake: str, do: str) -> AfterValidator:
+    """Check a text by a pattern, and explain a mismatch in words."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
-            raise ConfigError(rule, came=f"`{text}`", do=do)
+            raise ConfigError(mistake, came=f"`{text}`", do=do)
         return text
 
     return AfterValidator(check)

@@ -24,7 +24,7 @@ def class_namer(config: Config, part: str) -> Callable[[int], str]:
     config : Config
     part : {"classification", "segmentation"}
     """
-    data = getattr(config.data, part)
+    data = config.parts[part].data
     if data.kind == "photo-digits":
         return str if part == "classification" else _digit
     if data.kind == "voc2012":

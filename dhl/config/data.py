@@ -1,13 +1,11 @@
-"""Where the images of each part come from."""
+"""Which kinds of data each part accepts."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag
 
-from dhl.config.base import Frozen
-from dhl.config.catalogue import CATALOGUE
 from dhl.config.data_sets import DataSet, Folder, OwnData, PhotoDigits
 from dhl.config.image_data_sets import (
     MOST_LABELS,
@@ -18,12 +16,11 @@ from dhl.config.image_data_sets import (
     Voc2012,
 )
 from dhl.config.plugins import OwnCodeError, is_reference
-from dhl.errors import ConfigError
 
-# How pydantic tells the user's own kinds of data from the shipped ones, in key paths too.
-OWN, SHIPPED = "own data", "shipped data"
+# The tags of pydantic's unions, which appear in its key paths.
+PLUGIN, SHIPPED = "plug-in data", "shipped data"
 KINDS: dict[str, type[DataSet]] = {
-    OWN: OwnData,
+    PLUGIN: OwnData,
     SHIPPED: DataSet,
     "photo-digits": PhotoDigits,
     "folder": Folder,
@@ -34,71 +31,47 @@ KINDS: dict[str, type[DataSet]] = {
     "voc": Voc,
 }
 _ByKind = Field(discriminator="kind")
-_OwnData = Annotated[OwnData, Tag(OWN)]
+_PluginData = Annotated[OwnData, Tag(PLUGIN)]
 
 
-def _own_or_shipped(data: Any) -> str:
+def _plugin_or_shipped(data: Any) -> str:
     """Tell by its kind which models may describe a part's data."""
     kind = data.get("kind") if isinstance(data, dict) else getattr(data, "kind", None)
-    return OWN if isinstance(kind, str) and is_reference(kind) else SHIPPED
+    return PLUGIN if isinstance(kind, str) and is_reference(kind) else SHIPPED
 
 
-_ByOwner = Discriminator(_own_or_shipped)
+_ByOrigin = Discriminator(_plugin_or_shipped)
 _Denoising = Annotated[Annotated[PhotoDigits | Folder, _ByKind], Tag(SHIPPED)]
 _Classification = Annotated[
     Annotated[PhotoDigits | Imagenette | Ilsvrc2012 | ImageFolder, _ByKind], Tag(SHIPPED)
 ]
 _Segmentation = Annotated[Annotated[PhotoDigits | Voc2012 | Voc, _ByKind], Tag(SHIPPED)]
+DenoisingData = Annotated[_Denoising | _PluginData, _ByOrigin]
+ClassificationData = Annotated[_Classification | _PluginData, _ByOrigin]
+SegmentationData = Annotated[_Segmentation | _PluginData, _ByOrigin]
 
 
-class Data(Frozen):
-    """Where the images of each part come from; a part that is left out is not run.
+def check_classes(data: DataSet, part: str) -> None:
+    """Check that plug-in data has a number of classes exactly where its part is a task.
 
-    Attributes
-    ----------
-    root : str or None
-        The folder of downloaded sets; `$DHL_DATA` unless given, and `datasets` without either.
-    mirrors : dict of str to list of str
-        Per set, where its files are looked for before their official place: the address or the
-        folder that holds them, or a file itself.
+    Raises
+    ------
+    OwnCodeError
+        If not.
     """
-
-    root: str | None = None
-    mirrors: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    denoising: Annotated[_Denoising | _OwnData, _ByOwner]
-    classification: Annotated[_Classification | _OwnData, _ByOwner] | None = None
-    segmentation: Annotated[_Segmentation | _OwnData, _ByOwner] | None = None
-
-    @field_validator("mirrors")
-    @classmethod
-    def _of_known_sets(cls, mirrors: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        for name in mirrors:
-            if name not in CATALOGUE:
-                raise ConfigError(
-                    f"mirrors are of sets that are downloaded: {', '.join(CATALOGUE)}.",
-                    came=f"`data.mirrors.{name}`",
-                    do="name one of these sets.",
-                )
-        return mirrors
-
-    @model_validator(mode="after")
-    def _own_data_of_a_task_has_classes(self) -> Data:
-        for part in ("denoising", "classification", "segmentation"):
-            data = getattr(self, part)
-            if isinstance(data, OwnData):
-                _check_classes(data, part)
-        return self
-
-
-def _check_classes(data: OwnData, part: str) -> None:
-    """Check that the user's own data of a task, and only of one, says how many classes it has."""
+    if not isinstance(data, OwnData):
+        return
     classes = data.classes
-    legal = classes is None if part == "denoising" else classes is not None
-    if not legal or (part == "segmentation" and classes > MOST_LABELS):
-        number = "from 2 to 255" if part == "segmentation" else "from 2"
+    if part == "denoising" and classes is not None:
         raise OwnCodeError(
-            f"`data.{part}` with your own code has "
-            + ("no classes." if part == "denoising" else f"`classes`, {number}."),
-            came=f"`classes: {'null' if classes is None else classes}`",
-            do="take it out." if part == "denoising" else "write how many classes there are.",
+            "Data for denoising has no classes.",
+            came=f"`parts.{part}.data.classes: {classes}`",
+            do="remove it.",
+        )
+    most = MOST_LABELS if part == "segmentation" else None
+    if part != "denoising" and (classes is None or (most and classes > most)):
+        raise OwnCodeError(
+            f"Plug-in data for {part} needs `classes`, from 2{f' to {most}' if most else ''}.",
+            came=f"`parts.{part}.data.classes: {'null' if classes is None else classes}`",
+            do="write the number of classes.",
         )

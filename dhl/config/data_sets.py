@@ -1,4 +1,4 @@
-"""Kinds of data: what all have in common, and those that are no sets of pictures to recognise."""
+"""Kinds of data: the common base, the embedded set, folders for denoising, and plug-in data."""
 
 from __future__ import annotations
 
@@ -8,26 +8,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from dhl.config.base import Count, Frozen, Place
+from dhl.config.base import Count, Frozen, UserPath
 from dhl.config.plugins import read
 from dhl.errors import ConfigError
 
-# Words that stand for a downloadable set where a folder of pictures is named, and the shortest side
-# of its images in pixels.
+# Names of downloadable data sets in place of a folder, and the shortest side of their images (px).
 DOWNLOADABLE_FOLDERS = {"kodak": 512, "bsds500": 321}
 
 
 class DataSet(Frozen):
-    """What a run is planned with, whatever the kind of data; each kind also has a `name`.
-
-    The name goes into the seeds of the evaluation noise and into the report.
-    """
+    """Images of a part. The `name` of a data set is in the seeds of its test noise."""
 
     kind: str
 
     @property
     def downloads(self) -> tuple[str, ...]:
-        """Names, in the catalogue of downloads, of the sets that must be there first."""
+        """Names in the catalogue of the data sets to download first."""
         return ()
 
     @property
@@ -37,12 +33,12 @@ class DataSet(Frozen):
 
     @property
     def code(self) -> tuple[str, ...]:
-        """References to the user's own code that makes the images."""
+        """References to the plug-ins that make the images."""
         return ()
 
     @property
     def smallest_side(self) -> int | None:
-        """The shortest side of the training images in pixels, None where it is not known."""
+        """The shortest side of the training images in pixels; None if unknown."""
         return None
 
     def classes_of(self, part: str) -> int | None:
@@ -51,14 +47,16 @@ class DataSet(Frozen):
 
 
 class PhotoDigits(DataSet):
-    """The embedded data set; counts are images per split, `size` their side in pixels."""
+    """The embedded data set: handwritten digits on photographs."""
 
-    kind: Literal["photo-digits"]
-    train: Count
-    validation: Count
-    test: Count
-    size: Annotated[int, Field(ge=24)]
-    contrast: Annotated[float, Field(gt=0, le=1)] = 0.5
+    kind: Literal["photo-digits"] = Field(description="the embedded data set")
+    train: Count = Field(description="training images")
+    validation: Count = Field(description="images to choose settings on, never reported")
+    test: Count = Field(description="test images")
+    size: Annotated[int, Field(ge=24)] = Field(description="side of the images in pixels")
+    contrast: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.5, description="contrast of the digits against the photograph"
+    )
 
     @property
     def name(self) -> str:
@@ -76,15 +74,14 @@ class PhotoDigits(DataSet):
 
 
 class Folder(DataSet):
-    """Images for denoising: one folder to train on, one to test on.
+    """Folders of images for denoising; write `./kodak` for a folder of that name."""
 
-    `kodak` and `bsds500` are the downloadable sets; a folder of that name is `./kodak`.
-    """
-
-    kind: Literal["folder"]
-    name: str
-    train: Place | None = None
-    test: Place
+    kind: Literal["folder"] = Field(description="folders of images")
+    name: str = Field(description="name of the data set: in the noise seeds and in the report")
+    train: UserPath | None = Field(
+        default=None, description="training folder, or a download: `bsds500` or `kodak`"
+    )
+    test: UserPath = Field(description="test folder, or a download: `bsds500` or `kodak`")
 
     @model_validator(mode="after")
     def _tested_on_other_images(self) -> Folder:
@@ -121,32 +118,25 @@ def real_place(place: str) -> Path:
 def not_apart(data: DataSet, how: str) -> ConfigError:
     """Say that folders to train on and to test on are not two."""
     return ConfigError(
-        "no image is trained on and tested on.",
+        "Training and test images are in the same folder.",
         came=f"`train: {data.train}` and `test: {data.test}`, {how}",
-        do="give the test images a folder of their own.",
+        do="put the test images into a folder of their own.",
     )
 
 
 class OwnData(DataSet):
-    """Images that the user's own function makes or reads, and that a run keeps.
+    """Images that a plug-in function makes or reads, and that the run keeps."""
 
-    Attributes
-    ----------
-    kind : str
-        The function, as `path/to/file.py:function`.
-    name : str
-        By default the function's.
-    classes : int or None
-        Of a task, with the background of label maps, which hold 0 to `classes` - 1, and 255 where
-        ignored.
-    options : dict
-        Further arguments of the function.
-    """
-
-    kind: str
-    name: str
-    classes: Annotated[int, Field(ge=2)] | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    kind: str = Field(description="a plug-in as path/to/file.py:function")
+    name: str = Field(description="name of the data set; by default that of the function")
+    classes: Annotated[int, Field(ge=2)] | None = Field(
+        default=None,
+        description="classes of a task, with the background of label maps; label maps hold 0 to "
+        "`classes` - 1, and 255 where ignored",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="further arguments of the function"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Kinds of data whose pictures stay in their files: sets for recognition."""
+"""Kinds of data for classification and segmentation, whose images stay in their files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dhl.config.base import Count, Place
+from dhl.config.base import Count, UserPath
 from dhl.config.data_sets import DataSet, not_apart, real_place
 from dhl.errors import ConfigError, UserError
 
@@ -17,41 +17,36 @@ MOST_LABELS = 255  # a label map's 255 is ignored
 
 
 class Pictures(DataSet):
-    """Files that are read when they are needed.
+    """Image files that are read when needed."""
 
-    Attributes
-    ----------
-    damaged : {"stop", "skip"}
-        What an image that cannot be decoded does: it stops the run, or is left out and listed in
-        `data/<part>.skipped.csv`.
-    train_images, test_images : int or None
-        Take so many images, evenly spaced and as many of each class; None takes all.
-    """
-
-    damaged: Literal["stop", "skip"] = "stop"
-    train_images: Count | None = None
-    test_images: Count | None = None
+    damaged: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="`skip` leaves out images that cannot be decoded, and lists them in "
+        "`data/<part>.skipped.csv`",
+    )
+    train_images: Count | None = Field(
+        default=None, description="number of training images, evenly over classes; null: all"
+    )
+    test_images: Count | None = Field(
+        default=None, description="number of test images, evenly over classes; null: all"
+    )
 
 
 class ClassifiedPictures(Pictures):
-    """Images with one class each; the defaults are those of the published ImageNet networks.
+    """Images with one class each; the defaults are those of the published ImageNet networks."""
 
-    Attributes
-    ----------
-    resize : int
-        The short side in pixels, for training and test.
-    crop : int
-        The side of the centre crop that is tested; the recipe's `patch` crops training images.
-    """
-
-    resize: Annotated[int, Field(ge=8)] = 256
-    crop: Annotated[int, Field(ge=8)] = 224
+    resize: Annotated[int, Field(ge=8)] = Field(
+        default=256, description="short side in pixels, for training and test"
+    )
+    crop: Annotated[int, Field(ge=8)] = Field(
+        default=224, description="side of the centre crop for tests, in pixels"
+    )
 
     @model_validator(mode="after")
     def _crop_fits(self) -> ClassifiedPictures:
         if self.crop > self.resize:
             raise ConfigError(
-                "the centre crop fits into the image.",
+                f"The centre crop of {self.crop} px does not fit into images of {self.resize} px.",
                 came=f"`crop: {self.crop}` and `resize: {self.resize}`",
                 do=f"write `resize: {self.crop}` or more, or a smaller `crop`.",
             )
@@ -68,13 +63,12 @@ class ClassifiedPictures(Pictures):
 
 
 class Imagenette(ClassifiedPictures):
-    """Ten classes of ImageNet, downloadable without an account; targets are ImageNet's indices.
+    """Ten classes of ImageNet, downloadable without an account; targets are ImageNet's indices."""
 
-    `size` is the short side of the files: `full`, or shrunk to 320 or 160 px.
-    """
-
-    kind: Literal["imagenette"]
-    size: Literal["full", 320, 160] = "full"
+    kind: Literal["imagenette"] = Field(description="ten classes of ImageNet")
+    size: Literal["full", 320, 160] = Field(
+        default="full", description="short side of the downloaded files in pixels"
+    )
 
     @property
     def name(self) -> str:
@@ -88,22 +82,14 @@ class Imagenette(ClassifiedPictures):
 
 
 class Ilsvrc2012(ClassifiedPictures):
-    """ImageNet's challenge of 2012, which the user has an account for.
+    """ImageNet's challenge of 2012, which needs an account."""
 
-    Attributes
-    ----------
-    path : str
-        A folder with `train/<synset>/` and `val/`, which holds a folder per synset as well, or all
-        images beside the development kit; or the official archives, which are extracted into
-        `data.root`.
-    complete : bool
-        Whether every image of the official set must be there; without it, one of each synset is
-        enough.
-    """
-
-    kind: Literal["ilsvrc2012"]
-    path: Place
-    complete: bool = True
+    kind: Literal["ilsvrc2012"] = Field(description="ImageNet's challenge of 2012")
+    path: UserPath = Field(
+        description="folder with `train/<synset>/` and `val/` (by synset, or flat beside the "
+        "development kit), or with the official archives",
+    )
+    complete: bool = Field(default=True, description="whether every official image must be present")
 
     @property
     def name(self) -> str:
@@ -119,23 +105,19 @@ class Ilsvrc2012(ClassifiedPictures):
 
 
 class ImageFolder(ClassifiedPictures):
-    """The user's own images, a folder per class.
+    """Your own images, in a folder per class."""
 
-    Attributes
-    ----------
-    name : str
-    train, test : str or None, str
-        The folders that hold the classes' folders.
-    classes : {"folders", "imagenet"}
-        `folders` numbers the folders in the order of their names; `imagenet` takes folders that are
-        named by synset, such as `n01440764`, and gives each its index among the thousand.
-    """
-
-    kind: Literal["image_folder"]
-    name: str
-    train: Place | None = None
-    test: Place
-    classes: Literal["folders", "imagenet"] = "folders"
+    kind: Literal["image_folder"] = Field(description="your own images")
+    name: str = Field(description="name of the data set: in the noise seeds and in the report")
+    train: UserPath | None = Field(
+        default=None, description="folder of the classes' training folders"
+    )
+    test: UserPath = Field(description="folder of the classes' test folders")
+    classes: Literal["folders", "imagenet"] = Field(
+        default="folders",
+        description="`folders` numbers the folders by name; `imagenet` expects synset names such "
+        "as `n01440764`",
+    )
 
     @model_validator(mode="after")
     def _tested_on_other_images(self) -> ImageFolder:
@@ -162,8 +144,10 @@ class ImageFolder(ClassifiedPictures):
 class Voc2012(Pictures):
     """PASCAL VOC 2012: trained on `train`, tested on `val`; `extra: sbd` makes it `train_aug`."""
 
-    kind: Literal["voc2012"]
-    extra: Literal["sbd"] | None = None
+    kind: Literal["voc2012"] = Field(description="PASCAL VOC 2012")
+    extra: Literal["sbd"] | None = Field(
+        default=None, description="`sbd` adds the training images of SBD (`train_aug`)"
+    )
 
     @property
     def name(self) -> str:
@@ -186,25 +170,22 @@ class Voc2012(Pictures):
 
 
 class Voc(Pictures):
-    """The user's own images and label maps, laid out as VOC's.
+    """Your own images and label maps, in the layout of VOC."""
 
-    Attributes
-    ----------
-    name : str
-    path : str
-        The folder with `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation`.
-    train, test : str or None, str
-        Names of lists in `ImageSets/Segmentation`, without `.txt`.
-    classes : int
-        Classes with the background; label maps hold 0 to `classes` - 1, and 255 where ignored.
-    """
-
-    kind: Literal["voc"]
-    name: str
-    path: Place
-    train: str | None = None
-    test: str
-    classes: Annotated[int, Field(ge=2, le=MOST_LABELS)] = CLASSES_OF_VOC
+    kind: Literal["voc"] = Field(description="your own images and label maps")
+    name: str = Field(description="name of the data set: in the noise seeds and in the report")
+    path: UserPath = Field(
+        description="folder with `JPEGImages`, `SegmentationClass`, `ImageSets/Segmentation`"
+    )
+    train: str | None = Field(
+        default=None, description="training list in `ImageSets/Segmentation`, without .txt"
+    )
+    test: str = Field(description="test list in `ImageSets/Segmentation`, without .txt")
+    classes: Annotated[int, Field(ge=2, le=MOST_LABELS)] = Field(
+        default=CLASSES_OF_VOC,
+        description="classes with the background; label maps hold 0 to `classes` - 1, and 255 "
+        "where ignored",
+    )
 
     def classes_of(self, part: str) -> int | None:
         """Return the configured number."""
@@ -219,9 +200,12 @@ def class_folders(folder: Path) -> list[str]:
     UserError
         If it is missing, or has none.
     """
-    rule = "a folder of classified images exists, and holds one folder per class."
     if not folder.is_dir():
-        raise UserError(rule, came=f"no folder {folder}", do="mend the path in `data`.")
+        raise UserError(
+            f"The data folder {folder} is missing.",
+            came="a path in `data`",
+            do="correct the path.",
+        )
     names = sorted(
         place.name
         for place in folder.iterdir()
@@ -229,8 +213,8 @@ def class_folders(folder: Path) -> list[str]:
     )
     if not names:
         raise UserError(
-            rule,
-            came=f"{folder} has no folder in it",
-            do="sort the images into one folder per class, or mend the path in `data`.",
+            f"The data folder {folder} has no folder per class.",
+            came="no folder in it",
+            do="sort the images into one folder per class, or correct the path in `data`.",
         )
     return names

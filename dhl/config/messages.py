@@ -1,7 +1,8 @@
-"""What is wrong with a configuration, in people's words: the rule, what came, what to do."""
+"""Messages about mistakes in a configuration: the mistake, what came, what to do."""
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
@@ -15,78 +16,100 @@ from dhl.config.plugins import FORM
 from dhl.config.schema import Config
 from dhl.errors import UserError
 
-Item = dict[str, Any]  # one of pydantic's findings
-Words = tuple[str, str, str]  # rule, what came, what to do
+Item = dict[str, Any]  # one of pydantic's errors
 
 
 def explain(error: ValidationError, source: str) -> UserError:
-    """Turn pydantic's list of findings into one message for a person."""
+    """Turn pydantic's list of errors into one message for a person.
+
+    Parameters
+    ----------
+    error : ValidationError
+    source : str
+        The configuration's file.
+    """
     # A misspelt key first: it explains the missing one.
     items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    rule, came, do = _words(items[0])
+    found = _explained(items[0], source)
     more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
-    return UserError(rule, came=f"{came} in {source}{more}", do=do)
+    return UserError(found.mistake, came=f"{found.came}{more}", do=found.do)
 
 
-def _words(item: Item) -> Words:
-    """Say what is wrong in one place."""
-    # Pydantic names the kind of data, and that it is a key, in a path as if it were a key.
+def _explained(item: Item, source: str) -> UserError:
+    """Explain one error."""
+    # Pydantic's path contains the kind of data, and marks a key, as if these were keys.
     path = ".".join(str(key) for key in item["loc"] if key not in (*KINDS, "[key]"))
     if isinstance(mistake := item.get("ctx", {}).get("error"), UserError):
-        placed = not path or f"`{path}" in mistake.came
-        return mistake.mistake, mistake.came if placed else f"{mistake.came}, `{path}`", mistake.do
+        where = source if not path or f"`{path}" in mistake.came else f"{source}, `{path}`"
+        return UserError(mistake.mistake, came=f"{mistake.came} in {where}", do=mistake.do)
     if item["type"] in _TRANSLATED:
-        return _TRANSLATED[item["type"]](item, path)
+        return _TRANSLATED[item["type"]](item, path, source)
     message = item["msg"]
-    rule = f"`{path}`: {message[0].lower()}{message[1:]}."
-    return rule, _shown(item["input"]), f"give `{path}` a legal value."
+    return UserError(
+        f"`{path}` in {source}: {message[0].lower()}{message[1:]}.",
+        came=_shown(item["input"]),
+        do=f"give `{path}` a legal value.",
+    )
 
 
-def _unknown_key(item: Item, path: str) -> Words:
-    """Name the key that may be meant, or all."""
+def _unknown_key(item: Item, path: str, source: str) -> UserError:
+    """Name the most similar key, or all."""
     legal = _legal_keys(item["loc"][:-1])
-    do = nearest(str(item["loc"][-1]), legal, otherwise=f"use one of {', '.join(legal)}.")
-    return "every key of the configuration is known.", f"unknown key `{path}`", do
+    close = difflib.get_close_matches(str(item["loc"][-1]), legal, n=1)
+    return UserError(
+        f"Unknown key `{path}` in {source}." + (f" Did you mean `{close[0]}`?" if close else ""),
+        came=f"`{item['loc'][-1]}: {_shown(item['input'])}`",
+        do=f"write `{close[0]}`." if close else f"use one of {', '.join(legal)}.",
+    )
 
 
-def _missing(item: Item, path: str) -> Words:
-    """Name the key that is not there."""
-    return "a required key is given.", f"no `{path}`", "add it; config/mini.yaml shows how."
+def _missing(item: Item, path: str, source: str) -> UserError:
+    """Name the missing key."""
+    return UserError(
+        f"The key `{path}` is missing in {source}.",
+        came="no such key",
+        do="add it; config/mini.yaml shows an example.",
+    )
 
 
-def _no_list(item: Item, path: str) -> Words:
-    """Show the list that one value may have been meant for."""
-    value = _shown(item["input"])
-    return f"`{path}` is a list.", value, f"write `[{value}]`, with all that belongs to it."
+def _wrong_type(item: Item, path: str, source: str, expected: str, do: str) -> UserError:
+    """Name the expected type."""
+    return UserError(f"`{path}` in {source} must be {expected}.", came=_shown(item["input"]), do=do)
 
 
-def _no_mapping(item: Item, path: str) -> Words:
-    """Show which keys are expected, where that is known."""
+def _no_list(item: Item, path: str, source: str) -> UserError:
+    """Show how a list of one value is written."""
+    do = f"write `[{_shown(item['input'])}]`."
+    return _wrong_type(item, path, source, "a list", do)
+
+
+def _no_mapping(item: Item, path: str, source: str) -> UserError:
+    """Name the expected keys, where they are known."""
     legal = _legal_keys(item["loc"])
     do = f"write keys below it{': ' if legal else ''}{', '.join(legal)}."
-    return f"`{path}` holds keys, each with a value.", _shown(item["input"]), do
+    return _wrong_type(item, path, source, "a mapping of keys to values", do)
 
 
-def _no_text(item: Item, path: str) -> Words:
-    """Show how text is written that YAML took for something else."""
-    return f"`{path}` is text.", _shown(item["input"]), "write it in quotes."
+def _no_text(item: Item, path: str, source: str) -> UserError:
+    """Show how to keep YAML from reading text as something else."""
+    return _wrong_type(item, path, source, "text", "write it in quotes.")
 
 
-def _no_switch(item: Item, path: str) -> Words:
+def _no_switch(item: Item, path: str, source: str) -> UserError:
     """Name the two values."""
-    return f"`{path}` is on or off.", _shown(item["input"]), "write `true` or `false`."
+    return _wrong_type(item, path, source, "`true` or `false`", "write `true` or `false`.")
 
 
-def _no_number(item: Item, path: str) -> Words:
-    """Show how a number is written that YAML took for text."""
+def _no_number(item: Item, path: str, source: str) -> UserError:
+    """Show how to write a number that YAML reads as text."""
     whole = item["type"] == "int_type"
     kind = "a whole number" if whole else "a number"
     do = _numeral(item["input"], whole=whole) or f"write {kind}."
-    return f"`{path}` is {kind}.", _shown(item["input"]), do
+    return _wrong_type(item, path, source, kind, do)
 
 
 def _numeral(text: Any, *, whole: bool) -> str | None:
-    """Say how YAML 1.1 is given the number that a text means: `1e-3` has no point, so is text."""
+    """Say how to write a number for YAML 1.1, which reads `1e-3`, without a point, as text."""
     try:
         number = Decimal(text) if isinstance(text, str) else Decimal("nan")
     except InvalidOperation:
@@ -103,23 +126,23 @@ def _numeral(text: Any, *, whole: bool) -> str | None:
     return f"write {plain} or {digits}{point}e{exponent}: YAML reads {text} as text."
 
 
-def _unknown_kind(item: Item, path: str) -> Words:
-    """Name the kinds that there are."""
+def _unknown_kind(item: Item, path: str, source: str) -> UserError:
+    """Name the kinds."""
     kind, legal = item["ctx"]["tag"], item["ctx"]["expected_tags"].replace("'", "").split(", ")
-    otherwise = "name one of them; docs/data.md says what each is."
-    return (
-        f"`{path}.kind` is {', '.join(legal)}, or your own code ({FORM}).",
-        f"`{kind}`",
-        nearest(kind, legal, otherwise=otherwise, cutoff=0.8),
+    otherwise = "name one of them; docs/data.md explains each."
+    return UserError(
+        f"Unknown kind of data `{kind}` in {source}.",
+        came=f"`{path}.kind: {kind}`; known are {', '.join(legal)}, and a plug-in as {FORM}",
+        do=nearest(kind, legal, otherwise=otherwise, cutoff=0.8),
     )
 
 
-def _no_kind(item: Item, path: str) -> Words:
+def _no_kind(item: Item, path: str, source: str) -> UserError:
     """Ask for the kind."""
-    return _missing(item, f"{path}.kind")
+    return _missing(item, f"{path}.kind", source)
 
 
-_TRANSLATED: dict[str, Callable[[Item, str], Words]] = {
+_TRANSLATED: dict[str, Callable[[Item, str, str], UserError]] = {
     "extra_forbidden": _unknown_key,
     "missing": _missing,
     "tuple_type": _no_list,
@@ -135,13 +158,13 @@ _TRANSLATED: dict[str, Callable[[Item, str], Words]] = {
 
 
 def _shown(value: Any) -> str:
-    """Write what came, cut short."""
+    """Write a value, shortened."""
     text = json.dumps(value, default=str)
     return text if len(text) < 80 else f"{text[:77]}..."
 
 
 def _legal_keys(place: tuple[int | str, ...]) -> list[str]:
-    """List the keys that the model at a key path knows."""
+    """List the legal keys at a key path."""
     kind: Any = Config
     for key in place:
         if key in KINDS:
@@ -152,7 +175,7 @@ def _legal_keys(place: tuple[int | str, ...]) -> list[str]:
             model = _model_in(kind)
             kind = model.model_fields[key].annotation if model else None
     model = None if get_origin(kind) is dict else _model_in(kind)
-    presets = ["preset"] if place == ("training",) else []
+    presets = ["preset"] if place == () else []
     return presets + (list(model.model_fields) if model else [])
 
 

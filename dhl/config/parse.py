@@ -10,14 +10,15 @@ import yaml
 from pydantic import ValidationError
 
 from dhl.config.messages import explain
+from dhl.config.method_plugins import name_method_plugins
 from dhl.config.presets import expand_preset
 from dhl.config.rules import check_rules
 from dhl.config.schema import Config
-from dhl.errors import ConfigError, UserError
+from dhl.errors import UserError
 
 
 def parse_config(content: dict[str, Any], *, source: str) -> Config:
-    """Check a configuration and return it, frozen; a preset of its training is expanded.
+    """Expand the preset of a configuration, check it, and return it frozen.
 
     Parameters
     ----------
@@ -33,12 +34,14 @@ def parse_config(content: dict[str, Any], *, source: str) -> Config:
     """
     content = expand_preset(content, source=source)
     try:
+        content = name_method_plugins(content)
         config = Config.model_validate_json(json.dumps(content, default=str))
+        check_rules(config)
     except ValidationError as error:
         raise explain(error, source) from None
-    try:
-        check_rules(config)
-    except ConfigError as error:
+    except ValueError as error:
+        if not isinstance(error, UserError):
+            raise
         raise UserError(error.mistake, came=f"{error.came} in {source}", do=error.do) from None
     return config
 
@@ -56,20 +59,20 @@ def load_config(path: str | Path) -> Config:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise UserError(
-            "a configuration is a YAML file.",
-            came=f"no file {path} ({error.strerror})",
+            f"The configuration {path} cannot be read.",
+            came=f"{error.strerror}",
             do="name one of config/*.yaml with --configfile.",
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(
-            "a configuration is a YAML file.",
-            came=f"{path}: {str(error).replace(chr(10), ' ')}",
-            do="mend the syntax; config/mini.yaml is a complete example.",
+            f"The configuration {path} is not YAML.",
+            came=str(error).replace("\n", " "),
+            do="correct the syntax; config/mini.yaml is a complete example.",
         ) from None
     if not isinstance(content, dict):
         raise UserError(
-            "a configuration is a mapping of keys to values.",
-            came=f"{path} holds {type(content).__name__}",
+            f"The configuration {path} is not a mapping of keys to values.",
+            came=f"{type(content).__name__}",
             do="start from a copy of config/mini.yaml.",
         )
     return parse_config(content, source=str(path))

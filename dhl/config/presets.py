@@ -1,4 +1,4 @@
-"""Shipped training recipes, which a configuration may start from: `training: {preset: paper}`."""
+"""Shipped training recipes that a configuration may start from: `preset: authors`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from dhl.config.base import nearest
 from dhl.errors import UserError
 from dhl.files import PROJECT
 
@@ -13,7 +14,7 @@ PRESETS = PROJECT / "config" / "presets"
 
 
 def expand_preset(content: dict[str, Any], *, source: str) -> dict[str, Any]:
-    """Replace `training.preset` by the recipes that it names, the user's own keys merged over them.
+    """Replace `preset` by its recipes; the configuration's own keys are merged over them.
 
     Parameters
     ----------
@@ -22,38 +23,47 @@ def expand_preset(content: dict[str, Any], *, source: str) -> dict[str, Any]:
     source : str
         The file's name, for messages.
 
+    Returns
+    -------
+    dict
+        The preset's recipes of parts that the configuration does not have are left out.
+
     Raises
     ------
     UserError
         If there is no such preset.
     """
-    training = content.get("training")
-    if not isinstance(training, dict) or "preset" not in training:
+    if "preset" not in content:
         return content
-    return content | {"training": _expanded(training, source)}
+    own = {key: value for key, value in content.items() if key != "preset"}
+    base = _read(content["preset"], source)
+    parts = own.get("parts")
+    if not isinstance(parts, dict):
+        return own
+    recipes = {part: base["parts"][part] for part in base["parts"] if parts.get(part) is not None}
+    return merge({"parts": recipes}, own)
 
 
-def _expanded(training: dict[str, Any], source: str) -> dict[str, Any]:
-    """Expand one training section; a preset may itself start from another."""
-    if "preset" not in training:
-        return training
-    name = training["preset"]
+def _read(name: Any, source: str) -> dict[str, Any]:
+    """Read a preset, which may itself start from another one."""
     legal = sorted(path.stem for path in PRESETS.glob("*.yaml"))
     if name not in legal:
         raise UserError(
-            "`training.preset` names one of the shipped recipes.",
-            came=f"`{name}` in {source}",
-            do=f"write {' or '.join(legal)}, or give the recipes themselves.",
+            f"Unknown preset `{name}` in {source}.",
+            came=f"`{name}`; known are {', '.join(legal)}",
+            do=nearest(str(name), legal),
         )
-    base = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
-    own = {key: value for key, value in training.items() if key != "preset"}
-    return merge(_expanded(base, source), own)
+    content = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
+    if "preset" not in content:
+        return content
+    own = {key: value for key, value in content.items() if key != "preset"}
+    return merge(_read(content["preset"], source), own)
 
 
 def merge(base: Any, over: Any) -> Any:
-    """Merge mappings key by key, `over` winning.
+    """Merge mappings key by key; `over` wins.
 
-    A mapping with another `name` replaces the base's whole: momentum does not outlive SGD.
+    A mapping with another `name` replaces the base's entirely: an AdamW has no momentum of SGD.
     """
     if not (isinstance(base, dict) and isinstance(over, dict)):
         return over

@@ -13,97 +13,97 @@ from dhl.errors import ConfigError
 class Optimizer(Frozen):
     """SGD or AdamW; the defaults are those of the authors' released solver.
 
-    `last_layer_lr` and `bias_lr` multiply the learning rate of the last layer and of all biases,
-    `bias_decay` the weight decay of biases, as `lr_mult` and `decay_mult` in Caffe; the last
-    layer's biases have both factors.
+    `last_layer_lr`, `bias_lr` and `bias_decay` are Caffe's `lr_mult` and `decay_mult`; the biases
+    of the last layer have both factors.
     """
 
-    name: Literal["sgd", "adamw"] = "sgd"
-    lr: Positive = 1e-4
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NonNegative = 5e-4
-    last_layer_lr: Positive = 1.0
-    bias_lr: Positive = 1.0
-    bias_decay: NonNegative = 1.0
+    name: Literal["sgd", "adamw"] = Field(default="sgd", description="algorithm")
+    lr: Positive = Field(default=1e-4, description="learning rate")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.9, description="momentum of SGD"
+    )
+    weight_decay: NonNegative = Field(default=5e-4, description="weight decay")
+    last_layer_lr: Positive = Field(
+        default=1.0, description="factor of the learning rate of the last layer"
+    )
+    bias_lr: Positive = Field(default=1.0, description="factor of the learning rate of biases")
+    bias_decay: NonNegative = Field(default=1.0, description="factor of the weight decay of biases")
 
 
 class Schedule(Frozen):
-    """How the learning rate moves: factor `gamma` every `every` steps, or over the whole run.
+    """How the learning rate changes over the steps."""
 
-    `poly` is (1 - step / steps) to the `power`.
-    """
-
-    name: Literal["constant", "step", "one-cycle", "cosine", "poly"] = "constant"
-    every: Count | None = None
-    gamma: Positive = 0.1
-    power: Positive = 0.9
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    name: Literal["constant", "step", "one-cycle", "cosine", "poly"] = Field(
+        default="constant",
+        description="`one-cycle` rises during `warmup` and then falls as a cosine; `poly` is "
+        "(1 - step / steps) to the `power`",
+    )
+    every: Count | None = Field(
+        default=None, description="steps after which `step` multiplies the rate by `gamma`"
+    )
+    gamma: Positive = Field(default=0.1, description="factor of `step`")
+    power: Positive = Field(default=0.9, description="exponent of `poly`")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.1, description="fraction of the steps in which `one-cycle` rises"
+    )
 
     @model_validator(mode="after")
     def _step_needs_every(self) -> Schedule:
         if (self.name == "step") != (self.every is not None):
+            missing = self.every is None
             raise ConfigError(
-                "`every` belongs to the schedule `step`, and only to it.",
-                came=f"`name: {self.name}` and "
-                + ("no `every`" if self.every is None else f"`every: {self.every}`"),
-                do="add `every`." if self.every is None else "take `every` out.",
+                "The schedule `step` needs `every`."
+                if missing
+                else f"The schedule `{self.name}` has no `every`.",
+                came=f"`name: {self.name}`" + ("" if missing else f" and `every: {self.every}`"),
+                do="add `every`." if missing else "remove `every`.",
             )
         return self
 
 
 class Recipe(Frozen):
-    """How one model is trained.
+    """How one model is trained."""
 
-    `batch` counts images over all processes. `patch` is the side of the random crops, None for
-    whole images; `augment` is `dihedral` (flips and quarter turns), `mirror` or `none`.
-    `loss_scale` multiplies the whole loss: it restates losses that were summed or taken on 0-255.
-    """
-
-    steps: Count
-    batch: Count
-    patch: Annotated[int, Field(ge=8)] | None = None
-    augment: Literal["dihedral", "mirror", "none"] = "none"
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
-    clip_norm: Positive | None = None
-    loss_scale: Positive = 1.0
-    checkpoint_every: Count = 500
+    steps: Count = Field(description="optimizer steps")
+    batch: Count = Field(description="images in a batch")
+    patch: Annotated[int, Field(ge=8)] | None = Field(
+        default=None, description="side of the random crops in pixels; null takes whole images"
+    )
+    augment: Literal["dihedral", "mirror", "none"] = Field(
+        default="none",
+        description="`dihedral`: flips and quarter turns; `mirror`: left-right flips",
+    )
+    optimizer: Optimizer = Field(default=Optimizer(), description="optimizer")
+    schedule: Schedule = Field(default=Schedule(), description="learning-rate schedule")
+    clip_norm: Positive | None = Field(
+        default=None, description="largest norm of the gradient (after `loss_scale`); null: none"
+    )
+    loss_scale: Positive = Field(
+        default=1.0,
+        description="factor of the whole loss, to restate losses that were summed or on 0-255",
+    )
+    checkpoint_every: Count = Field(
+        default=500, description="steps between two checkpoints to resume from"
+    )
 
 
 class JointRecipe(Recipe):
-    """A recipe of joint training; `task_weight` is the paper's lambda.
+    """A recipe of joint training: MSE on [0, 1] plus `task_weight` times the mean cross-entropy."""
 
-    The loss is MSE on [0, 1] plus `task_weight` times the mean cross-entropy.
-    """
-
-    task_weight: NonNegative
-
-
-class PerTask(Frozen):
-    """One recipe per task, for the task network and for its retraining on noisy images."""
-
-    classification: Recipe | None = None
-    segmentation: Recipe | None = None
-
-
-class JointPerTask(Frozen):
-    """One joint recipe per task."""
-
-    classification: JointRecipe | None = None
-    segmentation: JointRecipe | None = None
+    task_weight: NonNegative = Field(description="weight of the task's loss: the paper's lambda")
 
 
 class WarmStart(Recipe):
-    """The recipe of one denoiser over a range of sigmas, from which each sigma's one starts."""
+    """The recipe of one denoiser for a range of sigmas, from which the others start."""
 
-    sigma_low: Sigma
-    sigma_high: Sigma
+    sigma_low: Sigma = Field(description="lowest sigma of the training noise")
+    sigma_high: Sigma = Field(description="highest sigma of the training noise")
 
     @model_validator(mode="after")
     def _ordered(self) -> WarmStart:
         if self.sigma_low > self.sigma_high:
             raise ConfigError(
-                "`sigma_low` is not above `sigma_high`.",
+                "`sigma_low` is above `sigma_high`.",
                 came=f"`sigma_low: {self.sigma_low:g}` and `sigma_high: {self.sigma_high:g}`",
                 do="exchange them.",
             )
@@ -114,29 +114,45 @@ class WarmStart(Recipe):
         return self.sigma_low <= sigma <= self.sigma_high
 
 
-class DenoiserTraining(Frozen):
-    """The training for MSE alone; `warm_start: null` trains each sigma from scratch."""
+class DenoiserRecipes(Frozen):
+    """How a denoiser is trained for the MSE alone."""
 
-    warm_start: WarmStart | None = None
-    separate: Recipe
-
-
-class Training(DenoiserTraining):
-    """Every training of a run; DnCNN is trained as the denoiser is, unless `dncnn` says how."""
-
-    dncnn: DenoiserTraining | None = None
-    task: PerTask = PerTask()
-    joint: JointPerTask = JointPerTask()
-    retrained: PerTask = PerTask()
+    warm_start: WarmStart | None = Field(
+        default=None,
+        description="one denoiser for a range of sigmas, from which each sigma's denoiser starts; "
+        "null trains each from scratch",
+    )
+    separate: Recipe = Field(description="the denoiser of each sigma")
 
     @model_validator(mode="after")
-    def _patches_fit_the_denoiser(self) -> Training:
+    def _patches_fit_the_denoiser(self) -> DenoiserRecipes:
         for name in ("warm_start", "separate"):
             recipe = getattr(self, name)
             if recipe is not None and recipe.patch is not None and recipe.patch % 4:
                 raise ConfigError(
-                    "a patch is a multiple of 4, because the denoiser halves it twice.",
-                    came=f"`training.{name}.patch: {recipe.patch}`",
+                    f"The patch of {recipe.patch} px is not a multiple of 4.",
+                    came=f"`{name}.patch: {recipe.patch}`; the denoiser halves an image twice",
                     do=f"write {max(8, recipe.patch // 4 * 4)} or {recipe.patch // 4 * 4 + 4}.",
                 )
         return self
+
+
+class DenoisingTraining(DenoiserRecipes):
+    """The recipes of the paper's denoiser and of DnCNN."""
+
+    dncnn: DenoiserRecipes | None = Field(
+        default=None, description="recipes of DnCNN; null trains it as the denoiser"
+    )
+
+
+class TaskTraining(Frozen):
+    """The recipes of one task."""
+
+    task_network: Recipe | None = Field(
+        default=None, description="the task network on clean images"
+    )
+    joint: JointRecipe | None = Field(
+        default=None,
+        description="the denoiser with the task's loss; `separate-matched` follows it too",
+    )
+    retrained: Recipe | None = Field(default=None, description="the task network on noisy images")

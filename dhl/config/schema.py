@@ -2,167 +2,165 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from dhl.config.base import Count, Frozen, Sigma, spelt
-from dhl.config.data import Data
-from dhl.config.method_lists import Methods
-from dhl.config.methods import PARTS, TASK_NETWORKS, TASKS
-from dhl.config.networks import Network, Networks
+from dhl.config.base import Count, Frozen, spelt
+from dhl.config.catalogue import CATALOGUE
+from dhl.config.method_plugins import check_method_plugins
+from dhl.config.methods import TASKS
+from dhl.config.networks import Network
+from dhl.config.parts import Parts, check_methods
 from dhl.config.plugins import FORM, is_reference, read, references
-from dhl.config.recipes import Training
 from dhl.config.sensitivity import Sensitivity
 from dhl.config.sigma import GAUSSIAN
 from dhl.errors import ConfigError
 
-Grid = Annotated[tuple[Sigma, ...], Field(min_length=1)]
-ShardCount = Annotated[int, Field(ge=1, le=400)]
+WIDEST_MARGIN = 0.2
 
 
-class Sigmas(Frozen):
-    """Noise levels (0-255 scale) of each table."""
+class Downloads(Frozen):
+    """Where downloaded data sets come from and lie."""
 
-    denoising: Grid
-    classification: Grid | None = None
-    segmentation: Grid | None = None
+    root: str | None = Field(
+        default=None,
+        description="folder of the downloaded data sets; $DHL_DATA, else `datasets`",
+    )
+    mirrors: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="addresses or folders to try before the official address, by data set",
+    )
 
-    @field_validator("*", mode="before")
+    @field_validator("mirrors")
     @classmethod
-    def _on_the_255_scale(cls, value: Any) -> Any:
-        for sigma in value if isinstance(value, list) else []:
-            if isinstance(sigma, int | float) and not 1 <= sigma <= 255:
+    def _of_known_sets(cls, mirrors: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name in mirrors:
+            if name not in CATALOGUE:
                 raise ConfigError(
-                    "a sigma is on the 0-255 scale, from 1 to 255.",
-                    came=f"{sigma:g}",
-                    do="multiply a value on the scale of [0, 1] by 255.",
+                    f"Unknown data set `{name}` in `downloads.mirrors`.",
+                    came=f"`{name}`; known are {', '.join(CATALOGUE)}",
+                    do="name one of these.",
                 )
-            if value.count(sigma) > 1:
-                raise ConfigError(
-                    "each sigma stands once in its list.",
-                    came=f"{sigma:g} twice" if isinstance(sigma, int | float) else f"{sigma} twice",
-                    do="take one of them out.",
-                )
-        return tuple(value) if isinstance(value, list) else value
-
-
-class Shards(Frozen):
-    """Into how many jobs a part's test images are split; an evaluation opens all their files."""
-
-    denoising: ShardCount = 1
-    classification: ShardCount = 1
-    segmentation: ShardCount = 1
+        return mirrors
 
 
 class Evaluation(Frozen):
-    """How methods are measured.
+    """How methods are evaluated."""
 
-    Attributes
-    ----------
-    protocol : {"authors", "plain"}
-        `authors`: round, clip to 0-255, drop a 3 px border; `plain`: clip to [0, 1] only.
-    batch : int
-        Images that go through a network at once.
-    baseline_shards : Shards
-        Jobs per sigma of each method that is not trained here, such as CBM3D; an interrupted job
-        repeats its own images only.
-    """
-
-    protocol: Literal["authors", "plain"] = "authors"
-    batch: Count = 64
-    baseline_shards: Shards = Shards()
-
-
-WIDEST_MARGIN = 0.2
+    protocol: Literal["authors", "plain"] = Field(
+        default="authors",
+        description="`authors`: round, clip to 0-255, drop a border of 3 px; `plain`: clip to "
+        "[0, 1] only",
+    )
+    batch: Count = Field(default=64, description="images in one forward pass")
 
 
 def _a_fraction(margin: float) -> float:
     """Refuse a margin in points, with which everything would be nearly as good."""
     if not 0 < margin < WIDEST_MARGIN:
+        points = 0 < margin < 100 * WIDEST_MARGIN
         raise ConfigError(
-            f"a margin is a fraction above 0 and below {WIDEST_MARGIN}: 0.02 is 2 points.",
+            f"The margin {margin:g} is not a fraction above 0 and below {WIDEST_MARGIN}.",
             came=f"{margin:g}",
-            do=f"write {margin / 100:g} for {margin:g} points." if 0 < margin < 100 * WIDEST_MARGIN
-            else "write a fraction, such as 0.02.",
+            do=f"write {margin / 100:g} for {margin:g} points." if points
+            else "write a fraction: 0.02 is 2 points.",
         )  # fmt: skip
     return margin
 
 
-Margin = Annotated[float, AfterValidator(_a_fraction)]
+Margin = Annotated[
+    float, AfterValidator(_a_fraction),
+    Field(json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": WIDEST_MARGIN}),
+]  # fmt: skip
 
 
 class Statistics(Frozen):
-    """Settings of intervals and verdicts; `margin_*` bound what counts as "nearly as good"."""
+    """Intervals and verdicts."""
 
-    bootstrap: Annotated[int, Field(ge=100)] = 2000
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    margin_accuracy: Margin = 0.02
-    margin_miou: Margin = 0.02
+    bootstrap: Annotated[int, Field(ge=100)] = Field(
+        default=2000, description="bootstrap resamples of the test images"
+    )
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        default=0.95, description="confidence of intervals and verdicts"
+    )
+    margin_accuracy: Margin = Field(
+        default=0.02, description="margin of `nearly as good` in top-1 accuracy, a fraction"
+    )
+    margin_miou: Margin = Field(
+        default=0.02, description="margin of `nearly as good` in mIoU, a fraction"
+    )
 
 
 class Config(Frozen):
-    """The whole configuration of a run.
-
-    `seeds` is how often every denoiser and every retrained network is trained, each time with
-    other batches and training noise, and what starts afresh with other first weights; the task
-    networks, the test images and their noise are the same. `noise` is white and Gaussian, or the
-    user's own code. `threads` are the CPU threads of one job; `workers` the processes that decode
-    images for one training; `processes` train one model together, each on its own GPU;
-    `jobs_per_gpu` jobs share one; `compile` lets `torch.compile` fuse a training step.
-    """
+    """The whole configuration of a run."""
 
     run: Annotated[
         str,
         spelt(
             r"[A-Za-z0-9][A-Za-z0-9._-]*",
-            rule="a run is called by letters, digits, `.`, `_` and `-`, a letter or digit first.",
-            do="write it so, such as `my-run`: a folder has this name.",
+            mistake="The name of the run has other characters than letters, digits, `.`, `_`, `-`.",
+            do="write a name such as `my-run`: a folder is named after it.",
         ),
-    ]
-    base_seed: Annotated[int, Field(ge=0)]
-    seeds: Count = 1
+    ] = Field(description="name of the run, and of its folder in `results/`")
+    base_seed: Annotated[int, Field(ge=0)] = Field(description="seed of every random draw")
+    seeds: Count = Field(
+        default=1,
+        description="trainings of every denoiser and retrained network, each with other batches, "
+        "noise and first weights; test images and their noise are the same",
+    )
     device: Annotated[
         str,
         spelt(
             r"auto|cpu|mps|cuda(:\d+)?",
-            rule="a device is `auto`, `cpu`, `mps`, `cuda`, or one GPU such as `cuda:1`.",
-            do="write one of these.",
+            mistake="Unknown device.",
+            do="write `auto`, `cpu`, `mps`, `cuda`, or one GPU such as `cuda:1`.",
         ),
-    ] = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: Count = 1
-    workers: Annotated[int, Field(ge=0)] = 0
-    processes: Count = 1
-    jobs_per_gpu: Literal[1, 2, 3, 4, 6, 12] = 1
-    compile: bool = False
-    noise: str = GAUSSIAN
-    data: Data
-    sigmas: Sigmas
-    methods: Methods
-    networks: Networks = Networks()
-    training: Training
-    evaluation: Evaluation = Evaluation()
-    sensitivity: Sensitivity | None = None
-    statistics: Statistics = Statistics()
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The parts of the paper that this run covers, in the order of its tables."""
-        return tuple(part for part in PARTS if getattr(self.data, part) is not None)
+    ] = Field(default="auto", description="where networks run; `auto`: a GPU where there is one")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="number format of training; `auto`: bfloat16 where the hardware multiplies it",
+    )
+    threads: Count = Field(default=1, description="CPU threads of one job")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="processes that decode images for one training"
+    )
+    processes: Count = Field(default=1, description="processes that train one model together")
+    jobs_per_gpu: Literal[1, 2, 3, 4, 6, 12] = Field(
+        default=1, description="jobs that share one GPU"
+    )
+    compile: bool = Field(
+        default=False, description="whether `torch.compile` fuses a training step"
+    )
+    noise: str = Field(
+        default=GAUSSIAN, description="`gaussian`, or a plug-in as path/to/file.py:function"
+    )
+    downloads: Downloads = Field(default=Downloads(), description="where data sets come from")
+    parts: Parts = Field(description="the parts of the paper to run")
+    plugin_methods: dict[str, str] = Field(
+        default_factory=dict,
+        description="plug-in methods by the name of their row; filled from the lists of methods",
+    )
+    evaluation: Evaluation = Field(default=Evaluation(), description="how methods are evaluated")
+    sensitivity: Sensitivity | None = Field(
+        default=None, description="experiments beyond the paper; null: none"
+    )
+    statistics: Statistics = Field(default=Statistics(), description="intervals and verdicts")
 
     def task_networks(self, task: str) -> tuple[Network, ...]:
         """Return the task network of a task, and the further ones of `sensitivity`."""
         others = self.sensitivity.others(task).values() if self.sensitivity else ()
-        return (getattr(self.networks, TASK_NETWORKS[task]), *others)
+        return (self.parts[task].task_network, *others)
 
     @property
-    def own_code(self) -> tuple[str, ...]:
-        """References to the user's own code, each once."""
-        networks = [getattr(self.networks, place).name for place in Networks.model_fields]
-        networks += [network.name for task in TASKS for network in self.task_networks(task)]
-        data = [getattr(self.data, part).kind for part in self.parts]
-        names = (*self.methods.own.values(), self.noise, *networks, *data)
+    def plugins(self) -> tuple[str, ...]:
+        """References to all plug-ins, each once."""
+        tasks = [task for task in TASKS if task in self.parts]
+        denoising = self.parts.denoising
+        networks = [denoising.denoiser, denoising.dncnn]
+        networks += [network for task in tasks for network in self.task_networks(task)]
+        data = [self.parts[part].data.kind for part in self.parts]
+        names = (*self.plugin_methods.values(), self.noise, *(one.name for one in networks), *data)
         return tuple(dict.fromkeys(references(*names)))
 
     @field_validator("noise")
@@ -172,8 +170,14 @@ class Config(Frozen):
             read(noise).check_call("clean", keywords=("noise_std", "generator"))
         elif noise != GAUSSIAN:
             raise ConfigError(
-                f"noise is {GAUSSIAN}, or your own code ({FORM}).",
-                came=f"`noise: {noise}`",
-                do=f"write `{GAUSSIAN}`, or name your function.",
+                f"Unknown noise `{noise}`.",
+                came=f"`{noise}`",
+                do=f"write `{GAUSSIAN}`, or a plug-in as {FORM}.",
             )
         return noise
+
+    @model_validator(mode="after")
+    def _known_methods(self) -> Config:
+        check_method_plugins(self.plugin_methods, self.parts)
+        check_methods(self.parts, self.plugin_methods)
+        return self

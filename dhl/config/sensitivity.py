@@ -1,4 +1,4 @@
-"""What is asked beyond the paper: other weights, wrong noise levels, other task networks."""
+"""Experiments beyond the paper: other task weights, wrong noise levels, other task networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dhl.config.base import Frozen, Sigma, spelt
 from dhl.config.networks import Network, check_network
 from dhl.errors import ConfigError
 
-# The denoisers that are met with other noise: the learned peers, and a guided one with its control.
+# The denoisers that are tested on noise of other levels.
 MISMATCHED = {
     "denoising": ("separate", "dncnn"),
     "classification": ("separate-matched", "joint"),
@@ -22,49 +22,47 @@ Label = Annotated[
     str,
     spelt(
         r"[a-z][a-z0-9]*",
-        rule="the short name of a network has lower-case letters and digits, a letter first.",
-        do="write it so, such as `resnet50`.",
+        mistake="A network's short name needs lower-case letters and digits, a letter first.",
+        do="write a name such as `resnet50`.",
     ),
 ]
 
 
 class Sensitivity(Frozen):
-    """How much the results hang on what the paper fixes.
+    """How much the results depend on what the paper fixes."""
 
-    Attributes
-    ----------
-    sigma : float
-        Where weights and task networks are varied, on the 0-255 scale.
-    weight_factors : tuple of float
-        Joint denoisers are also trained with these multiples of their recipe's `task_weight`. The
-        recipe's own weight and none at all, `joint` and `separate-matched`, always stand beside.
-    mismatch : tuple of str
-        Parts whose denoisers are also measured on the noise of the part's other sigmas.
-    classifiers, segmenters : dict of str to Network
-        Further task networks by a short name. Each is trained by its task's recipe, reads the
-        images of every denoiser, and guides a denoiser of its own.
-    """
-
-    sigma: Sigma
-    weight_factors: tuple[Factor, ...] = ()
-    mismatch: tuple[Literal["denoising", "classification", "segmentation"], ...] = ()
-    classifiers: dict[Label, Network] = Field(default_factory=dict)
-    segmenters: dict[Label, Network] = Field(default_factory=dict)
+    sigma: Sigma = Field(description="noise level at which task weights and networks are varied")
+    weight_factors: tuple[Factor, ...] = Field(
+        default=(),
+        description="multiples of `task_weight` to train joint denoisers with, beside 0 and 1",
+    )
+    mismatch: tuple[Literal["denoising", "classification", "segmentation"], ...] = Field(
+        default=(), description="parts whose denoisers are tested on the part's other sigmas too"
+    )
+    classifiers: dict[Label, Network] = Field(
+        default_factory=dict,
+        description="further classifiers by a short name; each reads every denoiser's images and "
+        "guides a denoiser of its own",
+    )
+    segmenters: dict[Label, Network] = Field(
+        default_factory=dict, description="further segmenters by a short name"
+    )
 
     @field_validator("weight_factors")
     @classmethod
     def _other_weights(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
+        listed = ", ".join(f"{factor:g}" for factor in factors)
         if 1 in factors or len(set(factors)) < len(factors):
             raise ConfigError(
-                "weight factors differ, and 1, the recipe's own weight, is always there.",
-                came=f"{', '.join(f'{factor:g}' for factor in factors)}",
-                do="leave out 1, and what stands there twice.",
+                "Weight factors must differ from each other and from 1.",
+                came=listed,
+                do="remove 1, which is always trained, and repeated factors.",
             )
         for factor in factors:
             if float(f"{factor:g}") != factor:
                 raise ConfigError(
-                    "weight factors have six digits at most, which stand in the names of models.",
-                    came=f"{factor!r}",
+                    f"The weight factor {factor!r} has more than six digits.",
+                    came=f"{factor!r}; factors are part of the names of models",
                     do=f"write {factor:g}.",
                 )
         return tuple(sorted(factors))
@@ -75,7 +73,7 @@ class Sensitivity(Frozen):
         cls, networks: dict[str, Network], field: ValidationInfo
     ) -> dict[str, Network]:
         for label, network in networks.items():
-            role = field.field_name.removesuffix("s")
+            role = str(field.field_name).removesuffix("s")
             check_network(network, role, place=f"sensitivity.{field.field_name}.{label}")
         return networks
 

@@ -89,7 +89,7 @@ def check_data(config: Config, *, decode: bool) -> Iterator[Finding]:
     for spec, field, key in user_folders(config):
         yield check_folder(spec, field, key, decode=decode)
     for part in config.parts:
-        if isinstance(getattr(config.data, part), OwnData):
+        if isinstance(config.parts[part].data, OwnData):
             yield check_own_code(config, part)
 
 
@@ -140,7 +140,7 @@ def check_own_code(config: Config, part: str) -> Finding:
     OwnCodeError
         If the code fails, or returns something else than documented.
     """
-    path = read(getattr(config.data, part).kind).path
+    path = read(config.parts[part].data.kind).path
     splits = make_own_part(config, part).values()
     size = sum(image.nbytes for images in splits for image in images.images)
     return Finding(f"data.{part}", path, files=sum(map(len, splits)), bytes=size, what="images")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def data_root(config: Config) -> Path:
     """Return the folder of downloaded sets."""
-    return Path(config.data.root or os.environ.get("DHL_DATA") or "datasets").expanduser()
+    return Path(config.downloads.root or os.environ.get("DHL_DATA") or "datasets").expanduser()
 
 
 def set_folder(root: Path, name: str) -> Path:

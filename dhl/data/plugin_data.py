@@ -32,7 +32,7 @@ def make_own_part(config: Config, part: str) -> dict[str, ImageSet]:
     OwnCodeError
         If the function fails, or returns something else than documented; names split and entry.
     """
-    data = getattr(config.data, part)
+    data = config.parts[part].data
     function = load(data.kind)
     seed = derive_seed(config.base_seed, "own data", data.name, part)
     with running(data.kind):

@@ -71,7 +71,7 @@ def read_splits(config: Config, part: str) -> tuple[dict[str, ImageSet], list[Sk
     UserError
         If a file is missing or damaged, or the set is not what it should be.
     """
-    spec = getattr(config.data, part)
+    spec = config.parts[part].data
     if isinstance(spec, PhotoDigits):
         return make_part(part, spec, base_seed=config.base_seed), []
     if isinstance(spec, OwnData):
@@ -130,7 +130,7 @@ def label_colours() -> np.ndarray:
 def write_noise(config: Config, part: str, sigma: float, folder: RunFolder) -> None:
     """Record seed, digest and moments of the noise of each test image at a sigma."""
     clean = load_split(folder.data(part), "test")
-    dataset = f"{getattr(config.data, part).name}/{part}"
+    dataset = f"{config.parts[part].data.name}/{part}"
     rows = []
     with Progress(f"noise of {part}, sigma {sigma:g}", len(clean)) as progress:
         for image_id, image in zip(clean.ids, clean.images, strict=True):

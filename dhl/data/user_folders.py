@@ -28,7 +28,7 @@ MOST_FILES = 20_000  # are looked at: planning a run shall not wait for a millio
 def user_folders(config: Config, *parts: str) -> Iterator[tuple[Frozen, str, str]]:
     """Yield data, field and key path of each folder of the user's own, of some parts or of all."""
     for part in parts or config.parts:
-        spec = getattr(config.data, part)
+        spec = config.parts[part].data
         for field in USER_FOLDERS.get(spec.kind, ()):
             if getattr(spec, field) not in (None, *spec.downloads):
                 yield spec, field, f"data.{part}.{field}"

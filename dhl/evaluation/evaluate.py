@@ -185,7 +185,7 @@ def measure_all(
             progress.advance(len(batch.ids))
     frame = pd.concat(frames, ignore_index=True)
     frame = frame.assign(part=test_images.part, sigma=test_images.sigma, protocol=protocol)
-    frame["dataset"] = getattr(config.data, test_images.part).name
+    frame["dataset"] = config.parts[test_images.part].data.name
     seeds = dict(zip(test_images.noise["image_id"], test_images.noise["seed"]))
     frame["noise_seed"] = frame["image_id"].map(seeds)
     order = list(bench.names).index
@@ -215,7 +215,7 @@ class MethodBench(Bench):
             if method not in failed:
                 self.networks[method] = load_network(config, folder, key)
         self.names = working(measured_methods(config, part, seed), failed)
-        parts = shards(getattr(config.evaluation.baseline_shards, part))
+        parts = shards(config.parts[part].shards)
         for method in self.names:
             if is_baseline(method):
                 files = (folder.baseline(part, method, sigma, one) for one in parts)

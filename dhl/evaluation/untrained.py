@@ -196,13 +196,13 @@ def _denoiser(config: Config, job: BaselineJob) -> Callable[[np.ndarray], np.nda
     if job.method in BASELINES:
         require_bm3d()
         return functools.partial(cbm3d, sigma=job.sigma, profile=job.method)
-    if job.method not in config.methods.own:
+    if job.method not in config.plugin_methods:
         raise UserError(
             "what denoises without training is CBM3D, or your own code in the lists of `methods`.",
             came=f"`{job.method}`",
-            do=f"name one of {', '.join((*BASELINES, *config.methods.own))}.",
+            do=f"name one of {', '.join((*BASELINES, *config.plugin_methods))}.",
         )
-    reference = config.methods.own[job.method]
+    reference = config.plugin_methods[job.method]
     load(reference)  # so that a mistake in the file is found once, and here
     return functools.partial(own_denoised, sigma=job.sigma, reference=reference)
 
@@ -215,7 +215,7 @@ def _guarded(
         yield from images
         return
     while True:
-        with running(config.methods.own[job.method]):
+        with running(config.plugin_methods[job.method]):
             try:
                 image = next(images)
             except StopIteration:

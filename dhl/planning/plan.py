@@ -130,7 +130,7 @@ def _warnings_of_warm_starts(config: Config) -> Iterator[str]:
 
 def _extent(config: Config, part: str) -> Extent:
     """Return the images of a part; those of the user's own code are made for it."""
-    data = getattr(config.data, part)
+    data = config.parts[part].data
     if not isinstance(data, OwnData):
         return extent(data)
     splits = make_own_part(config, part)
@@ -155,7 +155,7 @@ def _download(name: str) -> Row:
 
 def _images(config: Config, part: str, images: Extent) -> Iterator[Row]:
     """Describe a part's data, noise and untrained methods."""
-    sigmas = len(getattr(config.sigmas, part))
+    sigmas = len(config.parts[part].sigmas)
     train = images.train.count if images.train else 0
     pixels = images.test.pixels + (images.train.pixels if images.train else 0)
     decoding = _decoding(config, part)
@@ -166,8 +166,8 @@ def _images(config: Config, part: str, images: Extent) -> Iterator[Row]:
     )  # fmt: skip
     seconds += images.test.pixels * NOISE
     yield Row("noise", part, sigmas, _grid(sigmas, images), cpu_hours=sigmas * seconds / 3600)
-    shards = getattr(config.evaluation.baseline_shards, part)
-    for method in getattr(config.methods, part):
+    shards = config.parts[part].shards
+    for method in config.parts[part].methods:
         if is_baseline(method):
             # How long a user's own code takes is not known.
             size = images.test.height * images.test.width
@@ -181,7 +181,7 @@ def _images(config: Config, part: str, images: Extent) -> Iterator[Row]:
 
 def _decoding(config: Config, part: str) -> float:
     """Return the seconds that reading an image takes; 0 where a run keeps the pixels."""
-    data = getattr(config.data, part)
+    data = config.parts[part].data
     kept = data.kind == "photo-digits" or isinstance(data, OwnData)
     return 0 if kept or part == "denoising" else DECODING
 
@@ -246,7 +246,7 @@ def _evaluations(config: Config, part: str, images: Extent, device: Device) -> I
 
 def _evaluation(config: Config, part: str, images: Extent, device: Device, *, seed: int) -> Row:
     """Describe the evaluation of the methods that are measured of one training."""
-    sigmas = getattr(config.sigmas, part)
+    sigmas = config.parts[part].sigmas
     models = evaluated_models(config, part, sigmas[0], seed)
     methods = measured_methods(config, part, seed)
     forward = {method: _forward_flops(config, key, images) for method, key in models.items()}

@@ -74,7 +74,7 @@ def count_images(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
     """
     counts = {}
     for part in config.parts:
-        if getattr(config.data, part).kind == "photo-digits":
+        if config.parts[part].data.kind == "photo-digits":
             continue
         with open_arrays(folder.data(part)) as arrays:
             splits = [f"{split}/ids" for split in ("train", "test")]

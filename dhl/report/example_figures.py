@@ -82,7 +82,7 @@ def read_examples(
     UserError
         If the evaluation is missing, damaged, or kept no examples.
     """
-    sigma = sigma or strip_sigma(getattr(config.sigmas, part))
+    sigma = sigma or strip_sigma(config.parts[part].sigmas)
     path = folder.evaluation(part, sigma)
     if (reason := why_hole(path)) is not None:
         raise NothingToShow(f"{part} at sigma {sigma:g}: {reason}")
@@ -98,7 +98,7 @@ def read_examples(
             do="delete the file and run the evaluation again.",
         )
     measured = set(rows["method"])
-    methods = tuple(name for name in getattr(config.methods, part) if name in measured)
+    methods = tuple(name for name in config.parts[part].methods if name in measured)
     return Examples(sigma, methods, tuple(map(str, ids)), arrays, rows)
 
 

@@ -79,7 +79,7 @@ _OWN_MARKERS = ("h", (4, 1, 0), "8", (6, 1, 0), (3, 1, 0), (8, 1, 0))
 def styles_of(config: Config) -> dict[str, MethodStyle]:
     """Return how each method of a configuration is drawn, a user's own ones included."""
     styles = dict(STYLES)
-    for place, method in enumerate(config.methods.own):
+    for place, method in enumerate(config.plugin_methods):
         turn, index = divmod(place, len(_OWN_COLORS))
         marker = _OWN_MARKERS[(index + turn) % len(_OWN_MARKERS)]
         styles[method] = MethodStyle(_OWN_COLORS[index], marker, "-.")

@@ -78,7 +78,7 @@ def read_averages(config: Config, folder: RunFolder, part: str, metric: str) -> 
     """
     path = folder.table(TABLES[part])
     table = read_csv(path, TABLE_COLUMNS)
-    methods = list(getattr(config.methods, part))
+    methods = list(config.parts[part].methods)
     rows = table[
         (table["metric"] == metric) & (table["image_id"] == AVERAGE) & table["method"].isin(methods)
     ].dropna(subset=["value"])

@@ -59,7 +59,7 @@ def browse_images(
     for part in config.parts:
         grids = {
             sigma: read_examples(config, folder, part, sigma=sigma)
-            for sigma in getattr(config.sigmas, part)
+            for sigma in config.parts[part].sigmas
             if why_hole(folder.evaluation(part, sigma)) is None
         }
         if not grids:

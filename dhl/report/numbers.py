@@ -129,9 +129,7 @@ def trace_origins(config: Config, folder: RunFolder, manifest: dict[str, Any]) -
     """List what the numbers were made from, with the digests of the run's manifest."""
     tracer = _Tracer(config, folder, manifest)
     return [
-        tracer.origin(part, sigma)
-        for part in config.parts
-        for sigma in getattr(config.sigmas, part)
+        tracer.origin(part, sigma) for part in config.parts for sigma in config.parts[part].sigmas
     ]
 
 
@@ -176,7 +174,7 @@ class _Tracer:
         )  # fmt: skip
         methods = {
             method: (_anchor(part, sigma, method), tuple(self._method(part, sigma, method)))
-            for method in getattr(self.config.methods, part)
+            for method in self.config.parts[part].methods
         }
         return Origin(part, sigma, tuple(evaluations), noise, methods)
 
@@ -189,7 +187,7 @@ class _Tracer:
                     f"logs/baseline/{part}/{method}-sigma{format_sigma(sigma)}/{shard}.log",
                     self.folder.baseline(part, method, sigma, shard),
                 )
-                for shard in shards(getattr(self.config.evaluation.baseline_shards, part))
+                for shard in shards(self.config.parts[part].shards)
             ]
         keys = []
         for seed in evaluated_seeds(self.config, part):

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from dhl.analysis.published import PUBLISHED, read_literature, read_published
 from dhl.analysis.sensitivity import main_metric
 from dhl.analysis.tables import FAILED, UNITS
-from dhl.config.methods import METHODS, TABLES, Method, label_of
+from dhl.config.methods import METHODS, TABLES, TASKS, Method, label_of
 from dhl.config.plugins import is_reference, read
 from dhl.config.schema import Config
 from dhl.config.sigma import format_sigma
@@ -78,7 +78,6 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
     """Return the report as HTML; the parameters are those of `write_report`."""
     claims, manifest = content.read_claims(folder), read_manifest(folder)
     numbers = read_numbers(config, folder)
-    values = config.model_dump(mode="json")
     environment = _environment(templates)
     context = {
         "config": config,
@@ -101,7 +100,12 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "origins_of_experiments": trace_probes(config, folder, manifest),
         "methods": _methods(config),
         "own_noise": read(config.noise).summary if is_reference(config.noise) else None,
-        "used_methods": {name for part in config.parts for name in values["methods"][part]},
+        "used_methods": {name for part in config.parts for name in config.parts[part].methods},
+        "joint_recipes": [
+            (task, recipe)
+            for task in TASKS
+            if task in config.parts and (recipe := config.parts[task].training.joint)
+        ],
         "literature": _literature(published),
         "untranscribed": _untranscribed(published),
         "deviations": content.read_deviations(config, templates / "deviations.yaml"),
@@ -115,7 +119,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
 def _methods(config: Config) -> dict[str, Method]:
     """Return all methods; the user's own are explained by their docstrings."""
     own = {}
-    for name, reference in config.methods.own.items():
+    for name, reference in config.plugin_methods.items():
         said = read(reference).summary or "No docstring says what it does."
         own[name] = Method(label_of(name), f"Own code, {reference}: {said}", in_paper=False)
     return METHODS | own
@@ -259,7 +263,7 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
         if name in EXPERIMENT_FIGURES:
             values["sigma"] = format_sigma(config.sensitivity.sigma)
         if name in STRIPS:
-            values["sigma"] = format_sigma(strip_sigma(getattr(config.sigmas, STRIPS[name])))
+            values["sigma"] = format_sigma(strip_sigma(config.parts[STRIPS[name]].sigmas))
         figures.append(
             {
                 "name": name,
@@ -343,7 +347,7 @@ def _untranscribed(published: Path) -> dict[str, int]:
 def _sources(config: Config, templates: Path) -> list[dict[str, str]]:
     """List the sources, with licences, of the configured data."""
     texts = content.read_yaml(templates / "sources.yaml")
-    data = [name for part in config.parts for name in getattr(config.data, part).sources]
+    data = [name for part in config.parts for name in config.parts[part].data.sources]
     return [source for name in (*dict.fromkeys(data), "software") for source in texts[name]]
 
 
@@ -351,5 +355,5 @@ def _photographs(config: Config) -> list[Any]:
     """List the photographs of the embedded data set, if the run uses it."""
     from dhl.data.photo_digits import PHOTOGRAPHS
 
-    kinds = {getattr(config.data, part).kind for part in config.parts}
+    kinds = {config.parts[part].data.kind for part in config.parts}
     return list(PHOTOGRAPHS) if "photo-digits" in kinds else []

@@ -90,7 +90,7 @@ def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
     lines = [
         (part, list(dict.fromkeys(rows.loc[rows["part"] == part, "family"]))) for part in parts
     ]
-    heights = [len(getattr(config.sigmas, part)) for part, _ in lines]
+    heights = [len(config.parts[part].sigmas) for part, _ in lines]
     columns = max(len(families) for _, families in lines)
     figure = Figure(figsize=(WIDTH, sum(_CELL * h + 0.75 for h in heights)), layout="constrained")
     panels = figure.subplots(

@@ -21,14 +21,14 @@ def needed_sets(config: Config) -> tuple[str, ...]:
 
 def downloads_of(config: Config, part: str) -> tuple[str, ...]:
     """Name the sets that the data of a part is read from."""
-    return getattr(config.data, part).downloads
+    return config.parts[part].data.downloads
 
 
 def mirrors_of(config: Config) -> dict[str, tuple[str, ...]]:
     """Return, per set, where its files are looked for before their official places."""
-    mirrors = dict(config.data.mirrors)
+    mirrors = dict(config.downloads.mirrors)
     for part in config.parts:
-        spec = getattr(config.data, part)
+        spec = config.parts[part].data
         if spec.kind == "ilsvrc2012":
             mirrors[spec.kind] = (*mirrors.get(spec.kind, ()), spec.path)
     return mirrors

@@ -20,7 +20,7 @@ def evaluated_models(config: Config, part: str, sigma: float, seed: int = 1) -> 
     """
     models = {
         method: sigma_key(name, sigma, seed)
-        for method in getattr(config.methods, part)
+        for method in config.parts[part].methods
         if (name := model_of(method, part))
     }
     if part in TASKS:
@@ -33,7 +33,7 @@ def measured_methods(config: Config, part: str, seed: int) -> tuple[str, ...]:
 
     What is not trained would come out the same.
     """
-    methods = getattr(config.methods, part)
+    methods = config.parts[part].methods
     return tuple(method for method in methods if seed == 1 or model_of(method, part))
 
 
@@ -56,7 +56,7 @@ def failed_methods(
         paths = [folder.evaluation(part, sigma, seed)]
         paths += [folder.model(models[name]) for name in (method, "task-network") if name in models]
         if is_baseline(method):
-            total = getattr(config.evaluation.baseline_shards, part)
+            total = config.parts[part].shards
             paths += [folder.baseline(part, method, sigma, shard) for shard in shards(total)]
         if (reason := first_hole(paths)) is not None:
             failed[method] = reason

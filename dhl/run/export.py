@@ -160,7 +160,7 @@ def _finished(config: Config, folder: RunFolder) -> list[Path]:
     ]
     measured = []
     for part in config.parts:
-        for sigma in getattr(config.sigmas, part):
+        for sigma in config.parts[part].sigmas:
             measured.append(folder.noise(part, sigma))
             seeds = evaluated_seeds(config, part)
             measured += [folder.evaluation(part, sigma, seed) for seed in seeds]
@@ -206,8 +206,8 @@ def describe_scope(config: Config) -> list[str]:
     """Say which parts run on which data at which noise; parts that share both share a phrase."""
     shared: dict[tuple[str, str], list[str]] = {}
     for part in config.parts:
-        sigmas = ", ".join(map(format_sigma, getattr(config.sigmas, part)))
-        shared.setdefault((getattr(config.data, part).name, sigmas), []).append(part)
+        sigmas = ", ".join(map(format_sigma, config.parts[part].sigmas))
+        shared.setdefault((config.parts[part].data.name, sigmas), []).append(part)
     return [
         f"{' and '.join([', '.join(parts[:-1]), parts[-1]] if parts[1:] else parts)} "
         f"on the data set {name} at sigma {sigmas}"

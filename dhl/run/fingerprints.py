@@ -19,7 +19,7 @@ from dhl.run.model_graph import model_spec
 def fingerprint(config: Config, key: str) -> str:
     """Digest all that decides a model's weights: its spec, code, data, seed and parents."""
     spec = model_spec(config, key)
-    data = getattr(config.data, spec.part)
+    data = config.parts[spec.part].data
     content = {
         "key": key,
         "network": spec.network.model_dump(),

@@ -42,7 +42,7 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
         "configuration": config.model_dump(mode="json"),
         "own_code": {
             str(path): file_digest(path)
-            for path in dict.fromkeys(read(name).path for name in config.own_code)
+            for path in dict.fromkeys(read(name).path for name in config.plugins)
         },
         "files": {
             str(path.relative_to(folder.root)): file_digest(path) for path in _results(folder)

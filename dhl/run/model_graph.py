@@ -20,8 +20,9 @@ from dhl.config.architectures import entry_of
 from dhl.config.methods import TASK_NETWORKS, TASKS
 from dhl.config.networks import Network
 from dhl.config.objectives import OBJECTIVES
+from dhl.config.parts import TaskPart
 from dhl.config.plugins import references
-from dhl.config.recipes import DenoiserTraining, Recipe
+from dhl.config.recipes import DenoiserRecipes, Recipe
 from dhl.config.schema import Config
 from dhl.config.sigma import GAUSSIAN, format_sigma, noise_std
 from dhl.errors import UserError
@@ -202,20 +203,21 @@ def _sigma_of(variant: str) -> float:
 def _task_network(config: Config, task: str, *, label: str = "") -> ModelSpec:
     """Describe a task network on clean images: trained, or with its published weights."""
     key, role = task_network_key(task, label), TASK_NETWORKS[task]
-    network = getattr(config.networks, role)
+    part = _part(config, task)
+    network = part.task_network
     if label:
         network = _given((config.sensitivity.others(task) if config.sensitivity else {}).get(label))
-    recipe = getattr(config.training.task, task)
+    recipe = part.training.task_network
     if network.weights is None:
         recipe = _given(recipe)
-    classes = _given(getattr(config.data, task)).classes_of(task)
+    classes = part.data.classes_of(task)
     return ModelSpec(key, role, network, "task", task, recipe, None, classes)
 
 
 def _retrained(config: Config, key: str, task: str, place: Place) -> ModelSpec:
     """Describe a task network trained on, on noisy images."""
     clean = _task_network(config, task)
-    recipe = _given(getattr(config.training.retrained, task))
+    recipe = _given(_part(config, task).training.retrained)
     return dataclasses.replace(clean, key=key, recipe=recipe, sigma=place[0], start=clean.key)
 
 
@@ -223,18 +225,19 @@ def _warm_start(config: Config, key: str, kind: str) -> ModelSpec:
     """Describe a denoiser over a range of sigmas."""
     recipe = _given(denoiser_training(config, kind).warm_start)
     sigmas = (recipe.sigma_low, recipe.sigma_high)
-    network = getattr(config.networks, DENOISERS[kind])
+    network = getattr(config.parts.denoising, DENOISERS[kind])
     return ModelSpec(key, "denoiser", network, "denoise", "denoising", recipe, sigmas)
 
 
-def denoiser_training(config: Config, kind: str) -> DenoiserTraining:
+def denoiser_training(config: Config, kind: str) -> DenoiserRecipes:
     """Return the recipes for MSE alone of a kind of denoiser, `separate` or `dncnn`."""
-    return (config.training.dncnn if kind == "dncnn" else None) or config.training
+    training = config.parts.denoising.training
+    return (training.dncnn if kind == "dncnn" else None) or training
 
 
 def _denoiser(config: Config, key: str, kind: str, place: Place) -> ModelSpec:
     """Describe a denoiser of one sigma with lambda = 0."""
-    network = getattr(config.networks, DENOISERS[kind])
+    network = getattr(config.parts.denoising, DENOISERS[kind])
     recipes = denoiser_training(config, kind)
     sigma, seed = place
     start = f"{kind}-start/all{seed_suffix(seed)}" if recipes.warm_start else None
@@ -245,9 +248,9 @@ def _denoiser(config: Config, key: str, kind: str, place: Place) -> ModelSpec:
 
 def _matched(config: Config, key: str, task: str, place: Place) -> ModelSpec:
     """Describe the control: the joint denoiser's images, steps and schedule, with lambda = 0."""
-    joint = _given(getattr(config.training.joint, task))
+    joint = _given(_part(config, task).training.joint)
     recipe = Recipe(**joint.model_dump(exclude={"task_weight"}))
-    network, start = config.networks.denoiser, sigma_key("separate", *place)
+    network, start = config.parts.denoising.denoiser, sigma_key("separate", *place)
     return ModelSpec(
         key, "denoiser", network, "denoise", task, recipe, place[0],
         crop=_crop(config, task), start=start,
@@ -258,10 +261,10 @@ def _joint(
     config: Config, key: str, task: str, place: Place, *, label: str, factor: float
 ) -> ModelSpec:
     """Describe the denoiser trained with a task's loss."""
-    recipe = _given(getattr(config.training.joint, task))
+    recipe = _given(_part(config, task).training.joint)
     recipe = recipe.model_copy(update={"task_weight": factor * recipe.task_weight})
     return ModelSpec(
-        key, "denoiser", config.networks.denoiser, "joint", task, recipe, place[0],
+        key, "denoiser", config.parts.denoising.denoiser, "joint", task, recipe, place[0],
         crop=_crop(config, task),
         start=sigma_key("separate", *place), frozen=_task_network(config, task, label=label).key,
     )  # fmt: skip
@@ -269,7 +272,14 @@ def _joint(
 
 def _crop(config: Config, task: str) -> int | None:
     """Return the side of the crops that a task is tested on, if its data is cropped."""
-    return getattr(getattr(config.data, task), "crop", None)
+    return getattr(config.parts[task].data, "crop", None)
+
+
+def _part(config: Config, task: str) -> TaskPart:
+    """Return the configuration of a task's part."""
+    if task not in config.parts:
+        raise _NoSuchModel
+    return config.parts[task]
 
 
 def _given(section: Any) -> Any:
@@ -298,7 +308,7 @@ def _read_by_measurements(config: Config) -> Iterator[str]:
     """Yield the models that evaluations and probes read."""
     for part in config.parts:
         for seed in evaluated_seeds(config, part):
-            for sigma in getattr(config.sigmas, part):
+            for sigma in config.parts[part].sigmas:
                 yield from evaluated_models(config, part, sigma, seed).values()
     for place in measurements(config):
         yield from probed_models(config, *place)

@@ -87,7 +87,7 @@ def findings(config: Config, part: str, sigma: float) -> tuple[Finding, ...]:
     found: list[Finding] = []
     if sigma == config.sensitivity.sigma and part in TASKS:
         found += _task_weights(config, part)
-    if part in config.sensitivity.mismatch and sigma in getattr(config.sigmas, part):
+    if part in config.sensitivity.mismatch and sigma in config.parts[part].sigmas:
         found += _mismatches(config, part, sigma)
     if sigma == config.sensitivity.sigma and part in TASKS:
         found += _transfers(config, part)
@@ -107,7 +107,7 @@ def probed(config: Config) -> tuple[tuple[str, float], ...]:
     return tuple(
         (part, sigma)
         for part in config.parts
-        for sigma in sorted({*getattr(config.sigmas, part), config.sensitivity.sigma})
+        for sigma in sorted({*config.parts[part].sigmas, config.sensitivity.sigma})
         if findings(config, part, sigma)
     )
 
@@ -156,7 +156,7 @@ def _task_weights(config: Config, part: str) -> Iterator[Finding]:
     reader = task_network_key(part)
     none = Probe(sigma_key(f"matched-{part}", sigma), reader)
     yield Finding("task-weight", none, None, task_weight=0.0, trained_sigma=sigma)
-    weight = getattr(config.training.joint, part).task_weight
+    weight = config.parts[part].training.joint.task_weight
     for factor in sorted((1.0, *factors)):
         probe = Probe(sigma_key(f"joint-{part}", sigma, factor=factor), reader)
         yield Finding("task-weight", probe, none, factor * weight, sigma)
@@ -166,11 +166,11 @@ def _mismatches(config: Config, part: str, sigma: float) -> Iterator[Finding]:
     """Meet the denoisers of all sigmas with the noise of one."""
     reader = task_network_key(part) if part in TASKS else None
     for method in MISMATCHED[part]:
-        if method not in getattr(config.methods, part):
+        if method not in config.parts[part].methods:
             continue
         name = model_of(method, part)
         right = Probe(sigma_key(name, sigma), reader)
-        for trained in sorted(getattr(config.sigmas, part)):
+        for trained in sorted(config.parts[part].sigmas):
             probe = Probe(sigma_key(name, trained), reader)
             reference = None if trained == sigma else right
             yield Finding("sigma-mismatch", probe, reference, trained_sigma=trained)

@@ -18,7 +18,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.results import CLAIM_COLUMNS, read_csv
 from dhl.seeding import numpy_generator
 
-MINI = Path(__file__).parent.parent / "config" / "mini.yaml"
+MINI = Path(__file__).parents[2] / "config" / "mini.yaml"
 SIGMAS = (15, 30, 45, 60)
 
 
@@ -218,7 +218,7 @@ def test_a_method_without_rows_leaves_a_reason(config, tmp_path):
 
 def test_claims_on_what_is_not_configured_are_left_out():
     content = yaml.safe_load(MINI.read_text())
-    content["methods"]["denoising"] = ["noisy", "cbm3d", "separate"]
+    content["parts"]["denoising"]["methods"] = ["noisy", "cbm3d", "separate"]
     config = parse_config(content, source="fewer methods")
     names = {claim.id for claim in configured_claims(config, "denoising")}
     assert names == {"denoising-separate-over-cbm3d", "denoising-separate-over-noisy"}

@@ -221,18 +221,21 @@ def test_what_the_manifests_say_differently_is_listed(base_run, base_copy):
     manifest["hardware"]["processor"] = "abacus"
     manifest["base_seed"] = 5
     manifest["own_code"] = {"mine.py": "abc"}
-    manifest["configuration"]["training"]["separate"]["steps"] = 7
+    manifest["configuration"]["parts"]["denoising"]["training"]["separate"]["steps"] = 7
     del manifest["configuration"]["seeds"]  # as in an older version: one
     base_copy.manifest.write_text(json.dumps(manifest))
     comparison = compared(base_run, base_copy)
     names = [name for name, _, _ in comparison.settings]
     assert names == [
         "commit", "base_seed", "versions.torch", "hardware.processor",
-        "configuration.training.separate.steps", "own_code.mine.py",
+        "configuration.parts.denoising.training.separate.steps", "own_code.mine.py",
     ]  # fmt: skip
     paragraph = " ".join(to_text(comparison).split("\n\n")[1].split())
     assert paragraph.startswith("Different (A / B): commit ")
-    assert " / abacus; training.separate.steps 800 / 7; own_code.mine.py absent / abc." in paragraph
+    assert (
+        " / abacus; parts.denoising.training.separate.steps 800 / 7; own_code.mine.py absent / abc."
+        in paragraph
+    )
     manifest["configuration"]["unknown"] = {"key": 1}
     base_copy.manifest.write_text(json.dumps(manifest))
     comparison = compared(base_run, base_copy)

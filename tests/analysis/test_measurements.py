@@ -14,7 +14,7 @@ from dhl.errors import UserError
 from dhl.run.folder import RunFolder
 from dhl.run.results import NOISE_COLUMNS, read_csv, write_csv
 
-MINI = Path(__file__).parent.parent / "config" / "mini.yaml"
+MINI = Path(__file__).parents[2] / "config" / "mini.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
 from dhl.training.train import train_model
 
-MINI = Path(__file__).parent.parent / "config" / "mini.yaml"
+MINI = Path(__file__).parents[2] / "config" / "mini.yaml"
 SIGMA, SEEDS = 30, 3
 
 
@@ -88,7 +88,7 @@ def test_the_models_of_a_run_are_those_of_one_training_and_more(config):
 
 def test_what_is_not_trained_has_one_evaluation(tiny_content):
     tiny_content["seeds"] = 2
-    tiny_content["methods"]["denoising"] = ["noisy", "cbm3d"]
+    tiny_content["parts"]["denoising"]["methods"] = ["noisy", "cbm3d"]
     tiny = parse_config(tiny_content, source="tiny.yaml")
     assert list(evaluated_seeds(tiny, "denoising")) == [1]
     assert list(evaluated_seeds(tiny, "segmentation")) == [1, 2]

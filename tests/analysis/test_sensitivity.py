@@ -56,7 +56,7 @@ def with_sensitivity(content: dict, **section) -> dict:
     """Return settings at two sigmas of denoising that ask for experiments."""
     content = copy.deepcopy(content)
     content["sensitivity"] = SECTION | section
-    content["sigmas"]["denoising"] = [SIGMA, OTHER]
+    content["parts"]["denoising"]["sigmas"] = [SIGMA, OTHER]
     return content
 
 
@@ -116,7 +116,7 @@ def test_the_section_leaves_the_models_of_the_tables_as_they_are(config, tiny_co
         ({"weight_factors": [10, 10.0]}, "factors differ"),
         ({"weight_factors": [3.3333333]}, "found: 3.3333333, `sens[\\s\\S]*write 3.33333"),
         ({"weight_factors": [-1]}, "`sensitivity.weight_factors.0`: input should be greater"),
-        ({"sigma": 60}, "found: `sensitivity.sigma: 60` in[\\s\\S]*`sigmas.classification`: 30"),
+        ({"sigma": 60}, "found: `sensitivity.sigma: 60` in[\\s\\S]*`parts.classification.sigmas`: 30"),
         ({"classifiers": {"vgg": {"name": "big-vgg"}}},
          "one of small-vgg, small-resnet[\\s\\S]*`sensitivity.classifiers.vgg.name: big-vgg`"),
         ({"segmenters": {"unet": {"name": "small-unet", "depth": 3}}},
@@ -136,7 +136,7 @@ def test_a_mistake_in_the_section_is_explained(tiny_content, section, said):
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_no_multiple_of_a_weight_of_zero_is_trained(tiny_content, task):
     content = with_sensitivity(tiny_content)
-    content["training"]["joint"][task]["task_weight"] = 0
+    content["parts"][task]["training"]["joint"]["task_weight"] = 0
     zero = f"found: `training.joint.{task}.task_weight: 0` in mine.yaml"
     with pytest.raises(UserError, match=zero):
         parse_config(content, source="mine.yaml")
@@ -149,7 +149,7 @@ def without_tasks(content: dict, **section) -> dict:
     content = with_sensitivity(content, **(NOTHING | {"mismatch": ["denoising"]} | section))
     for section in ("data", "sigmas", "methods"):
         content[section] = {"denoising": content[section]["denoising"]}
-    content["methods"]["denoising"] = ["noisy", "separate"]
+    content["parts"]["denoising"]["methods"] = ["noisy", "separate"]
     return content
 
 
@@ -163,12 +163,12 @@ def test_weights_are_varied_only_with_a_task(tiny_content):
 
 def test_a_mismatch_needs_a_denoiser_that_meets_other_noise(tiny_content):
     content = without_tasks(tiny_content)
-    content["methods"]["denoising"] = ["noisy", "cbm3d"]
+    content["parts"]["denoising"]["methods"] = ["noisy", "cbm3d"]
     with pytest.raises(UserError, match=r"neither `separate` nor `dncnn` in `methods\.denoising`"):
         parse_config(content, source="mine.yaml")
     content = with_sensitivity(tiny_content, mismatch=["classification"])
-    content["sigmas"]["classification"] = [SIGMA, OTHER]
-    content["methods"]["classification"] = ["noisy", "separate"]
+    content["parts"]["classification"]["sigmas"] = [SIGMA, OTHER]
+    content["parts"]["classification"]["methods"] = ["noisy", "separate"]
     with pytest.raises(UserError, match=r"`separate-matched` nor `joint` in `methods\.class"):
         parse_config(content, source="mine.yaml")
 
@@ -177,18 +177,20 @@ def test_a_network_of_a_task_that_is_not_run_is_refused(tiny_content):
     content = with_sensitivity(tiny_content)
     for section in ("data", "sigmas", "methods"):
         content[section].pop("segmentation")
-    content["methods"]["denoising"] = ["noisy", "separate"]
-    content["methods"]["classification"].remove("cross")
+    content["parts"]["denoising"]["methods"] = ["noisy", "separate"]
+    content["parts"]["classification"]["methods"].remove("cross")
     with pytest.raises(UserError, match=r"`unet` in `sensitivity`, and no `data\.segmentation`"):
         parse_config(content, source="mine.yaml")
 
 
 def test_a_fresh_network_needs_the_recipe_of_its_task(tiny_content):
     content = with_sensitivity(tiny_content)
-    content["data"]["classification"] = {"kind": "imagenette"}
-    content["networks"]["classifier"] = {"name": "vgg16", "weights": "imagenet"}
-    content["training"]["task"]["classification"] = None
-    with pytest.raises(UserError, match=r"`small-resnet` .*no `training.task.classification`"):
+    content["parts"]["classification"]["data"] = {"kind": "imagenette"}
+    content["parts"]["classification"]["task_network"] = {"name": "vgg16", "weights": "imagenet"}
+    content["parts"]["classification"]["training"]["task_network"] = None
+    with pytest.raises(
+        UserError, match=r"`small-resnet` .*no `parts.classification.training.task_network`"
+    ):
         parse_config(content, source="mine.yaml")
     content["sensitivity"]["classifiers"] = {"resnet": {"name": "resnet50", "weights": "imagenet"}}
     config = parse_config(content, source="mine.yaml")
@@ -475,7 +477,7 @@ def test_probing_what_is_not_asked_for_is_explained(tmp_path, tiny_content, caps
 def test_the_tables_own_files_do_not_depend_on_the_section(drawn):
     config, folder = drawn
     table = read_csv(folder.table(2), TABLE_COLUMNS)
-    assert set(table["method"]) == set(config.methods.classification)
+    assert set(table["method"]) == set(config.parts.classification.methods)
 
 
 @pytest.fixture
@@ -508,7 +510,7 @@ def test_a_segmenter_with_imagenets_first_layers_needs_a_recipe(tiny_content):
     content = with_sensitivity(tiny_content)
     network = {"name": "deeplab-largefov", "weights": "imagenet"}
     content["sensitivity"]["segmenters"] = {"dl": network}
-    content["networks"]["segmenter"] = network | {"weights": "mine.pth"}
-    content["training"]["task"]["segmentation"] = None
+    content["parts"]["segmentation"]["task_network"] = network | {"weights": "mine.pth"}
+    content["parts"]["segmentation"]["training"]["task_network"] = None
     with pytest.raises(UserError, match="`deeplab-largefov` in `sensitivity`, and no `training"):
         parse_config(content, source="mine.yaml")

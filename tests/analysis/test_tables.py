@@ -18,7 +18,7 @@ from dhl.config.parse import parse_config
 from dhl.errors import UserError
 from dhl.run.results import TABLE_COLUMNS, read_csv
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "config" / "published.csv"
 HEAD = "table,source,method,sigma,metric,image_id,value,status\n"
 
@@ -83,7 +83,7 @@ def test_averages_and_images_are_those_of_the_evaluation(config, folder):
     table = written(config, folder, "denoising", 1)
     frame = pd.read_csv(folder.evaluation("denoising", 25))
     means = frame.groupby("method")[["psnr", "ssim"]].mean()
-    for method in config.methods.denoising:
+    for method in config.parts.denoising.methods:
         for metric in ("psnr", "ssim"):
             row = cell(table, method, 25, metric)
             assert row["value"] == pytest.approx(means.loc[method, metric], rel=1e-14)
@@ -101,7 +101,9 @@ def test_averages_and_images_are_those_of_the_evaluation(config, folder):
 def test_task_tables_hold_averages_in_the_order_of_the_configuration(config, folder):
     table = written(config, folder, "classification", 2)
     assert set(table["image_id"]) == {"average"}
-    assert list(table["method"]) == [m for m in config.methods.classification for _ in range(2)]
+    assert list(table["method"]) == [
+        m for m in config.parts.classification.methods for _ in range(2)
+    ]
     assert list(table["metric"]) == ["top1", "top5"] * 8
 
 
@@ -166,7 +168,7 @@ def test_a_method_without_rows_keeps_its_row_and_a_reason(config, folder):
 
 
 def test_best_is_bold_second_underlined_and_clean_takes_no_part(config, folder):
-    methods = config.methods.denoising
+    methods = config.parts.denoising.methods
     psnr = dict(zip(methods, (20, 26.004, 26.0, 27.0, 27.001, 25), strict=True))
     values = {(method, "psnr"): value for method, value in psnr.items()}
     values |= {(method, "ssim"): 0.5 for method in methods}
@@ -237,7 +239,7 @@ def test_latex_is_booktabs_with_even_rows(config, folder):
     body = text.split(r"\midrule")[-1].split(r"\bottomrule")[0].strip().splitlines()
     values = [line for line in body if not line.startswith("&")]
     assert [line.split(" & ")[0] for line in values] == [
-        METHODS[method].label for method in config.methods.classification
+        METHODS[method].label for method in config.parts.classification.methods
     ]
     intervals = [line for line in body if line.startswith("&")]
     assert len(intervals) == len(values)

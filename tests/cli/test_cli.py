@@ -124,7 +124,7 @@ def test_a_mistake_is_one_message_and_status_1(
     (tmp_path / "misspelt.yaml").write_text(yaml.safe_dump(misspelt))
     for section in ("data", "sigmas", "methods"):
         tiny_content[section] = {"denoising": tiny_content[section]["denoising"]}
-    tiny_content["methods"]["denoising"] = ["noisy", "separate"]
+    tiny_content["parts"]["denoising"]["methods"] = ["noisy", "separate"]
     (tmp_path / "denoising.yaml").write_text(yaml.safe_dump(tiny_content))
     free = arguments[0] in ("verify", "denoise", "import-caffe")
     extra = [] if free or "--configfile" in arguments else ["--configfile", str(tiny_file)]
@@ -147,7 +147,7 @@ def test_a_training_that_a_part_has_not_is_refused_before_anything_is_read(
 ):
     monkeypatch.chdir(tmp_path)
     tiny_content["seeds"] = seeds
-    tiny_content["methods"]["denoising"] = methods
+    tiny_content["parts"]["denoising"]["methods"] = methods
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tiny_content))
     place = ["--part", "denoising", "--sigma", "30", "--configfile", "mine.yaml"]
     assert main(["evaluate", *place, "--seed", str(seed)]) == 1

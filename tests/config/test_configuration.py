@@ -36,7 +36,7 @@ def with_sigmas(name: str, **more: list[float]):
     """Return a shipped configuration, with more noise levels."""
     content = yaml.safe_load((PROJECT / f"config/{name}.yaml").read_text())
     for part, sigmas in more.items():
-        content["sigmas"][part] += sigmas
+        content["parts"][part]["sigmas"] += sigmas
     return parse_config(content, source=name)
 
 

@@ -71,7 +71,7 @@ def test_own_noise_and_an_own_denoiser_are_deviations(tmp_path):
     plain = {entry["topic"] for entry in deviations(content)}
     assert "Noise" not in plain
     content |= {"noise": reference}
-    content["networks"]["denoiser"] = {"name": reference}
+    content["parts"]["denoising"]["denoiser"] = {"name": reference}
     found = {entry["topic"]: entry["ours"] for entry in deviations(content)}
     assert found["Noise"] == found["Architecture of the denoiser"] == f"own code, {reference}"
     assert "Width of the denoiser" in plain - set(found)
@@ -106,9 +106,11 @@ def test_what_is_downloaded_and_credited_follows_from_the_kind():
             "segmentation": {"kind": "voc2012", "extra": "sbd"},
         }
     )
-    assert data.denoising.downloads == ("bsds500",)
-    assert data.denoising.sources == ("bsds500", "folder")
-    assert data.classification.downloads == ("imagenette-160",)
-    assert data.classification.sources == ("imagenette",)
-    assert data.segmentation.downloads == data.segmentation.sources == ("voc2012", "sbd")
+    assert parts.denoising.data.downloads == ("bsds500",)
+    assert parts.denoising.data.sources == ("bsds500", "folder")
+    assert parts.classification.data.downloads == ("imagenette-160",)
+    assert parts.classification.data.sources == ("imagenette",)
+    assert (
+        parts.segmentation.data.downloads == parts.segmentation.data.sources == ("voc2012", "sbd")
+    )
     assert Imagenette(kind="imagenette").name == "imagenette"

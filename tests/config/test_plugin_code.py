@@ -66,7 +66,7 @@ def test_what_a_file_raises_when_it_is_run_is_one_message_with_its_traceback(tmp
 def test_the_program_shows_the_line_of_the_users_file(tmp_path, tiny_content, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "wrong.py", "def squares(part, *, seed):\n    return {}['x']\n")
-    tiny_content["data"]["denoising"] = {"kind": "wrong.py:squares"}
+    tiny_content["parts"]["denoising"]["data"] = {"kind": "wrong.py:squares"}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(tiny_content))
     assert main(["data", "make", "--part", "denoising", "--configfile", "own.yaml"]) == 1
     said = capsys.readouterr().err
@@ -142,8 +142,8 @@ def test_own_networks_train_are_kept_and_are_evaluated(tiny_content, data_copy, 
     assert built(IMAGES).shape == IMAGES.shape
     for section in ("data", "methods", "sigmas"):
         tiny_content[section].pop("segmentation")
-    tiny_content["methods"]["denoising"] = ["noisy", "separate", "joint-classification"]
-    tiny_content["methods"]["classification"] = ["clean", "noisy", "joint"]
+    tiny_content["parts"]["denoising"]["methods"] = ["noisy", "separate", "joint-classification"]
+    tiny_content["parts"]["classification"]["methods"] = ["clean", "noisy", "joint"]
     config = parse_config(tiny_content, source="own.yaml")
     evaluate(config, "classification", SIGMA, data_copy)
     rows = pd.read_csv(data_copy.evaluation("classification", SIGMA))
@@ -162,10 +162,17 @@ def test_weights_fill_an_own_network_whole(tmp_path):
 
 def test_the_plan_counts_own_networks_and_images(tiny_content, tmp_path):
     kind = write(tmp_path, "data.py", DATA) + ":squares"
-    tiny_content["data"]["classification"] = {"kind": kind, "classes": 3, "options": {"count": 7}}
+    tiny_content["parts"]["classification"]["data"] = {
+        "kind": kind,
+        "classes": 3,
+        "options": {"count": 7},
+    }
     name = write(tmp_path, "classifier.py", CLASSIFIER) + ":build"
-    tiny_content["networks"]["classifier"] = {"name": name, "options": {"bias": False}}
-    tiny_content["methods"]["classification"].append(write(tmp_path, "m.py", METHOD)
+    tiny_content["parts"]["classification"]["task_network"] = {
+        "name": name,
+        "options": {"bias": False},
+    }
+    tiny_content["parts"]["classification"]["methods"].append(write(tmp_path, "m.py", METHOD)
                                                      + ":halved_noise")  # fmt: skip
     tiny_content["noise"] = write(tmp_path, "noise.py", NOISE) + ":brighter"
     plan = make_plan(parse_config(tiny_content, source="own.yaml"), DEVICES["h100"])
@@ -183,7 +190,7 @@ def job_with(content: dict, tmp_path, body: str):
     """Return a configuration whose only own method has this body, and its job."""
     source = f"import numpy as np\n\n\ndef mine(noisy, *, sigma):\n    {body}\n"
     reference = write(tmp_path, "mine.py", source) + ":mine"
-    content["methods"]["denoising"] = ["noisy", reference]
+    content["parts"]["denoising"]["methods"] = ["noisy", reference]
     return parse_config(content, source="own.yaml"), BaselineJob("denoising", "mine", SIGMA)
 
 
@@ -309,7 +316,7 @@ def test_a_run_with_own_noise_records_it_trains_with_it_and_is_measured_with_it(
 ):
     before = pd.read_csv(data_copy.noise("denoising", SIGMA))
     tiny_content["noise"] = noise
-    tiny_content["methods"]["denoising"] = ["noisy", "separate", "cbm3d"]
+    tiny_content["parts"]["denoising"]["methods"] = ["noisy", "separate", "cbm3d"]
     config = parse_config(tiny_content, source="own.yaml")
     write_noise(config, "denoising", SIGMA, data_copy)
     after = pd.read_csv(data_copy.noise("denoising", SIGMA))
@@ -338,7 +345,7 @@ def test_a_run_with_own_noise_records_it_trains_with_it_and_is_measured_with_it(
 def data_config(content: dict, tmp_path, source: str, part: str = "classification", **more):
     """Return a configuration with own data of a part."""
     kind = write(tmp_path, "data.py", source) + ":squares"
-    content["data"][part] = {"kind": kind, **more}
+    content["parts"][part]["data"] = {"kind": kind, **more}
     return parse_config(content, source="own.yaml")
 
 
@@ -366,7 +373,7 @@ def test_the_seed_of_own_data_is_of_the_run_the_name_and_the_part(tiny_content, 
     source = DATA.replace("    splits = {}", "    splits = {}; seeds.append(seed)")
     seeds = write(tmp_path, "seeds.py", f"seeds = []\n{source}") + ":squares"
     for part, more in (("denoising", {}), ("classification", {"classes": 3})):
-        tiny_content["data"][part] = {"kind": seeds, **more}
+        tiny_content["parts"][part]["data"] = {"kind": seeds, **more}
     config = parse_config(tiny_content, source="own.yaml")
     for part in ("denoising", "classification", "denoising"):
         make_own_part(config, part)

@@ -87,53 +87,53 @@ def test_a_reference_that_leads_nowhere_is_explained(files, reference, said):
         ("noise", "noise.py:brigther", ["`noise.py:brighter`", "`noise` in mine.yaml"]),
         ("noise", "method.py:halved_noise", ["can be called as", "noise_std=..., generator=...",
                                              "`halved_noise(noisy, *, sigma)`", "docs/extending"]),
-        ("methods.denoising", ["noisy", "metod.py:f"], ["no file metod.py", "`methods`"]),
-        ("methods.denoising", ["noisy", "bm4d"], ["`bm4d`", "path/to/file.py:function"]),
-        ("methods.denoising", ["data.py:squares"], ["`squares(noisy, sigma=...)`", "'seed'"]),
-        ("methods.denoising", ["method.py:halved_noise", "method.py:halved_noise"],
+        ("parts.denoising.methods", ["noisy", "metod.py:f"], ["no file metod.py", "`methods`"]),
+        ("parts.denoising.methods", ["noisy", "bm4d"], ["`bm4d`", "path/to/file.py:function"]),
+        ("parts.denoising.methods", ["data.py:squares"], ["`squares(noisy, sigma=...)`", "'seed'"]),
+        ("parts.denoising.methods", ["method.py:halved_noise", "method.py:halved_noise"],
          ["`halved-noise` twice"]),
-        ("methods.denoising", ["method.py:halved_noise", "other.py:halved_noise"],
+        ("parts.denoising.methods", ["method.py:halved_noise", "other.py:halved_noise"],
          ["`method.py:halved_noise` and `other.py:halved_noise`", "`halved-noise`"]),
-        ("methods.denoising", ["names.py:task_network"], ["`task-network`", "another name"]),
-        ("methods.denoising", ["noisy", "names.py:cbm3d"], ["`cbm3d`", "another name"]),
-        ("methods.denoising", ["names.py:_own"], ["`-own`", "another name"]),
-        ("methods.own", {"halved-noise": "method.py:halved_noise"},
-         ["stands in a list", "`methods.own.halved-noise`"]),
-        ("methods.own", {"half": "method.py:halved_noise"},
+        ("parts.denoising.methods", ["names.py:task_network"], ["`task-network`", "another name"]),
+        ("parts.denoising.methods", ["noisy", "names.py:cbm3d"], ["`cbm3d`", "another name"]),
+        ("parts.denoising.methods", ["names.py:_own"], ["`-own`", "another name"]),
+        ("plugin_methods", {"halved-noise": "method.py:halved_noise"},
+         ["stands in a list", "`plugin_methods.halved-noise`"]),
+        ("plugin_methods", {"half": "method.py:halved_noise"},
          ["as its function", "call it `halved-noise`"]),
-        ("methods.own", ["half"], ["`methods.own`"]),
-        ("networks.classifier", {"name": "classifier.py:bild"},
-         ["`networks.classifier.name`", "`classifier.py:build`"]),
-        ("networks.classifier", {"name": "my_net"}, ["small-vgg", "path/to/file.py:function"]),
-        ("networks.classifier", {"name": "classifier.py:build", "options": {"bais": True}},
+        ("plugin_methods", ["half"], ["`plugin_methods`"]),
+        ("parts.classification.task_network", {"name": "classifier.py:bild"},
+         ["`parts.classification.task_network.name`", "`classifier.py:build`"]),
+        ("parts.classification.task_network", {"name": "my_net"}, ["small-vgg", "path/to/file.py:function"]),
+        ("parts.classification.task_network", {"name": "classifier.py:build", "options": {"bais": True}},
          ["no option `bais` in `build(classes, width=4, *, bias=True)`", "write `bias`"]),
-        ("networks.classifier", {"name": "classifier.py:build", "options": {"zzz": 1}},
+        ("parts.classification.task_network", {"name": "classifier.py:build", "options": {"zzz": 1}},
          ["use one of width, bias"]),
-        ("networks.classifier", {"name": "classifier.py:build", "depth": 3}, ["`depth`"]),
-        ("networks.classifier", {"name": "classifier.py:build", "weights": "imagenet"},
-         ["`networks.classifier.weights: imagenet`", "in a file"]),
-        ("networks.classifier", {"name": "classifier.py:build", "options": {"classes": 3}},
-         ["`networks.classifier.options`", "`classes`"]),
-        ("networks.classifier", {"name": "denoiser.py:build"}, ["'classes'", "classes=..."]),
-        ("networks.denoiser", {"name": "denoiser.py:build", "weights": "w.pt"},
-         ["`networks.denoiser.weights: w.pt`", "not to denoisers"]),
-        ("networks.denoiser", {"name": "denoiser.py:build", "input": "authors"}, ["`input`"]),
-        ("networks.denoiser", {"name": "released", "options": {"blocks": 3}},
-         ["`networks.denoiser.blocks`, which is no option of `released`"]),
-        ("data.denoising", {"kind": "data.py:sqares"},
-         ["`data.py:squares`", "`data.denoising`"]),
-        ("data.denoising", {"kind": "data.py:squares", "options": {"conut": 3}},
+        ("parts.classification.task_network", {"name": "classifier.py:build", "depth": 3}, ["`depth`"]),
+        ("parts.classification.task_network", {"name": "classifier.py:build", "weights": "imagenet"},
+         ["`parts.classification.task_network.weights: imagenet`", "in a file"]),
+        ("parts.classification.task_network", {"name": "classifier.py:build", "options": {"classes": 3}},
+         ["`parts.classification.task_network.options`", "`classes`"]),
+        ("parts.classification.task_network", {"name": "denoiser.py:build"}, ["'classes'", "classes=..."]),
+        ("parts.denoising.denoiser", {"name": "denoiser.py:build", "weights": "w.pt"},
+         ["`parts.denoising.denoiser.weights: w.pt`", "not to denoisers"]),
+        ("parts.denoising.denoiser", {"name": "denoiser.py:build", "input": "authors"}, ["`input`"]),
+        ("parts.denoising.denoiser", {"name": "released", "options": {"blocks": 3}},
+         ["`parts.denoising.denoiser.blocks`, which is no option of `released`"]),
+        ("parts.denoising.data", {"kind": "data.py:sqares"},
+         ["`data.py:squares`", "`parts.denoising.data`"]),
+        ("parts.denoising.data", {"kind": "data.py:squares", "options": {"conut": 3}},
          ["no option `conut`", "write `count`"]),
-        ("data.denoising", {"kind": "data.py:squares", "options": {"seed": 3}}, ["option `seed`"]),
-        ("data.denoising", {"kind": "data.py:squares", "clases": 3},
-         ["unknown key `data.denoising.clases`", "write `classes`"]),
-        ("data.denoising", {"kind": "data.py:squares", "classes": 3}, ["has no classes"]),
-        ("data.classification", {"kind": "data.py:squares"},
-         ["`data.classification`", "`classes`, from 2"]),
-        ("data.segmentation", {"kind": "data.py:squares", "classes": 256}, ["from 2 to 255"]),
-        ("data.classification", {"kind": "data.py:squares", "classes": 1},
-         ["`data.classification.classes`", "greater than or equal to 2"]),
-        ("data.denoising", {"kind": 3}, ["`data.denoising.kind`", "photo-digits"]),
+        ("parts.denoising.data", {"kind": "data.py:squares", "options": {"seed": 3}}, ["option `seed`"]),
+        ("parts.denoising.data", {"kind": "data.py:squares", "clases": 3},
+         ["unknown key `parts.denoising.data.clases`", "write `classes`"]),
+        ("parts.denoising.data", {"kind": "data.py:squares", "classes": 3}, ["has no classes"]),
+        ("parts.classification.data", {"kind": "data.py:squares"},
+         ["`parts.classification.data`", "`classes`, from 2"]),
+        ("parts.segmentation.data", {"kind": "data.py:squares", "classes": 256}, ["from 2 to 255"]),
+        ("parts.classification.data", {"kind": "data.py:squares", "classes": 1},
+         ["`parts.classification.data.classes`", "greater than or equal to 2"]),
+        ("parts.denoising.data", {"kind": 3}, ["`parts.denoising.data.kind`", "photo-digits"]),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_place_value_and_remedy(files, tiny_content, path, value, said):
@@ -153,21 +153,24 @@ def with_own_code(content: dict) -> dict:
     """Return settings with own code in every place that can have some."""
     content = changed(content, "noise", "noise.py:brighter")
     for part in ("denoising", "segmentation"):
-        content["methods"][part] = ["noisy", "method.py:halved_noise", "separate"]
-    content["networks"]["denoiser"] = {"name": "denoiser.py:build", "width": 4}
-    content["networks"]["classifier"] = {"name": "classifier.py:build", "options": {"bias": False}}
-    content["data"]["classification"] = {"kind": "data.py:squares", "classes": 3}
+        content["parts"][part]["methods"] = ["noisy", "method.py:halved_noise", "separate"]
+    content["parts"]["denoising"]["denoiser"] = {"name": "denoiser.py:build", "width": 4}
+    content["parts"]["classification"]["task_network"] = {
+        "name": "classifier.py:build",
+        "options": {"bias": False},
+    }
+    content["parts"]["classification"]["data"] = {"kind": "data.py:squares", "classes": 3}
     return content
 
 
 def test_the_resolved_configuration_is_a_configuration_and_the_same(tiny_content):
     config = parse_config(with_own_code(tiny_content), source="mine.yaml")
-    assert config.methods.denoising == ("noisy", "halved-noise", "separate")
-    assert config.methods.own == {"halved-noise": "method.py:halved_noise"}
-    assert config.data.classification.name == "squares"
+    assert config.parts.denoising.methods == ("noisy", "halved-noise", "separate")
+    assert config.plugin_methods == {"halved-noise": "method.py:halved_noise"}
+    assert config.parts.classification.data.name == "squares"
     resolved = config.model_dump(mode="json")
     assert parse_config(resolved, source="results/config.yaml") == config
-    assert config.own_code == (
+    assert config.plugins == (
         "method.py:halved_noise", "noise.py:brighter", "denoiser.py:build", "classifier.py:build",
         "data.py:squares",
     )  # fmt: skip
@@ -228,7 +231,7 @@ PARENTS = {"separate": "separate-start/all", "dncnn": "dncnn-start/all"}
 )  # fmt: skip
 def test_an_edit_makes_the_models_stale_that_it_changes(files, tiny_content, file, stale):
     content = with_own_code(tiny_content)
-    content["methods"]["denoising"].append("dncnn")
+    content["parts"]["denoising"]["methods"].append("dncnn")
     config = parse_config(content, source="mine.yaml")
     keys = all_models(config)
     before = {key: fingerprint(config, key) for key in keys}
@@ -242,6 +245,6 @@ def test_options_are_part_of_a_models_identity(tiny_content):
     prints = []
     for bias in (True, False):
         content = with_own_code(tiny_content)
-        content["networks"]["classifier"]["options"] = {"bias": bias}
+        content["parts"]["classification"]["task_network"]["options"] = {"bias": bias}
         prints.append(fingerprint(parse_config(content, source="m"), "classifier/clean"))
     assert prints[0] != prints[1]

@@ -102,14 +102,14 @@ def test_every_figure_is_the_published_one(name, figures):
 def test_the_released_losses_are_restated_exactly():
     training = preset("authors")
     squares = 255**2 / 2  # half a squared error on 0-255 in units of one on [0, 1]
-    assert training.separate.loss_scale == squares
+    assert parts.denoising.training.separate.loss_scale == squares
     for task, weight, side in (("classification", 5e-8, 224), ("segmentation", 5e-9, 322)):
         joint = getattr(training.joint, task)
         assert joint.loss_scale == pytest.approx(weight * squares * 3 * side**2, rel=1e-7)
         assert joint.loss_scale * joint.task_weight == pytest.approx(1, rel=1e-7)
     # The factors of the mean squared error on [0, 1] as the literature's restatement has them.
-    assert round(training.joint.classification.loss_scale, 1) == 244.7
-    assert round(training.joint.segmentation.loss_scale, 1) == 50.6
+    assert round(parts.classification.training.joint.loss_scale, 1) == 244.7
+    assert round(parts.segmentation.training.joint.loss_scale, 1) == 50.6
 
 
 def test_in_the_papers_joint_loss_the_cross_entropy_has_the_released_weight():
@@ -133,11 +133,11 @@ def test_every_preset_is_tested_here():
 
 def test_the_users_keys_win_and_the_rest_stays():
     training = preset("paper", joint={"classification": {"steps": 20, "optimizer": {"lr": 0.5}}})
-    joint = training.joint.classification
+    joint = parts.classification.training.joint
     assert (joint.steps, joint.optimizer.lr) == (20, 0.5)
     assert (joint.batch, joint.optimizer.momentum, joint.task_weight) == (10, 0.9, 0.25)
-    assert training.joint.segmentation == preset("paper").joint.segmentation
-    assert training.separate == preset("paper").separate
+    assert parts.segmentation.training.joint == preset("paper").joint.segmentation
+    assert parts.denoising.training.separate == preset("paper").separate
 
 
 @pytest.mark.parametrize(
@@ -161,20 +161,26 @@ def test_mappings_merge_by_key_and_another_name_starts_afresh(base, over, merged
 
 def test_a_schedule_of_another_name_needs_nothing_taken_back():
     training = preset("paper", separate={"schedule": {"name": "cosine"}})
-    assert (training.separate.schedule.name, training.separate.schedule.every) == ("cosine", None)
+    assert (
+        parts.denoising.training.separate.schedule.name,
+        parts.denoising.training.separate.schedule.every,
+    ) == ("cosine", None)
 
 
 def test_a_configuration_from_a_file_has_its_preset_expanded(tmp_path, tiny_content):
     own = {key: tiny_content["training"][key] for key in ("task", "retrained")}
     tiny_content["training"] = {"preset": "paper", **own, "joint": {"segmentation": {"steps": 7}}}
-    tiny_content["data"]["denoising"]["size"] = 48  # large enough for its patches
-    tiny_content["data"]["classification"] = {"kind": "imagenette"}
+    tiny_content["parts"]["denoising"]["data"]["size"] = 48  # large enough for its patches
+    tiny_content["parts"]["classification"]["data"] = {"kind": "imagenette"}
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(tiny_content))
     config = load_config(path)
-    assert config.training.separate.steps == 1_500_000
-    assert config.training.joint.segmentation.steps == 7
-    assert config.training.task.classification.steps == own["task"]["classification"]["steps"]
+    assert config.parts.denoising.training.separate.steps == 1_500_000
+    assert config.parts.segmentation.training.joint.steps == 7
+    assert (
+        config.parts.classification.training.task_network.steps
+        == own["task"]["classification"]["steps"]
+    )
     resolved = config.model_dump(mode="json")
     assert "preset" not in resolved["training"]
     assert parse_config(resolved, source="resolved.yaml") == config
@@ -197,5 +203,5 @@ def test_a_misspelt_preset_key_is_explained(tiny_content):
 
 def test_a_wrong_key_beside_a_preset_is_named(tiny_content):
     tiny_content["training"] = {"preset": "authors", "joint": {"classification": {"step": 3}}}
-    with pytest.raises(UserError, match=r"`training.joint.classification.step`"):
+    with pytest.raises(UserError, match=r"`parts.classification.training.joint.step`"):
         parse_config(tiny_content, source="mine.yaml")

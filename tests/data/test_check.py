@@ -175,7 +175,7 @@ def test_sets_and_folders_of_a_configuration_are_checked(tiny_config, root, monk
     }
     config = tiny_config.model_copy(update={"data": tiny_config.data.model_copy(update=parts)})
     findings = {finding.name: finding for finding in check_data(config, decode=False)}
-    assert list(findings) == ["kodak", NAME, "data.denoising.test"]
+    assert list(findings) == ["kodak", NAME, "parts.denoising.data.test"]
     assert [finding.complete for finding in findings.values()] == [False, True, False]
 
 
@@ -193,17 +193,17 @@ def test_the_commands_download_and_check(content, tiny_content, tmp_path, monkey
     }
     for section in ("sigmas", "methods"):
         tiny_content[section] = {"denoising": tiny_content[section]["denoising"]}
-    tiny_content["methods"]["denoising"] = ["noisy"]
+    tiny_content["parts"]["denoising"]["methods"] = ["noisy"]
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(tiny_content))
     options = ["--configfile", str(file), "--folder", str(tmp_path / "run")]
     assert main(["data", "check", *options]) == 0
-    assert capsys.readouterr().out.startswith("data.denoising.test: complete; 1 files")
+    assert capsys.readouterr().out.startswith("parts.denoising.data.test: complete; 1 files")
     (tmp_path / "photos/one.png").write_bytes(b"")
     assert main(["data", "check", *options]) == 1
     said = capsys.readouterr()
-    assert said.out.startswith("data.denoising.test: damaged; damaged: one.png; 1 files")
-    assert "found: 1 of 1 are not: data.denoising.test" in said.err
+    assert said.out.startswith("parts.denoising.data.test: damaged; damaged: one.png; 1 files")
+    assert "found: 1 of 1 are not: parts.denoising.data.test" in said.err
     assert main(["data", "download", NAME, *options]) == 0
     assert len(images(tmp_path / "sets")) == 5
     assert (tmp_path / f"run/downloads/{NAME}.json").is_file()

@@ -156,7 +156,7 @@ def test_one_message_lists_every_place_with_its_reason(site, content, tmp_path):
     assert f"{site.address}/absent/{FILE}: 404 Not Found" in message
     assert f"{tmp_path}/no/{FILE}: no such file" in message
     assert f"{site.address}/{FILE}: 503 Service Unavailable" in message
-    assert "data.mirrors" in message
+    assert "downloads.mirrors" in message
     assert list(kept(tmp_path).parent.iterdir()) == []
     assert not (tmp_path / NAME).exists()
 
@@ -242,7 +242,7 @@ def test_a_small_disk_is_noticed_before_the_download(site, content, tmp_path, mo
     monkeypatch.setitem(CATALOGUE, NAME, replace(CATALOGUE[NAME], archives=(archive,)))
     message = refused(tmp_path)
     assert f"GB free in {tmp_path}, and 2000000000.0 GB are needed" in message
-    assert "data.root" in message
+    assert "downloads.root" in message
     assert site.requests == []
 
 

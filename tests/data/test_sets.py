@@ -91,5 +91,5 @@ def test_the_root_is_the_configurations_else_the_environments_else_datasets(monk
     assert data_root(config) == Path("datasets")
     monkeypatch.setenv("DHL_DATA", "/big/disk")
     assert data_root(config) == Path("/big/disk")
-    config.data.root = "/bigger/disk"
+    config.downloads.root = "/bigger/disk"
     assert data_root(config) == Path("/bigger/disk")

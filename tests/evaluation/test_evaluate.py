@@ -103,7 +103,7 @@ def test_top_1_and_top_5_follow_from_the_saved_probabilities(tiny_run):
 def test_confusion_matrices_count_every_pixel_once(tiny_config, tiny_run):
     _, arrays = results(tiny_run, "segmentation")
     truth = load_split(tiny_run.data("segmentation"), "test").targets
-    for method in tiny_config.methods.segmentation:
+    for method in tiny_config.parts.segmentation.methods:
         counts = arrays[f"confusion/{method}"]
         assert (counts.sum((1, 2)) == 48 * 48).all()
         for image, labels in zip(counts, truth, strict=True):
@@ -232,7 +232,7 @@ def test_changed_pixels_are_refused(tiny_config, run_copy):
 
 
 def test_a_model_of_another_configuration_is_refused(tiny_content, run_copy):
-    tiny_content["training"]["separate"]["optimizer"]["lr"] *= 2
+    tiny_content["parts"]["denoising"]["training"]["separate"]["optimizer"]["lr"] *= 2
     config = parse_config(tiny_content, source="tiny.yaml")
     with pytest.raises(UserError, match=r"another configuration"):
         evaluate(config, "denoising", SIGMA, run_copy)
@@ -270,10 +270,10 @@ def test_pictures_of_several_sizes_are_measured(tiny_content, run_copy, tmp_path
     for index, (height, width) in enumerate(((30, 41), (30, 41), (23, 37))):
         pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"pictures/p{index}.png")
-    tiny_content["data"]["denoising"] = {
+    tiny_content["parts"]["denoising"]["data"] = {
         "kind": "folder", "name": "mine", "test": str(tmp_path / "pictures"),
     }  # fmt: skip
-    tiny_content["methods"]["denoising"] = ["noisy"]
+    tiny_content["parts"]["denoising"]["methods"] = ["noisy"]
     config = parse_config(tiny_content, source="mine.yaml")
     write_data(config, "denoising", run_copy)
     write_noise(config, "denoising", SIGMA, run_copy)

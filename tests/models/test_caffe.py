@@ -206,7 +206,7 @@ def test_the_example_of_an_own_method_puts_imported_denoisers_into_a_run(
     small[1]()
     (tmp_path / "small.pt").rename(tmp_path / f"imported/sigma{SIGMA:g}.pt")
     method = f"{PROJECT}/docs/examples/imported.py:authors"
-    tiny_content["methods"]["denoising"] = ["noisy", method]
+    tiny_content["parts"]["denoising"]["methods"] = ["noisy", method]
     config = parse_config(tiny_content, source="tiny.yaml")
     folder = RunFolder(shutil.copytree(tiny_data.root, tmp_path / "run"))
     monkeypatch.chdir(tmp_path)

@@ -139,7 +139,7 @@ def test_weights_are_configured_only_where_a_network_has_published_ones():
     vgg = Network(name="vgg16", weights="imagenet")
     deeplab = Network(name="deeplab-largefov", weights="imagenet")
     networks = Networks(classifier=vgg, segmenter=deeplab)
-    assert networks.classifier.builder_options() == {}
+    assert parts.classification.task_network.builder_options() == {}
     assert NETWORKS["classifier"]["vgg16"].pretrained == "vgg16-imagenet"
     assert NETWORKS["segmenter"]["deeplab-largefov"].pretrained == "vgg16-imagenet"
     said = r"classifier\.weights`, which is no option of `small-vgg`; it belongs to `vgg16`"

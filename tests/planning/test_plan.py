@@ -77,7 +77,9 @@ def test_training_takes_three_forward_passes_and_a_frozen_network_two():
 
 def test_depthwise_convolutions_take_three_passes_too(tiny_content):
     network = {"name": "efficientnet-lite0"}
-    config = parse_config(changed(tiny_content, "networks.classifier", network), source="tiny.yaml")
+    config = parse_config(
+        changed(tiny_content, "parts.classification.task_network", network), source="tiny.yaml"
+    )
     spec = model_spec(config, "classifier/clean")
     no_gradient = 2 * 27 * 32 * 16 * 16  # of the image itself: the stem's 3 x 3, to 32 channels
     assert training_flops(spec, None, 32, 32) == 3 * network_size(spec, 32, 32).flops - no_gradient
@@ -86,8 +88,13 @@ def test_depthwise_convolutions_take_three_passes_too(tiny_content):
 @pytest.mark.parametrize(
     ("key", "path", "value", "flops"),
     [
-        ("classifier/clean", "networks.classifier", {"name": "resnet50"}, 495_771_648),
-        ("separate/sigma30", "training.separate.patch", 8, 367_200),
+        (
+            "classifier/clean",
+            "parts.classification.task_network",
+            {"name": "resnet50"},
+            495_771_648,
+        ),
+        ("separate/sigma30", "parts.denoising.training.separate.patch", 8, 367_200),
     ],
 )
 def test_what_shrinks_an_image_to_one_pixel_is_counted_as_on_real_batches(
@@ -110,8 +117,11 @@ def test_a_network_has_the_operations_of_its_formula_and_the_published_parameter
 
 def test_job_counts_are_snakemakes_own(tmp_path):
     content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
-    content["methods"]["classification"] = [*content["methods"]["classification"], "cbm3d-2020"]
-    content["sigmas"]["segmentation"] = [15, 30]
+    content["parts"]["classification"]["methods"] = [
+        *content["parts"]["classification"]["methods"],
+        "cbm3d-2020",
+    ]
+    content["parts"]["segmentation"]["sigmas"] = [15, 30]
     content["sensitivity"]["mismatch"] = ["segmentation"]
     content["seeds"] = 3
     content["evaluation"] = {"baseline_shards": {"classification": 3, "segmentation": 2}}
@@ -169,8 +179,8 @@ def data_of(settings: dict) -> DataSet:
 
 
 def test_a_run_on_public_data_is_planned_without_having_it(tiny_content, tmp_path):
-    tiny_content["methods"]["classification"].append("cbm3d")
-    tiny_content["training"]["task"]["classification"]["patch"] = 224
+    tiny_content["parts"]["classification"]["methods"].append("cbm3d")
+    tiny_content["parts"]["classification"]["training"]["task_network"]["patch"] = 224
     for section in ("task", "joint", "retrained"):
         tiny_content["training"][section]["segmentation"]["patch"] = 320
     imagenet = PUBLIC_DATA["classification"] | {"path": str(tmp_path)}
@@ -364,14 +374,20 @@ def test_every_device_can_be_asked_for():
 
 
 def test_sigmas_that_a_warm_start_has_not_seen_are_named(tiny_content):
-    tiny_content["sigmas"]["denoising"] = [10, 20, 30]
-    tiny_content["training"]["warm_start"] |= {"sigma_low": 15, "sigma_high": 25}
+    tiny_content["parts"]["denoising"]["sigmas"] = [10, 20, 30]
+    tiny_content["parts"]["denoising"]["training"]["warm_start"] |= {
+        "sigma_low": 15,
+        "sigma_high": 25,
+    }
     config = parse_config(tiny_content, source="tiny.yaml")
     assert make_plan(config, DEVICES["cpu-2"]).warnings == tuple(
         f"denoisers of sigma 10, 30 start from `{name}-start`, which is not trained on that."
         for name in ("dncnn", "separate")
     )
-    tiny_content["training"]["warm_start"] |= {"sigma_low": 31, "sigma_high": 65}
+    tiny_content["parts"]["denoising"]["training"]["warm_start"] |= {
+        "sigma_low": 31,
+        "sigma_high": 65,
+    }
     with pytest.raises(UserError, match=r"start` with sigma 31 to 65, and `sigmas` 10, 20, 30 in"):
         parse_config(tiny_content, source="tiny.yaml")
 

@@ -80,7 +80,7 @@ def test_a_short_training_deviates_in_what_it_does(name):
     assert found["Augmentation for the separate denoiser"] == "dihedral"
     assert found["Learning rate of the denoiser's last layer"].startswith("1 times")
     assert found["Training of DnCNN"].startswith(
-        f"by a recipe of its own: {training.dncnn.separate.steps} steps"
+        f"by a recipe of its own: {parts.denoising.training.dncnn.separate.steps} steps"
     )
     assert not [ours for ours in found.values() if "validation split" in ours]
     assert ("Number format of training" in found) == (name == "mini")

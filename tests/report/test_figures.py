@@ -136,8 +136,8 @@ def test_accuracy_is_drawn_in_percent_as_in_table_2(config, folder):
     table = read_csv(folder.table(2), TABLE_COLUMNS)
     top1 = table[table["metric"] == "top1"].pivot(index="sigma", columns="method", values="value")
     drawn = {bars.get_label(): bars.lines[0].get_ydata().astype(float) for bars in axes.containers}
-    assert len(drawn) == len(config.methods.classification)
-    for method in config.methods.classification:
+    assert len(drawn) == len(config.parts.classification.methods)
+    for method in config.parts.classification.methods:
         np.testing.assert_allclose(drawn[METHODS[method].label], 100 * top1[method])
     drawn = {
         bars.get_label(): bars.lines[0].get_ydata().astype(float) for bars in difference.containers
@@ -201,7 +201,7 @@ def test_denoising_labels_are_the_evaluation_s_psnr(config, folder):
     first = rows[(rows["image_id"] == "test-0000") & (rows["method"] == "separate")]
     labels = [axes.get_xlabel() for axes in figure.axes]
     assert f"{first['psnr'].item():.2f} dB" in labels
-    assert sum(label.endswith(" dB") for label in labels) == 2 * len(config.methods.denoising)
+    assert sum(label.endswith(" dB") for label in labels) == 2 * len(config.parts.denoising.methods)
 
 
 def test_classification_labels_say_class_and_probability(config, folder):

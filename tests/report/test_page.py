@@ -162,7 +162,7 @@ def test_tables_stand_in_the_page_as_written(config, folder, page):
         (shown,) = page.find("table", id=f"table{number}")
         (written,) = parse(folder.table(number, "html").read_text("utf-8")).find("table")
         cells = [cell.text for cell in written.find("td")]
-        assert len(cells) >= len(getattr(config.methods, part))
+        assert len(cells) >= len(config.parts[part].methods)
         assert [cell.text for cell in shown.find("td")] == cells
         assert next(shown.find("caption")).text == next(written.find("caption")).text
 
@@ -173,7 +173,7 @@ def test_table_1_image_by_image_has_every_psnr(config, folder, page):
     wide = rows.pivot(index="image_id", columns="method", values="value")
     (table,) = page.find("table", class_="per-image")
     shown = [float(node.attributes["value"]) for node in table.find("data")]
-    assert shown == wide[list(config.methods.denoising)].to_numpy().ravel().tolist()
+    assert shown == wide[list(config.parts.denoising.methods)].to_numpy().ravel().tolist()
 
 
 def test_the_page_needs_no_other_file(folder, page):
@@ -387,14 +387,14 @@ def test_the_browser_has_the_evaluations_own_pixels(config, folder):
     parts = {part["part"]: part for part in browse_images(config, folder)}
     assert list(parts) == list(config.parts)
     for name, part in parts.items():
-        sigmas = getattr(config.sigmas, name)
+        sigmas = config.parts[name].sigmas
         assert [one["sigma"] for one in part["sigmas"]] == list(sigmas)
         with np.load(folder.evaluation(name, sigmas[0]).with_suffix(".npz")) as arrays:
-            for index, example in enumerate(part["sigmas"][0]["examples"]):
+            for index, example in enumerate(part["parts"][0]["sigmas"]["examples"]):
                 assert example["id"] == arrays["example_ids"][index]
                 views = {view["method"]: view for view in example["views"]}
                 assert next(iter(views)) == "clean"
-                assert set(views) == {"clean", *getattr(config.methods, name)}
+                assert set(views) == {"clean", *config.parts[name].methods}
                 for method in ("clean", "noisy", "separate"):
                     key = f"clean/{index}" if method == "clean" else f"image/{method}/{index}"
                     np.testing.assert_array_equal(decode(views[method]["image"]), arrays[key])
@@ -409,7 +409,7 @@ def test_the_browser_has_the_evaluations_own_pixels(config, folder):
 
 def test_a_label_map_is_shown_in_the_colours_of_its_classes(config, folder):
     (part,) = [one for one in browse_images(config, folder) if one["part"] == "segmentation"]
-    view = part["sigmas"][0]["examples"][0]["views"][0]
+    view = part["parts"][0]["sigmas"]["examples"][0]["views"][0]
     with np.load(folder.evaluation("segmentation", 30).with_suffix(".npz")) as arrays:
         labels = arrays["labels/0"]
     picture = decode(view["map"])
@@ -424,7 +424,7 @@ def test_a_label_map_is_shown_in_the_colours_of_its_classes(config, folder):
 
 def test_the_browsers_images_stay_within_their_budget(config, folder):
     whole = browse_images(config, folder)
-    assert [len(part["sigmas"][0]["examples"]) for part in whole] == [2, 2, 2]
+    assert [len(part["parts"][0]["sigmas"]["examples"]) for part in whole] == [2, 2, 2]
     for part in browse_images(config, folder, budget=1):
         assert [len(one["examples"]) for one in part["sigmas"]] == [1] * len(part["sigmas"])
 
@@ -450,7 +450,7 @@ def test_deviations_follow_the_configuration():
     small = report_content.read_deviations(small_config(), path)
     topics = {entry["topic"]: entry["ours"] for entry in small}
     assert topics["Steps of the separate denoiser"].startswith(
-        str(small_config().training.separate.steps)
+        str(small_config().parts.denoising.training.separate.steps)
     )
     full = {"denoiser": {"name": "paper", "width": 64}}
     entries = report_content.read_deviations(small_config(networks=full), path)
@@ -490,7 +490,7 @@ def test_numbers_are_printed_in_their_units():
 
 def test_every_method_of_the_page_is_explained(config, page):
     (methods,) = page.find("dl", class_="methods")
-    used = {name for part in config.parts for name in getattr(config.methods, part)}
+    used = {name for part in config.parts for name in config.parts[part].methods}
     assert [node.text for node in methods.find("dd")] == [
         method.explanation for name, method in METHODS.items() if name in used
     ]

@@ -116,7 +116,7 @@ def test_official_archives_in_the_users_folder_are_unpacked(tiny_config, tmp_pat
 )
 def test_only_published_weights_are_downloaded(weights, needed, tiny_config):
     config = with_networks(tiny_config, classifier=Network(name="resnet50", weights=weights))
-    assert downloaded_weights("classifier", config.networks.classifier) == needed
+    assert downloaded_weights("classifier", config.parts.classification.task_network) == needed
 
 
 def test_weights_are_entries_of_one_file():
@@ -133,9 +133,11 @@ def test_the_receipt_of_a_download_lies_in_the_run():
 
 
 def test_mirrors_are_those_of_known_sets(tiny_content):
-    tiny_content["data"]["mirrors"] = {"kodak": ["https://mirror.example/kodak", "/a/folder"]}
+    tiny_content["parts"]["mirrors"]["data"] = {
+        "kodak": ["https://mirror.example/kodak", "/a/folder"]
+    }
     config = parse_config(tiny_content, source="tiny.yaml")
-    assert config.data.mirrors == {"kodak": ("https://mirror.example/kodak", "/a/folder")}
-    tiny_content["data"]["mirrors"] = {"kodac": ["/a/folder"]}
+    assert config.downloads.mirrors == {"kodak": ("https://mirror.example/kodak", "/a/folder")}
+    tiny_content["parts"]["mirrors"]["data"] = {"kodac": ["/a/folder"]}
     with pytest.raises(UserError, match=r": kodak, [\s\S]*found: `data\.mirrors\.kodac` in"):
         parse_config(tiny_content, source="tiny.yaml")

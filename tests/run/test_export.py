@@ -38,7 +38,7 @@ def write_finished_run(root: Path) -> RunFolder:
              for name in figure_names(config.parts, experiments(config))
              for suffix in FIGURE_FORMATS]  # fmt: skip
     words += [folder.model(key) for key in all_models(config)]
-    words += [folder.noise("denoising", sigma) for sigma in config.sigmas.denoising]
+    words += [folder.noise("denoising", sigma) for sigma in config.parts.denoising.sigmas]
     for path in [*words, folder.report]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"instead of {path.name}\n")
@@ -101,7 +101,7 @@ def test_what_a_run_may_lack_is_in_it_where_it_is_there(folder):
         (folder.root / name).write_text(text)
     content = yaml.safe_load(folder.config.read_text())
     data = {"kind": "folder", "name": "kodak24", "train": "mine", "test": "kodak"}
-    content["data"]["denoising"] = data
+    content["parts"]["denoising"]["data"] = data
     folder.config.write_text(yaml.safe_dump(content))
     provenance.write_manifest(denoising_only(), folder)
     with zipfile.ZipFile(export_run(folder.root)) as archive:

@@ -172,7 +172,7 @@ def test_a_whole_evaluation_may_be_missing(config, folder):
     finish(config, folder)
     measured = read_measured(config, folder, "classification", 30)
     assert measured.features == {}
-    assert set(measured.failures) == set(config.methods.classification)
+    assert set(measured.failures) == set(config.parts.classification.methods)
     page = parse(folder.report.read_text("utf-8"))
     failed = {cell.text for cell in page.find("td", class_="failed")}
     assert failed == {"failed: exit status 1 (log)"}
@@ -180,7 +180,7 @@ def test_a_whole_evaluation_may_be_missing(config, folder):
 
 def test_with_every_evaluation_missing_there_is_still_a_report(config, folder):
     for part in config.parts:
-        for sigma in getattr(config.sigmas, part):
+        for sigma in config.parts[part].sigmas:
             path = folder.evaluation(part, sigma)
             dig([path, path.with_suffix(".npz")], status=1, log=folder.root / "none")
     finish(config, folder)

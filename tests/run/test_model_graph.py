@@ -69,12 +69,15 @@ def test_a_models_sigma_is_the_one_of_its_key(tiny_config, key, sigma):
 
 
 def test_the_warm_start_covers_the_range_of_its_recipe(tiny_content):
-    tiny_content["training"]["warm_start"] |= {"sigma_low": 5, "sigma_high": 70}
+    tiny_content["parts"]["denoising"]["training"]["warm_start"] |= {
+        "sigma_low": 5,
+        "sigma_high": 70,
+    }
     assert model_spec(config_of(tiny_content), START).sigma == (5, 70)
 
 
 def test_without_a_warm_start_denoisers_have_no_parents(tiny_content):
-    tiny_content["training"]["warm_start"] = None
+    tiny_content["parts"]["denoising"]["training"]["warm_start"] = None
     config = config_of(tiny_content)
     assert model_spec(config, "separate/sigma30").parents == ()
     assert START not in all_models(config)
@@ -159,30 +162,30 @@ MATCHED = {key for key in ALL if key.startswith("matched-")}
         ("base_seed", 2, ALL),
         ("precision", "bfloat16", ALL),
         ("threads", 2, ALL),
-        ("training.joint.classification.task_weight", 0.5,
+        ("parts.classification.training.joint.task_weight", 0.5,
          {"joint-classification/sigma30"}),
-        ("training.joint.segmentation.steps", 6,
+        ("parts.segmentation.training.joint.steps", 6,
          {"joint-segmentation/sigma30", "matched-segmentation/sigma30"}),
-        ("training.separate.batch", 3,
+        ("parts.denoising.training.separate.batch", 3,
          {"separate/sigma30", "dncnn/sigma30"} | JOINT | MATCHED),
-        ("training.warm_start.batch", 3,
+        ("parts.denoising.training.warm_start.batch", 3,
          ALL - {key for key in ALL if key.startswith(("classifier", "segmenter", "retrained"))}),
-        ("training.task.classification.batch", 3,
+        ("parts.classification.training.task_network.batch", 3,
          {"classifier/clean", "retrained-classification/sigma30", "joint-classification/sigma30"}),
-        ("training.retrained.segmentation.batch", 3, {"retrained-segmentation/sigma30"}),
-        ("networks.dncnn.depth", 5, {"dncnn-start/all", "dncnn/sigma30"}),
-        ("training.dncnn", {"separate": {"steps": 9, "batch": 4, "patch": 24}},
+        ("parts.segmentation.training.retrained.batch", 3, {"retrained-segmentation/sigma30"}),
+        ("parts.denoising.dncnn.depth", 5, {"dncnn-start/all", "dncnn/sigma30"}),
+        ("parts.denoising.training.dncnn", {"separate": {"steps": 9, "batch": 4, "patch": 24}},
          {"dncnn-start/all", "dncnn/sigma30"}),
-        ("networks.segmenter.width", 9,
+        ("parts.segmentation.task_network.width", 9,
          {"segmenter/clean", "retrained-segmentation/sigma30", "joint-segmentation/sigma30"}),
-        ("data.classification.contrast", 0.7,
+        ("parts.classification.data.contrast", 0.7,
          {key for key in ALL if "classif" in key}),
         ("statistics.bootstrap", 500, set()),
         ("evaluation.protocol", "plain", set()),
         ("evaluation.batch", 3, set()),
         ("run", "other", set()),
-        ("training.separate.checkpoint_every", 4, set()),
-        ("methods.denoising", ["noisy", "dncnn", "separate"], set()),
+        ("parts.denoising.training.separate.checkpoint_every", 4, set()),
+        ("parts.denoising.methods", ["noisy", "dncnn", "separate"], set()),
     ],
 )  # fmt: skip
 def test_a_setting_makes_exactly_the_models_stale_that_it_decides(tiny_content, path, value, stale):
@@ -253,8 +256,8 @@ def test_an_edit_makes_exactly_the_models_stale_that_it_can_change(
 
 
 def test_the_joint_denoiser_of_cropped_images_feeds_the_classifier_its_own_crop(tiny_content):
-    tiny_content["training"]["joint"]["classification"]["patch"] = 232
-    tiny_content["data"]["classification"] = {"kind": "imagenette"}
+    tiny_content["parts"]["classification"]["training"]["joint"]["patch"] = 232
+    tiny_content["parts"]["classification"]["data"] = {"kind": "imagenette"}
     config = parse_config(tiny_content, source="tiny.yaml")
     for name in ("joint", "matched"):
         assert model_spec(config, f"{name}-classification/sigma30").crop == 224
@@ -263,8 +266,8 @@ def test_the_joint_denoiser_of_cropped_images_feeds_the_classifier_its_own_crop(
 
 @pytest.mark.parametrize("patch", [223, 226, 228, 230, 233])
 def test_a_joint_patch_that_leaves_no_crop_is_refused(tiny_content, patch):
-    tiny_content["training"]["joint"]["classification"]["patch"] = patch
-    tiny_content["data"]["classification"] = {"kind": "imagenette"}
+    tiny_content["parts"]["classification"]["training"]["joint"]["patch"] = patch
+    tiny_content["parts"]["classification"]["data"] = {"kind": "imagenette"}
     with pytest.raises(
         UserError, match=rf"patch: {patch}`, and a crop of 224 px[\s\S]*write 224, or 232 or"
     ):

@@ -73,8 +73,11 @@ def test_the_page_has_every_step_of_the_workflow():
 def test_the_script_of_the_page_makes_a_whole_run(tmp_path):
     (tmp_path / "config").mkdir()
     content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
-    content["data"]["classification"] |= {"train": 40, "test": 10}
-    for recipe in (content["training"]["separate"], *content["training"]["task"].values()):
+    content["parts"]["classification"]["data"] |= {"train": 40, "test": 10}
+    for recipe in (
+        content["parts"]["denoising"]["training"]["separate"],
+        *content["training"]["task"].values(),
+    ):
         recipe["steps"] = 4
     (tmp_path / "config/smoke.yaml").write_text(yaml.safe_dump(content))
     (script,) = re.findall(r"^```sh\n([\s\S]*?)^```$", PAGE, re.MULTILINE)

@@ -26,10 +26,12 @@ REFERENCE = PROJECT / "results" / "reference" / "mini"
 SIGMA, IMAGES = 30, 40
 
 
-def configure(seeds=1, sigmas=(SIGMA,), **changes):
-    """Return the configuration of the reference with other seeds, sigmas or methods."""
+def configure(seeds=1, sigmas=(SIGMA,), *, methods=None, **changes):
+    """Return the configuration of the reference with other seeds, sigmas or methods by part."""
     content = yaml.safe_load((PROJECT / "config/mini.yaml").read_text()) | {"seeds": seeds}
-    content["sigmas"] = {part: list(sigmas) for part in content["sigmas"]}
+    for part, settings in content["parts"].items():
+        settings["sigmas"] = list(sigmas)
+        settings["methods"] = (methods or {}).get(part, settings["methods"])
     content["sensitivity"] |= {"sigma": sigmas[0], "mismatch": []}
     for section, values in changes.items():
         content[section] |= values

@@ -20,7 +20,7 @@ from dhl.report import figure_style, figures
 from dhl.report.page import STRIPS
 from dhl.run.folder import RunFolder
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 TEMPLATES = REPOSITORY / "report"
 PUBLISHED = REPOSITORY / "config" / "published.csv"
 MANIFEST = {
@@ -43,12 +43,12 @@ MANIFEST = {
 def small_config(**sections: object) -> Config:
     """Return mini at two sigmas, with few resamples; `sections` replace whole keys."""
     content = yaml.safe_load((REPOSITORY / "config" / "mini.yaml").read_text())
-    grid = [30, 60]
-    content["sigmas"] = {"denoising": [25], "classification": grid, "segmentation": grid}
+    for part, settings in content["parts"].items():
+        settings["sigmas"] = [25] if part == "denoising" else [30, 60]
     content["statistics"]["bootstrap"] = 100
     content.update(sections)
     if content["sensitivity"] is not None:
-        grids = content["sigmas"]
+        grids = {part: settings["sigmas"] for part, settings in content["parts"].items()}
         several = [part for part, grid in grids.items() if len(grid) > 1]
         content["sensitivity"] |= {"sigma": grids["classification"][-1], "mismatch": several}
     return parse_config(content, source="a test")
@@ -57,16 +57,15 @@ def small_config(**sections: object) -> Config:
 def denoising_only() -> Config:
     """Return a configuration without the tasks."""
     small = small_config().model_dump(mode="json")
-    data = {"denoising": small["data"]["denoising"]}
-    methods = {"denoising": ["noisy", "dncnn", "separate"]}
-    return small_config(data=data, methods=methods, sigmas={"denoising": [25]}, sensitivity=None)
+    part = small["parts"]["denoising"] | {"methods": ["noisy", "dncnn", "separate"]}
+    return small_config(parts={"denoising": part}, sensitivity=None)
 
 
 def write_run(config: Config, root: Path) -> RunFolder:
     """Write everything that figures and report read, but the figures and benchmarks."""
     folder = write_synthetic_run(config, root, images=20)
     if "classification" in config.parts:
-        for sigma in config.sigmas.classification:
+        for sigma in config.parts.classification.sigmas:
             give_classes(folder.evaluation("classification", sigma).with_suffix(".npz"))
     for part in config.parts:
         write_table(config, part, folder, PUBLISHED)

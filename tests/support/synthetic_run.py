@@ -31,16 +31,16 @@ def write_synthetic_run(
     folder = RunFolder(root)
     rng = np.random.default_rng(draw)
     for part in config.parts:
-        for sigma in getattr(config.sigmas, part):
+        for sigma in config.parts[part].sigmas:
             write_noise(folder, part, sigma, images)
             for seed in evaluated_seeds(config, part):
                 write_evaluation(config, folder, part, (sigma, seed), rng, images)
     for part, sigma, seed in measurements(config):
         write_probes(config, folder, part, (sigma, seed), rng, images)
     for part in config.parts:
-        for method in getattr(config.methods, part):
+        for method in config.parts[part].methods:
             if model := model_of(method, part):
-                for sigma in getattr(config.sigmas, part):
+                for sigma in config.parts[part].sigmas:
                     write_curve(folder, sigma_key(model, sigma))
     return folder
 

@@ -68,7 +68,7 @@ def test_a_training_by_several_goes_on_to_the_same_weights(together):
 
 
 def test_the_command_trains_in_as_many_processes_as_configured(tiny_content, data_copy, tmp_path):
-    tiny_content["training"]["warm_start"] = None
+    tiny_content["parts"]["denoising"]["training"]["warm_start"] = None
     key = "separate/sigma30"
     train_model(parse_config(tiny_content, source="tiny.yaml"), key, data_copy)
     alone = read_csv(data_copy.training(key), TRAINING_COLUMNS)
@@ -88,8 +88,8 @@ def long_training(
     tiny_content, folder: RunFolder, path: Path
 ) -> Iterator[tuple[subprocess.Popen, list[psutil.Process]]]:
     """Train in two processes; yields the command, once both have taken steps, and the processes."""
-    tiny_content["training"]["warm_start"] = None
-    tiny_content["training"]["separate"] |= {"steps": 100_000}
+    tiny_content["parts"]["denoising"]["training"]["warm_start"] = None
+    tiny_content["parts"]["denoising"]["training"]["separate"] |= {"steps": 100_000}
     path.write_text(yaml.safe_dump(tiny_content | {"processes": 2}))
     command = [sys.executable, "-m", "dhl", "train", "separate/sigma30"]
     command += ["--configfile", str(path), "--folder", str(folder.root)]

@@ -25,20 +25,20 @@ KEY = "separate/sigma30"
 @pytest.fixture
 def settings(tiny_content) -> dict:
     """Settings whose separate denoiser needs no other model."""
-    tiny_content["training"]["warm_start"] = None
+    tiny_content["parts"]["denoising"]["training"]["warm_start"] = None
     return tiny_content
 
 
 def copies(data: RunFolder, place: Path) -> list[RunFolder]:
     """Make two run folders with the same data."""
-    return [RunFolder(shutil.copytree(data.root, place / name)) for name in ("one", "two")]
+    return [RunFolder(shutil.copytree(downloads.root, place / name)) for name in ("one", "two")]
 
 
 def train_together(
     settings: dict, runs: list[RunFolder], shared: Path | None, monkeypatch, caplog
 ) -> tuple[str, str]:
     """Ask for a model while another process trains it; return what that one says and this one."""
-    settings["training"]["separate"] |= {"steps": 100, "checkpoint_every": 20}
+    settings["parts"]["denoising"]["training"]["separate"] |= {"steps": 100, "checkpoint_every": 20}
     path = runs[0].root / "settings.yaml"
     path.write_text(yaml.safe_dump(settings))
     monkeypatch.delenv(shared_models.VARIABLE, raising=False)
@@ -115,7 +115,7 @@ def test_who_waited_for_a_training_of_another_recipe_trains(
     (run, _) = copies(tiny_data, tmp_path)
     train_model(parse_config(settings, source="tiny.yaml"), KEY, run)
     stale = run.model(KEY).read_bytes()
-    settings["training"]["separate"]["optimizer"]["lr"] *= 2
+    settings["parts"]["denoising"]["training"]["separate"]["optimizer"]["lr"] *= 2
     monkeypatch.setattr("dhl.training.train.locked", lambda path: nullcontext(True))
     train_model(parse_config(settings, source="tiny.yaml"), KEY, run)
     assert run.model(KEY).read_bytes() != stale
@@ -125,7 +125,7 @@ def test_other_data_and_other_recipes_are_other_models(settings, tiny_data, tmp_
     monkeypatch.setenv(shared_models.VARIABLE, str(tmp_path / "shared"))
     one, two = copies(tiny_data, tmp_path)
     train_model(parse_config(settings, source="tiny.yaml"), KEY, one)
-    settings["training"]["separate"]["optimizer"]["lr"] *= 2
+    settings["parts"]["denoising"]["training"]["separate"]["optimizer"]["lr"] *= 2
     train_model(parse_config(settings, source="tiny.yaml"), KEY, two)
     assert len(list((tmp_path / "shared").rglob("*.pt"))) == 2
     state = [torch.load(run.model(KEY))["state"] for run in (one, two)]

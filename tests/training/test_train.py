@@ -45,8 +45,8 @@ def tiny_model(config: Config, folder: RunFolder, key: str = KEY) -> dict:
 
 def start_only(content: dict, **separate) -> Config:
     """Return settings without a warm start, so that one model has no parents."""
-    content["training"]["warm_start"] = None
-    content["training"]["separate"] |= separate
+    content["parts"]["denoising"]["training"]["warm_start"] = None
+    content["parts"]["denoising"]["training"]["separate"] |= separate
     return parse_config(content, source="tiny.yaml")
 
 
@@ -172,7 +172,7 @@ def test_training_leaves_the_global_random_state_alone(tiny_content, data_copy):
 
 
 def test_a_trained_model_starts_from_its_parent(tiny_content, run_copy):
-    tiny_content["training"]["separate"] |= {
+    tiny_content["parts"]["denoising"]["training"]["separate"] |= {
         "steps": 1, "optimizer": {"name": "sgd", "lr": 1e-9, "weight_decay": 0.0},
     }  # fmt: skip
     config = parse_config(tiny_content, source="tiny.yaml")
@@ -189,13 +189,16 @@ def test_a_trained_model_starts_from_its_parent(tiny_content, run_copy):
 def test_a_changed_recipe_data_set_or_parent_does_not_resume(
     tiny_content, run_copy, monkeypatch, change
 ):
-    tiny_content["training"]["separate"] |= {"steps": 6, "checkpoint_every": 2}
+    tiny_content["parts"]["denoising"]["training"]["separate"] |= {
+        "steps": 6,
+        "checkpoint_every": 2,
+    }
     with monkeypatch.context() as patch:
         interrupt_at(patch, 4)
         with pytest.raises(Interrupted):
             train_model(parse_config(tiny_content, source="tiny.yaml"), KEY, run_copy)
     if change == "recipe":
-        tiny_content["training"]["separate"]["optimizer"]["lr"] *= 2
+        tiny_content["parts"]["denoising"]["training"]["separate"]["optimizer"]["lr"] *= 2
     elif change == "data":
         path = run_copy.data("denoising")
         train = load_split(path, "train")
@@ -213,7 +216,7 @@ def test_a_changed_recipe_data_set_or_parent_does_not_resume(
 def test_without_its_task_the_joint_training_is_the_matched_one_to_the_bit(
     tiny_content, run_copy, task
 ):
-    tiny_content["training"]["joint"][task] |= {"task_weight": 0.0}
+    tiny_content["parts"][task]["training"]["joint"] |= {"task_weight": 0.0}
     config = parse_config(tiny_content, source="tiny.yaml")
     states = [
         tiny_model(config, run_copy, f"{name}-{task}/sigma30")["state"]
@@ -226,7 +229,7 @@ def test_without_its_task_the_joint_training_is_the_matched_one_to_the_bit(
 
 
 def test_crops_do_not_set_the_matched_training_apart(tiny_content, run_copy):
-    tiny_content["training"]["joint"]["segmentation"] |= {
+    tiny_content["parts"]["segmentation"]["training"]["joint"] |= {
         "task_weight": 0.0, "patch": 24, "augment": "mirror",
     }  # fmt: skip
     config = parse_config(tiny_content, source="tiny.yaml")

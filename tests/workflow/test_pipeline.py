@@ -42,8 +42,8 @@ def test_tables_hold_every_method_and_sigma(smoke):
         path = smoke / f"results/smoke/tables/table{number}.csv"
         table = read_csv(path, TABLE_COLUMNS)
         averages = table[table["image_id"] == "average"]
-        assert set(averages["method"]) == set(config["methods"][part])
-        assert (averages["n"] == config["data"][part]["test"]).all()
+        assert set(averages["method"]) == set(config["parts"][part]["methods"])
+        assert (averages["n"] == config["parts"][part]["data"]["test"]).all()
         measured = averages.dropna(subset=["value"])
         assert (measured["ci_low"] <= measured["value"]).all()
         assert (measured["value"] <= measured["ci_high"]).all()
@@ -95,7 +95,7 @@ def test_a_second_run_has_nothing_to_do(smoke):
 
 def test_another_sigma_runs_only_what_is_new(smoke, tmp_path):
     config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
-    config["sigmas"]["denoising"] = [30, 50]
+    config["parts"]["denoising"]["sigmas"] = [30, 50]
     (tmp_path / "more.yaml").write_text(yaml.safe_dump(config))
     jobs = planned(
         snakemake(smoke, "report", "--dry-run", "--configfile", str(tmp_path / "more.yaml"))
@@ -136,8 +136,8 @@ def test_a_run_with_a_failing_method_has_its_report_fails_and_is_mended(smoke, t
     folder = Path(shutil.copytree(smoke, tmp_path / "run"))
     run = folder / "results/smoke"
     config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
-    good = config["training"]["joint"]["segmentation"]["optimizer"]
-    config["training"]["joint"]["segmentation"]["optimizer"] = good | {"lr": 1e30}
+    good = config["parts"]["segmentation"]["training"]["joint"]["optimizer"]
+    config["parts"]["segmentation"]["training"]["joint"]["optimizer"] = good | {"lr": 1e30}
     path = tmp_path / "diverging.yaml"
     path.write_text(yaml.safe_dump(config))
     failed = snakemake(folder, "report", "--configfile", str(path))

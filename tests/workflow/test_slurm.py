@@ -46,8 +46,8 @@ class Cluster:
         self.run = folder / "results/smoke"
         content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
         slow = {"steps": 400, "checkpoint_every": 20}
-        content["training"]["separate"] |= slow
-        content["training"]["joint"]["classification"] |= slow
+        content["parts"]["denoising"]["training"]["separate"] |= slow
+        content["parts"]["classification"]["training"]["joint"] |= slow
         self.config = folder / "slow.yaml"
         self.config.write_text(yaml.safe_dump(content))
         self.snakemake = [sys.executable, "-m", "snakemake", "--directory", str(folder)]
@@ -158,7 +158,7 @@ def test_a_training_is_given_up_after_its_last_try_alone(tmp_path):
     with slurm_node(tmp_path / "node") as environment:
         cluster = Cluster(tmp_path / "run", environment)
         content = yaml.safe_load(cluster.config.read_text())
-        content["training"]["separate"]["optimizer"]["lr"] = 1e30
+        content["parts"]["denoising"]["training"]["separate"]["optimizer"]["lr"] = 1e30
         cluster.config.write_text(yaml.safe_dump(content))
         driver = cluster.start_driver("results/smoke/models/separate/sigma30.pt", "--retries", "1")
         assert driver.wait(PATIENCE_SECONDS) == 1

@@ -136,7 +136,7 @@ wildcard_constraints:
     part="|".join(PARTS),
     sigma=r"[0-9]+(\.[0-9]+)?",
     model=r"[a-z0-9-]+/[a-z0-9.-]+",
-    method="|".join([*BASELINES, *CONFIG.methods.own]),
+    method="|".join([*BASELINES, *CONFIG.plugin_methods]),
     shard="[0-9]+-of-[0-9]+",
     seed="(-seed[0-9]+)?",
     set="|".join(CATALOGUE),
@@ -180,7 +180,7 @@ def models_of_probes(wildcards):
 
 def baselines_of_evaluation(wildcards):
     methods = measured_methods(CONFIG, wildcards.part, seed_of(wildcards))
-    total = getattr(CONFIG.evaluation.baseline_shards, wildcards.part)
+    total = CONFIG.parts[wildcards.part].shards
     return [
         RUN.baseline(wildcards.part, method, sigma_of(wildcards), shard)
         for method in methods
@@ -190,12 +190,12 @@ def baselines_of_evaluation(wildcards):
 
 
 def files_of_own_code():
-    return sorted({reference.rpartition(":")[0] for reference in CONFIG.own_code})
+    return sorted({reference.rpartition(":")[0] for reference in CONFIG.plugins})
 
 
 def code_of_baseline(wildcards):
     """The code of an untrained method, the user's own included."""
-    own = CONFIG.methods.own.get(wildcards.method, "")
+    own = CONFIG.plugin_methods.get(wildcards.method, "")
     return code_digest("dhl.evaluation.untrained", *references(own))
 
 
@@ -204,7 +204,7 @@ def evaluations(*parts):
     rows = [
         RUN.evaluation(part, sigma, seed)
         for part in parts or CONFIG.parts
-        for sigma in getattr(CONFIG.sigmas, part)
+        for sigma in CONFIG.parts[part].sigmas
         for seed in evaluated_seeds(CONFIG, part)
     ]
     return rows + [path.with_suffix(".npz") for path in rows]
@@ -214,6 +214,11 @@ def probe_results():
     """Rows and arrays of the probes, if the run has any."""
     rows = [RUN.probes(*place) for place in measurements(CONFIG)]
     return rows + [path.with_suffix(".npz") for path in rows]
+
+
+def methods_of():
+    """The methods of each part."""
+    return {part: CONFIG.parts[part].methods for part in CONFIG.parts}
 
 
 def sensitivity():

@@ -33,11 +33,11 @@ rule data:
         runtime=growing(240),
     params:
         settings=lambda w: settings_digest(
-            CONFIG.base_seed, CONFIG.data.root, getattr(CONFIG.data, w.part)
+            CONFIG.base_seed, CONFIG.downloads.root, CONFIG.parts[w.part].data
         ),
         files=lambda w: files_digest(CONFIG, w.part),
         code=lambda w: code_digest(
-            "dhl.data.prepare", *getattr(CONFIG.data, w.part).code
+            "dhl.data.prepare", *CONFIG.parts[w.part].data.code
         ),
     shell:
         dhl("data make --part {wildcards.part}")
@@ -59,7 +59,7 @@ rule noise:
         runtime=growing(240),
     params:
         settings=lambda w: settings_digest(
-            CONFIG.base_seed, CONFIG.noise, getattr(CONFIG.data, w.part).name
+            CONFIG.base_seed, CONFIG.noise, CONFIG.parts[w.part].data.name
         ),
         code=code_digest("dhl.data.noise", *references(CONFIG.noise)),
     shell:

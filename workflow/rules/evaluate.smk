@@ -25,7 +25,7 @@ rule evaluate:
     params:
         seed=seed_of,
         settings=lambda w: settings_digest(
-            CONFIG.evaluation.protocol, getattr(CONFIG.methods, w.part)
+            CONFIG.evaluation.protocol, CONFIG.parts[w.part].methods
         ),
         code=code_digest("dhl.evaluation.evaluate"),
     shell:
@@ -58,7 +58,7 @@ rule probe:
     params:
         seed=seed_of,
         settings=settings_digest(
-            CONFIG.evaluation.protocol, CONFIG.sensitivity, CONFIG.methods
+            CONFIG.evaluation.protocol, CONFIG.sensitivity, methods_of()
         ),
         code=code_digest("dhl.evaluation.probing"),
     shell:

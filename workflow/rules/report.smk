@@ -23,7 +23,7 @@ rule table:
         runtime=growing(240),
     params:
         part=lambda w: TABLE_PARTS[int(w.number)],
-        settings=settings_digest(CONFIG.statistics, CONFIG.methods),
+        settings=settings_digest(CONFIG.statistics, methods_of()),
         code=code_digest("dhl.analysis.tables"),
     shell:
         dhl("table --part {params.part}")
@@ -44,7 +44,7 @@ rule claims:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        settings=settings_digest(CONFIG.statistics, CONFIG.methods),
+        settings=settings_digest(CONFIG.statistics, methods_of()),
         code=code_digest("dhl.analysis.claims"),
     shell:
         dhl("claims")
@@ -65,7 +65,7 @@ rule sensitivity:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        settings=settings_digest(CONFIG.statistics, CONFIG.sensitivity, CONFIG.methods),
+        settings=settings_digest(CONFIG.statistics, CONFIG.sensitivity, methods_of()),
         code=code_digest("dhl.analysis.sensitivity"),
     shell:
         dhl("sensitivity")

@@ -1,0 +1,156 @@
+"""The parts of the paper, one for each table: data, sigmas, methods, networks, training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from dhl.config.base import Frozen, Sigma, nearest
+from dhl.config.data import ClassificationData, DenoisingData, SegmentationData, check_classes
+from dhl.config.methods import ALLOWED, PARTS, TASK_NETWORKS, TASKS
+from dhl.config.networks import Network, check_network
+from dhl.config.recipes import DenoisingTraining, TaskTraining
+from dhl.errors import ConfigError
+
+Grid = Annotated[tuple[Sigma, ...], Field(min_length=1)]
+MethodNames = Annotated[tuple[str, ...], Field(min_length=1)]
+ShardCount = Annotated[int, Field(ge=1, le=400)]
+
+
+class Part(Frozen):
+    """What every part has."""
+
+    sigmas: Grid = Field(description="noise levels on the 0-255 scale")
+    methods: MethodNames = Field(description="rows of the table, in order")
+    shards: ShardCount = Field(
+        default=1,
+        description="jobs for each sigma of each untrained method, such as CBM3D; an interrupted "
+        "job repeats only its own images",
+    )
+
+    @field_validator("sigmas", mode="before")
+    @classmethod
+    def _on_the_255_scale(cls, value: Any) -> Any:
+        for sigma in value if isinstance(value, list) else []:
+            if isinstance(sigma, int | float) and not 1 <= sigma <= 255:
+                raise ConfigError(
+                    f"Sigma {sigma:g} is not on the 0-255 scale.",
+                    came=f"{sigma:g}, where 1 to 255 is legal",
+                    do="multiply a standard deviation on [0, 1] by 255.",
+                )
+            if value.count(sigma) > 1:
+                raise ConfigError(
+                    f"Sigma {sigma} is listed twice.", came=f"{value}", do="remove one of them."
+                )
+        return tuple(value) if isinstance(value, list) else value
+
+
+class DenoisingPart(Part):
+    """Table 1: PSNR and SSIM of the denoisers."""
+
+    data: DenoisingData = Field(description="images to train denoisers on, and to measure PSNR on")
+    denoiser: Network = Field(
+        default=Network(name="released", width=64), description="the paper's denoiser"
+    )
+    dncnn: Network = Field(
+        default=Network(name="dncnn", width=64, depth=17), description="the learned peer, DnCNN"
+    )
+    training: DenoisingTraining = Field(description="recipes of the denoisers trained for MSE")
+
+
+class ClassificationPart(Part):
+    """Table 2: top-1 and top-5 accuracy behind each denoiser."""
+
+    data: ClassificationData = Field(description="images with one class each")
+    task_network: Network = Field(
+        default=Network(name="small-vgg", width=32), description="the frozen classifier"
+    )
+    training: TaskTraining = Field(
+        default=TaskTraining(), description="recipes of the classifier and of joint training"
+    )
+
+
+class SegmentationPart(Part):
+    """Table 3: mIoU behind each denoiser."""
+
+    data: SegmentationData = Field(description="images with label maps")
+    task_network: Network = Field(
+        default=Network(name="small-largefov", width=32), description="the frozen segmenter"
+    )
+    training: TaskTraining = Field(
+        default=TaskTraining(), description="recipes of the segmenter and of joint training"
+    )
+
+
+TaskPart = ClassificationPart | SegmentationPart
+
+
+class Parts(Frozen):
+    """The parts of a run by name; a part that is left out is not run.
+
+    A mapping from the names of the configured parts, in the order of the paper's tables.
+    """
+
+    denoising: DenoisingPart = Field(description="Table 1")
+    classification: ClassificationPart | None = Field(default=None, description="Table 2")
+    segmentation: SegmentationPart | None = Field(default=None, description="Table 3")
+
+    def __iter__(self) -> Iterator[str]:
+        return (part for part in PARTS if getattr(self, part) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, part: object) -> bool:
+        return part in tuple(self)
+
+    def __getitem__(self, part: str) -> Any:
+        if part not in self:
+            raise KeyError(part)
+        return getattr(self, part)
+
+    @model_validator(mode="after")
+    def _known_networks_and_classes(self) -> Parts:
+        denoising = self.denoising
+        check_network(denoising.denoiser, "denoiser", place="parts.denoising.denoiser")
+        check_network(denoising.dncnn, "denoiser", place="parts.denoising.dncnn")
+        for part in self:
+            check_classes(self[part].data, part)
+            if part in TASKS:
+                place = f"parts.{part}.task_network"
+                check_network(self[part].task_network, TASK_NETWORKS[part], place=place)
+        return self
+
+
+def check_methods(parts: Parts, plugins: dict[str, str]) -> None:
+    """Check that each method is a row that its table can have, once.
+
+    Parameters
+    ----------
+    parts : Parts
+    plugins : dict of str to str
+        The plug-in methods by the name of their row.
+
+    Raises
+    ------
+    ConfigError
+        At the first unknown or repeated method.
+    """
+    for part in parts:
+        methods = parts[part].methods
+        for method in methods:
+            if method not in (*ALLOWED[part], *plugins):
+                raise ConfigError(
+                    f"Unknown method `{method}` in `parts.{part}.methods`.",
+                    came=f"`{method}`; known are {', '.join((*ALLOWED[part], *plugins))}, and a "
+                    "plug-in as path/to/file.py:function",
+                    do=nearest(method, ALLOWED[part]),
+                )
+            if methods.count(method) > 1:
+                raise ConfigError(
+                    f"Method `{method}` is listed twice in `parts.{part}.methods`.",
+                    came=", ".join(methods),
+                    do="remove one of them.",
+                )
