@@ -19,7 +19,7 @@ from dhl.config.methods import METRICS, TABLES
 from dhl.config.parse import parse_config
 from dhl.config.schema import Config
 from dhl.errors import UserError
-from dhl.run.evaluated import evaluated_seeds
+from dhl.run.evaluations import evaluated_seeds
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest
 from dhl.run.results import edited_by_hand, file_digest, read_some_columns
@@ -140,7 +140,7 @@ def read_images(run: FinishedRun, part: str, sigma: float) -> Images | str:
     """
     if isinstance(run.config, str):
         return f"the configuration of {run} cannot be read here ({run.config})"
-    seeds = evaluated_seeds(run.config, part)
+    seeds = evaluated_seeds(run.config, part, sigma)
     paths = [run.folder.evaluation(part, sigma, seed) for seed in seeds]
     if part == "segmentation":
         paths += [path.with_suffix(".npz") for path in paths]

@@ -7,6 +7,7 @@ trainings of the same number: `joint` and `separate-matched` of one share batche
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,10 +19,9 @@ from dhl.analysis.statistics import bootstrap_means
 from dhl.config.methods import METRICS
 from dhl.config.schema import Config
 from dhl.errors import UserError
-from dhl.run.evaluated import evaluated_seeds, failed_methods, measured_methods
+from dhl.run.evaluations import evaluated_seeds, experiments, failed_experiments
 from dhl.run.failures import why_hole
 from dhl.run.folder import RunFolder
-from dhl.run.probes import failed_probes, probes
 from dhl.run.results import IMAGE_COLUMNS, edited_by_hand, read_csv
 from dhl.seeding import numpy_generator
 
@@ -80,16 +80,9 @@ class Measured:
         return SCORES[metric](self.features[method, metric].mean(axis=0))
 
 
-@dataclass(frozen=True)
-class _Source:
-    """The file of one training's measurements, and what must be in it."""
-
-    path: Path
-    names: tuple[str, ...]
-    failures: dict[str, str]
-
-
-def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) -> Measured:
+def read_measured(
+    config: Config, folder: RunFolder, part: str, sigma: float, names: Iterable[str] | None = None
+) -> Measured:
     """Read the evaluation of one part at one sigma.
 
     Parameters
@@ -98,78 +91,58 @@ def read_measured(config: Config, folder: RunFolder, part: str, sigma: float) ->
     folder : RunFolder
     part : {"denoising", "classification", "segmentation"}
     sigma : float
-        One of `config.sigmas`.
+        One of the part's sigmas.
+    names : iterable of str, optional
+        The experiments to read; by default the methods of the table.
 
     Raises
     ------
     UserError
         If a file is missing, or its rows cannot be what the program wrote for this configuration.
     """
-    sources = [
-        _Source(
-            folder.evaluation(part, sigma, seed),
-            measured_methods(config, part, seed),
-            failed_methods(config, folder, part, sigma, seed),
-        )
-        for seed in evaluated_seeds(config, part)
-    ]
-    return _read(folder, part, sigma, sources, again=measured_methods(config, part, seed=2))
-
-
-def read_probes(config: Config, folder: RunFolder, part: str, sigma: float) -> Measured:
-    """Read the probes of one part at one sigma; a probe's name stands for the method.
-
-    The parameters and errors are those of `read_measured`; the place is one of `probed`.
-    """
-    names = [
-        tuple(probe.name for probe in probes(config, part, sigma, seed))
-        for seed in range(1, config.seeds + 1)
-    ]
-    sources = [
-        _Source(
-            folder.probes(part, sigma, seed), own, failed_probes(config, folder, part, sigma, seed)
-        )
-        for seed, own in enumerate(names, 1)
-    ]
-    return _read(folder, part, sigma, sources, again=names[-1])
-
-
-def _read(
-    folder: RunFolder, part: str, sigma: float, sources: list[_Source], *, again: tuple[str, ...]
-) -> Measured:
-    """Read all trainings; those after the first have the names `again` alone."""
-    failures: dict[str, str] = {}
-    for source in sources:
-        failures = source.failures | failures
-    trainings = [_read_training(folder, part, sigma, source) for source in sources]
+    chosen = set(config.parts[part].methods if names is None else names)
+    trainings, failures = [], {}
+    for seed in evaluated_seeds(config, part, sigma):
+        legal = tuple(one.name for one in experiments(config, part, sigma, seed))
+        trainings.append(_read_training(folder, part, (sigma, seed), legal, chosen))
+        failures = failed_experiments(config, folder, part, sigma, seed) | failures
     first = trainings[0]
-    whole = [one for one in trainings if one.protocols]  # the others are holes
+    whole = [one for one in trainings if one.image_ids]  # the others failed
     for other in whole[1:]:
         if other.image_ids != whole[0].image_ids:
             source = folder.root / other.source
             raise edited_by_hand(source, f"other images than {whole[0].source}")
+    trained = {one.name for one in experiments(config, part, sigma, seed=2)}
     features = {}
     for key in first.features:
-        own = trainings if key[0] in again else trainings[:1]
+        own = trainings if key[0] in trained else trainings[:1]
         if all(key in one.features for one in own):
             features[key] = np.stack([one.features[key] for one in own], axis=1)
     measured = {method for method, _ in features}
     protocols = {name: value for name, value in first.protocols.items() if name in measured}
+    failures = {name: reason for name, reason in failures.items() if name in chosen}
     return replace(first, protocols=protocols, features=features, failures=failures)
 
 
-def _read_training(folder: RunFolder, part: str, sigma: float, source: _Source) -> Measured:
-    """Read the measurements of one training; features have shape (n, k)."""
-    path = source.path
-    name = path.relative_to(folder.root).as_posix()
+def _read_training(
+    folder: RunFolder,
+    part: str,
+    place: tuple[float, int],
+    legal: tuple[str, ...],
+    chosen: set[str],
+) -> Measured:
+    """Read the evaluation of one training; features have shape (n, k)."""
+    sigma, seed = place
+    path = folder.evaluation(part, sigma, seed)
+    source = path.relative_to(folder.root).as_posix()
     if why_hole(path) is not None:
-        return Measured(part, sigma, name, (), {}, {})
+        return Measured(part, sigma, source, (), {}, {})
     frame = read_csv(path, IMAGE_COLUMNS)
-    _check_rows(frame, path, part=part, sigma=sigma, methods=source.names)
+    _check_rows(frame, path, part=part, sigma=sigma, methods=legal)
     ids = sorted(frame["image_id"].unique())
     features: dict[Key, np.ndarray] = {}
     protocols = {}
-    for method, rows in frame.groupby("method", sort=False):
+    for method, rows in frame[frame["method"].isin(chosen)].groupby("method", sort=False):
         if len(rows) != len(ids):
             raise edited_by_hand(
                 path, f"{len(rows)} of {len(ids)} images for the method `{method}`"
@@ -180,7 +153,7 @@ def _read_training(folder: RunFolder, part: str, sigma: float, source: _Source) 
             features[method, metric] = values[:, None]
     if part == "segmentation" and protocols:
         features |= _read_margins(path.with_suffix(".npz"), tuple(protocols), ids)
-    return Measured(part, sigma, name, tuple(ids), protocols, features)
+    return Measured(part, sigma, source, tuple(ids), protocols, features)
 
 
 def bootstrap_scores(config: Config, measured: Measured) -> dict[Key, np.ndarray]:

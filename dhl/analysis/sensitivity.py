@@ -1,18 +1,18 @@
-"""The experiments beyond the paper as one tidy table, from the measurements of the probes."""
+"""The studies beyond the paper as one tidy table."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from dhl.analysis.measurements import Key, Measured, bootstrap_scores, read_probes
+from dhl.analysis.measurements import Key, Measured, bootstrap_scores, read_measured
 from dhl.analysis.statistics import over_both, over_trainings, percentile_interval
 from dhl.analysis.tables import FAILED, NOT_MEASURED
 from dhl.config.methods import METRICS, TASKS, label_of
 from dhl.config.schema import Config
+from dhl.run.evaluations import STUDIES, Comparison, Experiment, comparisons, studied
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import model_spec
-from dhl.run.probes import EXPERIMENTS, Finding, Probe, findings, probed
 from dhl.run.results import SENSITIVITY_COLUMNS, write_csv
 
 
@@ -23,12 +23,12 @@ def build_sensitivity(config: Config, folder: RunFolder) -> pd.DataFrame:
     ----------
     config : Config
     folder : RunFolder
-        Where the measurements of the probes lie.
+        Where the evaluations lie.
 
     Returns
     -------
     DataFrame with `dhl.run.results.SENSITIVITY_COLUMNS`
-        A row per finding (`run.probes.findings`) and metric. `denoiser` and `reader` are keys of
+        A row per comparison and metric. `denoiser` and `reader` are keys of
         models, `reference` the denoiser that the difference is taken to, with the same reader.
         Accuracy and mIoU are fractions, PSNR is in dB. `ci_*` and `difference_*` are over images,
         paired; `seed_low` and `seed_high` are of the difference over trainings, `both_*` over both,
@@ -40,15 +40,17 @@ def build_sensitivity(config: Config, folder: RunFolder) -> pd.DataFrame:
         If a result is missing or was edited by hand.
     """
     rows = []
-    for part, sigma in probed(config):
-        measured = read_probes(config, folder, part, sigma)
+    for part, sigma in studied(config):
+        compared = comparisons(config, part, sigma)
+        names = {one.name for pair in compared for one in (pair.experiment, pair.reference) if one}
+        measured = read_measured(config, folder, part, sigma, names)
         draws = bootstrap_scores(config, measured)
-        for finding in findings(config, part, sigma):
-            for metric in _metrics(part, finding.probe):
-                rows.append(_row(config, finding, metric, measured, draws))
+        for comparison in compared:
+            for metric in _metrics(part, comparison.experiment):
+                rows.append(_row(config, comparison, metric, measured, draws))
     frame = pd.DataFrame(rows, columns=list(SENSITIVITY_COLUMNS))
     return frame.sort_values(
-        "experiment", key=lambda names: names.map(EXPERIMENTS.index), kind="stable",
+        "experiment", key=lambda names: names.map(STUDIES.index), kind="stable",
         ignore_index=True,
     )  # fmt: skip
 
@@ -58,26 +60,30 @@ def write_sensitivity(config: Config, folder: RunFolder) -> None:
     write_csv(build_sensitivity(config, folder), folder.sensitivity, SENSITIVITY_COLUMNS)
 
 
-def _metrics(part: str, probe: Probe) -> tuple[str, ...]:
-    """Return what is measured of a probe: PSNR too, where it denoises a task's images."""
-    fidelity = () if part not in TASKS or probe.denoiser == "clean" else ("psnr",)
+def _metrics(part: str, experiment: Experiment) -> tuple[str, ...]:
+    """Return the metrics of an experiment: PSNR too, where it denoises a task's images."""
+    fidelity = () if part not in TASKS or experiment.source == "clean" else ("psnr",)
     return (*fidelity, *METRICS[part])
 
 
 def _row(
-    config: Config, finding: Finding, metric: str, measured: Measured, draws: dict[Key, np.ndarray]
+    config: Config,
+    comparison: Comparison,
+    metric: str,
+    measured: Measured,
+    draws: dict[Key, np.ndarray],
 ) -> dict:
-    """Return the row of a finding in a metric."""
-    probe, reference = finding.probe, finding.reference
+    """Return the row of a comparison in a metric."""
+    experiment, reference = comparison.experiment, comparison.reference
     row: dict = {
-        "experiment": finding.experiment, "part": measured.part, "sigma": measured.sigma,
-        "denoiser": probe.denoiser, "trained_sigma": finding.trained_sigma,
-        "task_weight": finding.task_weight, "reader": probe.reader, "metric": metric,
-        "reference": reference and reference.denoiser, "n": 0, "seeds": 0,
+        "experiment": comparison.study, "part": measured.part, "sigma": measured.sigma,
+        "denoiser": experiment.source, "trained_sigma": comparison.trained_sigma,
+        "task_weight": comparison.task_weight, "reader": experiment.task_network,
+        "metric": metric, "reference": reference and reference.source, "n": 0, "seeds": 0,
     }  # fmt: skip
-    key = probe.name, metric
+    key = experiment.name, metric
     if key not in draws:
-        why = measured.failures.get(probe.name)
+        why = measured.failures.get(experiment.name)
         return row | {"status": f"{FAILED}: {why}" if why else NOT_MEASURED}
     confidence = config.statistics.confidence
     low, high = percentile_interval(draws[key], confidence=confidence)

@@ -78,51 +78,31 @@ def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 
 def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Measure every method of a part at a sigma."""
+    """Evaluate every method of a part at a sigma, and the experiments of `sensitivity`."""
     from dhl.evaluation.evaluate import evaluate
-    from dhl.run.evaluated import evaluated_seeds
+    from dhl.run.evaluations import evaluated_seeds
 
-    _check_seed(arguments, evaluated_seeds(config, arguments.part))
+    seeds = evaluated_seeds(config, arguments.part, arguments.sigma)
+    if arguments.seed not in seeds:
+        raise UserError(
+            f"Seed {arguments.seed} does not exist: {arguments.part} has {len(seeds)} "
+            f"training{'s' if len(seeds) > 1 else ''} at sigma {arguments.sigma:g}.",
+            came=f"--seed {arguments.seed}",
+            do="choose a smaller one, or raise `seeds` in the configuration.",
+        )
     evaluate(config, arguments.part, arguments.sigma, folder, seed=arguments.seed)
 
 
-def _check_seed(arguments: Arguments, seeds: range) -> None:
-    """Refuse the number of a training that the part has not."""
-    if arguments.seed not in seeds:
-        there = "seed 1 alone" if len(seeds) == 1 else f"seeds 1 to {len(seeds)}"
-        raise UserError(
-            "what is trained is measured once a training, and what is not trained with the first.",
-            came=f"--seed {arguments.seed}, and {arguments.part} has {there}",
-            do="name one of these, or raise `seeds` in the configuration for methods that are "
-            "trained.",
-        )
-
-
-def run_probe(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Measure denoisers with other noise and other task networks, as `sensitivity` says."""
-    from dhl.evaluation.probing import measure_probes
-    from dhl.run.probes import findings
-
-    if not findings(config, arguments.part, arguments.sigma):
-        raise UserError(
-            "`sensitivity` says what is probed, and where.",
-            came=f"nothing to probe in {arguments.part} at sigma {arguments.sigma:g}",
-            do="add it to the configuration's `sensitivity`; `dhl describe` lists what there is.",
-        )
-    _check_seed(arguments, range(1, config.seeds + 1))
-    measure_probes(config, arguments.part, arguments.sigma, folder, seed=arguments.seed)
-
-
 def run_sensitivity(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Make the table of the experiments beyond the paper."""
+    """Make the table of the studies beyond the paper."""
     from dhl.analysis.sensitivity import write_sensitivity
-    from dhl.run.probes import experiments
+    from dhl.run.evaluations import studies
 
-    if not experiments(config):
+    if not studies(config):
         raise UserError(
-            "`sensitivity` says what is varied.",
-            came=f"no experiment in {arguments.configfile}",
-            do="add the section to the configuration; docs/sensitivity.md has one.",
+            f"There is no `sensitivity` in {arguments.configfile}.",
+            came="no study to make a table of",
+            do="add the section to the configuration; docs/sensitivity.md has an example.",
         )
     write_sensitivity(config, folder)
 
@@ -166,16 +146,16 @@ def run_report(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Print what a configuration consists of: models, their parents, and whether they are there."""
+    from dhl.run.evaluations import comparisons, studied
     from dhl.run.model_graph import all_models, model_spec
-    from dhl.run.probes import findings, probed
 
     print(f"{config.run}: {', '.join(config.parts)}; files in {folder.root}")
     for part in config.parts:
         sigmas = ", ".join(f"{sigma:g}" for sigma in config.parts[part].sigmas)
         print(f"{part}: sigma {sigmas}; {', '.join(config.parts[part].methods)}")
-    for part, sigma in probed(config):
-        names = dict.fromkeys(finding.experiment for finding in findings(config, part, sigma))
-        print(f"probes of {part} at sigma {sigma:g}: {', '.join(names)}")
+    for part, sigma in studied(config):
+        names = dict.fromkeys(one.study for one in comparisons(config, part, sigma))
+        print(f"studies of {part} at sigma {sigma:g}: {', '.join(names)}")
     for key in all_models(config):
         spec = model_spec(config, key)
         state = "trained" if folder.model(key).exists() else "to train"

@@ -47,13 +47,13 @@ def build_parser() -> argparse.ArgumentParser:
         return command
 
     for name, run in (("noise", commands.run_noise), ("baseline", commands.run_baseline),
-                      ("evaluate", commands.run_evaluate), ("probe", commands.run_probe),
+                      ("evaluate", commands.run_evaluate),
                       ("table", commands.run_table)):  # fmt: skip
         command = step(name, run)
         command.add_argument("--part", choices=PARTS, required=True)
         if name != "table":
             command.add_argument("--sigma", type=float, required=True, help="on the 0-255 scale")
-        if name in ("evaluate", "probe"):
+        if name == "evaluate":
             command.add_argument(
                 "--seed", type=_positive, default=1, help="number of the training, up to `seeds`"
             )

@@ -1,10 +1,10 @@
-"""A method over a data set at a sigma: one row an image, and arrays for pooled metrics."""
+"""The evaluation of a part at a sigma: one row per image, and arrays for pooled metrics."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from dhl.evaluation.untrained import DenoisedImages
 from dhl.files import atomic_path
 from dhl.models import checkpoint
 from dhl.progress import Progress
-from dhl.run.evaluated import evaluated_models, failed_methods, measured_methods
+from dhl.run.evaluations import Experiment, experiments, failed_experiments
 from dhl.run.fingerprints import fingerprint
 from dhl.run.folder import RunFolder
 from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, read_csv, write_csv
@@ -55,7 +55,7 @@ class Batch:
 
 
 def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed: int = 1) -> None:
-    """Measure every method of a part at a sigma and write rows and arrays.
+    """Evaluate every experiment of a part at a sigma, and write rows and arrays.
 
     Parameters
     ----------
@@ -66,19 +66,46 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
     folder : RunFolder
         Must hold data, noise, the untrained methods' images and the models.
     seed : int
-        Number of the training, up to `config.seeds`. After the first, what is not trained is not
-        measured again, and no example images are kept.
+        Number of the training, up to `config.seeds`. Untrained experiments are evaluated once, with
+        seed 1, which also keeps example images of the methods.
 
     Raises
     ------
     UserError
-        If a model is of another configuration, the noise is not the recorded one, or a batch does
-        not fit the device's memory.
+        If all experiments failed, a model is of another configuration, the noise is not the
+        recorded one, or a batch does not fit into the device's memory.
     """
     test_images = read_noisy_images(config, folder, part, sigma)
-    bench = MethodBench(config, part, sigma, folder, seed=seed, ids=test_images.clean.ids)
+    bench = Bench(config, part, sigma, folder, seed=seed, ids=test_images.clean.ids)
     examples = EXAMPLES[part] if seed == 1 else 0
-    measure_all(config, test_images, bench, folder.evaluation(part, sigma, seed), examples=examples)
+    arrays = Arrays(test_images, config.parts[part].methods, examples=examples)
+    frames, protocol = [], config.evaluation.protocol
+    title = f"{part}, sigma {sigma:g}"
+    with reserved_device(config) as device, Progress(title, len(test_images.clean)) as progress:
+        bench.move(device)
+        for batch in test_images.batches(config.evaluation.batch):
+            for output in bench.outputs(batch):
+                frames.append(_measure(output, batch, protocol))
+                arrays.add(output, batch)
+            progress.advance(len(batch.ids))
+    path = folder.evaluation(part, sigma, seed)
+    with atomic_path(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays.content())
+    order = [one.name for one in bench.experiments]
+    write_csv(_rows(config, test_images, frames, order), path, IMAGE_COLUMNS)
+
+
+def _rows(
+    config: Config, test_images: NoisyImages, frames: list[pd.DataFrame], order: list[str]
+) -> pd.DataFrame:
+    """Join the measurements of all batches, experiment by experiment."""
+    frame = pd.concat(frames, ignore_index=True).assign(
+        part=test_images.part, sigma=test_images.sigma, protocol=config.evaluation.protocol,
+        dataset=config.parts[test_images.part].data.name,
+    )  # fmt: skip
+    seeds = dict(zip(test_images.noise["image_id"], test_images.noise["seed"], strict=True))
+    frame["noise_seed"] = frame["image_id"].map(seeds)
+    return frame.sort_values("method", key=lambda names: names.map(order.index), kind="stable")
 
 
 @dataclass(frozen=True)
@@ -117,86 +144,24 @@ def read_noisy_images(config: Config, folder: RunFolder, part: str, sigma: float
 
 @dataclass(frozen=True)
 class Output:
-    """What a method made of a batch.
+    """What an experiment made of a batch.
 
     Attributes
     ----------
-    name : str
-        What the rows are found by.
-    images : ndarray of float32, shape (N, H, W, 3), on the [0, 1] scale, unclipped
-        What the task network read, neither clipped nor rounded.
+    experiment : Experiment
+    images : ndarray of float32, shape (N, H, W, 3), on the [0, 1] scale
+        The input of the task network, neither clipped nor rounded.
     logits : ndarray or None
         Of the task network, classes second.
-    denoised : bool
-        Whether the images are an estimate of the clean ones, and have a PSNR.
     """
 
-    name: str
+    experiment: Experiment
     images: np.ndarray
     logits: np.ndarray | None
-    denoised: bool = True
 
 
 class Bench:
-    """The networks of a measurement, on the CPU until they are moved; `names` are its outputs'."""
-
-    names: Sequence[str]
-
-    def __init__(self):
-        self.device = torch.device("cpu")
-        self.networks: dict[str, nn.Module] = {}
-
-    def move(self, device: torch.device) -> None:
-        """Move the networks to a device."""
-        self.device = device
-        for network in self.networks.values():
-            network.to(device)
-
-    def outputs(self, batch: Batch) -> Iterator[Output]:
-        """Yield what each name makes of a batch."""
-        raise NotImplementedError
-
-    def images(self, source: str, batch: Batch) -> np.ndarray:
-        """Return raw images (N, H, W, 3): `clean`, `noisy`, or by the denoiser of this name."""
-        if source == "clean":
-            return batch.clean.astype(np.float32) / 255
-        if source == "noisy":
-            return batch.noisy
-        return forward(self.networks[source], batch.noisy, self.device).transpose(0, 2, 3, 1)
-
-
-def measure_all(
-    config: Config, test_images: NoisyImages, bench: Bench, path: Path, *, examples: int
-) -> None:
-    """Measure all outputs of a bench, and write a row an image to `path`, arrays beside it."""
-    frames, arrays = [], Arrays(test_images.part, test_images.clean, examples=examples)
-    protocol = config.evaluation.protocol
-    with (
-        reserved_device(config) as device,
-        Progress(
-            f"{test_images.part}, sigma {test_images.sigma:g}", len(test_images.clean)
-        ) as progress,
-    ):
-        bench.move(device)
-        for batch in test_images.batches(config.evaluation.batch):
-            for output in bench.outputs(batch):
-                frames.append(_measure(output, batch, protocol))
-                arrays.add(output, batch)
-            progress.advance(len(batch.ids))
-    frame = pd.concat(frames, ignore_index=True)
-    frame = frame.assign(part=test_images.part, sigma=test_images.sigma, protocol=protocol)
-    frame["dataset"] = config.parts[test_images.part].data.name
-    seeds = dict(zip(test_images.noise["image_id"], test_images.noise["seed"]))
-    frame["noise_seed"] = frame["image_id"].map(seeds)
-    order = list(bench.names).index
-    frame = frame.sort_values("method", key=lambda names: names.map(order), kind="stable")
-    with atomic_path(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays.content())
-    write_csv(frame, path, IMAGE_COLUMNS)
-
-
-class MethodBench(Bench):
-    """The models and denoised images of a part's methods."""
+    """The experiments of an evaluation, with their models and the untrained methods' images."""
 
     def __init__(
         self,
@@ -205,53 +170,54 @@ class MethodBench(Bench):
         sigma: float,
         folder: RunFolder,
         *,
-        seed: int = 1,
-        ids: Sequence[str] = (),
+        seed: int,
+        ids: Sequence[str],
     ):
-        super().__init__()
+        self.seed, self.device = seed, torch.device("cpu")
+        failed = failed_experiments(config, folder, part, sigma, seed)
+        planned = experiments(config, part, sigma, seed)
+        self.experiments = [one for one in planned if one.name not in failed]
+        if not self.experiments:
+            raise UserError(
+                f"Every method of {part} at sigma {sigma:g} failed.",
+                came="; ".join(f"{name}: {why}" for name, why in failed.items()),
+                do="correct the cause, and run the same command again.",
+            )
+        keys = dict.fromkeys(key for one in self.experiments for key in one.models(seed))
+        self.networks = {key: load_network(config, folder, key) for key in keys}
         self.denoised = {}
-        failed = failed_methods(config, folder, part, sigma, seed)
-        for method, key in evaluated_models(config, part, sigma, seed).items():
-            if method not in failed:
-                self.networks[method] = load_network(config, folder, key)
-        self.names = working(measured_methods(config, part, seed), failed)
         parts = shards(config.parts[part].shards)
-        for method in self.names:
-            if is_baseline(method):
-                files = (folder.baseline(part, method, sigma, one) for one in parts)
-                self.denoised[method] = DenoisedImages(files, ids)
+        for source in dict.fromkeys(one.source for one in self.experiments):
+            if "/" not in source and is_baseline(source):
+                files = (folder.baseline(part, source, sigma, shard) for shard in parts)
+                self.denoised[source] = DenoisedImages(files, ids)
+
+    def move(self, device: torch.device) -> None:
+        """Move the networks to a device."""
+        self.device = device
+        for network in self.networks.values():
+            network.to(device)
 
     def outputs(self, batch: Batch) -> Iterator[Output]:
-        """Yield what each method makes of a batch."""
-        for method in self.names:
-            images = self._images(method, batch)
-            reader = self.networks.get("task-network" if method != "retrained" else method)
-            logits = None if reader is None else forward(reader, images, self.device)
-            yield Output(method, images, logits, denoised=method not in ("clean", "retrained"))
+        """Yield the output of each experiment; a denoiser runs once for all task networks."""
+        by_source = sorted(self.experiments, key=lambda one: one.source)
+        for source, group in itertools.groupby(by_source, lambda one: one.source):
+            images = self._images(source, batch)
+            for one in group:
+                reader = one.task_network_of(self.seed)
+                logits = forward(self.networks[reader], images, self.device) if reader else None
+                yield Output(one, images, logits)
 
-    def _images(self, method: str, batch: Batch) -> np.ndarray:
-        """Return a method's raw images (N, H, W, 3) of a batch."""
-        if method in self.denoised:
-            return np.stack([self.denoised[method][name] for name in batch.ids])
-        return self.images("noisy" if method == "retrained" else method, batch)
-
-
-def working(names: Sequence[str], failed: dict[str, str]) -> list[str]:
-    """Return the names that did not fail.
-
-    Raises
-    ------
-    UserError
-        If none is left.
-    """
-    left = [name for name in names if name not in failed]
-    if not left:
-        raise UserError(
-            "an evaluation has a method that did not fail.",
-            came="; ".join(f"{name}: {why}" for name, why in failed.items()),
-            do="mend the cause of that, and run the same command again.",
-        )
-    return left
+    def _images(self, source: str, batch: Batch) -> np.ndarray:
+        """Return the images (N, H, W, 3) of a source."""
+        if source == "clean":
+            return batch.clean.astype(np.float32) / 255
+        if source == "noisy":
+            return batch.noisy
+        if source in self.denoised:
+            return np.stack([self.denoised[source][name] for name in batch.ids])
+        key = next(one for one in self.experiments if one.source == source).source_of(self.seed)
+        return forward(self.networks[key], batch.noisy, self.device).transpose(0, 2, 3, 1)
 
 
 def load_network(config: Config, folder: RunFolder, key: str) -> nn.Module:
@@ -289,8 +255,8 @@ def _too_large(shape: tuple[int, ...], error: torch.OutOfMemoryError) -> UserErr
 
 def _measure(output: Output, batch: Batch, protocol: str) -> pd.DataFrame:
     """Measure one output: a row an image."""
-    columns: dict[str, Any] = {"method": output.name, "image_id": batch.ids}
-    if output.denoised:
+    columns: dict[str, Any] = {"method": output.experiment.name, "image_id": batch.ids}
+    if output.experiment.has_psnr:
         truth = clean_reference(batch.clean, protocol=protocol)
         finished = finish(output.images, protocol=protocol)
         columns["psnr"] = psnr(clean=truth, denoised=finished)
@@ -308,17 +274,17 @@ def _measure(output: Output, batch: Batch, protocol: str) -> pd.DataFrame:
 class Arrays:
     """Collects what rows cannot hold: confusion matrices, and examples for the figures."""
 
-    def __init__(self, part: str, clean: ImageSet, *, examples: int):
-        self.part, self.clean = part, clean
-        count = min(examples, len(clean))
+    def __init__(self, test_images: NoisyImages, methods: Sequence[str], *, examples: int):
+        self.part, self.clean, self.methods = test_images.part, test_images.clean, methods
+        count = min(examples, len(self.clean))
         # Spread over the set, so that the examples are not of one photograph.
-        self.examples = np.linspace(0, len(clean) - 1, count).astype(int).tolist()
+        self.examples = np.linspace(0, len(self.clean) - 1, count).astype(int).tolist()
         self.arrays: dict[str, Any] = {}
         self.confusions: dict[str, list[np.ndarray]] = {}
 
     def add(self, output: Output, batch: Batch) -> None:
-        """Take over one batch of one method."""
-        method, images, logits = output.name, output.images, output.logits
+        """Add one batch of one experiment."""
+        method, images, logits = output.experiment.name, output.images, output.logits
         predicted = None
         if self.part == "segmentation":
             predicted = logits.argmax(1).astype(np.uint8)
@@ -326,7 +292,7 @@ class Arrays:
                 confusion_matrix(target=target, predicted=one, classes=logits.shape[1])
                 for target, one in zip(batch.targets, predicted, strict=True)
             )
-        for number, index in enumerate(self.examples):
+        for number, index in enumerate(self.examples if method in self.methods else ()):
             if not batch.place.start <= index < batch.place.stop:
                 continue
             here = index - batch.place.start

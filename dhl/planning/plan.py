@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.data_sets import OwnData
-from dhl.config.methods import TASKS, is_baseline
+from dhl.config.methods import is_baseline
 from dhl.config.recipes import WarmStart
 from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet
@@ -17,9 +17,8 @@ from dhl.planning.devices import Device, device_warnings
 from dhl.planning.image_counts import Extent, Images, extent
 from dhl.planning.operations import network_size, training_flops
 from dhl.run.downloads import needed_sets
-from dhl.run.evaluated import evaluated_models, evaluated_seeds, measured_methods
+from dhl.run.evaluations import evaluations, experiments, studies
 from dhl.run.model_graph import ModelSpec, all_models, model_spec
-from dhl.run.probes import experiments, probed, probes
 
 # One core, measured. CBM3D: pixels and seconds of a small and a large image.
 CBM3D_SECONDS = {
@@ -103,10 +102,9 @@ def make_plan(config: Config, device: Device) -> Plan:
         *(_download(name) for name in names),
         *(row for item in extents.items() for row in _images(config, *item)),
         *_training(config, extents, device),
-        *(row for item in extents.items() for row in _evaluations(config, *item, device)),
-        *(row for item in extents.items() for row in _probes(config, *item, device)),
+        *_evaluations(config, extents, device),
         *(Row("table", part, 1) for part in config.parts),
-        *(Row("sensitivity", "", 1) for _ in experiments(config)[:1]),
+        *(Row("sensitivity", "", 1) for _ in studies(config)[:1]),
         *(Row(rule, "", 1) for rule in ("claims", "figures", "manifest", "write_report", "report")),
     ]
     # What needs an account lies in the user's own folder, and is only unpacked.
@@ -231,43 +229,16 @@ def _training_sides(spec: ModelSpec, images: Extent) -> tuple[int, int]:
     return whole.height, whole.width
 
 
-def _evaluations(config: Config, part: str, images: Extent, device: Device) -> Iterator[Row]:
-    """Describe the evaluation of a part's methods: of all, then of further trainings."""
-    yield _evaluation(config, part, images, device, seed=1)
-    if others := evaluated_seeds(config, part)[1:]:
-        one = _evaluation(config, part, images, device, seed=2)
-        count = len(others)
-        yield replace(
-            one, what=f"{part}, trainings 2 to {config.seeds}", jobs=count * one.jobs,
-            flops=count * one.flops, device_hours=count * one.device_hours,
-            cpu_hours=count * one.cpu_hours, disk_bytes=count * one.disk_bytes,
-        )  # fmt: skip
-
-
-def _evaluation(config: Config, part: str, images: Extent, device: Device, *, seed: int) -> Row:
-    """Describe the evaluation of the methods that are measured of one training."""
-    sigmas = config.parts[part].sigmas
-    models = evaluated_models(config, part, sigmas[0], seed)
-    methods = measured_methods(config, part, seed)
-    forward = {method: _forward_flops(config, key, images) for method, key in models.items()}
-    readers = [method for method in methods if method != "retrained"] if part in TASKS else []
-    each = sum(forward.get(method, 0) for method in methods)
-    each += len(readers) * forward.get("task-network", 0)
-    return _measuring(config, "evaluate", part, (len(sigmas), len(methods), each), images, device)
-
-
-def _probes(config: Config, part: str, images: Extent, device: Device) -> Iterator[Row]:
-    """Describe the measuring of a part's probes, at each sigma; all trainings are as the first."""
-    for place in probed(config):
-        if place[0] == part:
-            found = probes(config, *place)
-            keys = [key for key in {one.denoiser for one in found} if "/" in key]
-            keys += [one.reader for one in found if one.reader]
-            each = sum(_forward_flops(config, key, images) for key in keys)
-            what = f"{part}, sigma {place[1]:g}"
-            yield _measuring(
-                config, "probe", what, (config.seeds, len(found), each), images, device
-            )
+def _evaluations(config: Config, extents: dict[str, Extent], device: Device) -> Iterator[Row]:
+    """Describe the evaluation of each part at each sigma and training."""
+    for part, sigma, seed in evaluations(config):
+        images, found = extents[part], experiments(config, part, sigma, seed)
+        keys = {one.source for one in found if "/" in one.source}
+        each = sum(_forward_flops(config, key, images) for key in keys)
+        readers = [one.task_network for one in found if one.task_network]
+        each += sum(_forward_flops(config, key, images) for key in readers)
+        what = f"{part}, sigma {sigma:g}" + (f", training {seed}" if seed > 1 else "")
+        yield _measuring(config, "evaluate", what, (1, len(found), each), images, device)
 
 
 def _forward_flops(config: Config, key: str, images: Extent) -> float:

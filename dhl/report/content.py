@@ -16,8 +16,8 @@ from dhl.analysis.sensitivity import denoiser_label, reader_label
 from dhl.config.schema import Config
 from dhl.config.sigma import format_sigma
 from dhl.errors import UserError
+from dhl.run.evaluations import studies
 from dhl.run.folder import RunFolder
-from dhl.run.probes import experiments
 from dhl.run.results import (
     CLAIM_COLUMNS,
     SENSITIVITY_COLUMNS,
@@ -117,7 +117,7 @@ def read_experiments(config: Config, folder: RunFolder) -> dict[str, list[dict[s
     UserError
         If the table is missing or was edited by hand.
     """
-    names = experiments(config)
+    names = studies(config)
     if not names:
         return {}
     frame = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)

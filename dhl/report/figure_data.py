@@ -9,10 +9,10 @@ from dhl.config.schema import Config
 from dhl.report.example_figures import read_examples
 from dhl.report.figures import PLOTTED, REFERENCE, read_averages, read_curves
 from dhl.report.sensitivity_figures import read_experiment
+from dhl.run.evaluations import studies
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import EXPERIMENT_FIGURES, FIGURE_PARTS, figure_names
-from dhl.run.probes import experiments
 from dhl.run.results import SENSITIVITY_COLUMNS, write_csv
 
 COLUMNS = {
@@ -56,7 +56,7 @@ def figure_data(config: Config, folder: RunFolder, name: str) -> pd.DataFrame:
 
 def write_figure_data(config: Config, folder: RunFolder) -> None:
     """Write the data of every figure of the run, as CSV, to `folder.figures`."""
-    for name in figure_names(config.parts, experiments(config)):
+    for name in figure_names(config.parts, studies(config)):
         frame = figure_data(config, folder, name)
         write_csv(frame, folder.figures / f"{name}.csv", columns_of(name))
 

@@ -26,10 +26,10 @@ from dhl.report.figure_style import (
     save_figure,
     styles_of,
 )
+from dhl.run.evaluations import studies
 from dhl.run.failures import NothingToShow, why_hole
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import figure_names
-from dhl.run.probes import experiments
 from dhl.run.results import TABLE_COLUMNS, TRAINING_COLUMNS, read_csv
 
 PLOTTED = {
@@ -255,7 +255,7 @@ def write_figures(config: Config, folder: RunFolder) -> None:
         If a table, an evaluation or a training curve is missing or was edited by hand.
     """
     with drawing_style():
-        for name in figure_names(config.parts, experiments(config)):
+        for name in figure_names(config.parts, studies(config)):
             save_figure(_draw(name, config, folder), folder.figures, name)
 
 

@@ -10,9 +10,8 @@ from dhl.analysis.published import AVERAGE
 from dhl.config.methods import TABLES, is_baseline
 from dhl.config.schema import Config
 from dhl.config.sigma import format_sigma
-from dhl.run.evaluated import evaluated_models, evaluated_seeds, measured_methods
+from dhl.run.evaluations import evaluated_models, evaluated_seeds, experiments, studied
 from dhl.run.folder import RunFolder
-from dhl.run.probes import measurements, probed_models
 from dhl.run.results import TABLE_COLUMNS, read_csv
 from dhl.run.shards import shards
 
@@ -133,17 +132,16 @@ def trace_origins(config: Config, folder: RunFolder, manifest: dict[str, Any]) -
     ]
 
 
-def trace_probes(config: Config, folder: RunFolder, manifest: dict[str, Any]) -> list[Step]:
-    """List what the experiments beyond the paper were made from: their results, and the models."""
+def trace_studies(config: Config, folder: RunFolder, manifest: dict[str, Any]) -> list[Step]:
+    """List the evaluations and models behind the studies beyond the paper."""
     tracer = _Tracer(config, folder, manifest)
     steps, keys = [], {}
-    for part, sigma, seed in measurements(config):
-        rows = folder.probes(part, sigma, seed)
-        name = f"{part} at sigma {format_sigma(sigma)}"
-        name += f", training {seed}" if config.seeds > 1 else ""
-        log = f"logs/probe/{part}/{rows.stem}.log"
-        steps.append(tracer.step(name, log, rows, rows.with_suffix(".npz")))
-        keys |= dict.fromkeys(probed_models(config, part, sigma, seed))
+    for part, sigma in studied(config):
+        for seed in evaluated_seeds(config, part, sigma):
+            name = f"{part} at sigma {format_sigma(sigma)}"
+            name += f", training {seed}" if config.seeds > 1 else ""
+            steps.append(tracer.evaluation(name, part, sigma, seed))
+            keys |= dict.fromkeys(evaluated_models(config, part, sigma, seed))
     return [*steps, *map(tracer.model, keys)]
 
 
@@ -160,14 +158,13 @@ class _Tracer:
 
     def origin(self, part: str, sigma: float) -> Origin:
         """Describe the numbers of a part at a sigma."""
-        seeds = evaluated_seeds(self.config, part)
+        seeds = evaluated_seeds(self.config, part, sigma)
         name = f"{part}/sigma{format_sigma(sigma)}"
-        evaluations = []
-        for seed in seeds:
-            rows = self.folder.evaluation(part, sigma, seed)
-            log = f"logs/evaluate/{part}/{rows.stem}.log"
-            made = f"training {seed}" if len(seeds) > 1 else "images measured one by one"
-            evaluations.append(self.step(made, log, rows, rows.with_suffix(".npz")))
+        evaluations = [
+            self.evaluation(f"training {seed}" if len(seeds) > 1 else "images measured one by one",
+                            part, sigma, seed)
+            for seed in seeds
+        ]  # fmt: skip
         noise = self.step(
             "noise", f"logs/noise/{name}.log", self.folder.noise(part, sigma),
             self.folder.data(part),
@@ -189,12 +186,17 @@ class _Tracer:
                 )
                 for shard in shards(self.config.parts[part].shards)
             ]
-        keys = []
-        for seed in evaluated_seeds(self.config, part):
-            models = evaluated_models(self.config, part, sigma, seed)
-            if method in measured_methods(self.config, part, seed):
-                keys += [models[name] for name in (method, "task-network") if name in models]
-        return [self.model(key) for key in dict.fromkeys(keys)]
+        keys: dict[str, None] = {}
+        for seed in evaluated_seeds(self.config, part, sigma):
+            for one in experiments(self.config, part, sigma, seed):
+                keys |= dict.fromkeys(one.models(seed) if one.name == method else ())
+        return [self.model(key) for key in keys]
+
+    def evaluation(self, name: str, part: str, sigma: float, seed: int) -> Step:
+        """Describe an evaluation."""
+        rows = self.folder.evaluation(part, sigma, seed)
+        log = f"logs/evaluate/{part}/{rows.stem}.log"
+        return self.step(name, log, rows, rows.with_suffix(".npz"))
 
     def model(self, key: str) -> Step:
         """Describe what a training made."""

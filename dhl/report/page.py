@@ -27,14 +27,14 @@ from dhl.report.example_figures import read_examples, strip_sigma
 from dhl.report.figure_data import columns_of, figure_data
 from dhl.report.figures import PLOTTED, read_averages, read_curves
 from dhl.report.images import browse_images
-from dhl.report.numbers import read_numbers, trace_origins, trace_probes
+from dhl.report.numbers import read_numbers, trace_origins, trace_studies
 from dhl.report.sensitivity_figures import read_experiment
+from dhl.run.evaluations import studies
 from dhl.run.export import describe_scope
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest
 from dhl.run.outputs import EXPERIMENT_FIGURES, FIGURE_PARTS, command_for, figure_names, how_to_make
-from dhl.run.probes import experiments
 
 STRIPS = {name: part for name, part in FIGURE_PARTS.items() if name.startswith("example_")}
 SCRIPTS = (
@@ -97,7 +97,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "browser": _as_json(browse_images(config, folder)),
         "figures": _figures(config, folder, templates),
         "experiments": content.read_experiments(config, folder),
-        "origins_of_experiments": trace_probes(config, folder, manifest),
+        "origins_of_experiments": trace_studies(config, folder, manifest),
         "methods": _methods(config),
         "own_noise": read(config.noise).summary if is_reference(config.noise) else None,
         "used_methods": {name for part in config.parts for name in config.parts[part].methods},
@@ -256,7 +256,7 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
     """Read the figures as data addresses, with caption and alternative text."""
     texts = content.read_yaml(templates / "figures.yaml")
     figures = []
-    for name in figure_names(config.parts, experiments(config)):
+    for name in figure_names(config.parts, studies(config)):
         suffix, kind = ("png", "png") if name in STRIPS else ("svg", "svg+xml")
         data = _read_bytes(folder.figures / f"{name}.{suffix}")
         values = {"confidence": f"{100 * config.statistics.confidence:g} %", "sigma": ""}

@@ -25,12 +25,11 @@ from dhl.run.crate import (
     describe_crate,
 )
 from dhl.run.downloads import needed_sets
-from dhl.run.evaluated import evaluated_seeds
+from dhl.run.evaluations import evaluations, studies
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import check_untouched, read_manifest
 from dhl.run.model_graph import all_models
 from dhl.run.outputs import FIGURE_FORMATS, TABLE_FORMATS, figure_names
-from dhl.run.probes import experiments, measurements
 from dhl.run.results import file_digest
 
 CITATION = ("CITATION.cff", "citation.bib")
@@ -43,7 +42,6 @@ _ABOUT = {
     "claims.csv": "The verdict on each claim, with difference, interval and tests",
     "evaluation": "The results of every method at one noise level, one row an image",
     "sensitivity.csv": "Other task weights, wrong noise levels and other task networks",
-    "probes": "What the experiments of sensitivity.csv measured, one row an image",
     "data": "The damaged images of a part, which were left out",
     "downloads": "What a downloaded data set consists of: its archives with digests, and its size",
     "training": "The loss of a training over its steps",
@@ -155,26 +153,23 @@ def _finished(config: Config, folder: RunFolder) -> list[Path]:
     ]
     figures = [
         folder.figures / f"{name}.{suffix}"
-        for name in figure_names(config.parts, experiments(config))
+        for name in figure_names(config.parts, studies(config))
         for suffix in FIGURE_FORMATS
     ]
-    measured = []
-    for part in config.parts:
-        for sigma in config.parts[part].sigmas:
-            measured.append(folder.noise(part, sigma))
-            seeds = evaluated_seeds(config, part)
-            measured += [folder.evaluation(part, sigma, seed) for seed in seeds]
-    measured += [folder.probes(*place) for place in measurements(config)]
+    noise = [
+        folder.noise(part, sigma) for part in config.parts for sigma in config.parts[part].sigmas
+    ]
+    measured = [*noise, *(folder.evaluation(*place) for place in evaluations(config))]
     curves = [folder.training(key) for key in all_models(config)]
     single = [folder.config, folder.manifest, folder.claims, folder.report]
-    if experiments(config):
+    if studies(config):
         single.append(folder.sensitivity)
     return [*single, *tables, *figures, *measured, *curves]
 
 
 def _if_there(config: Config, folder: RunFolder) -> list[Path]:
     """List what a run may lack: one of an older version, or that downloaded nothing."""
-    figures = figure_names(config.parts, experiments(config))
+    figures = figure_names(config.parts, studies(config))
     return [
         *(folder.figures / f"{name}.csv" for name in figures),
         *(folder.skipped(part) for part in config.parts),

@@ -73,7 +73,7 @@ PLUMBING = {
     "dhl.progress",
     "dhl.run",
     "dhl.run.downloads",
-    "dhl.run.evaluated",
+    "dhl.run.evaluations",
     "dhl.run.failures",
     "dhl.run.fingerprints",
     "dhl.run.folder",

@@ -72,11 +72,6 @@ class RunFolder:
         name = f"sigma{format_sigma(sigma)}{seed_suffix(seed)}.csv"
         return self.root / "evaluation" / part / name
 
-    def probes(self, part: str, sigma: float, seed: int = 1) -> Path:
-        """Return the file of per-image results of the probes; `.npz` beside it has arrays."""
-        name = f"sigma{format_sigma(sigma)}{seed_suffix(seed)}.csv"
-        return self.root / "probes" / part / name
-
     def table(self, number: int, suffix: str = "csv") -> Path:
         """Return the file of one of the paper's tables."""
         return self.root / "tables" / f"table{number}.{suffix}"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from dhl.config.architectures import entry_of
@@ -26,9 +25,8 @@ from dhl.config.recipes import DenoiserRecipes, Recipe
 from dhl.config.schema import Config
 from dhl.config.sigma import GAUSSIAN, format_sigma, noise_std
 from dhl.errors import UserError
-from dhl.run.evaluated import evaluated_models, evaluated_seeds
+from dhl.run.evaluations import evaluated_models, evaluations
 from dhl.run.model_keys import sigma_key, task_network_key, times_suffix
-from dhl.run.probes import measurements, probed_models
 from dhl.seeding import seed_suffix
 
 _TIMES = re.compile(r"-times([0-9.]+)")
@@ -299,16 +297,7 @@ def all_models(config: Config) -> tuple[str, ...]:
                 visit(parent)
             found[key] = None
 
-    for key in _read_by_measurements(config):
-        visit(key)
+    for place in evaluations(config):
+        for key in evaluated_models(config, *place):
+            visit(key)
     return tuple(found)
-
-
-def _read_by_measurements(config: Config) -> Iterator[str]:
-    """Yield the models that evaluations and probes read."""
-    for part in config.parts:
-        for seed in evaluated_seeds(config, part):
-            for sigma in config.parts[part].sigmas:
-                yield from evaluated_models(config, part, sigma, seed).values()
-    for place in measurements(config):
-        yield from probed_models(config, *place)

@@ -54,10 +54,6 @@ _COMMANDS = (
         rf"evaluation/(?P<part>[a-z]+)/{_LEVEL}\.(csv|npz)",
         "evaluate --part {part} --sigma {sigma} --seed {seed}",
     ),
-    (
-        rf"probes/(?P<part>[a-z]+)/{_LEVEL}\.(csv|npz)",
-        "probe --part {part} --sigma {sigma} --seed {seed}",
-    ),
     (r"tables/table(?P<number>\d)\.[a-z]+", "table --part {part}"),
     (r"(?P<step>claims|sensitivity)\.csv", "{step}"),
     (r"(?P<step>figures)/[^/]+", "{step}"),

@@ -10,10 +10,9 @@ import pandas as pd
 
 from dhl.config.methods import model_of
 from dhl.config.schema import Config
-from dhl.run.evaluated import evaluated_seeds, measured_methods
+from dhl.run.evaluations import Experiment, evaluations, experiments
 from dhl.run.folder import RunFolder
 from dhl.run.model_keys import sigma_key
-from dhl.run.probes import measurements, probes
 from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, TRAINING_COLUMNS, write_csv
 
 # How good a made-up method is, from 0 (useless) to 1.
@@ -30,13 +29,9 @@ def write_synthetic_run(
     """Write evaluation, training and benchmark files of a whole run; chance decides by `draw`."""
     folder = RunFolder(root)
     rng = np.random.default_rng(draw)
-    for part in config.parts:
-        for sigma in config.parts[part].sigmas:
-            write_noise(folder, part, sigma, images)
-            for seed in evaluated_seeds(config, part):
-                write_evaluation(config, folder, part, (sigma, seed), rng, images)
-    for part, sigma, seed in measurements(config):
-        write_probes(config, folder, part, (sigma, seed), rng, images)
+    for part, sigma, seed in evaluations(config):
+        write_noise(folder, part, sigma, images)
+        write_evaluation(config, folder, part, (sigma, seed), rng, images)
     for part in config.parts:
         for method in config.parts[part].methods:
             if model := model_of(method, part):
@@ -53,41 +48,16 @@ def write_noise(folder, part, sigma, images) -> None:
     write_csv(frame, folder.noise(part, sigma), NOISE_COLUMNS)
 
 
-def write_probes(config, folder, part, place, rng, images) -> None:
-    """Write made-up rows of the probes, each as good as its denoiser is at this sigma."""
-    sigma, seed = place
-    ids = [f"test-{i:04d}" for i in range(images)]
-    difficulty = rng.random(images)
-    frames, arrays = [], {"image_ids": np.array(ids), "example_ids": np.array([], str)}
-    for probe in probes(config, part, sigma, seed):
-        kind = probe.denoiser.partition("/")[0].partition("-")[0]
-        quality = QUALITY["separate-matched" if kind == "matched" else kind] - sigma / 300
-        psnr = np.nan if kind == "clean" else rng.normal(20 + 10 * quality, size=images)
-        frames.append(
-            pd.DataFrame(
-                {
-                    "dataset": "photo-digits", "part": part, "sigma": sigma, "method": probe.name,
-                    "image_id": ids, "noise_seed": range(images), "protocol": "authors",
-                    "psnr": psnr,
-                    "ssim": quality if part == "denoising" else np.nan,
-                    "top1": difficulty < quality if part == "classification" else np.nan,
-                    "top5": 1.0 if part == "classification" else np.nan,
-                }
-            )
-        )  # fmt: skip
-        if part == "segmentation":
-            arrays[f"confusion/{probe.name}"] = confusions(rng, quality, images)
-    frame = pd.concat(frames)
-    frame["top1"] = frame["top1"].astype(float)
-    path = folder.probes(part, sigma, seed)
-    write_csv(frame, path, IMAGE_COLUMNS)
-    np.savez(path.with_suffix(".npz"), **arrays)
+def quality_of(experiment: Experiment, sigma: float) -> float:
+    """Return how good an experiment is; one of the studies is as good as its denoiser."""
+    kind = experiment.source.partition("/")[0].partition("-")[0]
+    kind = "separate-matched" if kind == "matched" else kind
+    return QUALITY.get(experiment.name, QUALITY.get(kind, 0.5)) - sigma / 300
 
 
 def write_evaluation(config, folder, part, place, rng, images) -> None:
     """Write per-image rows, and of the first training arrays of two example images."""
     sigma, seed = place
-    methods = measured_methods(config, part, seed)
     difficulty = rng.random(images)
     rows, arrays = [], {"image_ids": np.array([f"test-{i:04d}" for i in range(images)])}
     examples = 2 if seed == 1 else 0
@@ -96,21 +66,21 @@ def write_evaluation(config, folder, part, place, rng, images) -> None:
         arrays[f"clean/{i}"] = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
         shape = (64, 64) if part == "segmentation" else ()
         arrays[f"labels/{i}"] = rng.integers(0, 10, shape, dtype=np.uint8)
-    for method in methods:
-        quality = QUALITY[method] - sigma / 300
+    for experiment in experiments(config, part, sigma, seed):
+        method, quality = experiment.name, quality_of(experiment, sigma)
         right = difficulty < quality
         for i in range(images):
             rows.append(
                 {
                     "dataset": "photo-digits", "part": part, "sigma": sigma, "method": method,
                     "image_id": f"test-{i:04d}", "noise_seed": i, "protocol": "authors",
-                    "psnr": np.nan if method == "clean" else 20 + 10 * quality + rng.normal(),
+                    "psnr": np.nan if experiment.source == "clean" else 20 + 10 * quality + rng.normal(),
                     "ssim": quality if part == "denoising" else np.nan,
                     "top1": float(right[i]) if part == "classification" else np.nan,
                     "top5": 1.0 if part == "classification" else np.nan,
                 }
             )  # fmt: skip
-        for i in range(examples):
+        for i in range(examples if method in config.parts[part].methods else 0):
             arrays[f"image/{method}/{i}"] = arrays[f"clean/{i}"]
             arrays[f"prediction/{method}/{i}"] = arrays[f"labels/{i}"]
             arrays[f"probability/{method}/{i}"] = np.full(10, 0.1, np.float32)

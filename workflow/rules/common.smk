@@ -20,13 +20,18 @@ from dhl.data.user_folders import files_digest
 from dhl.errors import UserError
 from dhl.files import PROJECT, atomic_path
 from dhl.run.downloads import downloaded_weights, downloads_of
-from dhl.run.evaluated import evaluated_models, evaluated_seeds, measured_methods
+from dhl.run.evaluations import (
+    evaluated_models,
+    evaluated_seeds,
+    experiments,
+    studied,
+    studies,
+)
 from dhl.run.failures import find_holes
 from dhl.run.fingerprints import code_digest, fingerprint, settings_digest
 from dhl.run.folder import PUBLISHED, RunFolder
 from dhl.run.model_graph import all_models, model_spec
 from dhl.run.outputs import FIGURE_FORMATS, figure_names
-from dhl.run.probes import experiments, measurements, probed_models
 from dhl.run.shards import shards
 from dhl.training.gpu_slots import gpus_of_this_machine
 
@@ -166,26 +171,22 @@ def files_of_model(wildcards):
 
 
 def models_of_evaluation(wildcards):
-    place = sigma_of(wildcards), seed_of(wildcards)
-    keys = evaluated_models(CONFIG, wildcards.part, *place).values()
-    return [RUN.model(key) for key in keys]
-
-
-def models_of_probes(wildcards):
-    keys = probed_models(
+    keys = evaluated_models(
         CONFIG, wildcards.part, sigma_of(wildcards), seed_of(wildcards)
     )
     return [RUN.model(key) for key in keys]
 
 
 def baselines_of_evaluation(wildcards):
-    methods = measured_methods(CONFIG, wildcards.part, seed_of(wildcards))
-    total = CONFIG.parts[wildcards.part].shards
+    part, sigma = wildcards.part, sigma_of(wildcards)
+    sources = [
+        one.source for one in experiments(CONFIG, part, sigma, seed_of(wildcards))
+    ]
     return [
-        RUN.baseline(wildcards.part, method, sigma_of(wildcards), shard)
-        for method in methods
-        if is_baseline(method)
-        for shard in shards(total)
+        RUN.baseline(part, source, sigma, shard)
+        for source in dict.fromkeys(sources)
+        if "/" not in source and is_baseline(source)
+        for shard in shards(CONFIG.parts[part].shards)
     ]
 
 
@@ -199,21 +200,28 @@ def code_of_baseline(wildcards):
     return code_digest("dhl.evaluation.untrained", *references(own))
 
 
-def evaluations(*parts):
-    """Rows and arrays of the parts, all of the run's unless named."""
+def evaluation_files(places):
+    """Rows and arrays of the evaluations of parts at sigmas."""
     rows = [
         RUN.evaluation(part, sigma, seed)
-        for part in parts or CONFIG.parts
-        for sigma in CONFIG.parts[part].sigmas
-        for seed in evaluated_seeds(CONFIG, part)
+        for part, sigma in places
+        for seed in evaluated_seeds(CONFIG, part, sigma)
     ]
     return rows + [path.with_suffix(".npz") for path in rows]
 
 
-def probe_results():
-    """Rows and arrays of the probes, if the run has any."""
-    rows = [RUN.probes(*place) for place in measurements(CONFIG)]
-    return rows + [path.with_suffix(".npz") for path in rows]
+def evaluations(*parts):
+    """Those of the parts, all of the run's unless named."""
+    return evaluation_files(
+        (part, sigma)
+        for part in parts or CONFIG.parts
+        for sigma in CONFIG.parts[part].sigmas
+    )
+
+
+def studied_evaluations():
+    """Those with experiments of the studies."""
+    return evaluation_files(studied(CONFIG))
 
 
 def methods_of():
@@ -222,7 +230,7 @@ def methods_of():
 
 
 def sensitivity():
-    return [RUN.sensitivity] if experiments(CONFIG) else []
+    return [RUN.sensitivity] if studies(CONFIG) else []
 
 
 def training_curves():
@@ -234,7 +242,7 @@ def tables(suffix="csv"):
 
 
 def figures(*suffixes):
-    names = figure_names(CONFIG.parts, experiments(CONFIG))
+    names = figure_names(CONFIG.parts, studies(CONFIG))
     return [
         RUN.figures / f"{name}.{suffix}"
         for name in names

@@ -36,9 +36,7 @@ rule data:
             CONFIG.base_seed, CONFIG.downloads.root, CONFIG.parts[w.part].data
         ),
         files=lambda w: files_digest(CONFIG, w.part),
-        code=lambda w: code_digest(
-            "dhl.data.prepare", *CONFIG.parts[w.part].data.code
-        ),
+        code=lambda w: code_digest("dhl.data.prepare", *CONFIG.parts[w.part].data.code),
     shell:
         dhl("data make --part {wildcards.part}")
 

@@ -25,43 +25,12 @@ rule evaluate:
     params:
         seed=seed_of,
         settings=lambda w: settings_digest(
-            CONFIG.evaluation.protocol, CONFIG.parts[w.part].methods
+            CONFIG.evaluation.protocol,
+            CONFIG.parts[w.part].methods,
+            CONFIG.sensitivity,
         ),
         code=code_digest("dhl.evaluation.evaluate"),
     shell:
         dhl_or_hole(
             "evaluate --part {wildcards.part} --sigma {wildcards.sigma} --seed {params.seed}"
-        )
-
-
-# The denoisers in front of other task networks and at other noise, if the run asks for it.
-rule probe:
-    input:
-        images=f"{ROOT}/data/{{part}}.npz",
-        noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
-        models=models_of_probes,
-    output:
-        rows=f"{ROOT}/probes/{{part}}/sigma{{sigma}}{{seed}}.csv",
-        arrays=f"{ROOT}/probes/{{part}}/sigma{{sigma}}{{seed}}.npz",
-    log:
-        f"{ROOT}/logs/probe/{{part}}/sigma{{sigma}}{{seed}}.log",
-    benchmark:
-        f"{ROOT}/benchmarks/probe/{{part}}-sigma{{sigma}}{{seed}}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: CONFIG.threads
-    resources:
-        last_try=LAST_TRY,
-        gpu=ON_GPU,
-        mem_mb=growing(8000),
-        runtime=growing(240),
-    params:
-        seed=seed_of,
-        settings=settings_digest(
-            CONFIG.evaluation.protocol, CONFIG.sensitivity, methods_of()
-        ),
-        code=code_digest("dhl.evaluation.probing"),
-    shell:
-        dhl_or_hole(
-            "probe --part {wildcards.part} --sigma {wildcards.sigma} --seed {params.seed}"
         )

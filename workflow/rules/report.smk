@@ -52,7 +52,7 @@ rule claims:
 
 rule sensitivity:
     input:
-        probe_results(),
+        studied_evaluations(),
     output:
         shown(RUN.sensitivity, "Sensitivity", "sensitivity", file="sensitivity"),
     log:

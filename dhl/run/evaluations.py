@@ -1,0 +1,249 @@
+"""What each evaluation measures: experiments, and the comparisons of the studies beyond the paper.
+
+An experiment is a source of images (clean, noisy, or denoised) and a task network that reads them;
+each method of the tables is one. Three studies, configured by `sensitivity`, add others.
+`task-weight` trains joint denoisers with other task weights. `sigma-mismatch` tests a denoiser on
+noise of another sigma. `transfer` puts each denoiser in front of other task networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from dhl.config.methods import TASKS, is_baseline, model_of
+from dhl.config.schema import Config
+from dhl.config.sensitivity import MISMATCHED
+from dhl.run.failures import first_hole
+from dhl.run.folder import RunFolder
+from dhl.run.model_keys import sigma_key, task_network_key, with_label
+from dhl.run.shards import shards
+from dhl.seeding import seed_suffix
+
+STUDIES = ("task-weight", "sigma-mismatch", "transfer")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Images, and the task network that reads them.
+
+    Attributes
+    ----------
+    name : str
+        A method of the table, or `<source> + <task network>`; the same for every training.
+    source : str
+        `clean`, `noisy`, an untrained method, or the key of a denoiser of the first training.
+    task_network : str or None
+        The key of the task network; None measures the images alone.
+    """
+
+    name: str
+    source: str
+    task_network: str | None
+
+    @property
+    def trained(self) -> bool:
+        """Whether the result depends on the random draw of a training."""
+        return self.models(1) != self.models(2)
+
+    @property
+    def has_psnr(self) -> bool:
+        """Whether the images estimate the clean ones; a retrained network reads noisy ones."""
+        return self.source != "clean" and self.name != "retrained"
+
+    def source_of(self, seed: int) -> str:
+        """Return the source for a training with this number."""
+        return _of_training(self.source, seed)
+
+    def task_network_of(self, seed: int) -> str | None:
+        """Return the key of the task network for a training with this number."""
+        return self.task_network and _of_training(self.task_network, seed)
+
+    def models(self, seed: int) -> tuple[str, ...]:
+        """Return the keys of the models that a training with this number needs."""
+        names = (self.source_of(seed), self.task_network_of(seed))
+        return tuple(name for name in names if name and "/" in name)
+
+
+def _of_training(key: str, seed: int) -> str:
+    """Return the key of a model's training; task networks on clean images are trained once."""
+    return key if "/" not in key or key.endswith("/clean") else key + seed_suffix(seed)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An experiment of a study, and its reference.
+
+    Attributes
+    ----------
+    study : {"task-weight", "sigma-mismatch", "transfer"}
+    experiment : Experiment
+    reference : Experiment or None
+        None for the reference itself, and where a comparison means nothing.
+    task_weight : float or None
+        Of the denoiser's loss, in `task-weight`.
+    trained_sigma : float or None
+        Of the denoiser, on the 0-255 scale.
+    """
+
+    study: str
+    experiment: Experiment
+    reference: Experiment | None
+    task_weight: float | None = None
+    trained_sigma: float | None = None
+
+
+def experiments(config: Config, part: str, sigma: float, seed: int = 1) -> tuple[Experiment, ...]:
+    """List what the evaluation of a part at a sigma measures.
+
+    Returns
+    -------
+    tuple of Experiment
+        The methods in the order of the table, then the experiments of the studies. Untrained
+        experiments are evaluated once, with seed 1.
+    """
+    found = dict.fromkeys(_methods(config, part, sigma))
+    for comparison in comparisons(config, part, sigma):
+        found |= dict.fromkeys(filter(None, (comparison.reference, comparison.experiment)))
+    return tuple(one for one in found if seed == 1 or one.trained)
+
+
+def evaluated_seeds(config: Config, part: str, sigma: float) -> range:
+    """Return the numbers of the trainings that a part at a sigma has an evaluation of."""
+    trained = experiments(config, part, sigma, seed=2)
+    return range(1, (config.seeds if trained else 1) + 1)
+
+
+def evaluations(config: Config) -> Iterator[tuple[str, float, int]]:
+    """Yield part, sigma and number of the training of each evaluation of a run."""
+    for part in config.parts:
+        for sigma in config.parts[part].sigmas:
+            for seed in evaluated_seeds(config, part, sigma):
+                yield part, sigma, seed
+
+
+def evaluated_models(config: Config, part: str, sigma: float, seed: int = 1) -> tuple[str, ...]:
+    """Return the keys of the models that an evaluation reads."""
+    keys = (key for one in experiments(config, part, sigma, seed) for key in one.models(seed))
+    return tuple(dict.fromkeys(keys))
+
+
+def failed_experiments(
+    config: Config, folder: RunFolder, part: str, sigma: float, seed: int = 1
+) -> dict[str, str]:
+    """Return the names of the experiments that failed, with the reasons.
+
+    An experiment fails if its evaluation, one of its models or its denoised images failed.
+    """
+    failed = {}
+    for one in experiments(config, part, sigma, seed):
+        paths = [folder.evaluation(part, sigma, seed), *map(folder.model, one.models(seed))]
+        if is_baseline(one.source) and "/" not in one.source:
+            parts = shards(config.parts[part].shards)
+            paths += [folder.baseline(part, one.source, sigma, shard) for shard in parts]
+        if (reason := first_hole(paths)) is not None:
+            failed[one.name] = reason
+    return failed
+
+
+def _methods(config: Config, part: str, sigma: float) -> Iterator[Experiment]:
+    """Yield the methods of a table as experiments."""
+    reader = task_network_key(part) if part in TASKS else None
+    for method in config.parts[part].methods:
+        name = model_of(method, part)
+        if method == "retrained":
+            yield Experiment(method, "noisy", sigma_key(name, sigma))
+        else:
+            yield Experiment(method, sigma_key(name, sigma) if name else method, reader)
+
+
+def studies(config: Config) -> tuple[str, ...]:
+    """Name the studies of a run, in the order of the report."""
+    found = {one.study for place in studied(config) for one in comparisons(config, *place)}
+    return tuple(name for name in STUDIES if name in found)
+
+
+def studied(config: Config) -> tuple[tuple[str, float], ...]:
+    """List the parts and sigmas at which the studies have experiments."""
+    return tuple(
+        (part, sigma)
+        for part in config.parts
+        for sigma in config.parts[part].sigmas
+        if comparisons(config, part, sigma)
+    )
+
+
+def comparisons(config: Config, part: str, sigma: float) -> tuple[Comparison, ...]:
+    """List the comparisons of all studies of a part at a sigma of the noise."""
+    if config.sensitivity is None:
+        return ()
+    known = {(one.source, one.task_network): one for one in _methods(config, part, sigma)}
+
+    def experiment(source: str, reader: str | None) -> Experiment:
+        name = source if reader is None else f"{source} + {reader}"
+        return known.get((source, reader), Experiment(name, source, reader))
+
+    varied = part in TASKS and sigma == config.sensitivity.sigma
+    found: list[Comparison] = []
+    if varied:
+        found += _task_weights(config, part, experiment)
+    if part in config.sensitivity.mismatch:
+        found += _mismatches(config, part, sigma, experiment)
+    if varied:
+        found += _transfers(config, part, experiment)
+    return tuple(found)
+
+
+MakeExperiment = Callable[[str, str | None], Experiment]  # of a source and a task network
+
+
+def _task_weights(config: Config, part: str, experiment: MakeExperiment) -> Iterator[Comparison]:
+    """Vary the task weight; the joint denoiser of weight 0 is the matched one."""
+    sigma, factors = config.sensitivity.sigma, config.sensitivity.weight_factors
+    if not factors:
+        return
+    reader = task_network_key(part)
+    none = experiment(sigma_key(f"matched-{part}", sigma), reader)
+    yield Comparison("task-weight", none, None, task_weight=0.0, trained_sigma=sigma)
+    weight = config.parts[part].training.joint.task_weight
+    for factor in sorted((1.0, *factors)):
+        one = experiment(sigma_key(f"joint-{part}", sigma, factor=factor), reader)
+        yield Comparison("task-weight", one, none, factor * weight, sigma)
+
+
+def _mismatches(
+    config: Config, part: str, sigma: float, experiment: MakeExperiment
+) -> Iterator[Comparison]:
+    """Test the denoisers of all sigmas on the noise of one."""
+    reader = task_network_key(part) if part in TASKS else None
+    for method in MISMATCHED[part]:
+        if method not in config.parts[part].methods:
+            continue
+        name = model_of(method, part)
+        right = experiment(sigma_key(name, sigma), reader)
+        for trained in sorted(config.parts[part].sigmas):
+            one = experiment(sigma_key(name, trained), reader)
+            reference = None if trained == sigma else right
+            yield Comparison("sigma-mismatch", one, reference, trained_sigma=trained)
+
+
+def _transfers(config: Config, part: str, experiment: MakeExperiment) -> Iterator[Comparison]:
+    """Put the denoisers of all task networks in front of the networks of one task."""
+    sensitivity, sigma = config.sensitivity, config.sensitivity.sigma
+    tasks = [task for task in TASKS if task in config.parts]
+    if not any(map(sensitivity.others, tasks)):
+        return
+    guided = [
+        sigma_key(with_label(f"joint-{task}", label), sigma)
+        for task in tasks
+        for label in ("", *sensitivity.others(task))
+    ]
+    matched = sigma_key(f"matched-{part}", sigma)
+    for label in ("", *sensitivity.others(part)):
+        reader = task_network_key(part, label)
+        reference = experiment(matched, reader)
+        for source in ("clean", "noisy", sigma_key("separate", sigma)):
+            yield Comparison("transfer", experiment(source, reader), reference)
+        yield Comparison("transfer", reference, None)
+        for source in guided:
+            yield Comparison("transfer", experiment(source, reader), reference)
