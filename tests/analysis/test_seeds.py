@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from dhl.run.evaluated import evaluated_models, evaluated_seeds
 from scipy.stats import nct, ttest_1samp, ttest_ind, ttest_rel
 from scipy.stats import t as student_t
 from synthetic_run import write_synthetic_run
@@ -22,7 +23,6 @@ from dhl.config.parse import parse_config
 from dhl.errors import UserError
 from dhl.evaluation.evaluate import evaluate
 from dhl.models.checkpoint import load_model
-from dhl.run.evaluated import evaluated_models, evaluated_seeds
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
 from dhl.training.train import train_model

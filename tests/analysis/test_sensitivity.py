@@ -13,7 +13,7 @@ import torch
 from report_run import small_config, write_run
 from skimage.metrics import peak_signal_noise_ratio
 
-from dhl.analysis.measurements import read_measured, read_probes
+from dhl.analysis.measurements import read_measured
 from dhl.analysis.sensitivity import build_sensitivity, denoiser_label
 from dhl.cli.parser import main
 from dhl.config.parse import parse_config
@@ -21,16 +21,17 @@ from dhl.data.image_set import load_split
 from dhl.data.noise import noisy_image
 from dhl.data.prepare import write_noise
 from dhl.errors import UserError
-from dhl.evaluation.probing import measure_probes
+from dhl.evaluation.evaluate import evaluate
+from dhl.evaluation.untrained import BaselineJob, write_baseline
 from dhl.models import checkpoint
 from dhl.report.figures import read_curves
 from dhl.report.sensitivity_figures import sigma_mismatch, task_weight, transfer
 from dhl.run.downloads import needed_sets
+from dhl.run.evaluations import experiments, studied, studies
 from dhl.run.failures import dig
 from dhl.run.fingerprints import fingerprint
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
-from dhl.run.probes import experiments, probed, probes
 from dhl.run.results import (
     IMAGE_COLUMNS,
     NOISE_COLUMNS,
@@ -109,78 +110,79 @@ def test_the_section_leaves_the_models_of_the_tables_as_they_are(config, tiny_co
         assert fingerprint(config, key) == fingerprint(tiny_config, key)
 
 
+def refused(content: dict) -> UserError:
+    """Return the error that a configuration raises."""
+    with pytest.raises(UserError) as caught:
+        parse_config(content, source="mine.yaml")
+    return caught.value
+
+
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("section", "key", "advice"),
     [
-        ({"weight_factors": [1, 10]}, "1, the recipe's own weight, is always there"),
-        ({"weight_factors": [10, 10.0]}, "factors differ"),
-        ({"weight_factors": [3.3333333]}, "found: 3.3333333, `sens[\\s\\S]*write 3.33333"),
-        ({"weight_factors": [-1]}, "`sensitivity.weight_factors.0`: input should be greater"),
-        ({"sigma": 60}, "found: `sensitivity.sigma: 60` in[\\s\\S]*`parts.classification.sigmas`: 30"),
-        ({"classifiers": {"vgg": {"name": "big-vgg"}}},
-         "one of small-vgg, small-resnet[\\s\\S]*`sensitivity.classifiers.vgg.name: big-vgg`"),
+        ({"weight_factors": [1, 10]}, "sensitivity.weight_factors", "remove 1"),
+        ({"weight_factors": [10, 10.0]}, "sensitivity.weight_factors", "repeated"),
+        ({"weight_factors": [3.3333333]}, "sensitivity.weight_factors", "3.33333"),
+        ({"weight_factors": [-1]}, "sensitivity.weight_factors.0", ""),
+        ({"sigma": 60}, "sensitivity.sigma", "parts.classification.sigmas"),
+        ({"classifiers": {"vgg": {"name": "big-vgg"}}}, "sensitivity.classifiers.vgg.name",
+         "name one of them"),
         ({"segmenters": {"unet": {"name": "small-unet", "depth": 3}}},
-         "`sensitivity.segmenters.unet.depth`, which is no option of `small-unet`"),
-        ({"mismatch": ["segmentation"]}, "found: `segmentation` in `sensitivity.mismatch`"),
-        (NOTHING, "asks for an experiment[\\s\\S]*found: no `weight_factors`.* in mine.yaml"),
-        ({"mismatch": True}, "`sensitivity.mismatch` is a list"),
-        ({"segmenters": {"my net": {"name": "small-unet"}}}, "`sensitivity.segmenters"),
-        ({"weights": [2]}, "unknown key `sensitivity.weights`[\\s\\S]*write `weight_factors`"),
+         "sensitivity.segmenters.unet.depth", "remove `depth`"),
+        ({"mismatch": ["segmentation"]}, "sensitivity.mismatch", "parts.segmentation.sigmas"),
+        (NOTHING, "sensitivity", "docs/sensitivity.md"),
+        ({"mismatch": True}, "sensitivity.mismatch", "[true]"),
+        ({"segmenters": {"my net": {"name": "small-unet"}}}, "sensitivity.segmenters", "resnet50"),
+        ({"weights": [2]}, "sensitivity.weights", "weight_factors"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_the_section_is_explained(tiny_content, section, said):
-    with pytest.raises(UserError, match=said):
-        parse_config(with_sensitivity(tiny_content, **section), source="mine.yaml")
+def test_a_mistake_in_the_section_names_its_key(tiny_content, section, key, advice):
+    error = refused(with_sensitivity(tiny_content, **section))
+    assert key in error.mistake + error.came
+    assert advice in error.do
+    assert "mine.yaml" in str(error)
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_no_multiple_of_a_weight_of_zero_is_trained(tiny_content, task):
     content = with_sensitivity(tiny_content)
     content["parts"][task]["training"]["joint"]["task_weight"] = 0
-    zero = f"found: `training.joint.{task}.task_weight: 0` in mine.yaml"
-    with pytest.raises(UserError, match=zero):
-        parse_config(content, source="mine.yaml")
+    assert f"parts.{task}.training.joint.task_weight" in refused(content).came
     content["sensitivity"]["weight_factors"] = []
-    assert experiments(parse_config(content, source="mine.yaml")) == ("sigma-mismatch", "transfer")
+    assert studies(parse_config(content, source="mine.yaml")) == ("sigma-mismatch", "transfer")
 
 
 def without_tasks(content: dict, **section) -> dict:
     """Return settings of denoising alone, which meets other noise."""
     content = with_sensitivity(content, **(NOTHING | {"mismatch": ["denoising"]} | section))
-    for section in ("data", "sigmas", "methods"):
-        content[section] = {"denoising": content[section]["denoising"]}
+    content["parts"] = {"denoising": content["parts"]["denoising"]}
     content["parts"]["denoising"]["methods"] = ["noisy", "separate"]
     return content
 
 
 def test_weights_are_varied_only_with_a_task(tiny_content):
     content = without_tasks(tiny_content)
-    assert experiments(parse_config(content, source="mine.yaml")) == ("sigma-mismatch",)
+    assert studies(parse_config(content, source="mine.yaml")) == ("sigma-mismatch",)
     content["sensitivity"]["weight_factors"] = [10]
-    with pytest.raises(UserError, match="found: no data of classification or segmentation in mine"):
-        parse_config(content, source="mine.yaml")
+    assert "no part classification or segmentation" in refused(content).came
 
 
 def test_a_mismatch_needs_a_denoiser_that_meets_other_noise(tiny_content):
     content = without_tasks(tiny_content)
     content["parts"]["denoising"]["methods"] = ["noisy", "cbm3d"]
-    with pytest.raises(UserError, match=r"neither `separate` nor `dncnn` in `methods\.denoising`"):
-        parse_config(content, source="mine.yaml")
+    assert "`separate` nor `dncnn` in `parts.denoising.methods`" in refused(content).came
     content = with_sensitivity(tiny_content, mismatch=["classification"])
     content["parts"]["classification"]["sigmas"] = [SIGMA, OTHER]
     content["parts"]["classification"]["methods"] = ["noisy", "separate"]
-    with pytest.raises(UserError, match=r"`separate-matched` nor `joint` in `methods\.class"):
-        parse_config(content, source="mine.yaml")
+    assert "`joint` in `parts.classification.methods`" in refused(content).came
 
 
 def test_a_network_of_a_task_that_is_not_run_is_refused(tiny_content):
     content = with_sensitivity(tiny_content)
-    for section in ("data", "sigmas", "methods"):
-        content[section].pop("segmentation")
+    content["parts"].pop("segmentation")
     content["parts"]["denoising"]["methods"] = ["noisy", "separate"]
     content["parts"]["classification"]["methods"].remove("cross")
-    with pytest.raises(UserError, match=r"`unet` in `sensitivity`, and no `data\.segmentation`"):
-        parse_config(content, source="mine.yaml")
+    assert refused(content).came.startswith("`unet`, and no `parts.segmentation`")
 
 
 def test_a_fresh_network_needs_the_recipe_of_its_task(tiny_content):
@@ -188,16 +190,15 @@ def test_a_fresh_network_needs_the_recipe_of_its_task(tiny_content):
     content["parts"]["classification"]["data"] = {"kind": "imagenette"}
     content["parts"]["classification"]["task_network"] = {"name": "vgg16", "weights": "imagenet"}
     content["parts"]["classification"]["training"]["task_network"] = None
-    with pytest.raises(
-        UserError, match=r"`small-resnet` .*no `parts.classification.training.task_network`"
-    ):
-        parse_config(content, source="mine.yaml")
+    mistake = refused(content).mistake
+    assert "`small-resnet`" in mistake
+    assert "parts.classification.training.task_network" in mistake
     content["sensitivity"]["classifiers"] = {"resnet": {"name": "resnet50", "weights": "imagenet"}}
     config = parse_config(content, source="mine.yaml")
     assert needed_sets(config) == ("imagenette", "vgg16-imagenet", "resnet50-imagenet")
 
 
-def test_what_is_probed_follows_from_what_is_asked(tiny_content):
+def test_the_studies_follow_from_the_section(tiny_content):
     def asked(**section):
         plain = dict.fromkeys(SECTION, None) | {"sigma": SIGMA}
         content = with_sensitivity(tiny_content)
@@ -205,7 +206,7 @@ def test_what_is_probed_follows_from_what_is_asked(tiny_content):
             key: value for key, value in (plain | section).items() if value is not None
         }
         config = parse_config(content, source="tiny.yaml")
-        return experiments(config), probed(config)
+        return studies(config), studied(config)
 
     tasks = (("classification", SIGMA), ("segmentation", SIGMA))
     assert asked(weight_factors=[10]) == (("task-weight",), tasks)
@@ -216,49 +217,57 @@ def test_what_is_probed_follows_from_what_is_asked(tiny_content):
 
 @pytest.fixture(scope="module")
 def measured(tiny_run, tmp_path_factory):
-    """The tiny run with what the experiments add; not to be changed."""
+    """The tiny run with the experiments of the studies; not to be changed."""
     from conftest import tiny_settings
 
     config = parse_config(with_sensitivity(tiny_settings()), source="tiny.yaml")
-    folder = RunFolder(shutil.copytree(tiny_run.root, tmp_path_factory.mktemp("probes") / "run"))
+    folder = RunFolder(shutil.copytree(tiny_run.root, tmp_path_factory.mktemp("studies") / "run"))
     write_noise(config, "denoising", OTHER, folder)
     for key in all_models(config):
         if not folder.model(key).exists() and ("times" in key or "net" in key or "/sigma45" in key):
             train_model(config, key, folder)
-    for part, sigma in probed(config):
-        measure_probes(config, part, sigma, folder)
+    job = BaselineJob("denoising", "cbm3d", OTHER)
+    write_baseline(config, job, folder, processes=1)
+    for part, sigma in studied(config):
+        evaluate(config, part, sigma, folder)
     return config, folder
 
 
 @pytest.mark.parametrize("part", ["classification", "segmentation"])
-def test_probes_of_the_tables_own_denoisers_measure_what_the_tables_do(measured, part):
+def test_a_method_of_the_table_is_evaluated_once_and_as_without_the_studies(
+    measured, tiny_run, tiny_config, part
+):
     config, folder = measured
-    table, probed_here = (
-        read(config, folder, part, SIGMA) for read in (read_measured, read_probes)
-    )
-    other = {"classification": "segmentation", "segmentation": "classification"}[part]
-    reader = {"classification": "classifier", "segmentation": "segmenter"}[part]
-    same = {
-        "clean": "clean", "noisy": "noisy", "separate": "separate/sigma30",
-        "separate-matched": f"matched-{part}/sigma30", "joint": f"joint-{part}/sigma30",
-        "cross": f"joint-{other}/sigma30",
-    }  # fmt: skip
-    for method, denoiser in same.items():
-        name = f"{denoiser} + {reader}/clean"
-        for metric in ("psnr", "top1", "top5", "miou"):
-            if (method, metric) in table.features:
-                np.testing.assert_array_equal(
-                    probed_here.features[name, metric], table.features[method, metric]
-                )
-    assert ("clean + " + f"{reader}/clean", "psnr") not in probed_here.features
+    names = [one.name for one in experiments(config, part, SIGMA)]
+    sources = [(one.source, one.task_network) for one in experiments(config, part, SIGMA)]
+    assert len(set(names)) == len(set(sources)) == len(names)
+    assert names[: len(config.parts[part].methods)] == list(config.parts[part].methods)
+    with_studies = read_measured(config, folder, part, SIGMA)
+    without = read_measured(tiny_config, tiny_run, part, SIGMA)
+    assert with_studies.features.keys() == without.features.keys()
+    for key, values in without.features.items():
+        np.testing.assert_array_equal(with_studies.features[key], values)
+
+
+def test_methods_are_experiments_of_the_studies(measured):
+    config, _ = measured
+    found = {one.name: one for one in experiments(config, "classification", SIGMA)}
+    assert found["cross"].source == "joint-segmentation/sigma30"
+    assert found["cross"].task_network == "classifier/clean"
+    assert found["retrained"].models(2) == ("retrained-classification/sigma30-seed2",)
+    name = "joint-segmentation/sigma30 + classifier-resnet/clean"
+    assert found[name].models(1) == ("joint-segmentation/sigma30", "classifier-resnet/clean")
+    assert [one.has_psnr for one in (found["clean"], found["retrained"], found["noisy"])] == [
+        False, False, True,
+    ]  # fmt: skip
 
 
 def test_a_denoiser_meets_the_noise_of_another_sigma(measured):
     _, folder = measured
-    rows = read_csv(folder.probes("denoising", SIGMA), IMAGE_COLUMNS)
-    assert set(rows["method"]) == {
-        f"{name}/sigma{sigma}" for name in ("separate", "dncnn") for sigma in (SIGMA, OTHER)
-    }
+    rows = read_csv(folder.evaluation("denoising", SIGMA), IMAGE_COLUMNS)
+    assert {name for name in rows["method"] if "/" in name} == {
+        "separate/sigma45", "dncnn/sigma45",
+    }  # fmt: skip
     clean = load_split(folder.data("denoising"), "test")
     noise = read_csv(folder.noise("denoising", SIGMA), NOISE_COLUMNS).set_index("image_id")
     network, _ = checkpoint.load_model(folder.model("dncnn/sigma45"))
@@ -294,9 +303,13 @@ def test_the_table_holds_the_values_and_the_paired_differences(measured):
     config, folder = measured
     table = build_sensitivity(config, folder)
     assert tuple(table.columns) == SENSITIVITY_COLUMNS
-    assert list(dict.fromkeys(table["experiment"])) == list(experiments(config))
-    rows = pd.read_csv(folder.probes("classification", SIGMA))
-    means = rows.groupby("method")[["psnr", "top1", "top5"]].mean()
+    assert list(dict.fromkeys(table["experiment"])) == list(studies(config))
+    rows = pd.read_csv(folder.evaluation("classification", SIGMA))
+    found = {one.name: one for one in experiments(config, "classification", SIGMA)}
+    rows["place"] = [
+        f"{found[name].source} + {found[name].task_network}" for name in rows["method"]
+    ]
+    means = rows.groupby("place")[["psnr", "top1", "top5"]].mean()
     chosen = table[table["part"] == "classification"]
     assert len(chosen) > 30
     for row in chosen.itertuples():
@@ -319,7 +332,7 @@ def test_a_network_that_failed_leaves_a_reason_and_the_rest(measured, tmp_path):
     config, folder = measured
     folder = RunFolder(shutil.copytree(folder.root, tmp_path / "run"))
     dig([folder.model("classifier-resnet/clean")], status=9, log=tmp_path / "none")
-    measure_probes(config, "classification", SIGMA, folder)
+    evaluate(config, "classification", SIGMA, folder)
     table = build_sensitivity(config, folder)
     failed = table[table["status"].notna()]
     assert set(failed["reader"]) == {"classifier-resnet/clean"}
@@ -342,9 +355,9 @@ def write_table(config, folder):
     return folder
 
 
-def test_further_trainings_measure_what_has_a_denoiser(tiny_content):
+def test_further_trainings_evaluate_trained_experiments_only(tiny_content):
     config = parse_config(with_sensitivity(tiny_content) | {"seeds": 2}, source="tiny.yaml")
-    first, second = (probes(config, "classification", SIGMA, seed) for seed in (1, 2))
+    first, second = (experiments(config, "classification", SIGMA, seed) for seed in (1, 2))
     assert set(first) - set(second) == {one for one in first if not one.trained}
     assert {key for one in second for key in one.models(2) if "seed2" not in key} == {
         "classifier/clean", "classifier-resnet/clean",
@@ -365,7 +378,9 @@ def test_with_several_trainings_values_are_averages_with_their_spread(tmp_path):
     values, gaps = [], []
     for seed in (1, 2, 3):
         means = (
-            pd.read_csv(folder.probes("segmentation", 60, seed)).groupby("method")["psnr"].mean()
+            pd.read_csv(folder.evaluation("segmentation", 60, seed))
+            .groupby("method")["psnr"]
+            .mean()
         )
         values.append(means[name])
         gaps.append(means[name] - means[against])
@@ -453,25 +468,23 @@ def test_curves_of_other_weights_are_not_drawn_among_the_others(measured):
     assert curves["joint-classification-resnet"][30]["loss"].notna().all()
 
 
-def test_probing_what_is_not_asked_for_is_explained(tmp_path, tiny_content, capsys):
+def test_a_seed_or_a_table_that_does_not_exist_is_refused(tmp_path, tiny_content, capsys):
     import yaml
 
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(with_sensitivity(tiny_content)))
     common = ["--configfile", str(path), "--folder", str(tmp_path / "run")]
-    assert main(["probe", "--part", "classification", "--sigma", "45", *common]) == 1
-    assert "nothing to probe in classification at sigma 45" in capsys.readouterr().err
     again = ["--part", "classification", "--sigma", "30", "--seed", "2"]
-    assert main(["probe", *again, *common]) == 1
-    assert "found: --seed 2, and classification has seed 1 alone" in capsys.readouterr().err
+    assert main(["evaluate", *again, *common]) == 1
+    assert "Seed 2 does not exist" in capsys.readouterr().err
     empty = tmp_path / "none.yaml"
     empty.write_text(yaml.safe_dump(tiny_content))
     assert main(["sensitivity", "--configfile", str(empty)]) == 1
-    assert f"no experiment in {empty}" in capsys.readouterr().err
+    assert str(empty) in capsys.readouterr().err
     assert main(["describe", *common]) == 0
     printed = capsys.readouterr().out
-    assert "probes of classification at sigma 30: task-weight, transfer" in printed
-    assert "probes of denoising at sigma 45: sigma-mismatch" in printed
+    assert "studies of classification at sigma 30: task-weight, transfer" in printed
+    assert "studies of denoising at sigma 45: sigma-mismatch" in printed
 
 
 def test_the_tables_own_files_do_not_depend_on_the_section(drawn):
@@ -498,7 +511,7 @@ def test_two_networks_of_one_architecture_are_told_apart(with_wide):
 def test_a_first_training_that_failed_leaves_the_rest_of_the_table(tmp_path):
     config = small_config(seeds=2)
     folder = write_run(config, tmp_path / "run")
-    path = folder.probes("segmentation", 60)
+    path = folder.evaluation("segmentation", 60)
     dig([path, path.with_suffix(".npz")], status=9, log=tmp_path / "none")
     table = build_sensitivity(config, folder)
     lost = (table["part"] == "segmentation") & (table["sigma"] == 60)
@@ -512,5 +525,6 @@ def test_a_segmenter_with_imagenets_first_layers_needs_a_recipe(tiny_content):
     content["sensitivity"]["segmenters"] = {"dl": network}
     content["parts"]["segmentation"]["task_network"] = network | {"weights": "mine.pth"}
     content["parts"]["segmentation"]["training"]["task_network"] = None
-    with pytest.raises(UserError, match="`deeplab-largefov` in `sensitivity`, and no `training"):
-        parse_config(content, source="mine.yaml")
+    mistake = refused(content).mistake
+    assert "`deeplab-largefov`" in mistake
+    assert "parts.segmentation.training.task_network" in mistake

@@ -16,8 +16,8 @@ from dhl.report import example_figures as strips
 from dhl.report.figure_data import columns_of, write_figure_data
 from dhl.report.figure_style import MANUSCRIPT_WIDTH, STYLES, drawing_style, save_figure, styles_of
 from dhl.report.figures import FIGURES, accuracy_over_sigma, read_averages, training_curves
+from dhl.run.evaluations import studies
 from dhl.run.outputs import FIGURE_PARTS, figure_names
-from dhl.run.probes import experiments
 from dhl.run.results import IMAGE_COLUMNS, TABLE_COLUMNS, TRAINING_COLUMNS, read_csv, write_csv
 
 
@@ -35,7 +35,7 @@ def test_every_figure_is_there_in_all_formats(config, folder):
     found = {path.name for path in folder.figures.iterdir()}
     assert found == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png", "pdf")}
     assert figure_names(config.parts) == tuple(FIGURE_PARTS)
-    assert figure_names(config.parts, experiments(config)) == tuple(FIGURES)
+    assert figure_names(config.parts, studies(config)) == tuple(FIGURES)
 
 
 @pytest.fixture(scope="module")

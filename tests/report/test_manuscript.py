@@ -13,8 +13,8 @@ from dhl.config.methods import TABLES
 from dhl.files import PROJECT
 from dhl.report import figure_style
 from dhl.report.figures import write_figures
+from dhl.run.evaluations import studies
 from dhl.run.outputs import figure_names
-from dhl.run.probes import experiments
 
 MANUSCRIPT = r"""\documentclass[10pt,twocolumn]{article}
 \usepackage[textwidth=7in,textheight=9.25in]{geometry}
@@ -55,7 +55,7 @@ def said(tmp_path_factory):
         patch.setattr(figure_style, "FIGURE_FORMATS", ("pdf",))  # the others are no manuscript's
         write_figures(config, write_run(config, folder / "run"))
     floats = [rf"\input{{run/tables/table{number}.tex}}" for number in TABLES.values()]
-    names = figure_names(config.parts, experiments(config))
+    names = figure_names(config.parts, studies(config))
     floats += [FIGURE.replace("NAME", name) for name in names]
     text = MANUSCRIPT.replace("FLOATS", "\n".join(floats))
     # A name with an underscore is a file's, and no text.

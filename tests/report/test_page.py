@@ -36,9 +36,9 @@ from dhl.report.page import (
     format_value,
     write_report,
 )
+from dhl.run.evaluations import studies
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import figure_names
-from dhl.run.probes import experiments
 from dhl.run.results import CLAIM_COLUMNS, SKIPPED_COLUMNS, TABLE_COLUMNS, read_csv, write_csv
 
 BENCHMARK = "s\th:m:s\tmax_rss\tcpu_time\n{}\t0:00:01\t{}\t1\n"
@@ -203,7 +203,7 @@ def test_anchors_lead_somewhere_and_names_are_unique(page):
 
 def test_figures_have_captions_and_say_their_data(config, folder, page):
     figures = list(page.find("figure"))
-    names = [f"figure-{name}" for name in figure_names(config.parts, experiments(config))]
+    names = [f"figure-{name}" for name in figure_names(config.parts, studies(config))]
     assert [figure.attributes["id"] for figure in figures] == names
     table = read_csv(folder.table(2), TABLE_COLUMNS)
     best = table[(table["method"] == "joint") & (table["metric"] == "top1")]

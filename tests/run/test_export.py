@@ -21,11 +21,11 @@ from dhl.errors import UserError
 from dhl.files import PROJECT
 from dhl.run import manifest as provenance
 from dhl.run.crate import METADATA, WORKFLOW
+from dhl.run.evaluations import studies
 from dhl.run.export import export_run
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models
 from dhl.run.outputs import FIGURE_FORMATS, figure_names
-from dhl.run.probes import experiments
 
 
 def write_finished_run(root: Path) -> RunFolder:
@@ -35,7 +35,7 @@ def write_finished_run(root: Path) -> RunFolder:
     for key in all_models(config):
         write_curve(folder, key)
     words = [folder.figures / f"{name}.{suffix}"
-             for name in figure_names(config.parts, experiments(config))
+             for name in figure_names(config.parts, studies(config))
              for suffix in FIGURE_FORMATS]  # fmt: skip
     words += [folder.model(key) for key in all_models(config)]
     words += [folder.noise("denoising", sigma) for sigma in config.parts.denoising.sigmas]

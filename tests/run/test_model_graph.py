@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dhl.run.evaluated import evaluated_models
 
 from dhl.config.parse import load_config, parse_config
 from dhl.config.recipes import Recipe
 from dhl.config.rules import used_recipes
 from dhl.errors import UserError
-from dhl.run.evaluated import evaluated_models
 from dhl.run.fingerprints import fingerprint
 from dhl.run.model_graph import all_models, model_spec
 

@@ -38,7 +38,6 @@ PAGE = (PROJECT / "docs/steps.md").read_text()
         (FOLDER.evaluation("denoising", 30), "dhl evaluate --part denoising --sigma 30 --seed 1"),
         (FOLDER.evaluation("denoising", 30, 4).with_suffix(".npz"),
          "dhl evaluate --part denoising --sigma 30 --seed 4"),
-        (FOLDER.probes("denoising", 30, 2), "dhl probe --part denoising --sigma 30 --seed 2"),
         (FOLDER.table(3), "dhl table --part segmentation"),
         (FOLDER.claims, "dhl claims"),
         (FOLDER.sensitivity, "dhl sensitivity"),

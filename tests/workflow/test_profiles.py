@@ -50,7 +50,7 @@ def on_gpus(asked: dict[str, dict[str, str]]) -> set[str]:
 
 
 def test_every_rule_asks_for_memory_and_time(asked):
-    assert asked.keys() >= {"data", "train", "evaluate", "probe", "claims", "write_report"}
+    assert asked.keys() >= {"data", "train", "evaluate", "claims", "write_report"}
     assert not [rule for rule, listed in asked.items() if not {"mem_mb", "runtime"} <= set(listed)]
 
 
@@ -131,7 +131,7 @@ def test_a_run_on_the_cpu_asks_for_no_gpu(tmp_path, asked):
     content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text()) | {"device": "cpu"}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
     without = resources(plan(tmp_path, "--dry-run", "--configfile", str(tmp_path / "own.yaml")))
-    assert on_gpus(asked) == {"train", "evaluate", "probe"}
+    assert on_gpus(asked) == {"train", "evaluate"}
     assert not on_gpus(without)
 
 
