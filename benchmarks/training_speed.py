@@ -2,8 +2,8 @@
 
 For each model kind of a configuration: operations of one step (counted by torch), the time that
 they take at the machine's measured peak (the floor), the time of the bare forward, backward and
-optimizer step, and the time of a step of the real training loop with its sampling, noise and progress.
-All in one run, side by side, with the configuration's number of threads.
+optimizer step, and the time of a step of the real training loop with its sampling, noise and
+progress. All in one run, side by side, with the configuration's number of threads.
 """
 
 from __future__ import annotations

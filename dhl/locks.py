@@ -1,4 +1,4 @@
-"""Locks between processes; the system releases a lock when its holder ends, even if it is killed."""
+"""Locks between processes; the system releases them when their holder ends, even if killed."""
 
 from __future__ import annotations
 

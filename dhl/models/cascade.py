@@ -33,7 +33,7 @@ class Cascade(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Cascade:
-        """Set the mode of D; H stays in evaluation mode, so its BatchNorm statistics are frozen too."""
+        """Set the mode of D; H stays in evaluation mode, its BatchNorm statistics frozen."""
         super().train(mode)
         self.task_network.eval()
         return self
