@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -127,7 +128,7 @@ def build_objective(
     network: nn.Module, spec: ModelSpec, *, task_network: nn.Module | None = None
 ) -> Objective:
     """Build the objective that trains a network; `joint` needs the frozen task network."""
-    noise = {"sigma": spec.sigma, "noise": spec.noise}
+    noise: dict[str, Any] = {"sigma": spec.sigma, "noise": spec.noise}
     if spec.objective == "task":
         return TaskObjective(network, **noise)
     side = _output_side(network, spec)

@@ -233,9 +233,9 @@ def fingerprints_of_a_copy(tiny_config, tmp_path_factory):
 @pytest.mark.parametrize(
     ("module", "old", "new", "stale"),
     [
-        ("training/objectives.py", "task_weight * task", "2 * task_weight * task", ALL),
-        ("training/objectives.py", '"""Return the', '# A comment.\n"""Another docstring', set()),
-        ("models/cascade.py", "self.task_network.eval()", "self.task_network.train()", ALL),
+        ("objectives/joint.py", "task_weight * task", "2 * task_weight * task", JOINT),
+        ("objectives/joint.py", '"""The paper', '# A comment.\n"""Another docstring', set()),
+        ("models/cascade.py", "self.task_network.eval()", "self.task_network.train()", JOINT),
         ("models/dncnn.py", "depth - 2", "depth - 1", {"dncnn-start/all", "dncnn/sigma30"}),
         (
             "models/initialisation.py",
@@ -243,8 +243,8 @@ def fingerprints_of_a_copy(tiny_config, tmp_path_factory):
             "std=1e-2",
             {key for key in ALL if not key.startswith(("classifier", "segmenter", "retrained"))},
         ),
-        ("config/sigma.py", "return sigma / 255.0", "return sigma / 256.0", ALL),
-        ("report/figures.py", "from __future__", "import os\nfrom __future__", set()),
+        ("noise.py", "return sigma / 255.0", "return sigma / 256.0", ALL),
+        ("figures.py", "from __future__", "import os\nfrom __future__", set()),
     ],
 )
 def test_an_edit_makes_exactly_the_models_stale_that_it_can_change(
