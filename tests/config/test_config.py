@@ -98,6 +98,9 @@ def test_every_shipped_configuration_is_legal_and_named_after_its_file(path):
          ["`parts.segmentation.training.retrained`", "`retrained`", "`parts.segmentation.methods`"]),
         ("parts.classification.sigmas", "del", ["`parts.classification.data`", "`parts.classification.sigmas`"]),
         ("parts.segmentation.methods", "del", ["`parts.segmentation.data`", "`parts.segmentation.methods`"]),
+        ("processes", 3,
+         ["`processes: 3`", "`parts.classification.training.joint.batch: 4`",
+          "`parts.denoising.training.warm_start.batch: 4`", "multiple of 3"]),
         ("parts.denoising.training.warm_start.patch", 96,
          ["`parts.denoising.training.warm_start.patch: 96`", "40 px in `parts.denoising.data`", "write 40 or less"]),
         ("parts.classification.training.task_network.patch", 36,
@@ -143,26 +146,41 @@ def test_a_task_that_needs_another_ones_denoiser_needs_its_data(tiny_content):
     assert parse_config(tiny_content, source="mine.yaml").parts == ("denoising", "classification")
 
 
-def test_only_recipes_that_are_used_must_suit_the_images(tiny_content):
+def test_only_recipes_that_are_used_must_suit_the_processes_and_the_images(tiny_content):
     tiny_content["methods"] = {
         "denoising": ["noisy", "dncnn"],
         "classification": ["clean", "noisy", "retrained"],
         "segmentation": ["clean", "noisy"],
     }
-    recipe = tiny_content["parts"]["denoising"]["training"]["separate"]
+    recipe = tiny_content["parts"]["denoising"]["training"]["separate"] | {"batch": 6}
     tiny_content["parts"]["denoising"]["training"]["dncnn"] = {
         "warm_start": None,
         "separate": recipe,
     }
+    for task in ("classification", "segmentation"):
+        tiny_content["parts"][task]["training"]["task_network"]["batch"] = 6
+    tiny_content["parts"]["classification"]["training"]["retrained"]["batch"] = 9
     tiny_content["parts"]["denoising"]["training"]["warm_start"]["patch"] = 96  # not used
-    config = parse_config(tiny_content, source="mine.yaml")
+    config = parse_config(tiny_content | {"processes": 3}, source="mine.yaml")
     assert list(used_recipes(config)) == [
         "parts.denoising.training.dncnn.separate", "parts.classification.training.retrained",
         "parts.classification.training.task_network", "parts.segmentation.training.task_network",
     ]  # fmt: skip
     tiny_content["parts"]["denoising"]["training"]["dncnn"] = None  # trained as the denoiser is
-    with pytest.raises(UserError, match=r"`parts.denoising.training.warm_start.patch: 96`"):
-        parse_config(tiny_content, source="mine.yaml")
+    with pytest.raises(
+        UserError, match=r"processes: 3` and `parts.denoising.training.separate.batch: 4`, `train"
+    ):
+        parse_config(tiny_content | {"processes": 3}, source="mine.yaml")
+
+
+def test_what_the_recipes_of_the_paper_cannot_share_is_named_before_anything_starts():
+    content = yaml.safe_load((CONFIGS[0].parent / "paper.yaml").read_text())
+    with pytest.raises(UserError) as caught:
+        parse_config(content | {"processes": 4}, source="paper.yaml")
+    assert "`parts.classification.training.joint.batch: 10`" in str(caught.value)
+    assert "`parts.segmentation.training.joint.batch: 6`" in str(caught.value)
+    assert "training.task" not in str(caught.value)
+    assert parse_config(content | {"processes": 2}, source="paper.yaml").processes == 2
 
 
 def test_patches_fit_into_images_whose_size_is_known(tiny_content):

@@ -335,7 +335,7 @@ def test_a_run_with_own_noise_records_it_trains_with_it_and_is_measured_with_it(
     expected = noisy_image(clean, sigma=SIGMA, seed=seed, model=noise)
     np.testing.assert_array_equal(shown, np.rint(255 * np.clip(expected, 0, 1).astype(float)))
     tiny_content["noise"] = "gaussian"
-    with pytest.raises(UserError, match=r"same noisy pixels|another configuration"):
+    with pytest.raises(UserError, match=r"not the recorded one|another configuration"):
         evaluate(parse_config(tiny_content, source="x"), "denoising", SIGMA, data_copy)
 
 

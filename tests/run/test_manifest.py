@@ -51,7 +51,7 @@ def test_code_digests_follow_imports_and_name_the_closure():
 
 
 def test_code_digests_are_the_same_in_another_process():
-    program = "from dhl.run.manifest import code_digest; print(code_digest('dhl.training.train'))"
+    program = "from dhl.run.fingerprints import code_digest; print(code_digest('dhl.training.train'))"
     output = subprocess.check_output([sys.executable, "-c", program], text=True)
     assert output.strip() == code_digest("dhl.training.train")
 
