@@ -13,7 +13,7 @@ import torch
 from dhl.config.recipes import Optimizer
 from dhl.models.build import build_network
 from dhl.training.device import autocast
-from dhl.training.losses import reconstruction_loss
+from dhl.training.objectives import reconstruction_loss
 from dhl.training.optimizers import build_optimizer
 
 NETWORKS = (

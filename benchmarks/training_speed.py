@@ -1,9 +1,9 @@
-"""How near the fit loop comes to the machine's rate: `python benchmarks/training_speed.py`.
+"""How near the training loop comes to the machine's rate: `python benchmarks/training_speed.py`.
 
 For each model kind of a configuration: operations of one step (counted by torch), the time that
 they take at the machine's measured peak (the floor), the time of the bare forward, backward and
-optimizer step, and the time of a step of the real `fit` loop with its sampling, noise and progress.
-All in one run, side by side, with the configuration's number of threads.
+optimizer step, and the time of a step of the real training loop with its sampling, noise and
+progress. All in one run, side by side, with the configuration's number of threads.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dhl.training.batches import BatchSampler
 from dhl.training.device import autocast, reserved_device, resolve_precision
 from dhl.training.optimizers import build_optimizer
 from dhl.training.train import build_objective
-from dhl.training.trainer import Fit, fit
+from dhl.training.trainer import Trainer, TrainerSettings
 
 
 def peak_rate(device: torch.device, precision: torch.dtype, *, seconds: float = 2.0) -> float:
@@ -61,20 +61,20 @@ def fresh_objective(config, spec, device):
     return build_objective(network, spec, task_network=frozen)
 
 
-def measure(config, spec, place: Fit, *, steps: int) -> tuple[float, float, float]:
+def measure(config, spec, settings: TrainerSettings, *, steps: int) -> tuple[float, float, float]:
     """Return operations, bare seconds and loop seconds of one step."""
-    objective = fresh_objective(config, spec, place.device)
-    objective.network.to(place.device, memory_format=torch.channels_last)
+    objective = fresh_objective(config, spec, settings.device)
+    objective.network.to(settings.device, memory_format=torch.channels_last)
     sampler = BatchSampler(
-        made_up_images(config, spec), spec.recipe, seed_names=("benchmark",), device=place.device
+        made_up_images(config, spec), spec.recipe, seed_names=("benchmark",), device=settings.device
     )
     images, targets = sampler(0, torch.Generator().manual_seed(0))
     images = images.contiguous(memory_format=torch.channels_last)
     optimizer = build_optimizer(objective.network, spec.recipe.optimizer)
-    generator = torch.Generator(device=place.device).manual_seed(0)
+    generator = torch.Generator(device=settings.device).manual_seed(0)
 
     def step() -> None:
-        with autocast(place.device, place.precision):
+        with autocast(settings.device, settings.precision):
             losses = objective.losses(images, targets, generator)
         optimizer.zero_grad()
         losses["loss"].backward()
@@ -89,7 +89,7 @@ def measure(config, spec, place: Fit, *, steps: int) -> tuple[float, float, floa
     bare = (time.perf_counter() - begin) / steps
     recipe = spec.recipe.model_copy(update={"steps": steps})
     begin = time.perf_counter()
-    fit(objective, sampler, recipe, place)
+    Trainer(objective, sampler, recipe, settings).fit()
     return counter.get_total_flops(), bare, (time.perf_counter() - begin) / steps
 
 
@@ -106,9 +106,11 @@ def main() -> None:
 
 def print_table(config, device, *, steps: int) -> None:
     """Measure each kind of model once, and print its row."""
-    place = Fit(("benchmark",), device, resolve_precision(config, device))
-    peak = peak_rate(device, place.precision)
-    print(f"{device}, {config.threads} thread(s), {place.precision}: {peak / 1e9:.0f} GFLOP/s peak")
+    settings = TrainerSettings(("benchmark",), device, resolve_precision(config, device))
+    peak = peak_rate(device, settings.precision)
+    print(
+        f"{device}, {config.threads} thread(s), {settings.precision}: {peak / 1e9:.0f} GFLOP/s peak"
+    )
     print(
         "model kind | GFLOP a step | floor ms | bare ms | loop ms | share of peak | steps | floor s"
     )
@@ -116,7 +118,7 @@ def print_table(config, device, *, steps: int) -> None:
     for key in all_models(config):
         spec, kind = model_spec(config, key), key.partition("/")[0]
         if kind not in seen:
-            seen[kind] = measure(config, spec, place, steps=steps)
+            seen[kind] = measure(config, spec, settings, steps=steps)
             flop, bare, loop = seen[kind]
             print(
                 f"{kind} | {flop / 1e9:.1f} | {1e3 * flop / peak:.1f} | {1e3 * bare:.1f} | "

@@ -1,15 +1,14 @@
-"""Locks that the system frees when their holder ends, however it ends."""
+"""Locks between processes; the system releases them when their holder ends, even if killed."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+
+from filelock import FileLock, Timeout
 
 from dhl.errors import UserError
 
@@ -18,53 +17,61 @@ logger = logging.getLogger("dhl")
 
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Let one process at a time in; the others wait, and say for what.
+    """Let one process at a time into the block; the others wait and log what they wait for.
 
-    The file stays behind. On a network file system the lock holds between machines if it was
-    mounted with locks (NFS from version 4, Lustre with `flock`); where there are none at all, a
-    warning says so and everybody is let in.
+    The lock file is not deleted. On a network file system the lock also holds between machines, if
+    it is mounted with locks (NFS from version 4, Lustre with `flock`). On a file system without
+    locks a warning is logged, and nobody waits.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file; its folder is created.
 
     Yields
     ------
     bool
-        Whether another process had to be waited for.
+        Whether this process had to wait for another one.
 
     Raises
     ------
     UserError
-        If the file may not be written.
+        If the lock file cannot be written.
     """
-    with _opened(path) as file:
-        os.set_inheritable(file.fileno(), True)  # a program that takes this one's place holds it on
-        yield _lock(file, path)
+    lock = FileLock(path)
+    must_wait = not try_lock(lock)
+    if must_wait:
+        logger.info("waiting for another process that holds %s", path)
+        lock.acquire()
+    try:
+        yield must_wait
+    finally:
+        lock.release()
 
 
-def _opened(path: Path) -> TextIO:
-    """Open a lock's file."""
+def try_lock(lock: FileLock) -> bool:
+    """Acquire a lock if it is free; return whether this process has it now.
+
+    Raises
+    ------
+    UserError
+        If the lock file cannot be written.
+    """
+    path = Path(lock.lock_file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "a")
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
     except PermissionError:
         raise UserError(
-            "whoever shares a folder may write into it.",
+            f"The lock file {path} cannot be written.",
             came=f"no permission to write {path}",
-            do="let its owner give the group the right to write, for new files too (`umask 002`).",
+            do="ask the owner of the folder to give your group the right to write, for new files "
+            "too (`umask 002`).",
         ) from None
-
-
-def _lock(file: TextIO, path: Path) -> bool:
-    """Lock a file; tell whether that had to wait."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        logger.info("waiting for another process that holds %s", path)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        return True
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
             raise
         logger.warning("%s cannot be locked (%s): start one run at a time", path, error.strerror)
-    return False
-
-
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+    return True

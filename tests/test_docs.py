@@ -24,7 +24,7 @@ from dhl.planning.text import to_text
 DOCS = PROJECT / "docs"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.glob("*.md"))]
 PAPER = PROJECT / "config" / "paper.yaml"
-COMMANDS = r"^(?:torchrun .*-m )?dhl ([a-z-]+ .+|[a-z-]+)$"
+COMMANDS = r"^dhl ([a-z-]+ .+|[a-z-]+)$"
 YAML_BLOCKS = r"^```yaml\n([\s\S]*?)^```$"
 LINKS = r"\]\((?!https?:)([^)#]+)\)"
 

@@ -69,12 +69,10 @@ def run_baseline(arguments: Arguments, config: Config, folder: RunFolder) -> Non
 
 
 def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Train one model, in as many processes as configured."""
-    from dhl.training.launch import launch
+    """Train one model."""
     from dhl.training.train import train_model
 
-    again = sys.argv[1:]
-    train_model(config, arguments.model, folder, start_processes=lambda: launch(config, again))
+    train_model(config, arguments.model, folder)
 
 
 def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> None:

@@ -30,7 +30,6 @@ def check_rules(config: Config) -> None:
     _check_joint_crops(config)
     _check_published_classes(config)
     recipes = used_recipes(config)
-    _check_shares(config, recipes)
     _check_patches(config, recipes)
     _check_warm_starts(config, recipes)
 
@@ -211,21 +210,6 @@ def _check_published_classes(config: Config) -> None:
                 do="remove `weights` and train the network, or write the path of weights for "
                 "these classes; folders with synset names need `classes: imagenet`.",
             )
-
-
-def _check_shares(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> None:
-    """Check that the processes of a training can share its batches equally."""
-    uneven = [
-        f"`{place}.batch: {recipe.batch}`"
-        for place, (_, recipe) in recipes.items()
-        if recipe.batch % config.processes
-    ]
-    if uneven:
-        raise ConfigError(
-            "A batch cannot be shared equally by the processes.",
-            came=f"`processes: {config.processes}` and {', '.join(uneven)}",
-            do=f"make each `batch` a multiple of {config.processes}, or change `processes`.",
-        )
 
 
 def _check_patches(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> None:

@@ -125,10 +125,7 @@ class Config(Frozen):
     workers: Annotated[int, Field(ge=0)] = Field(
         default=0, description="processes that decode images for one training"
     )
-    processes: Count = Field(default=1, description="processes that train one model together")
-    jobs_per_gpu: Literal[1, 2, 3, 4, 6, 12] = Field(
-        default=1, description="jobs that share one GPU"
-    )
+    jobs_per_gpu: Count = Field(default=1, description="jobs that share one GPU")
     compile: bool = Field(
         default=False, description="whether `torch.compile` fuses a training step"
     )

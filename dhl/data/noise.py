@@ -1,6 +1,6 @@
-"""The noise of tests and training: white and Gaussian, or a user's own code.
+"""The noise of test and training images: white Gaussian noise, or a plug-in.
 
-Here alone sigma (0-255) becomes a standard deviation on [0, 1].
+Only this module turns sigma (0-255) into a standard deviation on [0, 1].
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 
 from dhl.config.plugins import described, load, running, wrong_result
 from dhl.config.sigma import GAUSSIAN, noise_std
-from dhl.data import processes
 from dhl.errors import UserError
 from dhl.seeding import derive_seed
 
@@ -133,7 +132,7 @@ def recorded_noisy_image(
     noisy = noisy_image(clean, sigma=sigma, seed=int(record.seed), model=model)
     if pixel_digest(noisy) != record.sha256:
         raise UserError(
-            "every method sees the same noisy pixels.",
+            f"The noise of `{record.image_id}` is not the recorded one.",
             came=f"`{record.image_id}` at sigma {sigma:g} differs from its recorded digest",
             do="delete the run's `noise` folder and run again."
             if model == GAUSSIAN
@@ -157,37 +156,33 @@ def add_noise(
 ) -> torch.Tensor:
     """Add a configuration's noise for training, without clipping.
 
-    Of several processes, all draw the noise of the whole batch and each keeps that of its share, so
-    that it is the noise of one process.
-
     Parameters
     ----------
     clean, sigma, generator
-        As of `add_gaussian_noise`.
+        As in `add_gaussian_noise`.
     model : str
         The configuration's `noise`.
 
     Raises
     ------
     OwnCodeError
-        If a user's own noise fails, or returns something else than images like `clean`.
+        If a noise plug-in fails, or does not return images like `clean`.
     """
     if model == GAUSSIAN:
         return add_gaussian_noise(clean, sigma=sigma, generator=generator)
     import torch
 
-    whole = processes.whole_batch(clean)
-    std = _std_per_image(whole, sigma, generator)
-    # A user's own code is not traced.
+    std = _std_per_image(clean, sigma, generator)
+    # `torch.compile` does not trace plug-ins.
     compiling = torch.compiler.is_compiling()
     draw = torch.compiler.disable(_own_noise) if compiling else _own_noise
-    return draw(model, whole, std, generator)[processes.own_share(len(whole))]
+    return draw(model, clean, std, generator)
 
 
 def _std_per_image(
     clean: torch.Tensor, sigma: float | tuple[float, float], generator: torch.Generator
 ) -> torch.Tensor:
-    """Return the standard deviation of each image, (N, 1, 1, 1); of a range it is drawn."""
+    """Return the standard deviation of each image, (N, 1, 1, 1); draw it if sigma is a range."""
     import torch
 
     shape = (len(clean), 1, 1, 1)
@@ -200,7 +195,7 @@ def _std_per_image(
 def _own_noise(
     model: str, clean: torch.Tensor, std: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
-    """Call a user's own noise in float32, and check what it returns."""
+    """Call a noise plug-in in float32, and check its result."""
     import torch
 
     function = load(model)
@@ -246,9 +241,7 @@ def add_gaussian_noise(
     ----------
     .. [1] Liu et al., IJCAI 2018, Sec. 3.1.
     """
-    noise = processes.normal_like(clean, generator)
-    if isinstance(sigma, tuple):
-        low, high = (noise_std(bound) for bound in sigma)
-        level = processes.uniform_per_image(clean, generator)
-        return clean + noise * (low + (high - low) * level)
-    return clean + noise * noise_std(sigma)
+    import torch
+
+    noise = torch.empty_like(clean).normal_(generator=generator)
+    return clean + noise * _std_per_image(clean, sigma, generator)

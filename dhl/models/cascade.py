@@ -7,31 +7,33 @@ import torch.nn.functional as F
 from torch import nn
 
 from dhl.config.class_names import IGNORED_LABEL
-from dhl.models.centre_crop import middle_of_denoised
+from dhl.models.centre_crop import denoise_centre
 
 
 class Cascade(nn.Module):
     """A denoiser D followed by a frozen task network H.
 
-    H is in evaluation mode whatever mode the cascade is put in, and needs no gradients of its own;
-    gradients pass through it to D.
+    H always stays in evaluation mode, and its weights get no gradients; gradients pass through it
+    to D.
 
     Parameters
     ----------
     denoiser, task_network : nn.Module
-    output : int or None
-        Side of the middle of D's output that H reads; None for all of it.
+    output_side : int or None
+        H sees the central square of this side of D's output; None shows it all.
     """
 
-    def __init__(self, denoiser: nn.Module, task_network: nn.Module, output: int | None = None):
+    def __init__(
+        self, denoiser: nn.Module, task_network: nn.Module, output_side: int | None = None
+    ):
         super().__init__()
-        self.output = output
+        self.output_side = output_side
         self.denoiser = denoiser
         self.task_network = task_network.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Cascade:
-        """Put D in the mode, and H in evaluation mode: its BatchNorm statistics are frozen too."""
+        """Set the mode of D; H stays in evaluation mode, its BatchNorm statistics frozen."""
         super().train(mode)
         self.task_network.eval()
         return self
@@ -39,9 +41,9 @@ class Cascade(nn.Module):
     def forward(self, noisy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map noisy images (N, 3, H, W) to denoised ones and the task's logits for the loss.
 
-        H reads D's output as it is, neither clipped nor rounded.
+        H sees D's output as it is, neither clipped nor rounded.
         """
-        denoised = middle_of_denoised(self.denoiser, noisy, self.output)
+        denoised = denoise_centre(self.denoiser, noisy, self.output_side)
         return denoised, logits_for_loss(self.task_network, denoised)
 
 
@@ -67,13 +69,13 @@ def shrink_labels(target: torch.Tensor, stride: int) -> torch.Tensor:
     Returns
     -------
     Tensor of int64, shape (N, ceil((H - 1) / stride) + 1, ceil((W - 1) / stride) + 1)
-        The label 255, which no loss counts, where a position lies beyond the image.
+        Positions outside the image get the label 255, which no loss counts.
 
     Notes
     -----
     DeepLab's Caffe code shrinks labels by an aligned interpolation, (H - 1) / stride + 1 positions
-    a side. For the sides that its training has, k * stride + 1, every position is a pixel and its
-    label is taken over: 321 px at stride 8 give 41 labels, those of pixels 0, 8, ..., 320.
+    a side. Its training crops have sides of k * stride + 1, so every position is a pixel whose
+    label is copied: 321 px at stride 8 give 41 labels, those of pixels 0, 8, ..., 320.
     """
     bottom, right = (-(side - 1) % stride for side in target.shape[-2:])
     return F.pad(target, (0, right, 0, bottom), value=IGNORED_LABEL)[..., ::stride, ::stride]

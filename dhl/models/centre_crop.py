@@ -1,4 +1,4 @@
-"""The middle of a denoised crop: what no padding has touched."""
+"""The centre of a denoised crop, which no padding has influenced."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 
-def middle(images: torch.Tensor, side: int | None) -> torch.Tensor:
-    """Cut the middle of images (N, C, H, W) to `side` x `side` px; None leaves them whole."""
+def centre_crop(images: torch.Tensor, side: int | None) -> torch.Tensor:
+    """Cut the central `side` x `side` px out of images (N, C, H, W); None keeps them whole."""
     if side is None:
         return images
     top, left = ((length - side) // 2 for length in images.shape[-2:])
@@ -15,14 +15,18 @@ def middle(images: torch.Tensor, side: int | None) -> torch.Tensor:
 
 
 def border_of(denoiser: nn.Module) -> int:
-    """Return how many pixels a denoiser loses on each side without padding; 0 unless it says so.
+    """Return how many pixels a denoiser loses on each side without padding; 0 by default.
 
-    A denoiser with such a `border` also has `forward_unpadded`.
+    A denoiser with an attribute `border` also has a method `forward_unpadded`.
     """
     return getattr(denoiser, "border", 0)
 
 
-def middle_of_denoised(denoiser: nn.Module, noisy: torch.Tensor, side: int | None) -> torch.Tensor:
-    """Denoise images, and cut the middle of what is computed without padding at their borders."""
+def denoise_centre(denoiser: nn.Module, noisy: torch.Tensor, side: int | None) -> torch.Tensor:
+    """Denoise images (N, 3, H, W) and return the central `side` x `side` px.
+
+    None denoises whole images with padding. Otherwise no padding is used, if the denoiser can work
+    without.
+    """
     unpadded = side is not None and border_of(denoiser) > 0
-    return middle((denoiser.forward_unpadded if unpadded else denoiser)(noisy), side)
+    return centre_crop((denoiser.forward_unpadded if unpadded else denoiser)(noisy), side)

@@ -41,7 +41,7 @@ def save(content: dict[str, Any], path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a model file or a side checkpoint onto the CPU.
+    """Read a model file or the checkpoint of a training onto the CPU.
 
     Raises
     ------

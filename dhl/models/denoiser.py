@@ -3,7 +3,8 @@
 Two forms: `released`, layer by layer as in the authors' published network definition, and `paper`,
 as in the paper's Figure 2, which has an encoding module at full resolution and a decoding module at
 each fusion. `width` is the number of channels of the first scale; 64 is the published one. `input`
-is the scale of the first layer: `unit` is [0, 1], `authors` that of weights imported from Caffe.
+is the scale that the first layer expects: `unit` is [0, 1], `authors` is the scale of weights
+imported from Caffe.
 """
 
 from __future__ import annotations
@@ -36,21 +37,21 @@ def conv_bn(
 
 
 class ResidualBlock(nn.Module):
-    """1x1, 3x3, 1x1 convolutions around a narrow middle, added to the input, then ReLU."""
+    """A bottleneck of 1x1, 3x3 and 1x1 convolutions, added to the input, then ReLU."""
 
-    def __init__(self, channels: int, middle: int):
+    def __init__(self, channels: int, narrow: int):
         super().__init__()
-        self.a = conv_bn(channels, middle, 1)
-        self.b = conv_bn(middle, middle, 3)
-        self.c = conv_bn(middle, channels, 1)
+        self.a = conv_bn(channels, narrow, 1)
+        self.b = conv_bn(narrow, narrow, 3)
+        self.c = conv_bn(narrow, channels, 1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (N, channels, H, W) to the same shape."""
         return F.relu(features + self.c(F.relu(self.b(F.relu(self.a(features))))))
 
 
-class Module(nn.Module):
-    """The encoding or decoding module: one convolution, then a residual block."""
+class FeatureModule(nn.Module):
+    """Figure 2's feature encoding or decoding module: one convolution, then a residual block."""
 
     def __init__(self, channels_in: int, channels: int, *, stride: int = 1):
         super().__init__()
@@ -63,7 +64,7 @@ class Module(nn.Module):
 
 
 class PaddedDenoiser(nn.Module):
-    """A network whose output is smaller than its input, made to keep any size by reflection.
+    """A network that loses a border; reflection padding makes it keep the size of any image.
 
     Attributes
     ----------
@@ -94,12 +95,12 @@ class PaddedDenoiser(nn.Module):
         padding = (self.border, self.border + right, self.border, self.border + bottom)
         if not any(padding):
             return self.forward_unpadded(noisy)
-        # Reflection cannot reach farther than the image itself.
+        # Reflection padding must be smaller than the image.
         mode = "reflect" if max(padding) < min(height, width) else "replicate"
         return self.forward_unpadded(F.pad(noisy, padding, mode))[..., :height, :width]
 
     def _extra(self, side: int) -> int:
-        """Return how many pixels lead to the next legal side."""
+        """Return how many pixels are missing to the next legal side."""
         return (self.remainder - side - 2 * self.border) % self.multiple
 
     def forward_unpadded(self, noisy: torch.Tensor) -> torch.Tensor:
@@ -118,10 +119,10 @@ class ReleasedDenoiser(PaddedDenoiser):
     def __init__(self, width: int):
         super().__init__()
         self.conv0 = nn.Conv2d(3, width, 5)
-        self.encode1 = Module(width, 2 * width, stride=2)
-        self.encode2 = Module(2 * width, 2 * width, stride=2)
+        self.encode1 = FeatureModule(width, 2 * width, stride=2)
+        self.encode2 = FeatureModule(2 * width, 2 * width, stride=2)
         self.up2 = nn.ConvTranspose2d(2 * width, width // 2, 4, 2, 1)
-        self.decode = Module(2 * width + width // 2, 4 * width)
+        self.decode = FeatureModule(2 * width + width // 2, 4 * width)
         self.up1 = nn.ConvTranspose2d(4 * width, width, 4, 2, 1)
         self.out = nn.Conv2d(2 * width, 3, 3)
         initialise(self)
@@ -139,20 +140,20 @@ class ReleasedDenoiser(PaddedDenoiser):
 
 
 class PaperDenoiser(PaddedDenoiser):
-    """The paper's Figure 2: an encoding module at each scale, a decoding one at each fusion."""
+    """The paper's Figure 2: an encoding module at each scale, a decoding module at each fusion."""
 
     def __init__(self, width: int):
         super().__init__()
         wide = 2 * width
-        self.encode0 = Module(3, wide)
+        self.encode0 = FeatureModule(3, wide)
         self.down1 = conv_bn(wide, wide, 3, stride=2, bias=True)
-        self.encode1 = Module(wide, wide)
+        self.encode1 = FeatureModule(wide, wide)
         self.down2 = conv_bn(wide, wide, 3, stride=2, bias=True)
-        self.encode2 = Module(wide, wide)
+        self.encode2 = FeatureModule(wide, wide)
         self.up2 = nn.ConvTranspose2d(wide, width // 2, 4, 2, 1)
-        self.decode1 = Module(wide + width // 2, 2 * wide)
+        self.decode1 = FeatureModule(wide + width // 2, 2 * wide)
         self.up1 = nn.ConvTranspose2d(2 * wide, width, 4, 2, 1)
-        self.decode0 = Module(wide + width, 2 * wide)
+        self.decode0 = FeatureModule(wide + width, 2 * wide)
         self.out = nn.Conv2d(2 * wide, 3, 3, padding=1)
         initialise(self)
         begin_as_identity(self.out)

@@ -12,7 +12,7 @@ def small_vgg(width: int = 32, classes: int = 10) -> SmallVGG:
 
 
 def vgg_block(channels_in: int, channels: int, convolutions: int = 2) -> nn.Sequential:
-    """Build 3x3 convolutions with BatchNorm and ReLU, as many as named."""
+    """Build a number of 3x3 convolutions, each with BatchNorm and ReLU."""
     layers: list[nn.Module] = []
     for index in range(convolutions):
         layers += [
@@ -24,7 +24,7 @@ def vgg_block(channels_in: int, channels: int, convolutions: int = 2) -> nn.Sequ
 
 
 def vgg_features(width: int) -> nn.Sequential:
-    """Build three blocks of 1, 2 and 4 times `width` channels, to a quarter of the size."""
+    """Build three blocks of 1, 2 and 4 times `width` channels, down to a quarter of the size."""
     return nn.Sequential(
         vgg_block(3, width),
         nn.MaxPool2d(2),
@@ -35,7 +35,7 @@ def vgg_features(width: int) -> nn.Sequential:
 
 
 class SmallVGG(nn.Module):
-    """Three VGG blocks with pooling between them, an average, a linear layer."""
+    """Three VGG blocks with pooling between them, a global maximum, a linear layer."""
 
     def __init__(self, width: int, classes: int):
         super().__init__()

@@ -34,7 +34,6 @@ def fingerprint(config: Config, key: str) -> str:
             config.device,
             config.precision,
             config.threads,
-            config.processes,
             config.compile,
         ],
         "code": code_digest(*spec.code, *data.code),

@@ -56,7 +56,7 @@ class RunFolder:
         return self.root / "training" / f"{key}.csv"
 
     def checkpoint(self, key: str, fingerprint: str) -> Path:
-        """Return the side file that an interrupted training resumes from."""
+        """Return the checkpoint that an interrupted training resumes from."""
         return self.root / "checkpoints" / f"{key}-{fingerprint[:12]}.pt"
 
     def baseline(self, part: str, method: str, sigma: float, shard: Shard = WHOLE) -> Path:

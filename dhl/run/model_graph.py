@@ -18,7 +18,6 @@ from typing import Any
 from dhl.config.architectures import entry_of
 from dhl.config.methods import TASK_NETWORKS, TASKS
 from dhl.config.networks import Network
-from dhl.config.objectives import OBJECTIVES
 from dhl.config.parts import TaskPart
 from dhl.config.plugins import references
 from dhl.config.recipes import DenoiserRecipes, Recipe
@@ -104,10 +103,10 @@ class ModelSpec:
 
     @property
     def code(self) -> tuple[str, ...]:
-        """Modules, and a user's own code, that with all they import decide the weights."""
+        """Modules and plug-ins that, with all their imports, decide the weights."""
         return (
             "dhl.training.train",
-            OBJECTIVES[self.objective],
+            "dhl.training.objectives",
             entry_of(self.role, self.network.name).module,
             *(references(self.noise) if self.sigma is not None else ()),
         )

@@ -11,27 +11,26 @@ import torch.nn.functional as F
 
 from dhl.config.class_names import IGNORED_LABEL
 from dhl.config.recipes import Recipe
-from dhl.data import processes
 from dhl.data.image_files import ImageFiles
 from dhl.data.image_set import ImageSet
 from dhl.errors import UserError
 from dhl.seeding import torch_generator
 from dhl.training.reader import FileReader
 
-# What a small image is enlarged with, label map included: ImageNet's mean colour, as Caffe's zero
-# after the mean is subtracted, and the label that no loss counts.
+# A small image is padded with ImageNet's mean colour, which is zero after Caffe subtracts the mean;
+# its label map is padded with the label that no loss counts.
 FILLING = (123, 117, 104, IGNORED_LABEL)
 
 
 class EpochOrder:
-    """The order of images: shuffled epochs, one after the other without end.
+    """The order in which a training sees the images: one shuffled epoch after the other.
 
     Parameters
     ----------
     count, batch : int
-        Images in all, and in a batch.
+        Number of images in the data set, and in a batch.
     seed_names : tuple
-        Names that the shuffles are derived from.
+        The shuffles are derived from these names.
     """
 
     def __init__(self, count: int, batch: int, seed_names: tuple):
@@ -39,13 +38,13 @@ class EpochOrder:
         self._epoch: tuple[int, torch.Tensor] | None = None
 
     def __call__(self, step: int) -> list[int]:
-        """Return the images of a step: neighbours in the epochs' shuffled orders."""
+        """Return the indices of a step's images: the next `batch` of the endless sequence."""
         first = step * self.batch
-        return [self._at(place) for place in range(first, first + self.batch)]
+        return [self._at(position) for position in range(first, first + self.batch)]
 
-    def _at(self, place: int) -> int:
-        """Return the image at a place in the sequence."""
-        epoch, offset = divmod(place, self.count)
+    def _at(self, position: int) -> int:
+        """Return the image at a position of the endless sequence."""
+        epoch, offset = divmod(position, self.count)
         if self._epoch is None or self._epoch[0] != epoch:
             generator = torch_generator(*self.seed_names, "epoch", epoch)
             self._epoch = (epoch, torch.randperm(self.count, generator=generator))
@@ -53,7 +52,7 @@ class EpochOrder:
 
 
 class Draw(NamedTuple):
-    """What becomes of one image: where its patch begins, and how the patch is turned."""
+    """The random augmentation of one image: the corner of its crop, its mirroring and rotation."""
 
     top: int = 0
     left: int = 0
@@ -62,7 +61,7 @@ class Draw(NamedTuple):
 
 
 class InMemory:
-    """Images on the device as uint8 (3, H, W), a label map as their fourth channel."""
+    """Images on the device as uint8 (3, H, W); a label map is the fourth channel."""
 
     def __init__(self, images: ImageSet, order: EpochOrder, device: torch.device):
         self.order = order
@@ -77,39 +76,39 @@ class InMemory:
                 self.classes = targets
 
     def __call__(self, step: int) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        """Return this process's images of a step, and their classes if they have some."""
-        chosen = self.order(step)[processes.own_share(self.order.batch)]
+        """Return the images of a step, and their classes, if any."""
+        chosen = self.order(step)
         stacks = [self._stack(index) for index in chosen]
         return stacks, None if self.classes is None else self.classes[chosen]
 
     def _stack(self, index: int) -> torch.Tensor:
-        """Return an image with its label map, if it has one."""
+        """Return an image with its label map, if any."""
         if self.maps is None:
             return self.images[index]
         return torch.cat([self.images[index], self.maps[index][None]])
 
 
 class BatchSampler:
-    """Shuffled epochs of random crops with augmentation, on the device.
+    """Draws batches of random crops with augmentation, in shuffled epochs, on the device.
 
     Parameters
     ----------
     images : ImageSet
-        Kept on the device if they are in memory, else decoded by workers ahead of time.
+        Images in memory are kept on the device; image files are decoded ahead of time.
     recipe : Recipe
         Batch size, patch side and augmentation.
     seed_names : tuple
-        Names that the draws are derived from.
+        The order of the images is derived from these names.
     device : torch.device
-        Where batches appear, and are cropped and turned.
+        Where batches are cropped and rotated.
     workers : int
-        Processes that decode images; 0 decodes in this one.
+        Number of processes that decode image files; 0 decodes in this process.
 
     Raises
     ------
     UserError
-        If an image without a label map is smaller than the patch; or no patch is set, and images
-        differ in size, or are oblong and to be turned.
+        If an image without a label map is smaller than the patch; or if no patch is set, and the
+        images differ in size, or have unequal sides and are to be rotated.
     """
 
     def __init__(
@@ -129,13 +128,8 @@ class BatchSampler:
     def __call__(
         self, step: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return images (N, 3, H, W) in [0, 1] and targets of one step (from 0).
-
-        N is this process's share of the batch; the draws are made for all of it, so that they do
-        not depend on the number of processes.
-        """
+        """Return images (N, 3, H, W) in [0, 1] and targets of a step, counted from 0."""
         draws = [self._draw(self.sizes[index], generator) for index in self.order(step)]
-        draws = draws[processes.own_share(len(draws))]
         stacks, classes = self.source(step)
         batch = torch.stack(
             [self._crop(stack, draw) for stack, draw in zip(stacks, draws, strict=True)]
@@ -144,7 +138,7 @@ class BatchSampler:
         return images, batch[:, 3].long() if self.has_label_maps else classes
 
     def _draw(self, size: Sequence[int], generator: torch.Generator) -> Draw:
-        """Draw on the CPU what becomes of an image of this height and width."""
+        """Draw the augmentation of an image of this height and width, on the CPU."""
         patch, augment = self.recipe.patch, self.recipe.augment
         top, left = (
             int(torch.randint(max(side, patch) - patch + 1, (), generator=generator))
@@ -160,12 +154,12 @@ class BatchSampler:
         return Draw(top, left, mirrored, int(torch.randint(4, (), generator=generator)))
 
     def _crop(self, image: torch.Tensor, draw: Draw) -> torch.Tensor:
-        """Cut a patch and turn or mirror it."""
+        """Cut a patch out, and mirror or rotate it."""
         patch = self.recipe.patch
         if patch is not None:
             if min(image.shape[1:]) < patch:
                 image = enlarged(image, patch)
-            # An image that takes a damaged one's place may be smaller than it.
+            # An image that replaces a damaged one may be smaller than that.
             top, left = (
                 min(begin, side - patch)
                 for begin, side in zip((draw.top, draw.left), image.shape[1:], strict=True)
@@ -177,11 +171,11 @@ class BatchSampler:
 
 
 def enlarged(image: torch.Tensor, side: int) -> torch.Tensor:
-    """Fill a small image with its label map (4, H, W) up to a side, at the right and below.
+    """Pad a small image with its label map (4, H, W) at the right and the bottom, to `side` px.
 
     References
     ----------
-    .. [1] Chen et al., ICLR 2015: their data layer fills with the mean and the ignored label.
+    .. [1] Chen et al., ICLR 2015: their data layer pads with the mean and the ignored label.
     """
     extra = (0, max(0, side - image.shape[2]), 0, max(0, side - image.shape[1]))
     channels = zip(image, FILLING, strict=True)
@@ -191,22 +185,22 @@ def enlarged(image: torch.Tensor, side: int) -> torch.Tensor:
 def _check_sizes(images: ImageSet, recipe: Recipe) -> None:
     """Refuse images that cannot make a batch."""
     sizes, patch = np.asarray(images.sizes), recipe.patch
-    if patch is None:
-        rule = "without a patch all training images have one size"
-        wrong = (sizes != sizes[0]).any(1)
-        if recipe.augment == "dihedral":
-            rule += ", and those that are turned are square"
-            wrong |= sizes[:, 0] != sizes[:, 1]
-    elif images.has_label_maps:
-        return
-    else:
-        rule = f"a training image is at least one patch ({patch} px) a side"
+    if patch is not None:
+        if images.has_label_maps:
+            return
+        mistake = f"is smaller than a patch of {patch} px"
         wrong = sizes.min(1) < patch
+    else:
+        mistake = "differs in size from the first one, and no `patch` is set"
+        wrong = (sizes != sizes[0]).any(1)
+        if recipe.augment == "dihedral" and not wrong.any():
+            mistake = "is not square and cannot be rotated without a `patch`"
+            wrong = sizes[:, 0] != sizes[:, 1]
     if wrong.any():
         first = int(wrong.argmax())
         raise UserError(
-            f"{rule}.",
+            f"The training image `{images.ids[first]}` {mistake}.",
             came=f"`{images.ids[first]}` has {sizes[first][1]} x {sizes[first][0]} px",
             do="remove or enlarge it, or lower `patch`." if patch
-            else "set `patch` in the recipe; `augment: mirror` turns nothing.",
+            else "set `patch` in the recipe; `augment: mirror` rotates nothing.",
         )  # fmt: skip

@@ -1,25 +1,22 @@
-"""The device of a run, and the number format its convolutions are fastest in."""
+"""The device of a job, and the number format in which its convolutions are fastest."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
 from dhl.config.schema import Config
-from dhl.data import processes
 from dhl.errors import UserError
 from dhl.run.manifest import processor
-from dhl.training.gpu_slots import gpu_slots
+from dhl.training.gpu_slots import gpu_slot
 
 
 @contextmanager
 def reserved_device(config: Config) -> Iterator[torch.device]:
-    """Choose the device, hold a slot on it if it is a GPU, and make its arithmetic repeatable.
-
-    A process of a training by several has its place on the GPUs that `launch` holds for all.
+    """Choose the device; on a GPU, hold a slot and make the arithmetic repeatable.
 
     Yields
     ------
@@ -29,24 +26,25 @@ def reserved_device(config: Config) -> Iterator[torch.device]:
     Raises
     ------
     UserError
-        If the configured device is not there.
+        If this machine does not have the configured device.
     """
     torch.set_num_threads(config.threads)
-    if uses_cuda(config):
-        make_cuda_repeatable()
-        own = nullcontext([processes.local_place()]) if processes.started() else held_gpus(config)
-        with own as (index,):
-            device = torch.device("cuda", index)
-            torch.cuda.set_device(device)
-            yield device
-    else:
+    if not uses_cuda(config):
         yield find_device(config.device)
+        return
+    make_cuda_repeatable()
+    allowed = _allowed_gpus(config)
+    uuids = [str(torch.cuda.get_device_properties(index).uuid) for index in allowed]
+    with gpu_slot(uuids, jobs_per_gpu=config.jobs_per_gpu) as place:
+        device = torch.device("cuda", allowed[place])
+        torch.cuda.set_device(device)
+        yield device
 
 
 def make_cuda_repeatable() -> None:
-    """Let CUDA's kernels give the same sums each time, and float32 be float32.
+    """Make CUDA's kernels return the same sums each time, and compute float32 in full precision.
 
-    What has no repeatable kernel warns in the log.
+    An operation without a repeatable kernel logs a warning.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -57,32 +55,16 @@ def make_cuda_repeatable() -> None:
 
 
 def uses_cuda(config: Config) -> bool:
-    """Tell whether a run's networks are on GPUs of NVIDIA's or AMD's."""
+    """Return whether a run's networks are on a GPU that torch calls CUDA (NVIDIA or AMD)."""
     name = config.device.partition(":")[0]
     return name == "cuda" or (name == "auto" and torch.cuda.is_available())
 
 
-@contextmanager
-def held_gpus(config: Config, count: int = 1) -> Iterator[tuple[int, ...]]:
-    """Hold a slot on so many of the GPUs that a run may use; yields their numbers.
-
-    Raises
-    ------
-    UserError
-        If there are not as many.
-    """
-    allowed = range(torch.cuda.device_count())
-    if ":" in config.device:
-        allowed = [find_device(config.device).index]
-    if len(allowed) < count:
-        raise UserError(
-            "each of a training's `processes` has a GPU of its own.",
-            came=f"{count} wanted, and {len(allowed)} visible with `device: {config.device}`",
-            do="lower `processes`, or `CUDA_VISIBLE_DEVICES` hides some: unset it.",
-        )
-    names = [str(torch.cuda.get_device_properties(index).uuid) for index in allowed]
-    with gpu_slots(names, count=count, jobs_per_gpu=config.jobs_per_gpu) as places:
-        yield tuple(allowed[place] for place in places)
+def _allowed_gpus(config: Config) -> Sequence[int]:
+    """Return the numbers of the GPUs that a run may use; at least one."""
+    if ":" in config.device or not torch.cuda.device_count():
+        return [find_device(config.device).index]
+    return range(torch.cuda.device_count())
 
 
 def find_device(name: str) -> torch.device:
@@ -91,7 +73,7 @@ def find_device(name: str) -> torch.device:
     Raises
     ------
     UserError
-        If it is not there.
+        If this machine does not have it.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -99,14 +81,14 @@ def find_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            "the device is on this machine.",
+            f"This machine has no device `{name}`.",
             came=f"device `{name}`: {str(error).splitlines()[0]}",
             do="use `auto` or `cpu`.",
         ) from None
 
 
 def resolve_precision(config: Config, device: torch.device) -> torch.dtype:
-    """Return the number format of training: bfloat16 where the hardware multiplies it.
+    """Return the number format of training: bfloat16 where the hardware supports it.
 
     On a CPU without AMX, and on a GPU without bfloat16, `auto` means float32.
     """
@@ -120,17 +102,17 @@ def resolve_precision(config: Config, device: torch.device) -> torch.dtype:
 
 
 def precision_name(precision: torch.dtype) -> str:
-    """Return a number format's name in configurations."""
+    """Return the name of a number format in configurations."""
     return str(precision).removeprefix("torch.")
 
 
 def device_name(device: torch.device) -> str:
-    """Return what people call a device: the model of the GPU, or of the processor."""
+    """Return the model of the GPU or of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return processor() if device.type == "cpu" else str(device)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:
-    """Return a context in which convolutions run in `precision`; float32 changes nothing."""
+    """Return a context in which convolutions run in `precision`; with float32 it does nothing."""
     return torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)

@@ -1,4 +1,4 @@
-"""Learning rates by formula, and optimizers with a solver's multipliers."""
+"""Learning rates by formula, and optimizers with multipliers, as in Caffe's solver."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Opti
 
 
 def _plain(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    """Derive an optimizer that cannot be compiled, and need not import the compiler.
+    """Derive an optimizer that does not import the compiler.
 
     torch wraps these methods for `torch.compile`. At their first use the wrappers import
-    `torch._dynamo`, which takes as long as torch itself; here only networks are compiled.
+    `torch._dynamo`, which takes as long as importing torch; only networks are compiled here.
     """
     wrapped = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in wrapped}

@@ -1,4 +1,4 @@
-"""Images that are decoded while the device computes: workers read whole steps ahead."""
+"""Training images from files: workers decode the next steps while the device computes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dhl.data import processes
 from dhl.data.image_files import DamagedImage, LabelFiles
 from dhl.data.image_set import ImageSet
 from dhl.training.signals import SIGNALS
@@ -20,7 +19,7 @@ logger = logging.getLogger("dhl")
 
 
 class Read(NamedTuple):
-    """The images of a step as they were read."""
+    """The images of one step, before they are cropped."""
 
     stacks: list[torch.Tensor]
     indices: list[int]
@@ -28,25 +27,23 @@ class Read(NamedTuple):
 
 
 class Steps(Dataset):
-    """An item is the images of one step, or of this process's share of it.
+    """A data set whose items are whole steps: item `step` has all images of this step.
 
     Parameters
     ----------
     images : ImageSet
         With `ImageFiles`.
     order : callable
-        From step to the indices of its images.
-    share : slice
-        Of a step's images.
+        From a step to the indices of its images.
     """
 
-    def __init__(self, images: ImageSet, order: Callable[[int], list[int]], share: slice):
-        self.images, self.order, self.share = images, order, share
+    def __init__(self, images: ImageSet, order: Callable[[int], list[int]]):
+        self.images, self.order = images, order
 
     def __getitem__(self, step: int) -> Read:
-        """Read the images of a step; another image takes a damaged one's place."""
+        """Read the images of a step; the next good image replaces a damaged one."""
         result = Read([], [], [])
-        for index in self.order(step)[self.share]:
+        for index in self.order(step):
             stack = self._stack(index)
             while isinstance(stack, DamagedImage):
                 result.damaged.append(stack)
@@ -59,7 +56,7 @@ class Steps(Dataset):
         return result
 
     def _stack(self, index: int) -> torch.Tensor | DamagedImage:
-        """Read an image as uint8 (3, H, W), its label map as a fourth channel."""
+        """Read an image as uint8 (3, H, W); its label map becomes the fourth channel."""
         image = self.images.images.read(index)
         if isinstance(image, DamagedImage):
             return image
@@ -72,24 +69,24 @@ class Steps(Dataset):
 
 
 class FileReader:
-    """Reads the steps of a training in order, some ahead, onto the device.
+    """Reads the steps of a training in order, ahead of time, and copies them to the device.
 
     Parameters
     ----------
     images, order
-        As of `Steps`; `order.batch` is the size of the whole batch.
+        As in `Steps`.
     device : torch.device
     steps : int
-        Of the whole training.
+        Number of steps of the whole training.
     workers : int
-        Processes that decode; 0 decodes in this one.
+        Number of processes that decode images; 0 decodes in this process.
     """
 
     def __init__(
         self, images: ImageSet, order: Callable[[int], list[int]], device: torch.device, *,
         steps: int, workers: int,
     ):  # fmt: skip
-        self.dataset = Steps(images, order, processes.own_share(order.batch))
+        self.dataset = Steps(images, order)
         self.device, self.steps, self.workers = device, steps, workers
         self.classes = None
         if not images.has_label_maps and images.targets is not None:
@@ -98,7 +95,7 @@ class FileReader:
         self.named: set[str] = set()
 
     def __call__(self, step: int) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        """Return the images of a step (uint8, on the device), and their classes if they have some.
+        """Return the images of a step (uint8, on the device), and their classes, if any.
 
         Raises
         ------
@@ -116,36 +113,36 @@ class FileReader:
         return stacks, self.classes[read.indices].to(self.device, non_blocking=True)
 
     def _begin(self, step: int) -> Iterator[Read]:
-        """Start the workers at a step."""
+        """Start the workers at this step."""
         loader = DataLoader(
             self.dataset,
             sampler=range(step, self.steps),
             batch_size=None,
             num_workers=self.workers,
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             worker_init_fn=_ignore_signals,
             pin_memory=self.device.type == "cuda",
         )
         return iter(loader)
 
     def _report(self, damaged: list[DamagedImage]) -> None:
-        """Stop at a damaged image, or name it once in the log."""
+        """Raise an error for a damaged image, or log its name once."""
         for image in damaged:
             if self.dataset.images.images.damaged == "stop":
                 raise image.error()
             if str(image.path) not in self.named:
                 self.named.add(str(image.path))
                 logger.warning(
-                    "%s is damaged (%s): another image takes its place", image.path, image.reason
+                    "%s is damaged (%s): another image replaces it", image.path, image.reason
                 )
 
 
-def _as_it_is(read: Read) -> Read:
-    """Leave a step's images as they were read: they differ in size."""
+def _unchanged(read: Read) -> Read:
+    """Do not stack the images of a step: they can differ in size."""
     return read
 
 
 def _ignore_signals(worker: int) -> None:
-    """Leave a signal to the training, which ends its step and then its workers."""
+    """Ignore signals in a worker: the training finishes its step and then ends its workers."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Trained models in a folder that runs, machines and users share, found by what decides them."""
+"""A folder of trained models that runs, machines and users share; a digest names each model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def shared_folder() -> Path | None:
 
 
 class SharedModel:
-    """A model's place in the shared folder.
+    """A model's files in the shared folder.
 
     Parameters
     ----------
     root : Path
     digest : str
-        Of everything that decides the weights: recipe, code, bytes of data and parents, and the
-        kind of device and number format that it is trained with.
+        Digest of everything that decides the weights: recipe, code, bytes of data and parents, kind
+        of device and number format.
     """
 
     def __init__(self, root: Path, digest: str):
@@ -38,7 +38,7 @@ class SharedModel:
         self.curve = self.weights.with_suffix(".csv")
 
     def take(self, key: str, folder: RunFolder, *, fingerprint: str) -> bool:
-        """Copy the model into a run; tell whether it was there. A damaged one is as none."""
+        """Copy the model into a run; return whether there was an undamaged one."""
         if not is_whole(self.weights, self.curve, fingerprint=fingerprint):
             return False
         _copy(self.curve, folder.training(key))
@@ -47,9 +47,9 @@ class SharedModel:
         return True
 
     def give(self, key: str, folder: RunFolder) -> None:
-        """Copy a run's model here; its weights come last, so that who sees them sees a whole.
+        """Copy a run's model here, the weights last: where they exist, the model is complete.
 
-        The run has its model: that it cannot be shared is worth a warning and no more.
+        If this fails, only a warning is logged: the run has its model.
         """
         try:
             _copy(folder.training(key), self.curve)
@@ -59,7 +59,7 @@ class SharedModel:
 
 
 def is_whole(weights: Path, curve: Path, *, fingerprint: str) -> bool:
-    """Tell whether a model and its curve are there, of this fingerprint; say what is damaged."""
+    """Return whether a model and its curve exist with this fingerprint; log what is damaged."""
     if not (weights.exists() and curve.exists()):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Being stopped from outside: a signal is noted, and acted upon where nothing is lost."""
+"""Signals that stop a training: a signal is noted, and the training stops after its step."""
 
 from __future__ import annotations
 
@@ -8,30 +8,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from dhl.data import processes
-
-# A cluster's warning before the end of a job, and Ctrl-C.
+# A cluster sends SIGTERM before it ends a job; Ctrl-C sends SIGINT.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
 def noted_signals() -> Iterator[Callable[[], str]]:
-    """Note a first SIGTERM or SIGINT instead of ending at once; a second one ends as usual.
+    """Note the first SIGTERM or SIGINT instead of ending at once; a second one ends as usual.
 
     Yields
     ------
     callable
-        Returns the name of the signal that came, or "".
+        Returns the name of the signal, or "" if none came.
     """
     came: list[str] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(signal.Signals(number).name)
-        if not processes.started():  # `torchrun` passes on what a scheduler sent to all already
-            signal.signal(number, before[number])
+        signal.signal(number, before[number])
 
     before = {}
-    if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
+    if threading.current_thread() is threading.main_thread():  # handlers belong to this thread
         before = {number: signal.signal(number, note) for number in SIGNALS}
     try:
         yield lambda: came[0] if came else ""

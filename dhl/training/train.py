@@ -1,21 +1,17 @@
-"""Training the models of a run: what each starts from, sees and writes."""
+"""Training the models of a run: what each starts from, is trained on, and writes."""
 
 from __future__ import annotations
 
-import importlib
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import nn
 
 from dhl.config.catalogue import CATALOGUE
-from dhl.config.objectives import OBJECTIVES
 from dhl.config.schema import Config
-from dhl.data import processes
 from dhl.data.image_set import load_split, split_digest
 from dhl.data.locations import data_root, downloaded
 from dhl.errors import UserError
@@ -39,167 +35,128 @@ from dhl.training.device import (
     resolve_precision,
     uses_cuda,
 )
+from dhl.training.objectives import DenoisingObjective, JointObjective, TaskObjective
 from dhl.training.shared_models import SharedModel, is_whole, shared_folder
-from dhl.training.trainer import Fit, Objective, fit
+from dhl.training.trainer import Objective, Trainer, TrainerSettings
 
 logger = logging.getLogger("dhl")
 
 
-def train_model(
-    config: Config,
-    key: str,
-    folder: RunFolder,
-    *,
-    start_processes: Callable[[], NoReturn] | None = None,
-) -> None:
-    """Train one model of a run and write its weights and curve; resumes where it was interrupted.
+def train_model(config: Config, key: str, folder: RunFolder) -> None:
+    """Train one model of a run and write its weights and training curve.
 
-    Of two that are asked for the same model at once, one trains and the other takes what it made.
+    An interrupted training is resumed. If two processes ask for the same model at the same time,
+    one trains it and the other one uses the result.
 
     Parameters
     ----------
     config : Config
     key : str
-        As in `dhl.run.model_graph`.
+        The model's key, as in `dhl.run.model_graph`.
     folder : RunFolder
-        Must hold the data and the parents.
-    start_processes : callable, optional
-        Makes this program the one that starts the configured `processes`, which call this again.
+        Must contain the data and the parents.
 
     Raises
     ------
     UserError
-        If the training cannot go on, or not as many processes as configured were started.
+        If the training cannot continue.
     """
     spec = model_spec(config, key)
     if spec.recipe is None:
         logger.info("taking %s with its published weights", spec.key)
-        _write_model(config, spec, folder, (_first_network(config, spec, folder), pd.DataFrame()))
+        _write_model(config, spec, folder, (_initial_network(config, spec, folder), pd.DataFrame()))
         return
     digest = _content_fingerprint(config, spec, folder)
-    if processes.started():
-        _train(config, spec, folder, digest)
-        return
     made_from = fingerprint(config, key)
     shared = _shared_model(config, digest)
     if shared and shared.take(key, folder, fingerprint=made_from):
         return
     lock = shared.weights if shared else folder.checkpoint(key, digest)
-    with locked(lock.with_suffix(".lock")) as waited:
-        if waited and shared and shared.take(key, folder, fingerprint=made_from):
+    with locked(lock.with_suffix(".lock")) as had_to_wait:
+        if had_to_wait and shared and shared.take(key, folder, fingerprint=made_from):
             return
-        own = folder.model(key), folder.training(key)
-        if waited and is_whole(*own, fingerprint=made_from):
+        files = folder.model(key), folder.training(key)
+        if had_to_wait and is_whole(*files, fingerprint=made_from):
             logger.info("another process has trained %s", key)
             return
-        if config.processes > 1 and start_processes:
-            start_processes()
         _train(config, spec, folder, digest)
 
 
-def _shared_model(config: Config, digest: str) -> SharedModel | None:
-    """Return a model's place among the shared ones; None if none are shared."""
-    root = shared_folder()
-    if root is None:
-        return None
-    version = torch.__version__.partition("+")[0]
-    return SharedModel(root / f"{_arithmetic(config)}-torch-{version}", digest)
-
-
-def _arithmetic(config: Config) -> str:
-    """Name the kind of device and the number format that this machine trains with."""
-    return f"{_device(config).type}-{_precision(config)}"
-
-
-def _precision(config: Config) -> str:
-    """Name the number format that this machine trains in."""
-    return precision_name(resolve_precision(config, _device(config)))
-
-
-def _device(config: Config) -> torch.device:
-    """Return a device of the kind that this machine trains on; none is held."""
-    return torch.device("cuda" if uses_cuda(config) else find_device(config.device))
-
-
 def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> None:
-    """Train a model on a device of its own; of several processes the first one writes."""
-    with (
-        reserved_device(config) as device,
-        processes.process_group(config.processes, device_type=device.type),
-    ):
-        made = _fit(config, spec, folder, device=device, digest=digest)
-        if processes.rank() == 0:
-            _write_model(config, spec, folder, made)
-            if shared := _shared_model(config, digest):
-                shared.give(spec.key, folder)
-            folder.checkpoint(spec.key, digest).unlink(missing_ok=True)
+    """Train a model, write it, and share it."""
+    with reserved_device(config) as device:
+        trained = _fit(config, spec, folder, device=device, digest=digest)
+        _write_model(config, spec, folder, trained)
+    if shared := _shared_model(config, digest):
+        shared.give(spec.key, folder)
+    folder.checkpoint(spec.key, digest).unlink(missing_ok=True)
 
 
 def _fit(
     config: Config, spec: ModelSpec, folder: RunFolder, *, device: torch.device, digest: str
 ) -> tuple[nn.Module, pd.DataFrame]:
-    """Fit a model's network to its data; returns it with its training curve."""
-    place = Fit(
+    """Train a model's network on its part's images; return it with its training curve."""
+    settings = TrainerSettings(
         seed_names=(config.base_seed, "training", spec.seed_name),
         device=device,
         precision=resolve_precision(config, device),
         compiled=config.compile,
-        side_file=folder.checkpoint(spec.key, digest),
+        checkpoint_path=folder.checkpoint(spec.key, digest),
         fingerprint=digest,
     )
-    logger.info("training %s on %s in %s", spec.key, device, place.precision)
+    logger.info("training %s on %s in %s", spec.key, device, settings.precision)
     objective = _objective(config, spec, folder, device)
     images = load_split(folder.data(spec.part), "train")
-    sampler = BatchSampler(
-        images, spec.recipe, seed_names=place.seed_names, device=device, workers=config.workers
+    batches = BatchSampler(
+        images, spec.recipe, seed_names=settings.seed_names, device=device, workers=config.workers
     )
-    return objective.network, fit(objective, sampler, spec.recipe, place)
-
-
-def _check_precision(config: Config, spec: ModelSpec, before: str | None) -> None:
-    """Refuse to train on in another number format: methods would differ in more than their loss."""
-    precision = _precision(config)
-    if before not in (None, precision):
-        raise UserError(
-            "a network is trained on in the number format that it was trained in.",
-            came=f"{spec.start} was trained in {before}, and with `precision: auto` this machine "
-            f"would train {spec.key} in {precision}",
-            do="train on machines of one kind; or set `precision: float32`, which every machine "
-            "has, and start again.",
-        )
-
-
-def _write_model(
-    config: Config, spec: ModelSpec, folder: RunFolder, made: tuple[nn.Module, pd.DataFrame]
-) -> None:
-    """Write a model's curve, then its weights."""
-    network, curve = made
-    write_csv(curve, folder.training(spec.key), TRAINING_COLUMNS)
-    content = {
-        "key": spec.key, "role": spec.role, "network": spec.build_options, "sigma": spec.sigma,
-        "steps": spec.recipe.steps if spec.recipe else 0,
-        "fingerprint": fingerprint(config, spec.key),
-        "precision": None if curve.empty else curve["precision"].iloc[-1],
-        "state": network.cpu().state_dict(),
-    }  # fmt: skip
-    checkpoint.save(content, folder.model(spec.key))
+    return objective.network, Trainer(objective, batches, spec.recipe, settings).fit()
 
 
 def _objective(
     config: Config, spec: ModelSpec, folder: RunFolder, device: torch.device
 ) -> Objective:
-    """Build what a model's spec minimises, with its first weights and its frozen network."""
+    """Build a model's objective, with its initial weights and its frozen task network."""
     frozen = None
     if spec.frozen:
         frozen = checkpoint.load_model(folder.model(spec.frozen))[0]
         frozen = frozen.to(device, memory_format=torch.channels_last)
-    return build_objective(_first_network(config, spec, folder), spec, task_network=frozen)
+    return build_objective(_initial_network(config, spec, folder), spec, task_network=frozen)
 
 
-def _first_network(config: Config, spec: ModelSpec, folder: RunFolder) -> nn.Module:
-    """Return the network that a training starts from: its parent's weights, or its own first ones.
+def build_objective(
+    network: nn.Module, spec: ModelSpec, *, task_network: nn.Module | None = None
+) -> Objective:
+    """Build the objective that trains a network; `joint` needs the frozen task network."""
+    noise: dict[str, Any] = {"sigma": spec.sigma, "noise": spec.noise}
+    if spec.objective == "task":
+        return TaskObjective(network, **noise)
+    side = _output_side(network, spec)
+    if spec.objective == "denoise":
+        return DenoisingObjective(network, output_side=side, **noise)
+    return JointObjective(
+        network, task_network=task_network, task_weight=spec.recipe.task_weight, output_side=side,
+        **noise,
+    )  # fmt: skip
 
-    Published weights fill a network whole, or the layers that they have of it.
+
+def _output_side(network: nn.Module, spec: ModelSpec) -> int | None:
+    """Return the side of the denoised square that the losses compare; None compares all.
+
+    The matched control has the same side as the joint training that it is compared with.
+    """
+    patch = spec.recipe.patch
+    if patch is None:
+        return None
+    if spec.part == "denoising":
+        return patch - 2 * border_of(network)
+    return spec.crop if spec.crop is not None and patch > spec.crop else None
+
+
+def _initial_network(config: Config, spec: ModelSpec, folder: RunFolder) -> nn.Module:
+    """Return the network that a training starts from: its parent's weights, or fresh ones.
+
+    Published weights then fill the whole network, or the layers that they have weights for.
     """
     if spec.start:
         network, content = checkpoint.load_model(folder.model(spec.start))
@@ -225,6 +182,44 @@ def weights_file(config: Config, spec: ModelSpec) -> Path | None:
     return downloaded(data_root(config), name) / archive.name
 
 
+def _check_precision(config: Config, spec: ModelSpec, before: str | None) -> None:
+    """Refuse a parent in another number format: methods would differ in more than their loss."""
+    precision = _precision(config)
+    if before not in (None, precision):
+        raise UserError(
+            f"{spec.key} and the model that it starts from have different number formats.",
+            came=f"{spec.start} was trained in {before}, and with `precision: auto` this machine "
+            f"would train {spec.key} in {precision}",
+            do="train on machines of one kind; or set `precision: float32`, which every machine "
+            "has, and start again.",
+        )
+
+
+def _write_model(
+    config: Config, spec: ModelSpec, folder: RunFolder, trained: tuple[nn.Module, pd.DataFrame]
+) -> None:
+    """Write a model's training curve, then its weights."""
+    network, curve = trained
+    write_csv(curve, folder.training(spec.key), TRAINING_COLUMNS)
+    content = {
+        "key": spec.key, "role": spec.role, "network": spec.build_options, "sigma": spec.sigma,
+        "steps": spec.recipe.steps if spec.recipe else 0,
+        "fingerprint": fingerprint(config, spec.key),
+        "precision": None if curve.empty else curve["precision"].iloc[-1],
+        "state": network.cpu().state_dict(),
+    }  # fmt: skip
+    checkpoint.save(content, folder.model(spec.key))
+
+
+def _shared_model(config: Config, digest: str) -> SharedModel | None:
+    """Return a model's files in the shared folder; None if no folder is shared."""
+    root = shared_folder()
+    if root is None:
+        return None
+    version = torch.__version__.partition("+")[0]
+    return SharedModel(root / f"{_arithmetic(config)}-torch-{version}", digest)
+
+
 def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> str:
     """Digest all that a resumed training must share: recipe, images, parents, arithmetic."""
     files = [folder.model(key) for key in spec.parents]
@@ -234,27 +229,16 @@ def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> 
     return f"{derive_seed(fingerprint(config, spec.key), _arithmetic(config), *digests):016x}"
 
 
-def build_objective(
-    network: nn.Module, spec: ModelSpec, *, task_network: nn.Module | None = None
-) -> Objective:
-    """Build what trains a network as its spec says; a joint objective needs its task network."""
-    options: dict[str, Any] = {"sigma": spec.sigma, "noise": spec.noise}
-    if spec.objective != "task":
-        options["output"] = _output_side(network, spec)
-    if spec.objective == "joint":
-        options["task_weight"] = spec.recipe.task_weight
-        options["task_network"] = task_network
-    return importlib.import_module(OBJECTIVES[spec.objective]).Objective(network, **options)
+def _arithmetic(config: Config) -> str:
+    """Name the kind of device and the number format that this machine trains with."""
+    return f"{_device(config).type}-{_precision(config)}"
 
 
-def _output_side(network: nn.Module, spec: ModelSpec) -> int | None:
-    """Return the side of a denoiser's valid output that its losses are taken on; None for all.
+def _precision(config: Config) -> str:
+    """Name the number format that this machine trains in."""
+    return precision_name(resolve_precision(config, _device(config)))
 
-    The matched control has the same as the joint training that it is compared with.
-    """
-    patch = spec.recipe.patch
-    if patch is None:
-        return None
-    if spec.part == "denoising":
-        return patch - 2 * border_of(network)
-    return spec.crop if spec.crop is not None and patch > spec.crop else None
+
+def _device(config: Config) -> torch.device:
+    """Return a device of the kind that this machine trains on, without holding a slot."""
+    return torch.device("cuda" if uses_cuda(config) else find_device(config.device))

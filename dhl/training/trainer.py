@@ -1,28 +1,24 @@
-"""One fit loop for every model: one optimizer step a batch, resumable to the bit."""
+"""The training loop: one optimizer step a batch, resumable bit for bit."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pandas as pd
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from dhl.config.recipes import Recipe
-from dhl.data import processes
 from dhl.errors import UserError
 from dhl.models import checkpoint
-from dhl.models.synced_batch_norm import synchronise
 from dhl.progress import Progress
 from dhl.seeding import derive_seed, torch_generator
-from dhl.training.averaging import mean_over_processes
 from dhl.training.device import autocast, device_name, precision_name
 from dhl.training.optimizers import build_optimizer, learning_rate, set_learning_rate
 from dhl.training.signals import noted_signals
@@ -32,7 +28,7 @@ CURVE_POINTS = 60
 
 
 class Objective(Protocol):
-    """What `fit` minimises; `network` holds the weights that move."""
+    """What a trainer minimises: see `dhl.training.objectives`."""
 
     network: nn.Module
 
@@ -43,238 +39,213 @@ class Objective(Protocol):
 
 
 class Batches(Protocol):
-    """Where `fit` takes its images from: a pure function of the step."""
+    """Where a trainer gets its batches from: a pure function of the step."""
 
     def __call__(
         self, step: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return images and targets on the device, of this process's share of the batch."""
+        """Return images and targets on the device."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Fit:
-    """Where a fit runs and what it is called.
+class TrainerSettings:
+    """Seeds, device and checkpoint of a training.
 
     Attributes
     ----------
     seed_names : tuple
-        Names that every draw is derived from.
+        Every random draw is derived from these names.
     device : torch.device
     precision : torch.dtype
-        Of the convolutions.
+        Number format of the convolutions.
     compiled : bool
-        Whether `torch.compile` fuses the step's losses.
-    side_file : Path or None
-        Where the state is kept while training; removed by the caller.
+        Whether `torch.compile` fuses the computation of the losses.
+    checkpoint_path : Path or None
+        File of the checkpoint, which the caller deletes at the end; None saves none.
     fingerprint : str
-        Of everything that decides the weights; a side file with another is refused.
+        Digest of everything that decides the weights. A checkpoint with another one is refused.
     """
 
     seed_names: tuple
     device: torch.device
     precision: torch.dtype = torch.float32
     compiled: bool = False
-    side_file: Path | None = None
+    checkpoint_path: Path | None = None
     fingerprint: str = ""
 
 
 class Stopped(UserError):
-    """A training that was asked to stop, and kept its state."""
+    """A signal stopped the training, which saved a checkpoint before."""
 
-    status = 128 + 15  # as of a program that a SIGTERM ends
+    status = 128 + 15  # the exit status of a program that a SIGTERM ends
 
-    def __init__(self, cause: str, step: int, side_file: Path | None):
-        kept = f"its state is in {side_file}" if side_file else "it keeps no state"
+    def __init__(self, signal_name: str, step: int, path: Path | None):
+        saved = f"its checkpoint is {path}" if path else "it saves no checkpoint"
         super().__init__(
-            "a training that is stopped keeps its state.",
-            came=f"{cause} at step {step}; {kept}",
-            do="run the same command again: it goes on from there.",
+            f"{signal_name} stopped the training.",
+            came=f"{signal_name} at step {step}; {saved}",
+            do="run the same command again: it resumes at this step.",
         )
 
 
-class Step(nn.Module):
-    """An objective as a module, so that torch's wrappers can go around it."""
+class Trainer:
+    """Minimises an objective on batches; trains the objective's network in place.
 
-    def __init__(self, objective: Objective):
-        super().__init__()
-        self.network = objective.network
-        self.losses = objective.losses
-
-    def forward(
-        self, images: torch.Tensor, targets: torch.Tensor | None, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
-        """Return the objective's losses."""
-        return self.losses(images, targets, generator)
-
-
-def fit(objective: Objective, batches: Batches, recipe: Recipe, place: Fit) -> pd.DataFrame:
-    """Minimise an objective.
+    A checkpoint of the same training is resumed.
 
     Parameters
     ----------
     objective : Objective
-        Its `network` is trained in place.
     batches : callable
-        From step and CPU generator to images and targets on the device.
+        From a step and a CPU generator to images and targets on the device.
     recipe : Recipe
-    place : Fit
-
-    Returns
-    -------
-    DataFrame
-        The training curve, with `results.TRAINING_COLUMNS`; losses are means since the row before,
-        before `loss_scale`.
+    settings : TrainerSettings
 
     Raises
     ------
     UserError
-        If the loss stops being finite (the last good state is kept), the memory does not suffice,
-        or the side file is of another training.
-    Stopped
-        After a SIGTERM or SIGINT, with the state kept.
+        If the checkpoint belongs to another training.
     """
-    objective.network.to(place.device, memory_format=torch.channels_last).train()
-    loop = _Loop(objective, batches, recipe, place)
-    forked = [place.device] if place.device.type == "cuda" else []
-    with (
-        Progress("training", recipe.steps, done=loop.step) as progress,
-        noted_signals() as signal_name,
-        torch.random.fork_rng(forked),
-        _memory_advice(recipe.batch),
+
+    def __init__(
+        self, objective: Objective, batches: Batches, recipe: Recipe, settings: TrainerSettings
     ):
-        while loop.step < recipe.steps:
-            loop.advance(signal_name)
-            progress.advance(note=f"loss {loop.curve[-1]['loss']:.5f}" if loop.curve else "")
-            if loop.stopping and loop.step < recipe.steps:
-                loop.keep()
-                cause = signal_name() or "a signal to another process"
-                raise Stopped(f"{cause} came", loop.step, place.side_file)
-            if loop.step % recipe.checkpoint_every == 0 and loop.step < recipe.steps:
-                loop.keep()
-    return pd.DataFrame(loop.curve)
-
-
-class _Loop:
-    """The state of a fit between two steps."""
-
-    def __init__(self, objective: Objective, batches: Batches, recipe: Recipe, place: Fit):
-        self.network, self.recipe, self.place = objective.network, recipe, place
-        self.batches = batches
-        if processes.count() > 1:
-            synchronise(self.network)
+        self.batches, self.recipe, self.settings = batches, recipe, settings
+        self.network = objective.network
+        self.network.to(settings.device, memory_format=torch.channels_last).train()
         self.optimizer = build_optimizer(self.network, recipe.optimizer)
-        self.step, self.curve, self.sums = 0, [], {}
-        self.hardware = {
-            "device": device_name(place.device), "precision": precision_name(place.precision),
-        }  # fmt: skip
-        self.stopping = False
-        self._resume()
-        self.losses = Step(objective)
-        if place.compiled:
-            self.losses.compile()
-        if processes.count() > 1:
-            # Else it sums in another order after the first step, and so after each resumption.
-            self.losses = DistributedDataParallel(self.losses, find_unused_parameters=True)
+        self.losses = torch.compile(objective.losses) if settings.compiled else objective.losses
+        self.steps_done = 0
+        self.curve: list[dict] = []
+        self.loss_sums: dict[str, torch.Tensor] = {}  # since the last row of the curve
+        self.resume()
 
-    def advance(self, signal_name: Callable[[], str]) -> None:
-        """Take one optimizer step; every draw is derived from the step's number."""
-        recipe, seed_names = self.recipe, self.place.seed_names
+    def fit(self) -> pd.DataFrame:
+        """Train to the recipe's last step.
+
+        Returns
+        -------
+        DataFrame
+            The training curve, with `results.TRAINING_COLUMNS`. Losses are means over the steps
+            since the row before, without `loss_scale`.
+
+        Raises
+        ------
+        UserError
+            If the loss is no longer finite (the last good checkpoint is kept), or the device has
+            too little memory.
+        Stopped
+            After a SIGTERM or SIGINT, once the checkpoint is saved.
+        """
+        steps, device = self.recipe.steps, self.settings.device
+        with (
+            Progress("training", steps, done=self.steps_done) as progress,
+            noted_signals() as signal_name,
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+            _memory_advice(self.recipe.batch),
+        ):
+            while self.steps_done < steps:
+                self.step()
+                progress.advance(note=f"loss {self.curve[-1]['loss']:.5f}" if self.curve else "")
+                if self.steps_done == steps:
+                    break
+                if signal_name():
+                    self.save_checkpoint()
+                    path = self.settings.checkpoint_path
+                    raise Stopped(signal_name(), self.steps_done, path)
+                if self.steps_done % self.recipe.checkpoint_every == 0:
+                    self.save_checkpoint()
+        return pd.DataFrame(self.curve)
+
+    def step(self) -> None:
+        """Take one optimizer step; its number decides every random draw."""
+        recipe, settings, step = self.recipe, self.settings, self.steps_done
         lr = learning_rate(
-            self.step, steps=recipe.steps, lr=recipe.optimizer.lr, schedule=recipe.schedule
+            step, steps=recipe.steps, lr=recipe.optimizer.lr, schedule=recipe.schedule
         )
         set_learning_rate(self.optimizer, lr)
-        losses = self._losses(torch_generator(*seed_names, "batch", self.step))
+        images, targets = self.batches(step, torch_generator(*settings.seed_names, "batch", step))
+        images = images.contiguous(memory_format=torch.channels_last)
+        noise = torch_generator(*settings.seed_names, "noise", step, device=settings.device)
+        torch.manual_seed(derive_seed(*settings.seed_names, "dropout", step, 0))
+        with autocast(settings.device, settings.precision):
+            losses = self.losses(images, targets, noise)
         self.optimizer.zero_grad()
         (losses["loss"] * recipe.loss_scale).backward()
         if recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
         self.optimizer.step()
-        self._count(losses, stop_asked=bool(signal_name()))
-        self.step += 1
-        every = max(1, recipe.steps // CURVE_POINTS)
-        if self.step % every == 0 or self.step == recipe.steps:
-            self.curve.append(_curve_row(self.step, lr, self.sums, self.curve) | self.hardware)
-            self.sums = {}
+        self.steps_done += 1
+        self._record(losses, lr)
 
-    def _losses(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        """Compute the losses of this process's share of a batch."""
-        place = self.place
-        images, targets = self.batches(self.step, generator)
-        noise = torch_generator(*place.seed_names, "noise", self.step, device=place.device)
-        torch.manual_seed(derive_seed(*place.seed_names, "dropout", self.step, processes.rank()))
-        with autocast(place.device, place.precision):
-            images = images.contiguous(memory_format=torch.channels_last)
-            return self.losses(images, targets, noise)
-
-    def _count(self, losses: dict[str, torch.Tensor], *, stop_asked: bool) -> None:
-        """Add up the losses; all processes hear of one another's losses and of a wish to stop."""
-        self.stopping = stop_asked
-        values = torch.stack([value.detach().float() for value in losses.values()])
-        if processes.count() > 1:
-            flag = values.new_tensor([float(stop_asked)])
-            *values, flag = mean_over_processes(torch.cat([values, flag]))
-            self.stopping = float(flag) > 0
-        for name, value in zip(losses, values, strict=True):
-            self.sums[name] = self.sums.get(name, 0) + value
-
-    def keep(self) -> None:
-        """Write the side file from which an interrupted training resumes, if all is finite."""
-        if self.place.side_file is None or processes.rank() > 0:
+    def _record(self, losses: dict[str, torch.Tensor], lr: float) -> None:
+        """Add up the losses; now and then add a row with their means to the curve."""
+        for name, value in losses.items():
+            self.loss_sums[name] = self.loss_sums.get(name, 0) + value.detach().float()
+        every = max(1, self.recipe.steps // CURVE_POINTS)
+        if self.steps_done % every and self.steps_done < self.recipe.steps:
             return
-        moving = [*self.sums.values(), *self.network.state_dict().values()]
-        if not all(bool(value.isfinite().all()) for value in moving):
-            return  # the next row of the curve will say so, and the good state before must stay
+        count = self.steps_done - (self.curve[-1]["step"] if self.curve else 0)
+        means = {name: float(total) / count for name, total in self.loss_sums.items()}
+        if not math.isfinite(means["loss"]):
+            raise UserError(
+                "The training loss is not finite.",
+                came=f"{means['loss']} within the {count} steps before step {self.steps_done}",
+                do="lower the learning rate or the task weight, or set `clip_norm`. The last "
+                "checkpoint with finite weights is kept.",
+            )
+        self.curve.append({
+            "step": self.steps_done, "lr": lr, **means,
+            "device": device_name(self.settings.device),
+            "precision": precision_name(self.settings.precision),
+        })  # fmt: skip
+        self.loss_sums = {}
+
+    def save_checkpoint(self) -> None:
+        """Save all that is needed to resume, if the settings name a file and all is finite."""
+        settings = self.settings
+        if settings.checkpoint_path is None:
+            return
+        values = [*self.loss_sums.values(), *self.network.state_dict().values()]
+        if not all(bool(value.isfinite().all()) for value in values):
+            return  # keep the last good checkpoint; the next row of the curve raises the error
         content = {
-            "fingerprint": self.place.fingerprint, "step": self.step, "curve": self.curve,
-            "sums": self.sums, "state": self.network.state_dict(),
+            "fingerprint": settings.fingerprint, "step": self.steps_done, "curve": self.curve,
+            "sums": self.loss_sums, "state": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }  # fmt: skip
-        checkpoint.save(content, self.place.side_file)
+        checkpoint.save(content, settings.checkpoint_path)
 
-    def _resume(self) -> None:
-        """Restore the side file, if there is one."""
-        place = self.place
-        if place.side_file is None or not place.side_file.exists():
+    def resume(self) -> None:
+        """Continue from the checkpoint, if there is one."""
+        path, device = self.settings.checkpoint_path, self.settings.device
+        if path is None or not path.exists():
             return
-        content = checkpoint.load(place.side_file)
-        if content.get("fingerprint") != place.fingerprint:
+        content = checkpoint.load(path)
+        if content.get("fingerprint") != self.settings.fingerprint:
             raise UserError(
-                "training resumes only from a checkpoint of the same configuration, code and data.",
-                came=f"{place.side_file} is of another one",
+                f"The checkpoint {path} belongs to another training.",
+                came="another configuration, code or data than this training's",
                 do="delete it to train from the start.",
             )
         self.network.load_state_dict(content["state"])
         self.optimizer.load_state_dict(content["optimizer"])
-        logger.info("resuming from step %d of %s", content["step"], place.side_file)
-        self.step, self.curve = content["step"], content["curve"]
-        self.sums = {name: value.to(place.device) for name, value in content["sums"].items()}
-
-
-def _curve_row(step: int, lr: float, sums: dict, curve: list[dict]) -> dict[str, Any]:
-    """Average the losses since the last row, and stop where they are not finite."""
-    count = step - (curve[-1]["step"] if curve else 0)
-    row = {"step": step, "lr": lr, **{name: float(sums[name]) / count for name in sums}}
-    if not math.isfinite(row["loss"]):
-        raise UserError(
-            "the training loss is a finite number.",
-            came=f"{row['loss']} within the {count} steps before step {step}",
-            do="lower the learning rate or the task weight, or set `clip_norm`; checkpoints from "
-            "before are kept.",
-        )
-    return row
+        self.steps_done, self.curve = content["step"], content["curve"]
+        self.loss_sums = {name: value.to(device) for name, value in content["sums"].items()}
+        logger.info("resuming from step %d of %s", self.steps_done, path)
 
 
 @contextmanager
 def _memory_advice(batch: int) -> Iterator[None]:
-    """Turn a lack of memory into a message with the batch to try."""
+    """Turn a lack of memory into a message that names a smaller batch."""
     try:
         yield
-    except RuntimeError as error:  # torch.OutOfMemoryError on a GPU is one; the CPU's is plain
+    except RuntimeError as error:  # on a GPU a torch.OutOfMemoryError, on a CPU a plain one
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         raise UserError(
-            "a batch with all that its gradients need fits into the device's memory.",
+            f"A training step with `batch: {batch}` does not fit into the device's memory.",
             came=f"batch {batch}: {str(error).splitlines()[0]}",
-            do=f"try `batch: {max(1, batch // 2)}` in the recipe, more `processes`, or a smaller "
-            "`patch`; checkpoints are kept.",
+            do=f"try `batch: {max(1, batch // 2)}` in the recipe, or a smaller `patch`; "
+            "checkpoints are kept.",
         ) from None

@@ -24,7 +24,7 @@ from dhl.evaluation.evaluate import evaluate
 from dhl.evaluation.untrained import BaselineJob, write_baseline
 from dhl.models import checkpoint
 from dhl.models.build import build_network
-from dhl.models.centre_crop import middle_of_denoised
+from dhl.models.centre_crop import denoise_centre
 from dhl.models.pretrained import load_pretrained
 from dhl.planning.devices import DEVICES
 from dhl.planning.plan import make_plan
@@ -86,8 +86,8 @@ def network(tmp_path, source: str, role: str, **options):
 
 def test_an_own_denoiser_needs_no_border(tmp_path):
     built = network(tmp_path, DENOISER, "denoiser", width=3)
-    assert middle_of_denoised(built, IMAGES, 12).shape == (2, 3, 12, 12)
-    assert middle_of_denoised(built, IMAGES, None).shape == IMAGES.shape
+    assert denoise_centre(built, IMAGES, 12).shape == (2, 3, 12, 12)
+    assert denoise_centre(built, IMAGES, None).shape == IMAGES.shape
 
 
 def test_an_own_classifier_has_the_classes_and_options_that_it_is_given(tmp_path):
@@ -335,7 +335,7 @@ def test_a_run_with_own_noise_records_it_trains_with_it_and_is_measured_with_it(
     expected = noisy_image(clean, sigma=SIGMA, seed=seed, model=noise)
     np.testing.assert_array_equal(shown, np.rint(255 * np.clip(expected, 0, 1).astype(float)))
     tiny_content["noise"] = "gaussian"
-    with pytest.raises(UserError, match=r"same noisy pixels|another configuration"):
+    with pytest.raises(UserError, match=r"not the recorded one|another configuration"):
         evaluate(parse_config(tiny_content, source="x"), "denoising", SIGMA, data_copy)
 
 

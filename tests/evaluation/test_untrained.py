@@ -229,7 +229,7 @@ def test_changed_noise_is_refused(tiny_config, run_copy):
     cells = text[1].split(",")
     text[1] = ",".join([*cells[:4], "0" * 64, *cells[5:]])
     path.write_text("\n".join(text) + "\n")
-    with pytest.raises(UserError, match="same noisy pixels"):
+    with pytest.raises(UserError, match="not the recorded one"):
         write_baseline(tiny_config, JOB, run_copy, processes=1)
 
 

@@ -12,8 +12,7 @@ from torch import nn
 from dhl.models import deeplab
 from dhl.models.build import build_network
 from dhl.models.cascade import shrink_labels
-from dhl.training.objective_joint import Objective as JointObjective
-from dhl.training.objective_task import Objective as TaskObjective
+from dhl.training.objectives import JointObjective, TaskObjective
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)

@@ -55,7 +55,6 @@ Config:
   precision: number format of training; `auto` is bfloat16 where the hardware multiplies it
   threads: CPU threads of one process
   workers: processes that decode images for one training
-  processes: processes that train one model together, each on its own GPU
   jobs_per_gpu: jobs that share a GPU
   compile: whether `torch.compile` fuses a training step
   noise: "`gaussian`, or your own code"
@@ -112,7 +111,7 @@ PerTask: &task {classification: of the classifier, segmentation: of the segmente
 JointPerTask: *task
 Recipe:
   steps: optimizer steps
-  batch: images a step, over all processes
+  batch: images in a step
   patch: side of random crops in pixels; null takes whole images
   augment: "`dihedral`: flips and quarter turns; `mirror`: flips left and right"
   optimizer: how weights move

@@ -134,8 +134,8 @@ def test_oblong_images_are_turned_only_after_a_patch_is_cut(augment, maps):
     oblong = ImageSet(["a", "b"], images, labels)
     assert draw(sampler_of(oblong, batch=2, patch=12, augment=augment), 0)[0].shape[2:] == (12, 12)
     if augment == "dihedral":
-        with pytest.raises(UserError, match=r"`a` has 20 x 16 px[\s\S]*set `patch`") as caught:
+        with pytest.raises(UserError) as caught:
             sampler_of(oblong, batch=2, augment=augment)
-        assert "turned are square" in caught.value.mistake
+        assert caught.value.came == "`a` has 20 x 16 px"
     else:
         assert draw(sampler_of(oblong, batch=2, augment=augment), 0)[0].shape[2:] == (16, 20)

@@ -6,18 +6,18 @@ import os
 import types
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import torch
 
 from dhl.config.parse import parse_config
 from dhl.errors import UserError
-from dhl.training.device import held_gpus, reserved_device
-from dhl.training.launch import launch, visible
+from dhl.training.device import reserved_device
 
 
 @pytest.fixture
-def two_gpus(monkeypatch) -> Iterator[list[torch.device]]:
+def two_gpus(monkeypatch, tmp_path) -> Iterator[list[torch.device]]:
     """Pretend two GPUs; yields the devices that were made the current one."""
     names, current = [uuid.uuid4(), uuid.uuid4()], []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -28,9 +28,9 @@ def two_gpus(monkeypatch) -> Iterator[list[torch.device]]:
         lambda index: types.SimpleNamespace(uuid=names[index]),
     )
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
-    for name in ("CUBLAS_WORKSPACE_CONFIG", "TORCH_CPP_LOG_LEVEL"):  # are restored afterwards
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is restored afterwards
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     yield current
     torch.use_deterministic_algorithms(False)
 
@@ -56,44 +56,30 @@ def test_a_gpu_computes_repeatably_and_float32_is_not_rounded(two_gpus, tiny_con
         assert not torch.backends.cudnn.allow_tf32
 
 
-def test_a_process_of_several_is_on_the_gpu_of_its_place(two_gpus, tiny_content, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    with reserved_device(config_on("cuda", tiny_content, processes=2)) as device:
-        assert str(device) == "cuda:1"
-
-
 def test_a_run_on_the_cpu_holds_no_gpu(two_gpus, tiny_content):
     with reserved_device(config_on("cpu", tiny_content)) as device:
         assert device.type == "cpu"
     assert two_gpus == []
 
 
-def test_more_processes_than_gpus_are_refused(two_gpus, tiny_content):
-    config = config_on("auto", tiny_content, processes=4)
-    with pytest.raises(UserError, match="4 wanted, and 2 visible"), held_gpus(config, 4):
+def test_one_gpu_by_number_is_the_only_choice(two_gpus, tiny_content, monkeypatch):
+    monkeypatch.setattr("dhl.training.device.find_device", torch.device)
+    with reserved_device(config_on("cuda:1", tiny_content)) as device:
+        assert str(device) == "cuda:1"
+
+
+def test_jobs_share_a_gpu_where_the_configuration_says_so(two_gpus, tiny_content):
+    config = config_on("auto", tiny_content, jobs_per_gpu=5)
+    with ExitStack() as held:
+        devices = [held.enter_context(reserved_device(config)) for _ in range(10)]
+    assert [str(device) for device in devices] == ["cuda:0", "cuda:1"] * 5
+
+
+def test_a_missing_gpu_is_named(two_gpus, tiny_content, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with (
+        pytest.raises(UserError) as caught,
+        reserved_device(config_on("cuda", tiny_content)),
+    ):
         pass
-
-
-def test_several_processes_are_started_on_the_gpus_that_are_held(
-    two_gpus, tiny_content, monkeypatch
-):
-    started = []
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    monkeypatch.setattr(
-        "torch.distributed.run.main",
-        lambda arguments: started.append((os.environ["CUDA_VISIBLE_DEVICES"], arguments)),
-    )
-    with pytest.raises(SystemExit, match="0"):
-        launch(config_on("auto", tiny_content, processes=2), ["train", "separate/sigma30"])
-    assert started == [
-        ("5,7", [
-            "--standalone", "--nproc-per-node", "2", "-m", "dhl", "train", "separate/sigma30",
-        ])
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("before", "after"), [(None, "0,2"), ("4,5,GPU-ab", "4,GPU-ab")])
-def test_gpus_are_named_as_they_are_visible(before, after):
-    environment = {} if before is None else {"CUDA_VISIBLE_DEVICES": before}
-    assert visible((0, 2), environment) == after
+    assert "`cuda`" in caught.value.mistake

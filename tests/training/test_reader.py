@@ -106,18 +106,3 @@ def test_a_damaged_training_image_stops_the_run_or_is_replaced_and_named(tmp_pat
     assert "2.png is damaged" in record.getMessage()
     for images, classes in skipped:
         assert torch.equal((255 * images[:, 2, 0, 0]).round().long(), classes)
-
-
-def test_the_share_of_a_process_is_a_slice_of_the_whole_batch(tmp_path, monkeypatch):
-    write_images(tmp_path, with_maps=False)
-    whole = batches(in_files(tmp_path), batch=4)
-    shares = []
-    for rank in (0, 1):
-        monkeypatch.setattr("dhl.data.processes.count", lambda: 2)
-        monkeypatch.setattr("dhl.data.processes.rank", lambda here=rank: here)
-        shares.append(batches(in_files(tmp_path), batch=4))
-    joined = [
-        tuple(torch.cat(pair) for pair in zip(one, other, strict=True))
-        for one, other in zip(*shares, strict=True)
-    ]
-    assert same(joined, whole)

@@ -31,7 +31,7 @@ def settings(tiny_content) -> dict:
 
 def copies(data: RunFolder, place: Path) -> list[RunFolder]:
     """Make two run folders with the same data."""
-    return [RunFolder(shutil.copytree(downloads.root, place / name)) for name in ("one", "two")]
+    return [RunFolder(shutil.copytree(data.root, place / name)) for name in ("one", "two")]
 
 
 def train_together(

@@ -1,4 +1,4 @@
-"""The fit loop: steps by formula, resume to the bit, frozen is bit-identical, seeds decide."""
+"""Training the models of a run: resumed bit for bit, seeds decide, parents are the start."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from dhl.models import checkpoint
 from dhl.run.folder import RunFolder
 from dhl.run.results import TRAINING_COLUMNS, read_csv
 from dhl.training import train as training
-from dhl.training import trainer as fitting
-from dhl.training.objective_denoise import Objective as DenoiseObjective
+from dhl.training import trainer
+from dhl.training.objectives import DenoisingObjective
 from dhl.training.train import train_model
 
 CPU = torch.device("cpu")
@@ -64,14 +64,14 @@ def record_steps(monkeypatch) -> list[int]:
 def interrupt_at(monkeypatch, step: int) -> None:
     """Make the denoise objective raise at the nth call."""
     calls = iter(range(1000))
-    losses = DenoiseObjective.losses
+    losses = DenoisingObjective.losses
 
     def stopping(self, *arguments):
         if next(calls) == step:
             raise Interrupted
         return losses(self, *arguments)
 
-    monkeypatch.setattr(DenoiseObjective, "losses", stopping)
+    monkeypatch.setattr(DenoisingObjective, "losses", stopping)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_an_interrupted_training_resumes_to_the_same_bits(
         tiny_content, steps=11, checkpoint_every=every, clip_norm=1.0,
         optimizer={"name": optimizer, "lr": 0.003},
     )  # fmt: skip
-    monkeypatch.setattr(fitting, "CURVE_POINTS", max(1, 11 // window))
+    monkeypatch.setattr(trainer, "CURVE_POINTS", max(1, 11 // window))
     tiny_model(config, data_copy)
     whole = [path.read_bytes() for path in (data_copy.model(KEY), data_copy.training(KEY))]
     data_copy.model(KEY).unlink()
@@ -96,20 +96,20 @@ def test_an_interrupted_training_resumes_to_the_same_bits(
         with pytest.raises(Interrupted):
             train_model(config, KEY, data_copy)
     assert not data_copy.model(KEY).exists()
-    (side,) = (data_copy.root / "checkpoints").rglob("*.pt")
-    assert checkpoint.load(side)["step"] == stop // every * every
+    (path,) = (data_copy.root / "checkpoints").rglob("*.pt")
+    assert checkpoint.load(path)["step"] == stop // every * every
     asked = record_steps(monkeypatch)
     train_model(config, KEY, data_copy)
     assert asked == list(range(stop // every * every, 11))
-    again = [path.read_bytes() for path in (data_copy.model(KEY), data_copy.training(KEY))]
+    again = [file.read_bytes() for file in (data_copy.model(KEY), data_copy.training(KEY))]
     assert again == whole
-    assert not side.exists()
+    assert not path.exists()
 
 
-# Ends as a process does that is killed while it keeps its state for the third time.
+# Is killed while it saves its third checkpoint.
 KILLED = """
 import itertools, os, signal, sys
-from dhl.cli import main
+from dhl.cli.parser import main
 
 replace, times = os.replace, itertools.count(1)
 

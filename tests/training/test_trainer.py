@@ -1,4 +1,4 @@
-"""The fit loop: one step a batch, averages, formats, what stops it."""
+"""The training loop: one step a batch, the curve, number formats, and what stops it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import copy
 import itertools
 import shutil
 import signal
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,24 +20,29 @@ from dhl.config.recipes import Optimizer, Recipe
 from dhl.errors import UserError
 from dhl.models import checkpoint
 from dhl.models.build import build_network
-from dhl.training import trainer as fitting
-from dhl.training.objective_denoise import Objective as DenoiseObjective
-from dhl.training.objective_joint import Objective as JointObjective
-from dhl.training.trainer import Fit, Stopped, fit
+from dhl.training import trainer
+from dhl.training.objectives import DenoisingObjective, JointObjective
+from dhl.training.trainer import Stopped, Trainer, TrainerSettings
 
 CPU = torch.device("cpu")
+SETTINGS = TrainerSettings(("line",), CPU)
+
+
+def resumable(path: Path) -> TrainerSettings:
+    """Return settings that save checkpoints."""
+    return replace(SETTINGS, checkpoint_path=path, fingerprint="abc")
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])
 def test_each_batch_takes_one_step_of_sgd_by_its_formula(clip):
     objective, batches, recipe = Line(), LineBatches(), line_recipe(clip_norm=clip)
-    fit(objective, batches, recipe, Fit(seed_names=("line",), device=CPU))
+    Trainer(objective, batches, recipe, SETTINGS).fit()
     assert batches.steps == list(range(7))
 
     points = LineBatches()
     weights, velocity = np.array([0.5, -0.25]), np.zeros(2)
     for step in range(7):
-        x, y = points(step, fitting.torch_generator("line", "batch", step))
+        x, y = points(step, trainer.torch_generator("line", "batch", step))
         x, y = x.double().numpy().ravel(), y.double().numpy().ravel()
         residual = weights[0] * x + weights[1] - y
         gradient = np.array([2 * (residual * x).mean(), 2 * residual.mean()])
@@ -59,11 +66,14 @@ def test_the_curve_ends_with_the_last_step_and_averages_the_steps_between(steps)
             losses.append(result["loss"].item())
             return result
 
-    curve = fit(
-        Recorded(), LineBatches(), line_recipe(steps=steps), Fit(seed_names=("l",), device=CPU)
-    )
+    curve = Trainer(
+        Recorded(),
+        LineBatches(),
+        line_recipe(steps=steps),
+        SETTINGS,
+    ).fit()
     assert curve["step"].iloc[-1] == steps
-    assert len(curve) <= 2 * fitting.CURVE_POINTS
+    assert len(curve) <= 2 * trainer.CURVE_POINTS
     edges = [0, *curve["step"]]
     expected = [np.mean(losses[a:b]) for a, b in itertools.pairwise(edges)]
     np.testing.assert_allclose(curve["loss"], expected, rtol=1e-5)
@@ -94,27 +104,27 @@ class Breaks(Line):
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(
     tmp_path, monkeypatch, window, every, silently
 ):
-    monkeypatch.setattr(fitting, "CURVE_POINTS", max(1, 20 // window))
-    place = Fit(("line",), CPU, side_file=tmp_path / "side.pt", fingerprint="abc")
+    monkeypatch.setattr(trainer, "CURVE_POINTS", max(1, 20 // window))
+    settings = resumable(tmp_path / "checkpoint.pt")
     recipe = line_recipe(steps=20, checkpoint_every=every)
-    with pytest.raises(UserError, match=r"finite number[\s\S]*lower the learning rate"):
-        fit(Breaks(7, silently=silently), LineBatches(), recipe, place)
-    kept = checkpoint.load(place.side_file)
+    with pytest.raises(UserError, match="not finite"):
+        Trainer(Breaks(7, silently=silently), LineBatches(), recipe, settings).fit()
+    kept = checkpoint.load(settings.checkpoint_path)
     assert kept["step"] == 7 // every * every
     good = Line()
-    fit(good, LineBatches(), line_recipe(steps=kept["step"]), Fit(("line",), CPU))
+    Trainer(good, LineBatches(), line_recipe(steps=kept["step"]), SETTINGS).fit()
     for name, value in good.network.state_dict().items():
         assert torch.equal(kept["state"][name], value), name
 
 
-def test_a_side_file_of_another_training_is_refused_and_kept(tmp_path):
-    side = tmp_path / "side.pt"
-    checkpoint.save({"fingerprint": "other", "step": 3}, side)
-    place = Fit(("line",), CPU, side_file=side, fingerprint="abc")
-    with pytest.raises(UserError, match=r"same configuration, code and data") as caught:
-        fit(Line(), LineBatches(), line_recipe(), place)
-    assert str(side) in str(caught.value)
-    assert checkpoint.load(side)["step"] == 3
+def test_a_checkpoint_of_another_training_is_refused_and_kept(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save({"fingerprint": "other", "step": 3}, path)
+    settings = resumable(path)
+    with pytest.raises(UserError, match="another training") as caught:
+        Trainer(Line(), LineBatches(), line_recipe(), settings).fit()
+    assert str(path) in caught.value.mistake
+    assert checkpoint.load(path)["step"] == 3
 
 
 def small_fit(precision: torch.dtype = torch.float32, steps: int = 4) -> tuple[dict, pd.DataFrame]:
@@ -123,9 +133,9 @@ def small_fit(precision: torch.dtype = torch.float32, steps: int = 4) -> tuple[d
     network = build_network("denoiser", "released", width=8)
     images = torch.rand(4, 3, 24, 24)
     recipe = Recipe(steps=steps, batch=4, optimizer=Optimizer(name="sgd", lr=0.01))
-    objective = DenoiseObjective(network, sigma=30, output=18)
-    place = Fit(("small",), CPU, precision)
-    curve = fit(objective, lambda step, generator: (images, None), recipe, place)
+    objective = DenoisingObjective(network, sigma=30, output_side=18)
+    settings = TrainerSettings(("small",), CPU, precision)
+    curve = Trainer(objective, lambda step, generator: (images, None), recipe, settings).fit()
     return network.state_dict(), curve
 
 
@@ -146,8 +156,8 @@ def test_channels_last_computes_what_a_plain_loop_computes():
     images = torch.rand(4, 3, 24, 24)
     optimizer = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4)
     for step in range(4):
-        generator = fitting.torch_generator("small", "noise", step)
-        # What is drawn depends on how memory is laid out: the loop's images lie channels last.
+        generator = trainer.torch_generator("small", "noise", step)
+        # The draw depends on the memory layout: the trainer's images are channels_last.
         noise = torch.empty_like(images, memory_format=torch.channels_last)
         noisy = images + noise.normal_(generator=generator).contiguous() * 30 / 255
         loss = (network.forward_unpadded(noisy) - images[..., 3:-3, 3:-3]).square().mean()
@@ -168,7 +178,12 @@ def test_joint_training_leaves_the_frozen_network_as_it_was_to_the_bit():
     objective = JointObjective(network, task_network=frozen, sigma=30, task_weight=0.5)
     images, labels = torch.rand(4, 3, 16, 16), torch.randint(11, (4, 16, 16))
     recipe = Recipe(steps=3, batch=4, optimizer=Optimizer(name="adamw", lr=0.01))
-    fit(objective, lambda step, generator: (images, labels), recipe, Fit(("joint",), CPU))
+    Trainer(
+        objective,
+        lambda step, generator: (images, labels),
+        recipe,
+        TrainerSettings(("joint",), CPU),
+    ).fit()
     for name, value in frozen.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert not frozen.training
@@ -183,7 +198,7 @@ def test_the_scale_of_the_loss_multiplies_its_gradient_and_not_the_curve():
         objective = Line()
         optimizer = Optimizer(name="sgd", lr=lr, momentum=0.9, weight_decay=0.0)
         recipe = line_recipe(optimizer=optimizer, loss_scale=scale)
-        curves.append(fit(objective, LineBatches(), recipe, Fit(("line",), CPU))["loss"])
+        curves.append(Trainer(objective, LineBatches(), recipe, SETTINGS).fit()["loss"])
         weights.append(objective.network.weight.item())
     np.testing.assert_allclose(curves[0], curves[1], rtol=1e-5)
     assert weights[0] == pytest.approx(weights[1])
@@ -203,18 +218,18 @@ class SignalledBatches(LineBatches):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_the_step_end_and_keeps_the_state(tmp_path, number):
-    place = Fit(("line",), CPU, side_file=tmp_path / "side.pt", fingerprint="abc")
+def test_a_signal_lets_the_step_end_and_saves_a_checkpoint(tmp_path, number):
+    settings = resumable(tmp_path / "checkpoint.pt")
     recipe = line_recipe(steps=20, checkpoint_every=100)
     handlers = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
-    with pytest.raises(Stopped, match=rf"{number.name} came at step 8; its state is in .*side"):
-        fit(Line(), SignalledBatches(7, number), recipe, place)
-    assert checkpoint.load(place.side_file)["step"] == 8
+    with pytest.raises(Stopped, match=rf"{number.name} at step 8; .*checkpoint\.pt"):
+        Trainer(Line(), SignalledBatches(7, number), recipe, settings).fit()
+    assert checkpoint.load(settings.checkpoint_path)["step"] == 8
     assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == handlers
 
     resumed, whole, rest = Line(), Line(), LineBatches()
-    curve = fit(resumed, rest, recipe, place)
-    expected = fit(whole, LineBatches(), recipe, Fit(("line",), CPU))
+    curve = Trainer(resumed, rest, recipe, settings).fit()
+    expected = Trainer(whole, LineBatches(), recipe, SETTINGS).fit()
     assert rest.steps == list(range(8, 20))
     pd.testing.assert_frame_equal(curve, expected)
     assert torch.equal(resumed.network.weight, whole.network.weight)
@@ -240,13 +255,13 @@ class OutOfMemory(Line):
 )
 def test_a_lack_of_memory_names_the_batch_to_try(error):
     with pytest.raises(UserError, match=r"batch 6: [\s\S]*try `batch: 3`"):
-        fit(OutOfMemory(error), LineBatches(), line_recipe(), Fit(("line",), CPU))
+        Trainer(OutOfMemory(error), LineBatches(), line_recipe(), SETTINGS).fit()
 
 
 def test_another_error_of_torch_is_not_called_a_lack_of_memory():
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        fit(OutOfMemory(error), LineBatches(), line_recipe(), Fit(("line",), CPU))
+        Trainer(OutOfMemory(error), LineBatches(), line_recipe(), SETTINGS).fit()
 
 
 class Dropped(Line):
@@ -257,15 +272,15 @@ class Dropped(Line):
         return super().losses(images, targets, generator)
 
 
-def test_what_dropout_draws_is_the_steps_own(tmp_path):
+def test_the_step_alone_decides_the_draw_of_dropout(tmp_path):
     recipe = line_recipe(steps=8, checkpoint_every=3)
-    whole = fit(Dropped(), LineBatches(), recipe, Fit(("line",), CPU))
-    place = Fit(("line",), CPU, side_file=tmp_path / "side.pt", fingerprint="abc")
+    whole = Trainer(Dropped(), LineBatches(), recipe, SETTINGS).fit()
+    settings = resumable(tmp_path / "checkpoint.pt")
     with pytest.raises(Stopped):
-        fit(Dropped(), SignalledBatches(4, signal.SIGTERM), recipe, place)
+        Trainer(Dropped(), SignalledBatches(4, signal.SIGTERM), recipe, settings).fit()
     torch.rand(7)  # the global state has moved on meanwhile
-    pd.testing.assert_frame_equal(fit(Dropped(), LineBatches(), recipe, place), whole)
-    plain = fit(Line(), LineBatches(), recipe, Fit(("line",), CPU))
+    pd.testing.assert_frame_equal(Trainer(Dropped(), LineBatches(), recipe, settings).fit(), whole)
+    plain = Trainer(Line(), LineBatches(), recipe, SETTINGS).fit()
     assert not np.allclose(plain["loss"], whole["loss"], rtol=0.05)
 
 
@@ -276,11 +291,15 @@ def test_a_compiled_training_computes_what_a_plain_one_computes():
     for compiled in (False, True):
         torch.manual_seed(3)
         network = build_network("denoiser", "dncnn", width=4, depth=3)
-        objective = DenoiseObjective(network, sigma=30, output=8)
+        objective = DenoisingObjective(network, sigma=30, output_side=8)
         recipe = line_recipe(steps=2)
         images = torch.rand(2, 3, 8, 8)
-        place = Fit(("small",), CPU, compiled=compiled)
-        losses.append(fit(objective, lambda *_, batch=images: (batch, None), recipe, place)["loss"])
+        settings = TrainerSettings(("small",), CPU, compiled=compiled)
+        losses.append(
+            Trainer(objective, lambda *_, batch=images: (batch, None), recipe, settings).fit()[
+                "loss"
+            ]
+        )
         states.append(network.state_dict())
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
     assert list(states[1]) == list(states[0])

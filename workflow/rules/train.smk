@@ -14,12 +14,12 @@ rule train:
     priority: 10
     conda:
         "../../environment.yml"
-    threads: CONFIG.processes * (CONFIG.threads + CONFIG.workers)
+    threads: CONFIG.threads + CONFIG.workers
     resources:
         last_try=LAST_TRY,
-        gpu=ON_GPU * CONFIG.processes,
-        # Each process, and each worker that decodes images for it, holds its own copy of torch.
-        mem_mb=growing(CONFIG.processes * (4000 + 500 * CONFIG.workers)),
+        gpu=ON_GPU,
+        # Each worker that decodes images holds its own copy of torch.
+        mem_mb=growing(4000 + 500 * CONFIG.workers),
         runtime=1440,
     params:
         # Recipe, network, data, code and parents: training is repeated when one of them changes.

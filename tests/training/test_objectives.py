@@ -9,11 +9,14 @@ from skimage.metrics import mean_squared_error
 from torch import nn
 
 from dhl.models.build import build_network
-from dhl.training.losses import reconstruction_loss, task_loss
-from dhl.training.objective_denoise import Objective as DenoiseObjective
-from dhl.training.objective_joint import Objective as JointObjective
-from dhl.training.objective_joint import joint_loss
-from dhl.training.objective_task import Objective as TaskObjective
+from dhl.training.objectives import (
+    DenoisingObjective,
+    JointObjective,
+    TaskObjective,
+    joint_loss,
+    reconstruction_loss,
+    task_loss,
+)
 
 SIDE, CLASSES, SIGMA = 3, 4, 30
 
@@ -146,11 +149,11 @@ def test_the_joint_objective_equals_its_formula_in_value_and_gradient(weight):
     assert networks[1][1].weight.grad is None
 
 
-def test_the_denoise_objective_equals_the_joint_one_without_its_task():
+def test_the_denoising_objective_equals_the_joint_one_without_its_task():
     denoiser, task = linear_networks()
     clean = uniform(5, 3, SIDE, SIDE, seed=9)
     joint = JointObjective(denoiser, task_network=task, sigma=SIGMA, task_weight=0.5)
-    plain = DenoiseObjective(denoiser, sigma=SIGMA, output=None)
+    plain = DenoisingObjective(denoiser, sigma=SIGMA, output_side=None)
     both = joint.losses(clean, torch.tensor([0, 1, 2, 3, 1]), torch.Generator().manual_seed(4))
     alone = plain.losses(clean, None, torch.Generator().manual_seed(4))
     assert alone["loss"].item() == both["reconstruction_loss"].item()
@@ -166,7 +169,7 @@ def test_crops_are_compared_on_the_valid_region_only():
             return noisy[..., 3:-3, 3:-3]
 
     clean = uniform(2, 3, 12, 12)
-    objective = DenoiseObjective(Loses(), sigma=SIGMA, output=6)
+    objective = DenoisingObjective(Loses(), sigma=SIGMA, output_side=6)
     loss = objective.losses(clean, None, torch.Generator().manual_seed(4))["loss"]
     noise = (
         torch.empty_like(clean).normal_(generator=torch.Generator().manual_seed(4)) * SIGMA / 255
@@ -174,11 +177,11 @@ def test_crops_are_compared_on_the_valid_region_only():
     assert loss.item() == pytest.approx(noise[..., 3:-3, 3:-3].square().mean().item(), rel=1e-4)
 
 
-def test_the_task_network_reads_the_middle_of_what_is_made_without_padding():
+def test_the_task_network_sees_the_centre_that_no_padding_has_influenced():
     denoiser = build_network("denoiser", "released", width=4)
     task = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, CLASSES))
     clean, target = uniform(2, 3, 16, 16), torch.tensor([0, 2])
-    joint = JointObjective(denoiser, task_network=task, sigma=SIGMA, task_weight=0.5, output=8)
+    joint = JointObjective(denoiser, task_network=task, sigma=SIGMA, task_weight=0.5, output_side=8)
     losses = joint.losses(clean, target, torch.Generator().manual_seed(4))
     noise = torch.empty_like(clean).normal_(generator=torch.Generator().manual_seed(4))
     denoised = denoiser.forward_unpadded(clean + noise * SIGMA / 255)[..., 1:-1, 1:-1]
@@ -186,13 +189,13 @@ def test_the_task_network_reads_the_middle_of_what_is_made_without_padding():
     torch.testing.assert_close(losses["task_loss"], expected.detach())
     error = (denoised - clean[..., 4:-4, 4:-4]).square().mean()
     torch.testing.assert_close(losses["reconstruction_loss"], error.detach())
-    control = DenoiseObjective(denoiser, sigma=SIGMA, output=8)
+    control = DenoisingObjective(denoiser, sigma=SIGMA, output_side=8)
     alone = control.losses(clean, None, torch.Generator().manual_seed(4))
     assert alone["loss"].item() == losses["reconstruction_loss"].item()
 
 
 @pytest.mark.parametrize("sigma", [None, 30])
-def test_the_task_objective_reads_clean_images_or_noisy_ones(sigma):
+def test_the_task_objective_sees_clean_images_or_noisy_ones(sigma):
     _, task = linear_networks()
     images, target = uniform(5, 3, SIDE, SIDE), torch.tensor([0, 1, 2, 3, 1])
     loss = TaskObjective(task, sigma=sigma).losses(
@@ -205,7 +208,7 @@ def test_the_task_objective_reads_clean_images_or_noisy_ones(sigma):
     assert loss.item() == pytest.approx(cross_entropy(logits, target.numpy()), rel=1e-4)
 
 
-def test_of_classes_255_is_one_as_good_as_any_other():
+def test_255_is_a_class_of_images():
     logits = torch.zeros(2, 1000)
     logits[0, 255] = 3
     target = torch.tensor([255, 3])
