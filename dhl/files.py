@@ -13,6 +13,29 @@ from dhl.errors import UserError
 PROJECT = Path(__file__).resolve().parents[1]  # the checkout, which has config/ and report/
 
 
+def project_file(name: str) -> Path:
+    """Return a file or folder of the checkout; an installed package lacks them.
+
+    Parameters
+    ----------
+    name : str
+        The path in the checkout, such as `config/presets`.
+
+    Raises
+    ------
+    UserError
+        If it is not there.
+    """
+    path = PROJECT / name
+    if not path.exists():
+        raise UserError(
+            f"This needs a checkout of dhl: {name} is not in the installed package.",
+            came=f"dhl in {PROJECT}, without {name}",
+            do="clone the repository, and run the command in its folder by `python -m dhl`.",
+        )
+    return path
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path that takes the final name only if the block succeeds.

@@ -13,7 +13,6 @@ import pandas as pd
 
 from dhl.config.sigma import format_sigma
 from dhl.errors import UserError
-from dhl.run.folder import PUBLISHED
 
 AVERAGE = "average"
 
@@ -63,7 +62,7 @@ class PublishedTable:
         return {metric for _, level, metric, _ in self.cells if level == sigma}
 
 
-def read_published(number: int, path: str | Path = PUBLISHED) -> PublishedTable:
+def read_published(number: int, path: str | Path) -> PublishedTable:
     """Read what is known of one of the paper's tables.
 
     Parameters
@@ -83,7 +82,7 @@ def read_published(number: int, path: str | Path = PUBLISHED) -> PublishedTable:
     return PublishedTable(dict(zip(keys, frame["value"], strict=True)))
 
 
-def read_literature(path: str | Path = PUBLISHED) -> pd.DataFrame:
+def read_literature(path: str | Path) -> pd.DataFrame:
     """Read the figures on Kodak24 that other papers published.
 
     Parameters

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dhl.analysis.measurements import Measured, bootstrap_scores, read_measured
-from dhl.analysis.published import AVERAGE, NOT_IN_PAPER, PUBLISHED, PublishedTable, read_published
+from dhl.analysis.published import AVERAGE, NOT_IN_PAPER, PublishedTable, read_published
 from dhl.analysis.statistics import percentile_interval
 from dhl.analysis.table_formats import DIALECTS, Dialect
 from dhl.config.methods import METRICS, TABLES, label_of
@@ -47,7 +47,7 @@ _UNRANKED = ("clean",)  # a ceiling, not a competitor
 
 
 def build_table(
-    config: Config, part: str, folder: RunFolder, published: str | Path = PUBLISHED
+    config: Config, part: str, folder: RunFolder, published: str | Path
 ) -> pd.DataFrame:
     """Make the tidy table of one part.
 
@@ -86,9 +86,7 @@ def build_table(
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
 
 
-def write_table(
-    config: Config, part: str, folder: RunFolder, published: str | Path = PUBLISHED
-) -> None:
+def write_table(config: Config, part: str, folder: RunFolder, published: str | Path) -> None:
     """Write a part's table as CSV, Markdown, LaTeX and HTML into `folder`."""
     frame = build_table(config, part, folder, published)
     number = TABLES[part]

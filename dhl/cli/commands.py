@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from dhl.config.sigma import noise_std
 from dhl.errors import UserError
+from dhl.files import project_file
 
 if TYPE_CHECKING:
     from dhl.config.schema import Config
     from dhl.run.folder import RunFolder
 
 Arguments = argparse.Namespace
+PUBLISHED = "config/published.csv"
 
 
 def run_data_make(arguments: Arguments, config: Config, folder: RunFolder) -> None:
@@ -109,7 +111,7 @@ def run_table(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Make the table of a part."""
     from dhl.analysis.tables import write_table
 
-    write_table(config, arguments.part, folder)
+    write_table(config, arguments.part, folder, project_file(PUBLISHED))
 
 
 def run_claims(arguments: Arguments, config: Config, folder: RunFolder) -> None:
@@ -139,7 +141,9 @@ def run_report(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Write the report."""
     from dhl.report.page import write_report
 
-    write_report(config, folder)
+    write_report(
+        config, folder, templates=project_file("report"), published=project_file(PUBLISHED)
+    )
 
 
 def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> None:

@@ -8,9 +8,7 @@ import yaml
 
 from dhl.config.base import nearest
 from dhl.errors import UserError
-from dhl.files import PROJECT
-
-PRESETS = PROJECT / "config" / "presets"
+from dhl.files import project_file
 
 
 def expand_preset(content: dict[str, Any], *, source: str) -> dict[str, Any]:
@@ -31,7 +29,7 @@ def expand_preset(content: dict[str, Any], *, source: str) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If there is no such preset.
+        If there is no such preset, or no checkout that has them.
     """
     if "preset" not in content:
         return content
@@ -46,14 +44,15 @@ def expand_preset(content: dict[str, Any], *, source: str) -> dict[str, Any]:
 
 def _read(name: Any, source: str) -> dict[str, Any]:
     """Read a preset, which may itself start from another one."""
-    legal = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    presets = project_file("config/presets")
+    legal = sorted(path.stem for path in presets.glob("*.yaml"))
     if name not in legal:
         raise UserError(
             f"Unknown preset `{name}` in {source}.",
             came=f"`{name}`; known are {', '.join(legal)}",
             do=nearest(str(name), legal),
         )
-    content = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
+    content = yaml.safe_load((presets / f"{name}.yaml").read_text())
     if "preset" not in content:
         return content
     own = {key: value for key, value in content.items() if key != "preset"}

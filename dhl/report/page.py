@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from dhl.analysis.published import PUBLISHED, read_literature, read_published
+from dhl.analysis.published import read_literature, read_published
 from dhl.analysis.sensitivity import main_metric
 from dhl.analysis.tables import FAILED, UNITS
 from dhl.config.methods import METHODS, TABLES, TASKS, Method, label_of
@@ -21,7 +21,7 @@ from dhl.config.plugins import is_reference, read
 from dhl.config.schema import Config
 from dhl.config.sigma import format_sigma
 from dhl.errors import UserError
-from dhl.files import PROJECT, atomic_path
+from dhl.files import atomic_path
 from dhl.report import content
 from dhl.report.example_figures import read_examples, strip_sigma
 from dhl.report.figure_data import columns_of, figure_data
@@ -49,8 +49,8 @@ def write_report(
     config: Config,
     folder: RunFolder,
     *,
-    templates: str | Path = PROJECT / "report",
-    published: str | Path = PUBLISHED,
+    templates: str | Path,
+    published: str | Path,
 ) -> None:
     """Write the report of a finished run to `folder.report`.
 

@@ -14,7 +14,7 @@ from dhl.config.parse import load_config
 from dhl.config.schema import Config
 from dhl.config.sigma import format_sigma
 from dhl.errors import UserError
-from dhl.files import PROJECT, atomic_path
+from dhl.files import PROJECT, atomic_path, project_file
 from dhl.run.crate import (
     CONFIGURATION,
     METADATA,
@@ -119,9 +119,9 @@ def _sources(config: Config, folder: RunFolder, *, models: bool) -> dict[str, Pa
             came=f"{len(missing)} files are missing in {folder.root}, such as {missing[0]}",
             do=f"finish it: snakemake report --cores all --configfile {folder.config}",
         )
-    rules = sorted((PROJECT / "workflow" / "rules").glob("*.smk"))
+    rules = sorted(project_file("workflow/rules").glob("*.smk"))
     names = (WORKFLOW, "environment.yml", "constraints.txt", "LICENSE", *CITATION)
-    software = [*(PROJECT / name for name in names), *rules]
+    software = [*map(project_file, names), *rules]
     results += [path for path in _if_there(config, folder) if path.is_file()]
     return (
         {path.relative_to(folder.root).as_posix(): path for path in results}
@@ -220,7 +220,7 @@ def _readme(manifest: dict[str, Any], description: str, sources: dict[str, Path]
         rows=rows,
         created=manifest["created"],
         code=describe_code(manifest),
-        bibtex=(PROJECT / CITATION[1]).read_text("utf-8").strip(),
+        bibtex=project_file(CITATION[1]).read_text("utf-8").strip(),
     )
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dhl.config.sigma import format_sigma
-from dhl.files import PROJECT
 from dhl.run.shards import WHOLE, Shard
 from dhl.seeding import seed_suffix
-
-PUBLISHED = PROJECT / "config" / "published.csv"
 
 
 class RunFolder:

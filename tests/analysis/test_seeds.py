@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,12 +21,15 @@ from dhl.analysis.tables import build_table, format_table
 from dhl.config.parse import parse_config
 from dhl.errors import UserError
 from dhl.evaluation.evaluate import evaluate
+from dhl.files import project_file
 from dhl.models.checkpoint import load_model
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
 from dhl.training.train import train_model
 
-MINI = Path(__file__).parents[2] / "config" / "mini.yaml"
+PUBLISHED = project_file("config/published.csv")
+
+MINI = project_file("config/mini.yaml")
 SIGMA, SEEDS = 30, 3
 
 
@@ -129,7 +131,7 @@ def test_a_score_is_the_mean_of_the_trainings(config, folder):
     means = psnr["separate"].mean()
     np.testing.assert_allclose(measured.seed_scores("separate", "psnr"), means)
     assert measured.score("separate", "psnr") == pytest.approx(means.mean())
-    rows = build_table(config, "denoising", folder).set_index(
+    rows = build_table(config, "denoising", folder, PUBLISHED).set_index(
         ["sigma", "method", "metric", "image_id"]
     )
     row = rows.loc[(SIGMA, "separate", "psnr", "average")]
@@ -154,8 +156,8 @@ def test_the_mean_of_miou_is_over_pooled_trainings(config, folder):
 
 
 def test_a_table_shows_the_deviation_of_what_was_trained(config, folder):
-    frame = build_table(config, "classification", folder)
-    text = format_table(frame, config, "classification", read_published(2), "md")
+    frame = build_table(config, "classification", folder, PUBLISHED)
+    text = format_table(frame, config, "classification", read_published(2, PUBLISHED), "md")
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if "|" in line}
     assert "±" in lines["Joint"]
     assert "±" not in lines["CBM3D"]

@@ -44,7 +44,7 @@ CONFIG = configure()  # of the run that is compared with others
 def finish(config, folder: RunFolder) -> RunFolder:
     """Write tables, verdicts and manifest from the evaluation, as a run does at its end."""
     for part in config.parts:
-        write_table(config, part, folder)
+        write_table(config, part, folder, PROJECT / "config" / "published.csv")
     write_claims(config, folder)
     write_sensitivity(config, folder)
     write_manifest(config, folder)

@@ -19,7 +19,7 @@ from dhl.config.parse import parse_config
 from dhl.config.plugins import references
 from dhl.data.user_folders import files_digest
 from dhl.errors import UserError
-from dhl.files import PROJECT, atomic_path
+from dhl.files import atomic_path, project_file
 from dhl.run.downloads import downloaded_weights, downloads_of
 from dhl.run.evaluations import (
     evaluated_models,
@@ -30,7 +30,7 @@ from dhl.run.evaluations import (
 )
 from dhl.run.failures import find_holes
 from dhl.run.fingerprints import code_digest, fingerprint, settings_digest
-from dhl.run.folder import PUBLISHED, RunFolder
+from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
 from dhl.run.outputs import FIGURE_FORMATS, figure_names
 from dhl.run.shards import shards
@@ -43,6 +43,7 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+PUBLISHED = project_file("config/published.csv")
 RUN = RunFolder(Path("results") / CONFIG.run)
 ROOT = str(RUN.root)
 TABLE_PARTS = {TABLES[part]: part for part in CONFIG.parts}

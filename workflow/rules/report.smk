@@ -125,7 +125,7 @@ rule write_report:
         sensitivity(),
         figures(),
         PUBLISHED,
-        sorted((PROJECT / "report").rglob("*.*")),
+        sorted(project_file("report").rglob("*.*")),
     output:
         shown(RUN.report, "Report", "page", file="report"),
     log:
