@@ -177,17 +177,17 @@ def prints_the_same(value_a: float, value_b: float, metric: str) -> bool:
 
 def pair_images(first: FinishedRun, second: FinishedRun, part: str, sigma: float) -> Paired | str:
     """Read both runs' images of one part at one sigma; a reason if they cannot be paired."""
-    sides = [read_images(run, part, sigma) for run in (first, second)]
-    for side in sides:
-        if isinstance(side, str):
-            return side
-    one, other = sides
+    one, other = read_images(first, part, sigma), read_images(second, part, sigma)
+    if isinstance(first.config, str) or isinstance(one, str):
+        return str(one)
+    if isinstance(other, str):
+        return other
     if one.measured.image_ids != other.measured.image_ids:
         return "the runs have other images"
     if one.digests != other.digests:
         return "the runs have other noisy images under the same names"
     # One configuration, for both: the indices depend on its base seed.
-    draws = [bootstrap_scores(first.config, side.measured) for side in sides]
+    draws = [bootstrap_scores(first.config, side.measured) for side in (one, other)]
     return Paired(one, other, *draws)
 
 
@@ -329,8 +329,9 @@ def differing_settings(first: FinishedRun, second: FinishedRun) -> tuple[tuple[s
         content = {name: run.manifest.get(name) for name in _SECTIONS}
         content["own_code"] = run.manifest.get("own_code", {})
         raw = run.manifest["configuration"]
-        config = run.config.model_dump(mode="json") if understood else raw
-        sides.append(_flat(content) | _flat({"configuration": config}))
+        if understood and not isinstance(run.config, str):
+            raw = run.config.model_dump(mode="json")
+        sides.append(_flat(content) | _flat({"configuration": raw}))
     one, other = sides
     return tuple(
         (name, one.get(name, "absent"), other.get(name, "absent"))
@@ -343,7 +344,7 @@ def _flat(content: Any, prefix: str = "") -> dict[str, str]:
     """Write nested settings as names with dots and texts."""
     if not isinstance(content, dict):
         return {prefix: str(content)}
-    flat = {}
+    flat: dict[str, str] = {}
     for key, value in content.items():
         flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
     return flat

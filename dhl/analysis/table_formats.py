@@ -136,7 +136,8 @@ def _rows(grid: pd.DataFrame) -> list[tuple[str, list[str]]]:
     return [(str(label), list(row)) for label, row in zip(grid.index, grid.to_numpy(), strict=True)]
 
 
-_LATEX_MARKS = {mark: f"\\{mark}" for mark in "%_&#${}"} | {
+_LATEX_MARKS: dict[str, int | str | None] = {
+    **{mark: f"\\{mark}" for mark in "%_&#${}"},
     "`": "",
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

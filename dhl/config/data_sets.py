@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,11 @@ class DataSet(Frozen):
     """Images of a part. The `name` of a data set is in the seeds of its test noise."""
 
     kind: str
+    if TYPE_CHECKING:  # a key of some kinds, a property of others
+
+        @property
+        def name(self) -> str:
+            """Return the name in the seeds of the test noise and in the report."""
 
     @property
     def downloads(self) -> tuple[str, ...]:

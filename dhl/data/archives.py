@@ -21,7 +21,7 @@ from dhl.progress import Progress, megabytes
 if sys.version_info >= (3, 11, 4):
     import tarfile
 else:  # as in Debian 12: without filters of what is extracted
-    from backports import tarfile
+    from backports import tarfile  # type: ignore[no-redef]
 
 LISTING = "files.json"  # what a whole set consisted of; written last
 _DISK = (

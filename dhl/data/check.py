@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dhl.config.base import Frozen
 from dhl.config.catalogue import CATALOGUE, DataSet
+from dhl.config.data_sets import DataSet as Data
 from dhl.config.data_sets import OwnData
+from dhl.config.image_data_sets import Ilsvrc2012, Voc
 from dhl.config.plugins import read
 from dhl.config.schema import Config
 from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
@@ -97,23 +98,24 @@ def check_set(data_set: DataSet, root: Path, *, decode: bool) -> Finding:
     """Check a set of the catalogue: its files, and the archives that were kept."""
     folder = set_folder(root, data_set.name)
     if not folder.is_dir():
-        missing = f"the whole set, {data_set.bytes / 1e6:.0f} MB to download"
-        return Finding(data_set.name, folder, missing=(missing,))
+        size = f"{data_set.bytes / 1e6:.0f} MB"
+        return Finding(data_set.name, folder, missing=(f"the whole set, {size} to download",))
     listing = read_listing(folder)
+    damaged: list[str] = []
     if listing is None:
-        missing, damaged = count_mismatches(data_set, folder), []
+        missing = count_mismatches(data_set, folder)
     else:
         missing, damaged = differing_files(folder, listing)
     damaged += _wrong_digests(data_set, root)
     return _finding(data_set.name, folder, missing=missing, damaged=damaged, decode=decode)
 
 
-def check_folder(spec: Frozen, field: str, key: str, *, decode: bool) -> Finding:
+def check_folder(spec: Data, field: str, key: str, *, decode: bool) -> Finding:
     """Check a user's folder, by what the kind of data expects there.
 
     Parameters
     ----------
-    spec : Frozen
+    spec : dhl.config.data_sets.DataSet
         The model of the data.
     field, key : str
         Its field that names the folder, and that field's key path.
@@ -122,10 +124,11 @@ def check_folder(spec: Frozen, field: str, key: str, *, decode: bool) -> Finding
     folder = Path(getattr(spec, field))
     if not folder.is_dir():
         return Finding(key, folder, missing=("the folder",))
-    missing, damaged = [], []
-    if spec.kind == "ilsvrc2012" and spec.complete:
+    missing: list[str] = []
+    damaged: list[str] = []
+    if isinstance(spec, Ilsvrc2012) and spec.complete:
         missing, damaged = _official(CATALOGUE["ilsvrc2012"], folder)
-    elif spec.kind == "voc":
+    elif isinstance(spec, Voc):
         missing = _unlisted(folder, [name for name in (spec.train, spec.test) if name])
     elif not any(path.suffix.lower() in SUFFIXES for path in files_of(folder)):
         missing = [f"images ({', '.join(SUFFIXES)})"]

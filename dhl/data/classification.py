@@ -257,7 +257,9 @@ def _from_development_kit(places: tuple[Path, ...], name: str) -> bytes:
         if archive.is_file():
             try:
                 with tarfile.open(archive) as content:
-                    return content.extractfile(inside).read()
+                    if (file := content.extractfile(inside)) is None:
+                        raise KeyError(inside)
+                    return file.read()
             except (tarfile.TarError, KeyError, OSError, EOFError) as error:
                 raise _broken_kit(f"{archive}: {error}") from None
     raise UserError(

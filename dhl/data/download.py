@@ -94,6 +94,7 @@ def known_set(name: str) -> DataSet:
 def write_receipt(name: str, *, root: Path, path: Path) -> None:
     """Write what a whole set consists of: the same bytes for the same set."""
     listing = read_listing(set_folder(root, name))
+    assert listing is not None, f"{name} is written after it is whole"
     content = {
         "name": name,
         "archives": listing["archives"],

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from dhl.config.data_sets import Folder
 from dhl.data.image_files import SMALLEST_SIDE
@@ -57,7 +57,7 @@ def read_image(path: Path) -> np.ndarray:
     return pixels
 
 
-def _is_deep(image: Image.Image) -> bool:
+def _is_deep(image: ImageFile.ImageFile) -> bool:
     """Tell, before pixels are read, whether Pillow would reduce them to 8 bits a channel."""
     codings = [args if isinstance(args, tuple) else (args,) for *_, args in image.tile]
     if image.format == "PPM":  # the second argument is the highest level
@@ -67,7 +67,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 # Where the images of a downloadable set lie in it. BSDS500 is trained on as Chen et al. (2014) did,
 # with its 200 training and 200 test images; what they left, `val`, is what can be tested on.
-_PLACES = {
+_PLACES: dict[str, dict[str, tuple[str, ...]]] = {
     "kodak": {"train": (".",), "test": (".",)},
     "bsds500": {
         "train": ("BSR/BSDS500/data/images/train", "BSR/BSDS500/data/images/test"),
@@ -90,7 +90,8 @@ def read_denoising(spec: Folder, root: Path) -> dict[str, ImageSet]:
     dict of str to ImageSet
         Keyed by split.
     """
-    splits, files = {}, {}
+    splits: dict[str, ImageSet] = {}
+    files: dict[str, list[Path]] = {}
     for split, source in (("train", spec.train), ("test", spec.test)):
         if source is None:
             continue

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 from PIL import Image
@@ -76,7 +76,7 @@ class Preparation:
         return np.array(image)
 
 
-class Files(Sequence):
+class Files(Sequence[np.ndarray]):
     """Arrays that stay in files below a folder; each is read when it is asked for.
 
     Parameters
@@ -93,6 +93,12 @@ class Files(Sequence):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
 
     def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
         if isinstance(index, slice):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class ImageSet:
     """
 
     ids: Sequence[str]
-    images: Sequence[np.ndarray]
+    images: Sequence[np.ndarray] | np.ndarray
     targets: np.ndarray | LabelFiles | None = None
     origins: Mapping[str, np.ndarray] = field(default_factory=dict)
     classes: int | None = None
@@ -77,9 +78,10 @@ def save_splits(splits: Mapping[str, ImageSet], path: Path) -> None:
 
     Of images in files, it is an index: where they are, their sizes, targets and preparation.
     """
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for split, images in splits.items():
-        content = _index(images) if isinstance(images.images, ImageFiles) else _pixels(images)
+        files = images.images
+        content = _index(images, files) if isinstance(files, ImageFiles) else _pixels(images)
         arrays |= {f"{split}/{name}": values for name, values in content.items()}
         if images.classes is not None:
             arrays["classes"] = np.array(images.classes)
@@ -95,13 +97,12 @@ def _pixels(images: ImageSet) -> dict[str, np.ndarray]:
     else:
         arrays |= {f"images/{index}": image for index, image in enumerate(images.images)}
     if images.targets is not None:
-        arrays["targets"] = images.targets
+        arrays["targets"] = np.asarray(images.targets)
     return arrays | {f"origins/{name}": values for name, values in images.origins.items()}
 
 
-def _index(images: ImageSet) -> dict[str, np.ndarray]:
+def _index(images: ImageSet, files: ImageFiles) -> dict[str, np.ndarray]:
     """Return the arrays of a split whose images stay in their files."""
-    files = images.images
     arrays = {
         "folder": encoded([str(files.folder)]),
         "ids": encoded(images.ids),
@@ -179,8 +180,8 @@ def _from_index(content: dict[str, np.ndarray], classes: int | None) -> ImageSet
     preparation = Preparation(
         *(int(content[name]) or None for name in ("resize", "crop")),
     )
-    targets = content.get("targets")
-    if "label_paths" in content:
+    targets: np.ndarray | LabelFiles | None = content.get("targets")
+    if "label_paths" in content and classes is not None:
         targets = LabelFiles(folder, content["label_paths"], classes)
     return ImageSet(
         ids=[os.fsdecode(name) for name in content["ids"]],
@@ -189,7 +190,7 @@ def _from_index(content: dict[str, np.ndarray], classes: int | None) -> ImageSet
             content["paths"],
             content["sizes"],
             preparation=preparation,
-            damaged=str(content["damaged"]),
+            damaged="skip" if content["damaged"] == "skip" else "stop",
         ),
         targets=targets,
         classes=classes,

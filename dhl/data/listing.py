@@ -54,7 +54,7 @@ class Listing:
     targets: np.ndarray | LabelFiles
     classes: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if twice := [name for name, count in Counter(self.ids).items() if count > 1]:
             raise UserError(
                 "the images of a split have different names.",
@@ -66,7 +66,7 @@ class Listing:
         """Return the number of images."""
         return len(self.ids)
 
-    def take(self, places: Sequence[int]) -> Listing:
+    def take(self, places: Sequence[int] | np.ndarray) -> Listing:
         """Return the listing of some of the images."""
         targets = self.targets
         if isinstance(targets, LabelFiles):
@@ -182,7 +182,8 @@ def inspect(
         counts = (len(skipped), len(listing))
         logger.warning("%s, %s: %d of %d images are damaged, left out and listed.",
                        spec.name, split, *counts)  # fmt: skip
-    listing, seen = listing.take(whole), [found[place] for place in whole]
+    listing = listing.take(whole)
+    seen = [one for one in found if not isinstance(one, DamagedImage)]
     sizes = np.array([one.size for one in seen], np.int32)
     content = hashlib.sha256(b"".join(one.digest for one in seen)).hexdigest()
     files = ImageFiles(

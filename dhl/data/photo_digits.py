@@ -139,12 +139,12 @@ def make_part(part: str, spec: PhotoDigits, *, base_seed: int) -> dict[str, Imag
     dict of str to ImageSet
         Keyed by split.
     """
-    make = {
+    makers: dict[str, Callable[..., ImageSet]] = {
         "denoising": _denoising_split,
         "classification": functools.partial(_digit_split, part="classification"),
         "segmentation": functools.partial(_digit_split, part="segmentation"),
-    }[part]
-    return {split: make(spec, split=split, base_seed=base_seed) for split in SPLITS}
+    }
+    return {split: makers[part](spec, split=split, base_seed=base_seed) for split in SPLITS}
 
 
 def _denoising_split(spec: PhotoDigits, *, split: str, base_seed: int) -> ImageSet:
@@ -185,7 +185,8 @@ def _tiles(photo: np.ndarray, size: int) -> list[np.ndarray]:
 def _digit_split(spec: PhotoDigits, *, part: str, split: str, base_seed: int) -> ImageSet:
     """Paint digits on crops: one centred digit, or up to four with their label map."""
     photos = photographs(split)
-    images, targets, names, samples = [], [], [], []
+    targets: list[int | np.ndarray] = []
+    images, names, samples = [], [], []
     for index in range(getattr(spec, split)):
         generator = numpy_generator(base_seed, "photo-digits", part, split, index)
         name = str(generator.choice(list(photos)))

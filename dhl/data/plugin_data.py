@@ -85,10 +85,10 @@ def _ids(data: OwnData, split: str, ids: Any, count: int) -> list[str]:
     expected = "`ids` that are unique texts, one an image"
     if not isinstance(ids, _SEQUENCES):
         raise _wrong(data, expected, f"{split}: {described(ids)}")
-    found = [str(name) if isinstance(name, str) else None for name in ids]
-    if len(found) != count:
-        raise _wrong(data, expected, f"{split}: {len(found)} ids for {count} images")
-    if None in found or "" in found:
+    if len(ids) != count:
+        raise _wrong(data, expected, f"{split}: {len(ids)} ids for {count} images")
+    found = [str(name) for name in ids if isinstance(name, str) and name]
+    if len(found) < count:
         raise _wrong(data, expected, f"{split}: an id that is empty or no text")
     name, times = Counter(found).most_common(1)[0]
     if times > 1:
@@ -115,6 +115,7 @@ def _targets(data: OwnData, place: tuple[str, str], targets: Any, images: Any) -
         raise _wrong(data, expected, f"{split}: label maps of several sizes") from None
     if array.shape != shape or array.dtype.kind not in "iu":
         raise _wrong(data, f"{expected}, here {shape}", f"{split}: {described(array)}")
+    assert data.classes is not None, "the configuration of a task was checked"
     strange = (array < 0) | (array >= data.classes)
     strange &= ~(maps & (array == IGNORED_LABEL))
     if strange.any():

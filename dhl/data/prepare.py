@@ -92,8 +92,9 @@ def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:
     sheet_rows = []
     for images in splits.values():
         sheet_rows.append(_first(images.images))
-        if images.has_label_maps:
-            sheet_rows.append([label_colours()[labels] for labels in _first(images.targets)])
+        targets = images.targets
+        if targets is not None and images.has_label_maps:
+            sheet_rows.append([label_colours()[labels] for labels in _first(targets)])
     sheet = Image.new("RGB", (side * SHEET_COLUMNS, side * len(sheet_rows)), "white")
     for row, shown in enumerate(sheet_rows):
         for column, image in enumerate(shown):
@@ -102,7 +103,7 @@ def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:
     return sheet
 
 
-def _first(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _first(images: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
     """Return the images of one row of the contact sheet; one that is damaged is grey."""
     if not isinstance(images, Files):
         return [np.asarray(image) for image in images[:SHEET_COLUMNS]]

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dhl.config.base import Frozen
+from dhl.config.data_sets import DataSet
 from dhl.config.schema import Config
 from dhl.data.layouts import SUFFIXES, VOC
 
@@ -25,7 +25,7 @@ READ = (*SUFFIXES, ".txt")
 MOST_FILES = 20_000  # are looked at: planning a run shall not wait for a million
 
 
-def user_folders(config: Config, *parts: str) -> Iterator[tuple[Frozen, str, str]]:
+def user_folders(config: Config, *parts: str) -> Iterator[tuple[DataSet, str, str]]:
     """Yield data, field and key path of each folder of the user's own, of some parts or of all."""
     for part in parts or config.parts:
         spec = config.parts[part].data

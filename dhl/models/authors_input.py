@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from dhl.models.denoiser import PaddedDenoiser
+
 MEAN_BGR = (104.0, 117.0, 123.0)
 
 
@@ -19,7 +21,9 @@ class AuthorsInput(nn.Module):
         As the network's, see `dhl.models.denoiser.PaddedDenoiser`.
     """
 
-    def __init__(self, network: nn.Module):
+    mean: torch.Tensor
+
+    def __init__(self, network: PaddedDenoiser):
         super().__init__()
         self.network = network
         self.border, self.multiple = network.border, network.multiple

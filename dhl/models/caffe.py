@@ -79,7 +79,7 @@ def _normalised(convolution: str, batch_norm: str, scale: str, *, key: str, bias
 
 def released_layers() -> list[tuple[str, str, tuple[str, ...]]]:
     """List name, type and `ReleasedDenoiser` weights of the layers in the authors' definition."""
-    layers = []
+    layers: list[tuple[str, str, tuple[str, ...]]] = []
     for name, kind, key in (
         ("conv0", "Convolution", "conv0"),
         ("upsample_r2", "Deconvolution", "up2"),

@@ -54,7 +54,8 @@ def logits_for_loss(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 def labels_for_loss(network: nn.Module, target: torch.Tensor) -> torch.Tensor:
     """Return the targets that belong to `logits_for_loss`."""
-    return shrink_labels(target, network.stride) if hasattr(network, "stride") else target
+    stride = getattr(network, "stride", None)
+    return target if stride is None else shrink_labels(target, stride)
 
 
 def shrink_labels(target: torch.Tensor, stride: int) -> torch.Tensor:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 from torch import nn
+
+Denoise = Callable[[torch.Tensor], torch.Tensor]
 
 
 def centre_crop(images: torch.Tensor, side: int | None) -> torch.Tensor:
@@ -29,4 +34,5 @@ def denoise_centre(denoiser: nn.Module, noisy: torch.Tensor, side: int | None) -
     without.
     """
     unpadded = side is not None and border_of(denoiser) > 0
-    return centre_crop((denoiser.forward_unpadded if unpadded else denoiser)(noisy), side)
+    denoise = cast(Denoise, denoiser.forward_unpadded) if unpadded else denoiser
+    return centre_crop(denoise(noisy), side)

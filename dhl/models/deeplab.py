@@ -71,7 +71,8 @@ class DeepLabLargeFOV(nn.Module):
         self.dropout = nn.Dropout(0.5)
         for layer in (self.fc6, self.fc7, self.fc8):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def forward_coarse(self, images: torch.Tensor) -> torch.Tensor:
         """Map (N, 3, H, W) on the [0, 1] scale to logits at every eighth pixel.

@@ -126,7 +126,8 @@ class ReleasedDenoiser(PaddedDenoiser):
         self.up1 = nn.ConvTranspose2d(4 * width, width, 4, 2, 1)
         self.out = nn.Conv2d(2 * width, 3, 3)
         initialise(self)
-        nn.init.constant_(self.conv0.bias, 0.2)
+        if self.conv0.bias is not None:
+            nn.init.constant_(self.conv0.bias, 0.2)
         begin_as_identity(self.out)
 
     def forward_unpadded(self, noisy: torch.Tensor) -> torch.Tensor:

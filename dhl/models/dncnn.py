@@ -24,14 +24,14 @@ class DnCNN(nn.Module):
         for _ in range(depth - 2):
             layers += [nn.Conv2d(width, width, 3, padding=1, bias=False)]
             layers += [nn.BatchNorm2d(width), nn.ReLU()]
-        layers.append(nn.Conv2d(width, 3, 3, padding=1))
-        self.layers = nn.Sequential(*layers)
+        out = nn.Conv2d(width, 3, 3, padding=1)
+        self.layers = nn.Sequential(*layers, out)
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        begin_as_identity(self.layers[-1])
+        begin_as_identity(out)
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         """Map (N, 3, H, W) on the [0, 1] scale, unclipped, to the same shape."""

@@ -12,7 +12,8 @@ def begin_as_identity(out: nn.Conv2d) -> None:
     stay in Adam's second moment for a thousand steps.
     """
     nn.init.normal_(out.weight, std=1e-3)
-    nn.init.zeros_(out.bias)
+    if out.bias is not None:
+        nn.init.zeros_(out.bias)
 
 
 def initialise(network: nn.Module) -> None:

@@ -143,7 +143,7 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
     heights = [WIDTH / len(columns) * height / width + 0.15 for height, width in sides]
     figure = Figure(figsize=(WIDTH, 2 * sum(heights)), layout="constrained")
     panels = figure.subplots(
-        2 * shown, len(columns), squeeze=False, height_ratios=np.repeat(heights, 2)
+        2 * shown, len(columns), squeeze=False, height_ratios=np.repeat(heights, 2).tolist()
     )
     name_of = class_namer(config, "segmentation")
     for index in range(shown):
@@ -155,8 +155,9 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
             _show(image_axes, examples.image(method, index), name if index == 0 else "")
             key = f"labels/{index}" if method == "clean" else f"prediction/{method}/{index}"
             _show_labels(map_axes, examples.arrays[key], name_of)
-            for axes in (image_axes, map_axes) if box else ():
-                _draw_box(axes, box)
+            if box:
+                _draw_box(image_axes, box)
+                _draw_box(map_axes, box)
         panels[2 * index, 0].set_ylabel("Image", fontsize=8)
         panels[2 * index + 1, 0].set_ylabel("Label map", fontsize=8)
     return figure

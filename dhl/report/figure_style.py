@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,7 +26,7 @@ _METADATA = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-_SETTINGS = {
+_SETTINGS: dict[Any, object] = {
     "svg.hashsalt": "dhl",
     "pdf.fonttype": 42,  # TrueType: publishers refuse the default, Type 3
     "font.family": "DejaVu Sans",  # arrives with matplotlib, so every machine draws the same
@@ -96,7 +97,15 @@ def drawing_style() -> Iterator[None]:
         yield
 
 
-def draw_method(axes: Axes, label: str, style: MethodStyle, *, sigmas, values, errors=None) -> None:
+def draw_method(
+    axes: Axes,
+    label: str,
+    style: MethodStyle,
+    *,
+    sigmas: Sequence[float],
+    values: Sequence[float],
+    errors: np.ndarray | None = None,
+) -> None:
     """Draw one method's values over sigma, with error bars where there are intervals.
 
     Parameters
@@ -135,6 +144,6 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     shape = figure.get_size_inches()
     for suffix in FIGURE_FORMATS:
         scale = MANUSCRIPT_WIDTH / shape[0] if suffix == "pdf" else 1
-        figure.set_size_inches(scale * shape)
+        figure.set_size_inches(*(scale * shape))
         with atomic_path(folder / f"{name}.{suffix}") as temporary:
             figure.savefig(temporary, format=suffix, metadata=_METADATA[suffix], facecolor="white")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import seaborn
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -156,12 +157,13 @@ def training_curves(config: Config, folder: RunFolder) -> Figure:
     families = read_curves(folder)
     sigmas = sorted({sigma for curves in families.values() for sigma in curves if sigma})
     palette = seaborn.color_palette("flare", len(sigmas)).as_hex()
-    colors = {None: "#333333", **dict(zip(sigmas, palette, strict=True))}
+    colors: dict[float | None, str] = {None: "#333333"}
+    colors |= zip(sigmas, palette, strict=True)
     columns = min(3, len(families))
     lines = -(-len(families) // columns)
     figure = Figure(figsize=(WIDTH, 0.6 + 1.75 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
-    handles: dict[str, object] = {}
+    handles: dict[str, Artist] = {}
     for place, (axes, family) in enumerate(zip(panels, families, strict=False)):
         for sigma, curve in sorted(families[family].items(), key=lambda item: item[0] or 0):
             marker = "." if len(curve) == 1 else None  # a line of one point is not seen

@@ -135,7 +135,8 @@ def trace_origins(config: Config, folder: RunFolder, manifest: dict[str, Any]) -
 def trace_studies(config: Config, folder: RunFolder, manifest: dict[str, Any]) -> list[Step]:
     """List the evaluations and models behind the studies beyond the paper."""
     tracer = _Tracer(config, folder, manifest)
-    steps, keys = [], {}
+    steps: list[Step] = []
+    keys: dict[str, None] = {}
     for part, sigma in studied(config):
         for seed in evaluated_seeds(config, part, sigma):
             name = f"{part} at sigma {format_sigma(sigma)}"

@@ -260,7 +260,7 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
         suffix, kind = ("png", "png") if name in STRIPS else ("svg", "svg+xml")
         data = _read_bytes(folder.figures / f"{name}.{suffix}")
         values = {"confidence": f"{100 * config.statistics.confidence:g} %", "sigma": ""}
-        if name in EXPERIMENT_FIGURES:
+        if name in EXPERIMENT_FIGURES and config.sensitivity:
             values["sigma"] = format_sigma(config.sensitivity.sigma)
         if name in STRIPS:
             values["sigma"] = format_sigma(strip_sigma(config.parts[STRIPS[name]].sigmas))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from dhl.config.methods import TABLES
@@ -30,7 +31,7 @@ FIGURE_FORMATS = ("svg", "png", "pdf")  # for the report, for slides, for a manu
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 
 
-def figure_names(parts: tuple[str, ...], experiments: tuple[str, ...] = ()) -> tuple[str, ...]:
+def figure_names(parts: Collection[str], experiments: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the names of the figures that a run with these parts and experiments has."""
     known = ((FIGURE_PARTS, parts), (EXPERIMENT_FIGURES, experiments))
     return tuple(name for figures, run in known for name, what in figures.items() if what in run)

@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from dhl.config.parse import load_config, parse_config
-from dhl.config.presets import PRESETS, expand_preset, merge
+from dhl.config.presets import expand_preset, merge
 from dhl.config.recipes import Training
 from dhl.errors import UserError
+from dhl.files import project_file
 
 # Where a figure stands: [P] the paper's text, [C] the released code, [S] a summary of the paper,
 # [M] an unverified recollection, [D] DeepLab's paper or its released solver.
@@ -128,7 +129,7 @@ def test_the_retrained_network_sees_as_many_images_as_the_joint_denoiser():
 
 
 def test_every_preset_is_tested_here():
-    assert sorted(path.stem for path in PRESETS.iterdir()) == ["authors", "paper"]
+    assert sorted(path.stem for path in project_file("config/presets").iterdir()) == ["authors", "paper"]
 
 
 def test_the_users_keys_win_and_the_rest_stays():
