@@ -101,7 +101,8 @@ def read_measured(
         If a file is missing, or its rows cannot be what the program wrote for this configuration.
     """
     chosen = set(config.parts[part].methods if names is None else names)
-    trainings, failures = [], {}
+    trainings: list[Measured] = []
+    failures: dict[str, str] = {}
     for seed in evaluated_seeds(config, part, sigma):
         legal = tuple(one.name for one in experiments(config, part, sigma, seed))
         trainings.append(_read_training(folder, part, (sigma, seed), legal, chosen))

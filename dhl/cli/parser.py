@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--folder", type=Path, help="the run's folder; default: results/<run>")
 
     def step(name: str, run: Callable) -> argparse.ArgumentParser:
-        summary = run.__doc__.splitlines()[0]
+        summary = str(run.__doc__).splitlines()[0]
         command = subparsers.add_parser(name, parents=[common], help=summary, description=summary)
         command.set_defaults(step=run)
         return command
@@ -92,7 +92,7 @@ def _add_data_commands(
     actions = group.add_subparsers(required=True, metavar="ACTION")
 
     def action(name: str, run: Callable) -> argparse.ArgumentParser:
-        summary = run.__doc__.splitlines()[0]
+        summary = str(run.__doc__).splitlines()[0]
         command = actions.add_parser(name, parents=[common], help=summary, description=summary)
         command.set_defaults(step=run)
         return command
@@ -110,7 +110,7 @@ def _add_free_commands(subparsers: argparse._SubParsersAction) -> None:
     """Describe the commands that need no configuration."""
 
     def free(name: str, run: Callable) -> argparse.ArgumentParser:
-        summary = run.__doc__.splitlines()[0]
+        summary = str(run.__doc__).splitlines()[0]
         command = subparsers.add_parser(name, help=summary, description=summary)
         command.set_defaults(free=run)
         return command

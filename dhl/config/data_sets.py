@@ -91,9 +91,9 @@ class Folder(DataSet):
     @model_validator(mode="after")
     def _tested_on_other_images(self) -> Folder:
         # Of BSDS500 other parts are tested on; a reserved word is no path.
-        folders = {self.train, self.test}
+        folders = {folder for folder in (self.train, self.test) if folder is not None}
         own = self.train is not None and not folders & set(DOWNLOADABLE_FOLDERS)
-        if folders == {"kodak"} or (own and len(set(map(real_place, folders))) == 1):
+        if self.train == self.test == "kodak" or (own and len(set(map(real_place, folders))) == 1):
             raise not_apart(self, "one folder")
         return self
 
@@ -112,7 +112,7 @@ class Folder(DataSet):
     @property
     def smallest_side(self) -> int | None:
         """Known of the downloadable sets."""
-        return DOWNLOADABLE_FOLDERS.get(self.train)
+        return DOWNLOADABLE_FOLDERS.get(self.train or "")
 
 
 def real_place(place: str) -> Path:
@@ -120,7 +120,7 @@ def real_place(place: str) -> Path:
     return Path(os.path.realpath(place))
 
 
-def not_apart(data: DataSet, how: str) -> ConfigError:
+def not_apart(data: Any, how: str) -> ConfigError:
     """Say that folders to train on and to test on are not two."""
     return ConfigError(
         "Training and test images are in the same folder.",

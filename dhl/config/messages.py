@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -30,7 +30,7 @@ def explain(error: ValidationError, source: str) -> UserError:
     """
     # A misspelt key first: it explains the missing one.
     items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    found = _explained(items[0], source)
+    found = _explained(cast(Item, items[0]), source)
     more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
     return UserError(found.mistake, came=f"{found.came}{more}", do=found.do)
 
@@ -173,7 +173,7 @@ def _legal_keys(place: tuple[int | str, ...]) -> list[str]:
             kind = get_args(kind)[1]
         else:
             model = _model_in(kind)
-            kind = model.model_fields[key].annotation if model else None
+            kind = model.model_fields[str(key)].annotation if model else None
     model = None if get_origin(kind) is dict else _model_in(kind)
     presets = ["preset"] if place == () else []
     return presets + (list(model.model_fields) if model else [])

@@ -59,7 +59,7 @@ class Network(Frozen):
 
     def builder_options(self) -> dict[str, Any]:
         """Return the arguments of the builder: the options that are set."""
-        known = {"width": self.width, "depth": self.depth}
+        known: dict[str, Any] = {"width": self.width, "depth": self.depth}
         known["input"] = None if self.input == "unit" else self.input
         return {k: value for k, value in known.items() if value is not None} | self.options
 

@@ -97,7 +97,7 @@ class Parts(Frozen):
     classification: ClassificationPart | None = Field(default=None, description="Table 2")
     segmentation: SegmentationPart | None = Field(default=None, description="Table 3")
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
         return (part for part in PARTS if getattr(self, part) is not None)
 
     def __len__(self) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dhl.config.image_data_sets import CLASSES_OF_IMAGENET
 from dhl.config.methods import TASKS, model_of
 from dhl.config.networks import Network
-from dhl.config.recipes import DenoiserRecipes, Recipe, WarmStart
+from dhl.config.recipes import DenoiserRecipes, JointRecipe, Recipe, WarmStart
 from dhl.config.schema import Config
-from dhl.config.sensitivity import MISMATCHED
+from dhl.config.sensitivity import MISMATCHED, Sensitivity
 from dhl.errors import ConfigError, UserError
 
 # The recipe in a task's `training` of each kind of model.
@@ -26,7 +26,7 @@ def check_rules(config: Config) -> None:
         for method in config.parts[part].methods:
             _require_recipe(config, method, part)
     if config.sensitivity is not None:
-        _check_sensitivity(config)
+        _check_sensitivity(config, config.sensitivity)
     _check_joint_crops(config)
     _check_published_classes(config)
     recipes = used_recipes(config)
@@ -43,24 +43,30 @@ def used_recipes(config: Config) -> dict[str, tuple[str, Recipe]]:
         From the key path to the part that has the training images, and the recipe.
     """
     methods = [(name, part) for part in config.parts for name in config.parts[part].methods]
-    models = {model_of(*method) for method in methods} - {None}
+    models = {model for method in methods if (model := model_of(*method)) is not None}
     tasks = [task for task in TASKS if task in config.parts]
     if config.sensitivity is not None and config.sensitivity.guides:
         models |= {f"joint-{task}" for task in tasks}
-    found = {_path(task, "task_network"): (task, _recipe(config, task, "task_network"))
-             for task in tasks}  # fmt: skip
+    found: dict[str, tuple[str, Recipe | None]] = {
+        _path(task, "task_network"): (task, _recipe(config, task, "task_network")) for task in tasks
+    }
     for name in models:
         kind, _, task = name.partition("-")
         if task:
             recipe = RECIPES[kind]
             found[_path(task, recipe)] = (task, _recipe(config, task, recipe))
         if kind != "retrained":  # each denoiser is, or starts from, one trained for the MSE alone
-            place, recipes = "parts.denoising.training", config.parts.denoising.training
-            if kind == "dncnn" and recipes.dncnn:
-                place, recipes = f"{place}.dncnn", recipes.dncnn
+            place, training = "parts.denoising.training", config.parts.denoising.training
+            recipes: DenoiserRecipes = training
+            if kind == "dncnn" and training.dncnn:
+                place, recipes = f"{place}.dncnn", training.dncnn
             for field in DenoiserRecipes.model_fields:
                 found[f"{place}.{field}"] = ("denoising", getattr(recipes, field))
-    return {place: found[place] for place in sorted(found) if found[place][1] is not None}
+    return {
+        place: (part, recipe)
+        for place, (part, recipe) in sorted(found.items())
+        if recipe is not None
+    }
 
 
 def _path(task: str, recipe: str) -> str:
@@ -97,19 +103,19 @@ def _require_recipe(config: Config, method: str, part: str) -> None:
             )
 
 
-def _check_sensitivity(config: Config) -> None:
+def _check_sensitivity(config: Config, asked: Sensitivity) -> None:
     """Check that `sensitivity` varies what is run."""
-    if not (config.sensitivity.mismatch or config.sensitivity.guides):
+    if not (asked.mismatch or asked.guides):
         raise ConfigError(
             "`sensitivity` has no experiment.",
             came="no `weight_factors`, `mismatch`, `classifiers` or `segmenters`",
             do="add one of them, as docs/sensitivity.md does, or remove `sensitivity`.",
         )
-    for part in config.sensitivity.mismatch:
+    for part in asked.mismatch:
         _check_mismatch(config, part)
     for task in TASKS:
-        _check_task_of_sensitivity(config, task)
-    if config.sensitivity.weight_factors:
+        _check_task_of_sensitivity(config, asked, task)
+    if asked.weight_factors:
         _check_varied_weights(config)
 
 
@@ -130,9 +136,9 @@ def _check_mismatch(config: Config, part: str) -> None:
         )
 
 
-def _check_task_of_sensitivity(config: Config, task: str) -> None:
+def _check_task_of_sensitivity(config: Config, asked: Sensitivity, task: str) -> None:
     """Check that a task has what `sensitivity` needs."""
-    asked, networks = config.sensitivity, config.sensitivity.others(task)
+    networks = asked.others(task)
     if task not in config.parts:
         if networks:
             raise ConfigError(
@@ -166,7 +172,12 @@ def _check_task_of_sensitivity(config: Config, task: str) -> None:
 def _check_varied_weights(config: Config) -> None:
     """Check that there are task weights to multiply, none of them zero."""
     tasks = [task for task in TASKS if task in config.parts]
-    zero = [task for task in tasks if _recipe(config, task, "joint").task_weight == 0]
+    recipes = {task: _recipe(config, task, "joint") for task in tasks}
+    zero = [
+        task
+        for task, recipe in recipes.items()
+        if isinstance(recipe, JointRecipe) and recipe.task_weight == 0
+    ]
     if zero or not tasks:
         came = [f"`{_path(task, 'joint')}.task_weight: 0`" for task in zero]
         raise ConfigError(

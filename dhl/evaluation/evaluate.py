@@ -126,7 +126,7 @@ class NoisyImages:
         records = list(self.noise.itertuples())
         clean = self.clean
         for place in clean.batches(size):
-            images = np.stack(clean.images[place])
+            images = np.stack(list(clean.images[place]))
             noisy = [
                 recorded_noisy_image(image, sigma=self.sigma, record=record, model=self.model)
                 for image, record in zip(images, records[place], strict=True)
@@ -264,7 +264,7 @@ def _measure(output: Output, batch: Batch, protocol: str) -> pd.DataFrame:
             columns["ssim"] = [
                 ssim(clean=one, denoised=other) for one, other in zip(truth, finished, strict=True)
             ]
-    if batch.targets is not None and batch.targets.ndim == 1:
+    if output.logits is not None and batch.targets is not None and batch.targets.ndim == 1:
         for k in (1, 5):
             right = top_k(logits=output.logits, target=batch.targets, k=k)
             columns[f"top{k}"] = right.astype(float)
@@ -286,7 +286,7 @@ class Arrays:
         """Add one batch of one experiment."""
         method, images, logits = output.experiment.name, output.images, output.logits
         predicted = None
-        if self.part == "segmentation":
+        if self.part == "segmentation" and logits is not None and batch.targets is not None:
             predicted = logits.argmax(1).astype(np.uint8)
             self.confusions.setdefault(method, []).extend(
                 confusion_matrix(target=target, predicted=one, classes=logits.shape[1])
@@ -306,7 +306,7 @@ class Arrays:
                 exponentials = np.exp(logits[here] - logits[here].max())
                 self.arrays[f"probability/{method}/{number}"] = exponentials / exponentials.sum()
 
-    def content(self) -> dict[str, np.ndarray]:
+    def content(self) -> dict[str, Any]:
         """Return all arrays by name, as figures and measurements read them."""
         content = {
             "image_ids": np.array(self.clean.ids),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from dhl.config.methods import TASKS, is_baseline, model_of
 from dhl.config.schema import Config
-from dhl.config.sensitivity import MISMATCHED
+from dhl.config.sensitivity import MISMATCHED, Sensitivity
 from dhl.run.failures import first_hole
 from dhl.run.folder import RunFolder
 from dhl.run.model_keys import sigma_key, task_network_key, with_label
@@ -151,7 +151,7 @@ def _methods(config: Config, part: str, sigma: float) -> Iterator[Experiment]:
     reader = task_network_key(part) if part in TASKS else None
     for method in config.parts[part].methods:
         name = model_of(method, part)
-        if method == "retrained":
+        if name and method == "retrained":
             yield Experiment(method, "noisy", sigma_key(name, sigma))
         else:
             yield Experiment(method, sigma_key(name, sigma) if name else method, reader)
@@ -186,20 +186,22 @@ def comparisons(config: Config, part: str, sigma: float) -> tuple[Comparison, ..
     varied = part in TASKS and sigma == config.sensitivity.sigma
     found: list[Comparison] = []
     if varied:
-        found += _task_weights(config, part, experiment)
+        found += _task_weights(config, config.sensitivity, part, experiment)
     if part in config.sensitivity.mismatch:
         found += _mismatches(config, part, sigma, experiment)
     if varied:
-        found += _transfers(config, part, experiment)
+        found += _transfers(config, config.sensitivity, part, experiment)
     return tuple(found)
 
 
 MakeExperiment = Callable[[str, str | None], Experiment]  # of a source and a task network
 
 
-def _task_weights(config: Config, part: str, experiment: MakeExperiment) -> Iterator[Comparison]:
+def _task_weights(
+    config: Config, sensitivity: Sensitivity, part: str, experiment: MakeExperiment
+) -> Iterator[Comparison]:
     """Vary the task weight; the joint denoiser of weight 0 is the matched one."""
-    sigma, factors = config.sensitivity.sigma, config.sensitivity.weight_factors
+    sigma, factors = sensitivity.sigma, sensitivity.weight_factors
     if not factors:
         return
     reader = task_network_key(part)
@@ -217,9 +219,9 @@ def _mismatches(
     """Test the denoisers of all sigmas on the noise of one."""
     reader = task_network_key(part) if part in TASKS else None
     for method in MISMATCHED[part]:
-        if method not in config.parts[part].methods:
-            continue
         name = model_of(method, part)
+        if name is None or method not in config.parts[part].methods:
+            continue
         right = experiment(sigma_key(name, sigma), reader)
         for trained in sorted(config.parts[part].sigmas):
             one = experiment(sigma_key(name, trained), reader)
@@ -227,9 +229,11 @@ def _mismatches(
             yield Comparison("sigma-mismatch", one, reference, trained_sigma=trained)
 
 
-def _transfers(config: Config, part: str, experiment: MakeExperiment) -> Iterator[Comparison]:
+def _transfers(
+    config: Config, sensitivity: Sensitivity, part: str, experiment: MakeExperiment
+) -> Iterator[Comparison]:
     """Put the denoisers of all task networks in front of the networks of one task."""
-    sensitivity, sigma = config.sensitivity, config.sensitivity.sigma
+    sigma = sensitivity.sigma
     tasks = [task for task in TASKS if task in config.parts]
     if not any(map(sensitivity.others, tasks)):
         return

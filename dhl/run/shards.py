@@ -13,7 +13,7 @@ class Shard:
     number: int = 1
     total: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 1 <= self.number <= self.total:
             raise ValueError(f"a shard is one of its total, from 1, but not {self}")
 
