@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
-from dhl.models.denoiser import PaddedDenoiser
+if TYPE_CHECKING:
+    from dhl.models.denoiser import PaddedDenoiser
 
 MEAN_BGR = (104.0, 117.0, 123.0)
 
