@@ -167,12 +167,15 @@ def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> Non
 
 
 def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Print what a run will take: jobs, operations, hours, disk and downloads."""
-    from dhl.planning.devices import choose_device
+    """Print what a run needs on this machine: jobs, time, disk and downloads."""
+    from dhl.planning.machine import measure_machine
+    from dhl.planning.operations import describe_workload
     from dhl.planning.plan import make_plan
     from dhl.planning.text import to_json, to_text
 
-    plan = make_plan(config, choose_device(config, arguments.device, arguments.tflops))
+    workload = describe_workload(config)
+    machine = measure_machine(workload, cores=arguments.cores, tflops=arguments.tflops)
+    plan = make_plan(workload, machine)
     print(to_json(plan) if arguments.json else to_text(plan))
 
 

@@ -72,10 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
                       ("describe", commands.run_describe)):  # fmt: skip
         step(name, run)
     command = step("plan", commands.run_plan)
-    command.add_argument("--device", choices=("h100", "a100", "v100", "cpu-2", "cpu-2-avx2"),
-                         help="what trains; default: as the configuration's `device`")  # fmt: skip
+    command.add_argument("--cores", type=_positive, help="for jobs; default: all of this machine")
     command.add_argument(
-        "--tflops", type=float, help="the sustained rate that you measured, instead"
+        "--tflops", type=float, help="sustained rate of one training; default: measured here"
     )
     command.add_argument("--json", action="store_true", help="print JSON, for machines")
     _add_data_commands(subparsers, common)
