@@ -13,13 +13,10 @@ from dhl.analysis.claims import CLAIMS
 from dhl.cli.parser import build_parser
 from dhl.config.architectures import NETWORKS
 from dhl.config.catalogue import CATALOGUE
-from dhl.config.parse import load_config, parse_config
+from dhl.config.parse import parse_config
 from dhl.config.schema import Statistics
 from dhl.files import PROJECT
 from dhl.models.build import build_network
-from dhl.planning.devices import choose_device
-from dhl.planning.plan import make_plan
-from dhl.planning.text import to_text
 
 DOCS = PROJECT / "docs"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -75,11 +72,6 @@ def test_each_relative_link_leads_to_a_file(page, link):
 def test_the_page_about_own_code_shows_each_example_whole(path):
     if path.is_file():
         assert f"\n{path.read_text()}```" in (DOCS / "extending.md").read_text()
-
-
-def test_the_page_about_plans_shows_what_the_program_prints():
-    config = load_config(PAPER)
-    assert to_text(make_plan(config, choose_device(config))) in (DOCS / "plan.md").read_text()
 
 
 def test_the_page_about_clusters_shows_the_workflows_own_graph(tmp_path):

@@ -126,7 +126,8 @@ def _network(spec: ModelSpec, device: torch.device) -> nn.Module:
 def forward_flops(workload: Workload, device: torch.device) -> float:
     """Measure the operations per second of the run's denoiser on test images, in float32."""
     config, test = workload.config, workload.counts["denoising"].test
-    options = {"name": config.networks.denoiser.name, **config.networks.denoiser.builder_options()}
+    denoiser = config.parts.denoising.denoiser
+    options = {"name": denoiser.name, **denoiser.builder_options()}
     network = build_network("denoiser", **options).eval()
     network.to(device, memory_format=torch.channels_last)
 
@@ -148,7 +149,7 @@ def cbm3d_seconds(workload: Workload) -> dict[str, float]:
     for part, count in workload.counts.items():
         height, width = (min(side, CBM3D_SIDE) for side in (count.test.height, count.test.width))
         noisy = np.random.default_rng(0).random((height, width, 3))
-        for method in set(BASELINES) & set(getattr(workload.config.methods, part)):
+        for method in set(BASELINES) & set(workload.config.parts[part].methods):
             denoise = functools.partial(cbm3d, noisy, sigma=30, profile=method)
             if not measured:
                 denoise()  # the first one imports the package

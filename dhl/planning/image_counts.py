@@ -58,7 +58,7 @@ def count_all_images(config: Config) -> dict[str, PartCounts]:
     """
     counts = {}
     for part in config.parts:
-        data = getattr(config.data, part)
+        data = config.parts[part].data
         if isinstance(data, OwnData):
             splits = make_own_part(config, part)
             counts[part] = PartCounts(*(_in_memory(splits[name]) for name in ("train", "test")))

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.data_sets import OwnData
-from dhl.config.methods import TASKS, is_baseline
+from dhl.config.methods import is_baseline
 from dhl.config.schema import Config
 from dhl.planning.machine import Machine
 from dhl.planning.operations import Workload, network_flops, parameter_count
 from dhl.run.downloads import needed_sets
-from dhl.run.evaluated import evaluated_models, evaluated_seeds, measured_methods
+from dhl.run.evaluations import evaluated_models, evaluations, experiments, studies
 from dhl.run.model_graph import all_models, model_spec
-from dhl.run.probes import experiments, measurements, probed_models, probes
 from dhl.run.shards import Shard, shards
 
 # Seconds of one core of an AMD EPYC (AVX2), beyond the start of a job. `JOB` is what Snakemake and
@@ -66,15 +65,11 @@ def list_jobs(workload: Workload, machine: Machine) -> dict[str, Job]:
     config, jobs = workload.config, _Jobs(workload, machine)
     for part in config.parts:
         jobs.add_data(part)
-        for sigma in getattr(config.sigmas, part):
+        for sigma in config.parts[part].sigmas:
             jobs.add_noise(part, sigma)
     jobs.add_trainings()
-    for part in config.parts:
-        for sigma in getattr(config.sigmas, part):
-            for seed in evaluated_seeds(config, part):
-                jobs.add_evaluation(part, sigma, seed)
-    for place in measurements(config):
-        jobs.add_probe(*place)
+    for part, sigma, seed in evaluations(config):
+        jobs.add_evaluation(part, sigma, seed)
     jobs.add_analysis()
     downloads = {f"download/{name}": _download(name) for name in needed_sets(config)}
     return downloads | jobs.jobs
@@ -92,7 +87,7 @@ def _download(name: str) -> Job:
 
 def decoding_seconds(config: Config, part: str) -> float:
     """Return the seconds to read an image file; 0 if the run keeps the pixels."""
-    data = getattr(config.data, part)
+    data = config.parts[part].data
     kept = data.kind == "photo-digits" or isinstance(data, OwnData)
     return 0 if kept or part == "denoising" else DECODING
 
@@ -134,8 +129,8 @@ class _Jobs:
 
     def _baselines(self, part: str, sigma: float) -> Iterator[tuple[str, Shard, str]]:
         """Yield method, shard and name of the jobs of untrained methods."""
-        for method in filter(is_baseline, getattr(self.config.methods, part)):
-            for shard in shards(getattr(self.config.evaluation.baseline_shards, part)):
+        for method in filter(is_baseline, self.config.parts[part].methods):
+            for shard in shards(self.config.parts[part].shards):
                 yield method, shard, f"baseline/{part}/{method}/{sigma:g}/{shard}"
 
     def add_trainings(self) -> None:
@@ -159,31 +154,11 @@ class _Jobs:
             )  # fmt: skip
 
     def add_evaluation(self, part: str, sigma: float, seed: int) -> None:
-        """Add the evaluation of all methods."""
-        models = evaluated_models(self.config, part, sigma, seed)
-        methods = measured_methods(self.config, part, seed)
-        passes = [models[method] for method in methods if method in models]
-        if part in TASKS:  # the task network reads the images of each method
-            passes += [models["task-network"] for method in methods if method != "retrained"]
-        parents = [name for *_, name in self._baselines(part, sigma)]
-        parents += [f"train/{key}" for key in models.values()]
-        self._add_measuring("evaluate", (part, sigma, seed), (passes, len(methods)), parents)
-
-    def add_probe(self, part: str, sigma: float, seed: int) -> None:
-        """Add the measurement of the experiments beyond the paper."""
-        found = probes(self.config, part, sigma, seed)
-        passes = list({one.denoiser_of(seed) for one in found if one.trained})
-        passes += [one.reader for one in found if one.reader]
-        parents = [f"train/{key}" for key in probed_models(self.config, part, sigma, seed)]
-        self._add_measuring("probe", (part, sigma, seed), (passes, len(found)), parents)
-
-    def _add_measuring(
-        self, rule: str, place: tuple[str, float, int], work: tuple[list[str], int],
-        parents: list[str],
-    ) -> None:  # fmt: skip
-        """Add a job that runs networks on the test images and measures so many methods."""
-        (part, sigma, seed), (passes, methods) = place, work
+        """Add the evaluation of all methods and experiments of a part at a sigma."""
         test = self.counts[part].test
+        found = experiments(self.config, part, sigma, seed)
+        passes = [key for key in dict.fromkeys(one.source for one in found) if "/" in key]
+        passes += [one.task_network for one in found if one.task_network]
         flops = 0
         for key in passes:
             spec = model_spec(self.config, key)
@@ -191,27 +166,24 @@ class _Jobs:
         flops *= test.count
         seconds = self.start_with_torch + flops / self.machine.evaluation_flops
         seconds += test.count * decoding_seconds(self.config, part)
-        seconds += (1 + methods) * test.pixels * PIXEL
-        parents = (f"noise/{part}/{sigma:g}", *parents)
-        self.jobs[f"{rule}/{part}/{sigma:g}/{seed}"] = Job(
-            rule, part, seconds, parents, test.count, self.config.threads, True, flops,
-            disk_bytes=test.count * methods * ROW_BYTES,
+        seconds += (1 + len(found)) * test.pixels * PIXEL
+        models = evaluated_models(self.config, part, sigma, seed)
+        parents = [f"noise/{part}/{sigma:g}", *(f"train/{key}" for key in models)]
+        parents += [name for *_, name in self._baselines(part, sigma)]
+        self.jobs[f"evaluate/{part}/{sigma:g}/{seed}"] = Job(
+            "evaluate", part, seconds, tuple(parents), test.count, self.config.threads, True, flops,
+            disk_bytes=test.count * len(found) * ROW_BYTES,
         )  # fmt: skip
 
     def add_analysis(self) -> None:
         """Add the jobs from the tables to the report: each rule waits for those before it."""
-        measured = {
-            rule: [name for name, job in self.jobs.items() if job.rule == rule]
-            for rule in ("evaluate", "probe")
-        }
-        tables = [f"table/{part}" for part in self.config.parts]
-        inputs = dict.fromkeys([*tables, "claims"], measured["evaluate"])
-        middle = list(inputs)
-        if experiments(self.config):
-            inputs["sensitivity"] = measured["probe"]
-            middle.append("sensitivity")
+        evaluated = [name for name, job in self.jobs.items() if job.rule == "evaluate"]
+        inputs = dict.fromkeys((f"table/{part}" for part in self.config.parts), evaluated)
+        inputs["claims"] = evaluated
+        if studies(self.config):
+            inputs["sensitivity"] = evaluated
         inputs |= {
-            "figures": [*tables, *middle], "manifest": ["figures", *middle],
+            "figures": list(inputs), "manifest": [*inputs, "figures"],
             "write_report": ["manifest"], "report": ["write_report"],
         }  # fmt: skip
         for name, parents in inputs.items():

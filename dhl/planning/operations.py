@@ -124,7 +124,7 @@ class TrainingStep:
 
 @dataclass(frozen=True)
 class Workload:
-    """What a plan is about: a configuration, its images, and its training steps by kind of model."""
+    """A configuration, its images by part, and its training steps by kind of model."""
 
     config: Config
     counts: dict[str, PartCounts]

@@ -105,9 +105,9 @@ def make_plan(workload: Workload, machine: Machine) -> Plan:
 def _of_unknown_time(config: Config, machine: Machine) -> Iterator[str]:
     """Name the plug-in data and methods, and CBM3D where it is not installed."""
     for part in config.parts:
-        if isinstance(data := getattr(config.data, part), OwnData):
+        if isinstance(data := config.parts[part].data, OwnData):
             yield data.name
-        for method in filter(is_baseline, getattr(config.methods, part)):
+        for method in filter(is_baseline, config.parts[part].methods):
             if f"{method}, {part}" not in machine.cbm3d_seconds:
                 yield method
 

@@ -68,24 +68,19 @@ def _notes(plan: Plan) -> list[str]:
     """Say how long the run takes and what else it needs."""
     machine = plan.machine
     name, longest = max(plan.jobs.items(), key=lambda item: item[1].seconds)
-    networks = f"{machine.training_flops / 1e12:.3g} TFLOPS"
-    rests_on = (
-        f"the rate of networks ({networks}) was given; start-up ({machine.start_seconds:.2g} s a "
-        "job) and CBM3D were measured here"
-        if machine.source == "given"
-        else f"steps of every kind of training, a forward pass, CBM3D and start-up "
-        f"({machine.start_seconds:.2g} s a job) were measured here"
+    networks = (
+        "training steps, a forward pass"
+        if machine.source == "measured"
+        else f"a given rate of {machine.training_flops / 1e12:.3g} TFLOPS for networks"
     )
-    cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
     return [
-        f"Wall time: {_quantity(plan.wall_seconds, SECONDS)} on {machine.device} with {cores}; "
-        f"{rests_on}.",
+        f"Wall time: {_quantity(plan.wall_seconds, SECONDS)} on {machine.device}, "
+        f"{machine.cores} core{'s' * (machine.cores > 1)}; from {networks}, CBM3D and the start "
+        f"of a job ({machine.start_seconds:.2g} s), measured here.",
         f"Longest job: {name}, {_quantity(longest.seconds, SECONDS)}.",
-        f"An unfinished training keeps a checkpoint of up to "
-        f"{_quantity(plan.checkpoint_bytes, BYTES)}.",
-        f"To download: {_quantity(plan.download_bytes, BYTES) or 'nothing'}; the time of "
-        "downloads is not counted.",
-        *([f"Unknown, and not counted: the time of {', '.join(plan.unknown)}."]
-          if plan.unknown else []),
+        "Largest checkpoint of an unfinished training: "
+        f"{_quantity(plan.checkpoint_bytes, BYTES) or 'none'}.",
+        f"To download: {_quantity(plan.download_bytes, BYTES) or 'nothing'} (time not counted).",
+        *([f"Not counted, unknown time: {', '.join(plan.unknown)}."] if plan.unknown else []),
         *(f"Warning: {warning}" for warning in plan.warnings),
-    ]  # fmt: skip
+    ]

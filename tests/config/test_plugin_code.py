@@ -26,7 +26,8 @@ from dhl.models import checkpoint
 from dhl.models.build import build_network
 from dhl.models.centre_crop import denoise_centre
 from dhl.models.pretrained import load_pretrained
-from dhl.planning.devices import DEVICES
+from dhl.planning.machine import Machine
+from dhl.planning.operations import describe_workload
 from dhl.planning.plan import make_plan
 from dhl.run.evaluated import evaluated_models
 from dhl.run.folder import RunFolder
@@ -175,11 +176,12 @@ def test_the_plan_counts_own_networks_and_images(tiny_content, tmp_path):
     tiny_content["parts"]["classification"]["methods"].append(write(tmp_path, "m.py", METHOD)
                                                      + ":halved_noise")  # fmt: skip
     tiny_content["noise"] = write(tmp_path, "noise.py", NOISE) + ":brighter"
-    plan = make_plan(parse_config(tiny_content, source="own.yaml"), DEVICES["h100"])
-    rows = {(row.rule, row.what): row for row in plan.rows}
-    assert rows["data", "classification"].work == "7 to train, 7 to test"
+    machine = Machine("cpu", 2, 0, "given", 4.0, 2.0, training_flops=1e9, evaluation_flops=1e9)
+    plan = make_plan(describe_workload(parse_config(tiny_content, source="own.yaml")), machine)
+    rows = {(row.rule, row.subject): row for row in plan.rows(by_subject=True)}
+    assert rows["data", "classification"].amount == 7 + 7
     assert rows["baseline", "halved-noise, classification"].jobs == 1
-    assert rows["baseline", "halved-noise, classification"].cpu_hours == 0
+    assert {"squares", "halved-noise"} <= set(plan.unknown)
     assert rows["train", "classifier"].disk_bytes == 4 * (3 * 4 * 9 + 4 * 3 + 3)
 
 
