@@ -36,7 +36,6 @@ class Extent:
     test: Images
 
 
-NOTHING = Images(0, 0, 0)
 KODAK = Images(24, 512, 768)
 BSDS500 = Images(400, 321, 481)  # `train` and `test` of the set, on which denoisers are trained
 IMAGENETTE = (12_894, 500)  # ImageNet's training and validation images among the set's
