@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: report setup unlock test test-slow lint format vendor clean help
+.PHONY: report setup unlock test test-slow lint format docs vendor clean help
 
 report: $(READY) unlock  ## Run the benchmark of CONFIG on CORES processors, and write its report
 	$(RUN) snakemake report --cores $(CORES) --configfile "$(CONFIG)"
@@ -44,6 +44,9 @@ format: $(READY)  ## Format all code
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 	$(RUN) snakefmt Snakefile workflow
+
+docs: $(READY)  ## Write config/schema.json and the tables of docs/configuration.md
+	"$(BIN)/python" docs/build.py
 
 vendor:  ## Install the report's JavaScript at the versions of report/vendor/package.json; needs npm
 	npm install --prefix $(VENV)/npm --ignore-scripts --no-fund --no-audit $$("$(BIN)/python" -c 'import json; \

@@ -42,7 +42,7 @@ def peak_rate(device: torch.device, precision: torch.dtype, *, seconds: float = 
 
 def made_up_images(config, spec) -> ImageSet:
     """Return random images of the part's size, with targets for the tasks."""
-    data = getattr(config.data, spec.part)
+    data = config.parts[spec.part].data
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (128, data.size, data.size, 3), dtype=np.uint8)
     shape = {"classification": (128,), "segmentation": (128, data.size, data.size)}.get(spec.part)

@@ -43,7 +43,8 @@ def snakemake(*arguments: str, folder: Path) -> tuple[float, str]:
 def plan(folder: Path) -> None:
     """Time a dry run of the paper's grid."""
     content = yaml.safe_load((PROJECT / "config/paper.yaml").read_text())
-    content["evaluation"]["baseline_shards"] = SHARDS
+    for part, shards in SHARDS.items():
+        content["parts"][part]["shards"] = shards
     content["seeds"] = SEEDS
     config = folder / "paper.yaml"
     config.write_text(yaml.safe_dump(content))

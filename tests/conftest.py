@@ -16,10 +16,10 @@ from tiny_archives import NAME, offer
 
 from dhl.config.parse import parse_config
 from dhl.config.schema import Config
+from dhl.files import PROJECT
 from dhl.run.folder import RunFolder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is imported
-PROJECT = Path(__file__).parents[1]
 SIGMA = 30
 IMAGES = {
     "denoising": {"train": 12, "validation": 2, "test": 4, "size": 40},

@@ -1,4 +1,4 @@
-"""The pages hold commands, configurations, links and figures that are those of the program."""
+"""The pages show commands, configurations, links and numbers of the program."""
 
 import re
 import shlex
@@ -55,11 +55,13 @@ def test_each_command_is_understood_and_names_a_shipped_configuration(page, line
 def test_each_yaml_block_is_a_configuration_or_fits_into_that_of_the_paper(
     page, block, monkeypatch
 ):
-    monkeypatch.chdir(PROJECT)  # where the paths of own code begin
+    monkeypatch.chdir(PROJECT)  # the paths of plug-ins start there
     content = yaml.safe_load(block)
     if "run" not in content:
         shipped = yaml.safe_load(PAPER.read_text())
-        content = shipped | content | {"data": shipped["data"] | content.get("data", {})}
+        for part, settings in content.get("parts", {}).items():
+            shipped["parts"][part] |= settings
+        content = shipped | content | {"parts": shipped["parts"]}
     assert parse_config(content, source=page.name).run
 
 
@@ -69,7 +71,7 @@ def test_each_relative_link_leads_to_a_file(page, link):
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("examples/*")), ids=lambda path: path.name)
-def test_the_page_about_own_code_shows_each_example_whole(path):
+def test_the_page_about_plug_ins_shows_each_example_whole(path):
     if path.is_file():
         assert f"\n{path.read_text()}```" in (DOCS / "extending.md").read_text()
 

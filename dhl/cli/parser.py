@@ -175,9 +175,9 @@ def _check_part(arguments: Arguments, config: Config) -> None:
     part = getattr(arguments, "part", None)
     if part is not None and part not in config.parts:
         raise UserError(
-            "a part that is run is configured.",
-            came=f"--part {part}, but {arguments.configfile} has {', '.join(config.parts)}",
-            do=f"add `data.{part}`, `sigmas.{part}` and `methods.{part}`, or name another part.",
+            f"The part `{part}` is not in {arguments.configfile}.",
+            came=f"--part {part}; configured are {', '.join(config.parts)}",
+            do=f"add `parts.{part}`, or name another part.",
         )
     noise_std(getattr(arguments, "sigma", 0))
 

@@ -1,7 +1,7 @@
-"""The data sets and weights that can be downloaded: addresses, digests, and what a whole set holds.
+"""The data sets and weights that can be downloaded: addresses, digests, and numbers of files.
 
-Digests and addresses are those of torchvision's own classes where it has one. A file without a
-public digest is digested when it first arrives, and compared with that ever after.
+Addresses and digests are torchvision's where it has them. For a file without a public digest, the
+digest of the first download is recorded, and later downloads are compared with it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ class Archive:
     name : str
         The file's name, also below a mirror.
     urls : tuple of str
-        Its official addresses; none if an account stands before it.
+        Its official addresses; none if it needs an account.
     digest : str or None
         `md5:` or `sha256:` and the hexadecimal digits, or the first of them.
     bytes : int or None
-        About how large it is, for estimates; None if unknown.
+        Approximate size, for estimates; None if unknown.
     unpack : str
         A key of `dhl.data.archives.UNPACKERS`.
     inside : str or None
-        The folder of the archive whose content is the set; None for all of it.
+        The folder inside the archive that contains the set; None: the whole archive.
     """
 
     name: str
@@ -46,9 +46,9 @@ class DataSet:
     name : str
     archives : tuple of Archive
     members : dict of str to int
-        How many files of a pattern, below the set's folder, the whole set has.
+        The number of files of the complete set, by pattern below the set's folder.
     account : str or None
-        What a person must do first, for a set behind an account.
+        What the user must do first, if the set needs an account.
     """
 
     name: str

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from dhl.config.base import Count, Frozen, UserPath
 from dhl.config.plugins import read
@@ -90,7 +90,7 @@ class Folder(DataSet):
 
     @model_validator(mode="after")
     def _tested_on_other_images(self) -> Folder:
-        # Of BSDS500 other parts are tested on; a reserved word is no path.
+        # BSDS500 has different images for training and for tests; a reserved word is not a path.
         folders = {folder for folder in (self.train, self.test) if folder is not None}
         own = self.train is not None and not folders & set(DOWNLOADABLE_FOLDERS)
         if self.train == self.test == "kodak" or (own and len(set(map(real_place, folders))) == 1):
@@ -116,12 +116,12 @@ class Folder(DataSet):
 
 
 def real_place(place: str) -> Path:
-    """Return where a path leads, links followed."""
+    """Return a path with links followed."""
     return Path(os.path.realpath(place))
 
 
 def not_apart(data: Any, how: str) -> ConfigError:
-    """Say that folders to train on and to test on are not two."""
+    """Return the error that training and test images share a folder."""
     return ConfigError(
         "Training and test images are in the same folder.",
         came=f"`train: {data.train}` and `test: {data.test}`, {how}",
@@ -132,7 +132,12 @@ def not_apart(data: Any, how: str) -> ConfigError:
 class OwnData(DataSet):
     """Images that a plug-in function makes or reads, and that the run keeps."""
 
-    kind: str = Field(description="a plug-in as path/to/file.py:function")
+    model_config = ConfigDict(json_schema_extra={"required": ["kind"]})
+
+    kind: str = Field(
+        description="a plug-in as path/to/file.py:function",
+        json_schema_extra={"pattern": r"\.py:"},
+    )
     name: str = Field(description="name of the data set; by default that of the function")
     classes: Annotated[int, Field(ge=2)] | None = Field(
         default=None,

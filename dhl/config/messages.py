@@ -40,13 +40,14 @@ def _explained(item: Item, source: str) -> UserError:
     # Pydantic's path contains the kind of data, and marks a key, as if these were keys.
     path = ".".join(str(key) for key in item["loc"] if key not in (*KINDS, "[key]"))
     if isinstance(mistake := item.get("ctx", {}).get("error"), UserError):
-        where = source if not path or f"`{path}" in mistake.came else f"{source}, `{path}`"
-        return UserError(mistake.mistake, came=f"{mistake.came} in {where}", do=mistake.do)
+        named = f"`{path}" in f"{mistake.mistake} {mistake.came}"
+        where = source if named or not path else f"`{path}` in {source}"
+        return UserError(mistake.mistake, came=f"{mistake.came} ({where})", do=mistake.do)
     if item["type"] in _TRANSLATED:
         return _TRANSLATED[item["type"]](item, path, source)
-    message = item["msg"]
+    mistake = f"`{path}` in {source}: {item['msg']}."
     return UserError(
-        f"`{path}` in {source}: {message[0].lower()}{message[1:]}.",
+        mistake.replace(": Input should", " must"),
         came=_shown(item["input"]),
         do=f"give `{path}` a legal value.",
     )
@@ -81,6 +82,11 @@ def _no_list(item: Item, path: str, source: str) -> UserError:
     """Show how a list of one value is written."""
     do = f"write `[{_shown(item['input'])}]`."
     return _wrong_type(item, path, source, "a list", do)
+
+
+def _empty_list(item: Item, path: str, source: str) -> UserError:
+    """Ask for a value."""
+    return _wrong_type(item, path, source, "a list of one value or more", "add a value.")
 
 
 def _no_mapping(item: Item, path: str, source: str) -> UserError:
@@ -146,6 +152,7 @@ _TRANSLATED: dict[str, Callable[[Item, str, str], UserError]] = {
     "extra_forbidden": _unknown_key,
     "missing": _missing,
     "tuple_type": _no_list,
+    "too_short": _empty_list,
     "dict_type": _no_mapping,
     "model_type": _no_mapping,
     "string_type": _no_text,

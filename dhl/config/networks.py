@@ -19,7 +19,8 @@ class Network(Frozen):
     """A network by name; an option that is left out has the builder's default."""
 
     name: str = Field(
-        description="a name from docs/networks.md, or a plug-in as path/to/file.py:function"
+        description="a name from docs/networks.md, or a plug-in as path/to/file.py:function",
+        examples=[name for names in NETWORKS.values() for name in names],
     )
     width: Count | None = Field(default=None, description="channels of the first layer")
     depth: Annotated[int, Field(ge=3)] | None = Field(
@@ -80,7 +81,7 @@ def check_network(network: Network, role: str, *, place: str) -> None:
         If the name or an option is unknown.
     """
     if is_reference(network.name):
-        _check_own(network, role, place=place)
+        _check_plugin(network, role, place=place)
         return
     known = NETWORKS[role]
     if network.name not in known:
@@ -89,25 +90,25 @@ def check_network(network: Network, role: str, *, place: str) -> None:
             came=f"`{network.name}`; known are {', '.join(known)}, and a plug-in as {FORM}",
             do=nearest(network.name, known),
         )
-    options = [*network.builder_options(), *(["weights"] if network.weights else [])]
-    for option in options:
+    weights = {"weights": network.weights} if network.weights else {}
+    for option, value in (network.builder_options() | weights).items():
         if option not in known[network.name].takes:
             takers = [name for name, entry in known.items() if option in entry.takes]
             others = f"; it belongs to `{'`, `'.join(takers)}`" if takers else ""
             raise ConfigError(
                 f"The network `{network.name}` has no option `{option}`.",
-                came=f"`{place}.{option}`{others}",
+                came=f"`{place}.{option}: {value}`{others}",
                 do=f"remove `{option}`, or name another network.",
             )
 
 
-def _check_own(network: Network, role: str, *, place: str) -> None:
+def _check_plugin(network: Network, role: str, *, place: str) -> None:
     """Check that a plug-in accepts the options of its network."""
     if network.weights and ("weights" not in entry_of(role, network.name).takes):
         raise ConfigError(
             "A denoiser has no `weights` in the configuration.",
             came=f"`{place}.weights: {network.weights}`",
-            do="remove it; `training.warm_start` says what a denoiser starts from.",
+            do="remove it; `parts.denoising.training.warm_start` says what a denoiser starts from.",
         )
     if network.weights == "imagenet":
         raise ConfigError(

@@ -42,7 +42,7 @@ def parse_config(content: dict[str, Any], *, source: str) -> Config:
     except ValueError as error:
         if not isinstance(error, UserError):
             raise
-        raise UserError(error.mistake, came=f"{error.came} in {source}", do=error.do) from None
+        raise UserError(error.mistake, came=f"{error.came} ({source})", do=error.do) from None
     return config
 
 

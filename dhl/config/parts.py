@@ -9,13 +9,14 @@ from pydantic import Field, field_validator, model_validator
 
 from dhl.config.base import Frozen, Sigma, nearest
 from dhl.config.data import ClassificationData, DenoisingData, SegmentationData, check_classes
-from dhl.config.methods import ALLOWED, PARTS, TASK_NETWORKS, TASKS
+from dhl.config.methods import ALLOWED, METHODS, PARTS, TASK_NETWORKS, TASKS
 from dhl.config.networks import Network, check_network
 from dhl.config.recipes import DenoisingTraining, TaskTraining
 from dhl.errors import ConfigError
 
 Grid = Annotated[tuple[Sigma, ...], Field(min_length=1)]
-MethodNames = Annotated[tuple[str, ...], Field(min_length=1)]
+MethodName = Annotated[str, Field(examples=list(METHODS))]
+MethodNames = Annotated[tuple[MethodName, ...], Field(min_length=1)]
 ShardCount = Annotated[int, Field(ge=1, le=400)]
 
 

@@ -25,7 +25,7 @@ class Downloads(Frozen):
 
     root: str | None = Field(
         default=None,
-        description="folder of the downloaded data sets; $DHL_DATA, else `datasets`",
+        description="folder of the downloaded data sets; null: $DHL_DATA if set, else `datasets`",
     )
     mirrors: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
@@ -116,7 +116,12 @@ class Config(Frozen):
             mistake="Unknown device.",
             do="write `auto`, `cpu`, `mps`, `cuda`, or one GPU such as `cuda:1`.",
         ),
-    ] = Field(default="auto", description="where networks run; `auto`: a GPU where there is one")
+    ] = Field(
+        default="auto",
+        description="where networks run: `auto` (a GPU where there is one), `cpu`, `mps`, `cuda`, "
+        "or one GPU such as `cuda:1`",
+        examples=["auto", "cpu", "mps", "cuda", "cuda:1"],
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="number format of training; `auto`: bfloat16 where the hardware multiplies it",

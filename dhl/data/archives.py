@@ -53,8 +53,8 @@ def disk_explained(folder: Path) -> Iterator[None]:
         raise UserError(
             "a data set is kept in full or not at all.",
             came=f"{error.strerror}: {error.filename or folder}",
-            do="free some space there, or name a folder on another disk in `data.root`, and run "
-            "the same command again; what is downloaded is kept.",
+            do="free some space there, or name a folder on another disk in `downloads.root`, and "
+            "run the same command again; what is downloaded is kept.",
         ) from None
 
 
@@ -85,7 +85,7 @@ def unpack(data_set: DataSet, files: Mapping[str, Verified], folder: Path) -> No
                 f"the archives of `{data_set.name}` hold the whole set.",
                 came="; ".join(mismatches),
                 do=f"delete {', '.join(str(path) for path, _ in files.values())} and download "
-                f"again, from another place if need be (`data.mirrors.{data_set.name}`).",
+                f"again, from another place if need be (`downloads.mirrors.{data_set.name}`).",
             )
         write_listing(temporary, {name: file.digest for name, file in files.items()})
 

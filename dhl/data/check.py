@@ -146,7 +146,8 @@ def check_own_code(config: Config, part: str) -> Finding:
     path = read(config.parts[part].data.kind).path
     splits = make_own_part(config, part).values()
     size = sum(image.nbytes for images in splits for image in images.images)
-    return Finding(f"data.{part}", path, files=sum(map(len, splits)), bytes=size, what="images")
+    files = sum(map(len, splits))
+    return Finding(f"parts.{part}.data", path, files=files, bytes=size, what="images")
 
 
 def _official(data_set: DataSet, folder: Path) -> tuple[list[str], list[str]]:

@@ -263,7 +263,7 @@ def _download(url: str, kept: Path, expected: str | None) -> str:
 
 def _nowhere(name: str, data_set: DataSet, folder: Path, reasons: list[str]) -> UserError:
     """Say why no place gave a file, and how to bring it."""
-    bring = f"put {name} into {folder}, or name its folder in `data.mirrors`"
+    bring = f"put {name} into {folder}, or name its folder in `downloads.mirrors`"
     if data_set.account:
         return UserError(
             f"`{data_set.name}` is licensed to persons: it is not downloaded without an account.",

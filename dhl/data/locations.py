@@ -35,6 +35,6 @@ def downloaded(root: Path, name: str) -> Path:
         raise UserError(
             "the data sets of a run are downloaded before they are read.",
             came=f"no folder {folder}",
-            do=f"`dhl data download {name}`, or set `data.root` to where the sets lie.",
+            do=f"`dhl data download {name}`, or set `downloads.root` to where the sets lie.",
         )
     return folder

@@ -87,8 +87,8 @@ def require_space(folder: Path, needed: int, what: str) -> None:
         raise UserError(
             f"there is room for {what}.",
             came=f"{free / 1e9:.1f} GB free in {folder}, and {needed / 1e9:.1f} GB are needed",
-            do="free some space there, or name a folder on another disk in `data.root`; what is "
-            "downloaded is kept.",
+            do="free some space there, or name a folder on another disk in `downloads.root`; what "
+            "is downloaded is kept.",
         )
 
 

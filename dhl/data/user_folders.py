@@ -31,7 +31,7 @@ def user_folders(config: Config, *parts: str) -> Iterator[tuple[DataSet, str, st
         spec = config.parts[part].data
         for field in USER_FOLDERS.get(spec.kind, ()):
             if getattr(spec, field) not in (None, *spec.downloads):
-                yield spec, field, f"data.{part}.{field}"
+                yield spec, field, f"parts.{part}.data.{field}"
 
 
 def files_digest(config: Config, part: str) -> str:

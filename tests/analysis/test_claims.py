@@ -1,7 +1,6 @@
 """The claims: which there are, and their numbers against pandas, SciPy and plain loops."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,11 +13,12 @@ from dhl.analysis.claims import CLAIMS, compute_claims, configured_claims, write
 from dhl.config.methods import ALLOWED, METRICS, PARTS
 from dhl.config.parse import load_config, parse_config
 from dhl.data.image_set import ImageSet, save_splits
+from dhl.files import PROJECT
 from dhl.run.folder import RunFolder
 from dhl.run.results import CLAIM_COLUMNS, read_csv
 from dhl.seeding import numpy_generator
 
-MINI = Path(__file__).parents[2] / "config" / "mini.yaml"
+MINI = PROJECT / "config" / "mini.yaml"
 SIGMAS = (15, 30, 45, 60)
 
 

@@ -1,7 +1,5 @@
 """Reading of evaluation files: what was edited by hand is refused, with the file's name."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,16 +9,18 @@ from synthetic_run import write_synthetic_run
 from dhl.analysis.measurements import bootstrap_scores, read_measured
 from dhl.config.parse import parse_config
 from dhl.errors import UserError
+from dhl.files import PROJECT
 from dhl.run.folder import RunFolder
 from dhl.run.results import NOISE_COLUMNS, read_csv, write_csv
 
-MINI = Path(__file__).parents[2] / "config" / "mini.yaml"
+MINI = PROJECT / "config" / "mini.yaml"
 
 
 @pytest.fixture(scope="module")
 def config():
     content = yaml.safe_load(MINI.read_text())
-    content["sigmas"] = {part: [30] for part in content["sigmas"]}
+    for part in content["parts"].values():
+        part["sigmas"] = [30]
     content["sensitivity"] = None
     return parse_config(content, source="mini, sigma 30")
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from dhl.run.evaluated import evaluated_models, evaluated_seeds
 from scipy.stats import nct, ttest_1samp, ttest_ind, ttest_rel
 from scipy.stats import t as student_t
 from synthetic_run import write_synthetic_run
@@ -23,6 +22,7 @@ from dhl.errors import UserError
 from dhl.evaluation.evaluate import evaluate
 from dhl.files import project_file
 from dhl.models.checkpoint import load_model
+from dhl.run.evaluations import evaluated_models, evaluated_seeds
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
 from dhl.training.train import train_model
@@ -36,7 +36,8 @@ SIGMA, SEEDS = 30, 3
 @pytest.fixture(scope="module")
 def config():
     content = yaml.safe_load(MINI.read_text()) | {"seeds": SEEDS}
-    content["sigmas"] = {part: [SIGMA, 45] for part in content["sigmas"]}
+    for part in content["parts"].values():
+        part["sigmas"] = [SIGMA, 45]
     content["sensitivity"] = None
     return parse_config(content, source="mini, three trainings")
 
@@ -92,14 +93,14 @@ def test_what_is_not_trained_has_one_evaluation(tiny_content):
     tiny_content["seeds"] = 2
     tiny_content["parts"]["denoising"]["methods"] = ["noisy", "cbm3d"]
     tiny = parse_config(tiny_content, source="tiny.yaml")
-    assert list(evaluated_seeds(tiny, "denoising")) == [1]
-    assert list(evaluated_seeds(tiny, "segmentation")) == [1, 2]
+    assert list(evaluated_seeds(tiny, "denoising", SIGMA)) == [1]
+    assert list(evaluated_seeds(tiny, "segmentation", SIGMA)) == [1, 2]
 
 
 def test_a_second_training_gives_other_weights_and_only_trained_methods(tiny_content, run_copy):
     tiny_content["seeds"] = 2
     tiny = parse_config(tiny_content, source="tiny.yaml")
-    for key in evaluated_models(tiny, "denoising", SIGMA, seed=2).values():
+    for key in evaluated_models(tiny, "denoising", SIGMA, seed=2):
         chain = [key]
         while parents := [one for one in model_spec(tiny, chain[0]).parents if "seed2" in one]:
             chain = parents + chain

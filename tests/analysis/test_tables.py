@@ -2,7 +2,6 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,20 +12,21 @@ from synthetic_run import write_synthetic_run
 from dhl.analysis.published import read_literature, read_published
 from dhl.analysis.table_formats import DIALECTS
 from dhl.analysis.tables import build_table, write_table
-from dhl.config.methods import METHODS
+from dhl.config.methods import METHODS, PARTS
 from dhl.config.parse import parse_config
 from dhl.errors import UserError
+from dhl.files import PROJECT
 from dhl.run.results import TABLE_COLUMNS, read_csv
 
-REPOSITORY = Path(__file__).parents[2]
-PUBLISHED = REPOSITORY / "config" / "published.csv"
+PUBLISHED = PROJECT / "config" / "published.csv"
 HEAD = "table,source,method,sigma,metric,image_id,value,status\n"
 
 
 @pytest.fixture(scope="module")
 def config():
-    content = yaml.safe_load((REPOSITORY / "config" / "mini.yaml").read_text())
-    content["sigmas"] = {"denoising": [15, 25], "classification": [30], "segmentation": [30, 60]}
+    content = yaml.safe_load((PROJECT / "config" / "mini.yaml").read_text())
+    for part, sigmas in zip(PARTS, ([15, 25], [30], [30, 60])):
+        content["parts"][part]["sigmas"] = sigmas
     content["sensitivity"] = None
     return parse_config(content, source="mini, other sigmas")
 

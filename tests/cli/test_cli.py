@@ -14,8 +14,8 @@ from PIL import Image
 
 from dhl import __version__
 from dhl.cli.parser import main
+from dhl.files import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 COMMANDS = (
     "data", "noise", "baseline", "train", "evaluate", "table", "claims", "figures", "manifest",
     "report", "describe", "plan", "verify", "compare", "denoise", "import-caffe",
@@ -87,8 +87,8 @@ def test_a_wrong_command_line_ends_with_status_2_and_the_usage(arguments, capsys
 
 BASELINE = ["baseline", "--part", "denoising", "--sigma", "30", "--method"]
 MISTAKES = [
-    (["describe", "--configfile", "missing.yaml"], "no file missing.yaml"),
-    (["describe", "--configfile", "misspelt.yaml"], "write `sigmas`"),
+    (["describe", "--configfile", "missing.yaml"], "missing.yaml cannot be read"),
+    (["describe", "--configfile", "misspelt.yaml"], "write `preset`"),
     (["train", "unet/sigma30"], "`unet/sigma30`"),
     (["train", "separate/sigma0.1"], "sigma 0.1"),
     (["train", "classifier/clean"], "classification.npz"),
@@ -120,10 +120,9 @@ def test_a_mistake_is_one_message_and_status_1(
     arguments, named, tiny_file, tiny_content, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    misspelt = {**tiny_content, "sigams": tiny_content["sigmas"]}
+    misspelt = {**tiny_content, "presett": "paper"}
     (tmp_path / "misspelt.yaml").write_text(yaml.safe_dump(misspelt))
-    for section in ("data", "sigmas", "methods"):
-        tiny_content[section] = {"denoising": tiny_content[section]["denoising"]}
+    tiny_content["parts"] = {"denoising": tiny_content["parts"]["denoising"]}
     tiny_content["parts"]["denoising"]["methods"] = ["noisy", "separate"]
     (tmp_path / "denoising.yaml").write_text(yaml.safe_dump(tiny_content))
     free = arguments[0] in ("verify", "denoise", "import-caffe")
@@ -137,8 +136,8 @@ def test_a_mistake_is_one_message_and_status_1(
 @pytest.mark.parametrize(
     ("seeds", "methods", "seed", "named"),
     [
-        (2, ["noisy", "cbm3d"], 2, "found: --seed 2, and denoising has seed 1 alone"),
-        (2, ["noisy", "separate"], 3, "found: --seed 3, and denoising has seeds 1 to 2"),
+        (2, ["noisy", "cbm3d"], 2, "Seed 2 does not exist"),
+        (2, ["noisy", "separate"], 3, "Seed 3 does not exist"),
         (2, ["noisy", "separate"], 2, "denoising.npz"),
     ],
 )

@@ -5,30 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from settings import with_parts
 
 from dhl.config.architectures import NETWORKS
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.data_sets import Folder
 from dhl.config.image_data_sets import Ilsvrc2012, Imagenette, Voc2012
-from dhl.config.networks import Network, Networks
+from dhl.config.networks import Network
 from dhl.config.parse import load_config, parse_config
+from dhl.config.schema import Downloads
 from dhl.data.archives import UNPACKERS
 from dhl.errors import UserError
+from dhl.files import PROJECT
 from dhl.planning.image_counts import IMAGENETTE
 from dhl.run.downloads import downloaded_weights, downloads_of, mirrors_of, needed_sets
 from dhl.run.folder import RunFolder
-
-PROJECT = Path(__file__).parents[2]
-
-
-def with_data(config, **parts):
-    """A configuration whose parts are read from other data."""
-    return config.model_copy(update={"data": config.data.model_copy(update=parts)})
-
-
-def with_networks(config, **networks: Network):
-    """A configuration with other networks, not checked."""
-    return config.model_copy(update={"networks": Networks.model_construct(**networks)})
 
 
 def test_addresses_and_digests_are_torchvisions():
@@ -83,28 +74,32 @@ def test_the_embedded_data_needs_no_download(path):
 
 
 def test_a_configuration_needs_the_sets_of_its_parts_and_the_weights_of_its_networks(tiny_config):
-    config = with_data(
+    bsds500 = Folder(kind="folder", name="kodak24", train="bsds500", test="kodak")
+    config = with_parts(
         tiny_config,
-        denoising=Folder(kind="folder", name="kodak24", train="bsds500", test="kodak"),
-        classification=Imagenette(kind="imagenette"),
-        segmentation=Voc2012(kind="voc2012", extra="sbd"),
-    )
-    config = with_networks(
-        config,
-        classifier=Network(name="vgg16", weights="imagenet"),
-        segmenter=Network(name="deeplab-largefov", weights="imagenet"),
+        denoising={"data": bsds500},
+        classification={
+            "data": Imagenette(kind="imagenette"),
+            "task_network": Network(name="vgg16", weights="imagenet"),
+        },
+        segmentation={
+            "data": Voc2012(kind="voc2012", extra="sbd"),
+            "task_network": Network(name="deeplab-largefov", weights="imagenet"),
+        },
     )
     assert downloads_of(config, "segmentation") == ("voc2012", "sbd")
     assert needed_sets(config) == (
         "kodak", "bsds500", "imagenette", "voc2012", "sbd", "vgg16-imagenet",
     )  # fmt: skip
-    without = with_data(config, classification=None, segmentation=None)
+    without = with_parts(config, classification=None, segmentation=None)
     assert needed_sets(without) == ("kodak", "bsds500")
 
 
 def test_official_archives_in_the_users_folder_are_unpacked(tiny_config, tmp_path):
     data = Ilsvrc2012(kind="ilsvrc2012", path=str(tmp_path))
-    config = with_data(tiny_config, classification=data, mirrors={"ilsvrc2012": ("/lab",)})
+    mirrors = Downloads(mirrors={"ilsvrc2012": ("/lab",)})
+    config = with_parts(tiny_config, classification={"data": data})
+    config = config.model_copy(update={"downloads": mirrors})
     assert needed_sets(config) == ()
     (tmp_path / "ILSVRC2012_img_val.tar").write_bytes(b"")
     assert needed_sets(config) == ("ilsvrc2012",)
@@ -114,9 +109,8 @@ def test_official_archives_in_the_users_folder_are_unpacked(tiny_config, tmp_pat
 @pytest.mark.parametrize(
     ("weights", "needed"), [("imagenet", "resnet50-imagenet"), ("my/own.pth", None), (None, None)]
 )
-def test_only_published_weights_are_downloaded(weights, needed, tiny_config):
-    config = with_networks(tiny_config, classifier=Network(name="resnet50", weights=weights))
-    assert downloaded_weights("classifier", config.parts.classification.task_network) == needed
+def test_only_published_weights_are_downloaded(weights, needed):
+    assert downloaded_weights("classifier", Network(name="resnet50", weights=weights)) == needed
 
 
 def test_weights_are_entries_of_one_file():
@@ -133,11 +127,12 @@ def test_the_receipt_of_a_download_lies_in_the_run():
 
 
 def test_mirrors_are_those_of_known_sets(tiny_content):
-    tiny_content["parts"]["mirrors"]["data"] = {
-        "kodak": ["https://mirror.example/kodak", "/a/folder"]
-    }
-    config = parse_config(tiny_content, source="tiny.yaml")
-    assert config.downloads.mirrors == {"kodak": ("https://mirror.example/kodak", "/a/folder")}
-    tiny_content["parts"]["mirrors"]["data"] = {"kodac": ["/a/folder"]}
-    with pytest.raises(UserError, match=r": kodak, [\s\S]*found: `data\.mirrors\.kodac` in"):
-        parse_config(tiny_content, source="tiny.yaml")
+    places = ["https://mirror.example/kodak", "/a/folder"]
+    content = tiny_content | {"downloads": {"mirrors": {"kodak": places}}}
+    config = parse_config(content, source="tiny.yaml")
+    assert config.downloads.mirrors == {"kodak": tuple(places)}
+    content["downloads"] = {"mirrors": {"kodac": ["/a/folder"]}}
+    with pytest.raises(UserError) as caught:
+        parse_config(content, source="tiny.yaml")
+    assert "`kodac` in `downloads.mirrors`" in caught.value.mistake
+    assert ", ".join(CATALOGUE) in caught.value.came

@@ -1,48 +1,65 @@
-"""The page about the configuration has every key, and what it says of another noise level holds."""
+"""The schema and the tables of keys are up to date; another sigma retrains no other model."""
+
+import json
+import runpy
 
 import pytest
 import yaml
-from configuration_reference import MEANINGS, PLACES, own_fields, reference
 
-from dhl.config.base import Frozen
-from dhl.config.data_sets import DataSet
+from dhl.config.methods import PARTS
 from dhl.config.parse import parse_config
 from dhl.files import PROJECT
 from dhl.run.fingerprints import fingerprint
 from dhl.run.model_graph import all_models
 
-SHOWN = {model for models in PLACES.values() for model in models}
+BUILD = runpy.run_path(str(PROJECT / "docs" / "build.py"))
+CONFIGS = [*sorted((PROJECT / "config").glob("*.yaml")), PROJECT / "docs/examples/own.yaml"]
 
 
-def test_the_page_is_that_of_the_models():
-    assert reference() in (PROJECT / "docs/configuration.md").read_text()
+def test_make_docs_would_change_nothing():
+    assert BUILD["SCHEMA"].read_text() == BUILD["schema_text"]()
+    assert BUILD["PAGE"].read_text() == BUILD["page_text"]()
 
 
-def test_every_model_of_the_configuration_is_on_the_page():
-    found, waiting = set(), [Frozen]
-    while waiting:
-        found |= (more := set(waiting.pop().__subclasses__()))
-        waiting += more
-    assert {model for model in found if model.__module__.startswith("dhl.")} - {DataSet} == SHOWN
+def test_every_key_has_a_description():
+    schema = BUILD["config_schema"]()
+    for model in (schema, *schema["$defs"].values()):
+        assert model["description"]
+        for key, field in model["properties"].items():
+            assert field.get("description"), f"{model['title']}.{key}"
 
 
-def test_every_meaning_belongs_to_a_key():
-    models = {model.__name__: model for model in SHOWN}
-    for name, keys in MEANINGS.items():
-        assert set(keys) <= set(own_fields(models[name])), name
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_an_editor_finds_no_mistake_in_a_shipped_configuration(path):
+    jsonschema = pytest.importorskip("jsonschema")
+    text = path.read_text()
+    named = text.partition("$schema=")[2].splitlines()[0]
+    schema = json.loads((path.parent / named).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(text), schema)
 
 
-def with_sigmas(name: str, **more: list[float]):
-    """Return a shipped configuration, with more noise levels."""
+@pytest.mark.parametrize(
+    "mistake", [{"sigmas": [25]}, {"seeds": 0}, {"preset": "autors"}, {"parts": {}}]
+)
+def test_an_editor_finds_mistakes(mistake):
+    jsonschema = pytest.importorskip("jsonschema")
+    content = yaml.safe_load((PROJECT / "config/mini.yaml").read_text()) | mistake
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, json.loads(BUILD["schema_text"]()))
+
+
+def with_sigma(name: str, sigma: float | None):
+    """Return a shipped configuration, with another noise level in its tasks."""
     content = yaml.safe_load((PROJECT / f"config/{name}.yaml").read_text())
-    for part, sigmas in more.items():
-        content["parts"][part]["sigmas"] += sigmas
+    for part in PARTS[1:] if sigma else ():
+        content["parts"][part]["sigmas"] = [*content["parts"][part]["sigmas"], sigma]
     return parse_config(content, source=name)
 
 
 @pytest.mark.parametrize("name", ["mini", "smoke"])
-def test_another_noise_level_trains_its_own_models_alone(name):
-    before, after = with_sigmas(name), with_sigmas(name, classification=[75], segmentation=[75])
+def test_another_noise_level_trains_only_models_of_that_level(name):
+    before, after = with_sigma(name, None), with_sigma(name, 75)
     new = set(all_models(after)) - set(all_models(before))
     assert new
     assert all("/sigma75" in key for key in new)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from dhl.config.data import Data
 from dhl.config.image_data_sets import Imagenette
 from dhl.config.parse import load_config, parse_config
 from dhl.config.schema import Config
@@ -34,7 +33,9 @@ OTHER_DATA = (
 def config_with(data: dict) -> Config:
     """Return mini's configuration with other data."""
     content = yaml.safe_load(MINI.read_text())
-    return parse_config(content | {"data": data}, source="mini.yaml")
+    for part, settings in content["parts"].items():
+        settings["data"] = data[part]
+    return parse_config(content, source="mini.yaml")
 
 
 def test_conditions_name_keys_that_exist():
@@ -98,19 +99,14 @@ def test_of_own_code_is_said_that_its_images_are_the_users():
     assert ["bm3d" in one["name"] for one in others] == [True]
 
 
-def test_what_is_downloaded_and_credited_follows_from_the_kind():
-    data = Data.model_validate(
-        {
-            "denoising": {"kind": "folder", "name": "a", "train": "bsds500", "test": "./kodak"},
-            "classification": {"kind": "imagenette", "size": 160},
-            "segmentation": {"kind": "voc2012", "extra": "sbd"},
-        }
-    )
-    assert parts.denoising.data.downloads == ("bsds500",)
-    assert parts.denoising.data.sources == ("bsds500", "folder")
-    assert parts.classification.data.downloads == ("imagenette-160",)
-    assert parts.classification.data.sources == ("imagenette",)
-    assert (
-        parts.segmentation.data.downloads == parts.segmentation.data.sources == ("voc2012", "sbd")
-    )
+def test_downloads_and_credits_follow_from_the_kind():
+    folder = {"kind": "folder", "name": "a", "train": "bsds500", "test": "./kodak"}
+    parts = config_with({"denoising": folder, "classification": {"kind": "imagenette", "size": 160},
+                         "segmentation": {"kind": "voc2012", "extra": "sbd"}}).parts  # fmt: skip
+    assert [parts[part].data.downloads for part in parts] == [
+        ("bsds500",), ("imagenette-160",), ("voc2012", "sbd"),
+    ]  # fmt: skip
+    assert [parts[part].data.sources for part in parts] == [
+        ("bsds500", "folder"), ("imagenette",), ("voc2012", "sbd"),
+    ]  # fmt: skip
     assert Imagenette(kind="imagenette").name == "imagenette"

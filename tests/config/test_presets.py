@@ -2,110 +2,107 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import pytest
 import yaml
 
+from dhl.config.methods import TASKS
 from dhl.config.parse import load_config, parse_config
-from dhl.config.presets import expand_preset, merge
-from dhl.config.recipes import Training
+from dhl.config.parts import Parts
+from dhl.config.presets import merge
 from dhl.errors import UserError
 from dhl.files import project_file
 
 # Where a figure stands: [P] the paper's text, [C] the released code, [S] a summary of the paper,
 # [M] an unverified recollection, [D] DeepLab's paper or its released solver.
 AUTHORS = {
-    "separate.steps": 1_000_000,  # [C]
-    "separate.batch": 64,  # [C]
-    "separate.patch": 40,  # [C]
-    "separate.augment": "none",  # [C]
-    "separate.optimizer.name": "sgd",  # [C]
-    "separate.optimizer.lr": 1e-4,  # [C]
-    "separate.optimizer.momentum": 0.9,  # [C]
-    "separate.optimizer.weight_decay": 5e-4,  # [C]
-    "separate.optimizer.last_layer_lr": 0.1,  # [C]
-    "separate.optimizer.bias_lr": 2,  # [C]
-    "separate.optimizer.bias_decay": 0,  # [C]
-    "separate.schedule.name": "constant",  # [C]
-    "separate.clip_norm": 100,  # [C]
-    "warm_start": None,  # [C]
-    "dncnn": None,
-    "task.classification": None,  # a published classifier is used as it is
-    "task.segmentation.steps": 6000,  # [D]
-    "task.segmentation.batch": 20,  # [D]
-    "task.segmentation.patch": 321,  # [D]
-    "task.segmentation.augment": "mirror",  # [D]
-    "task.segmentation.optimizer.lr": 1e-3,  # [D]
-    "task.segmentation.optimizer.momentum": 0.9,  # [D]
-    "task.segmentation.optimizer.weight_decay": 5e-4,  # [D]
-    "task.segmentation.optimizer.last_layer_lr": 10,  # [D]
-    "task.segmentation.optimizer.bias_lr": 2,  # [D]
-    "task.segmentation.optimizer.bias_decay": 0,  # [D]
-    "task.segmentation.schedule.every": 2000,  # [D]
-    "task.segmentation.schedule.gamma": 0.1,  # [D]
-    "joint.classification.steps": 180_000,  # [C]
-    "joint.classification.batch": 10,  # [C]
-    "joint.classification.patch": 232,  # [C]
-    "joint.classification.augment": "mirror",  # [C]
-    "joint.classification.optimizer.name": "sgd",  # [C]
-    "joint.classification.optimizer.lr": 1e-5,  # [C]
-    "joint.classification.optimizer.momentum": 0.9,  # [C]
-    "joint.classification.optimizer.weight_decay": 5e-4,  # [C]
-    "joint.classification.optimizer.last_layer_lr": 0.1,  # [C]
-    "joint.classification.schedule.name": "step",  # [C]
-    "joint.classification.schedule.every": 80_000,  # [C]
-    "joint.classification.schedule.gamma": 0.1,  # [C]
-    "joint.classification.clip_norm": None,  # [C]
-    "joint.segmentation.steps": 60_000,  # [C]
-    "joint.segmentation.batch": 6,  # [C]
-    "joint.segmentation.patch": 321,  # [C]
-    "joint.segmentation.augment": "mirror",  # [C]
-    "joint.segmentation.optimizer.lr": 1e-3,  # [C]
-    "joint.segmentation.optimizer.momentum": 0.9,  # [C]
-    "joint.segmentation.optimizer.weight_decay": 5e-4,  # [C]
-    "joint.segmentation.optimizer.last_layer_lr": 0.1,  # [C]
-    "joint.segmentation.schedule.every": 12_000,  # [C]
-    "joint.segmentation.schedule.gamma": 0.2,  # [C]
-    "joint.segmentation.clip_norm": None,  # [C]
+    "denoising.training.separate.steps": 1_000_000,  # [C]
+    "denoising.training.separate.batch": 64,  # [C]
+    "denoising.training.separate.patch": 40,  # [C]
+    "denoising.training.separate.augment": "none",  # [C]
+    "denoising.training.separate.optimizer.name": "sgd",  # [C]
+    "denoising.training.separate.optimizer.lr": 1e-4,  # [C]
+    "denoising.training.separate.optimizer.momentum": 0.9,  # [C]
+    "denoising.training.separate.optimizer.weight_decay": 5e-4,  # [C]
+    "denoising.training.separate.optimizer.last_layer_lr": 0.1,  # [C]
+    "denoising.training.separate.optimizer.bias_lr": 2,  # [C]
+    "denoising.training.separate.optimizer.bias_decay": 0,  # [C]
+    "denoising.training.separate.schedule.name": "constant",  # [C]
+    "denoising.training.separate.clip_norm": 100,  # [C]
+    "denoising.training.warm_start": None,  # [C]
+    "denoising.training.dncnn": None,
+    "classification.training.task_network": None,  # a published classifier is used as it is
+    "segmentation.training.task_network.steps": 6000,  # [D]
+    "segmentation.training.task_network.batch": 20,  # [D]
+    "segmentation.training.task_network.patch": 321,  # [D]
+    "segmentation.training.task_network.augment": "mirror",  # [D]
+    "segmentation.training.task_network.optimizer.lr": 1e-3,  # [D]
+    "segmentation.training.task_network.optimizer.momentum": 0.9,  # [D]
+    "segmentation.training.task_network.optimizer.weight_decay": 5e-4,  # [D]
+    "segmentation.training.task_network.optimizer.last_layer_lr": 10,  # [D]
+    "segmentation.training.task_network.optimizer.bias_lr": 2,  # [D]
+    "segmentation.training.task_network.optimizer.bias_decay": 0,  # [D]
+    "segmentation.training.task_network.schedule.every": 2000,  # [D]
+    "segmentation.training.task_network.schedule.gamma": 0.1,  # [D]
+    "classification.training.joint.steps": 180_000,  # [C]
+    "classification.training.joint.batch": 10,  # [C]
+    "classification.training.joint.patch": 232,  # [C]
+    "classification.training.joint.augment": "mirror",  # [C]
+    "classification.training.joint.optimizer.name": "sgd",  # [C]
+    "classification.training.joint.optimizer.lr": 1e-5,  # [C]
+    "classification.training.joint.optimizer.momentum": 0.9,  # [C]
+    "classification.training.joint.optimizer.weight_decay": 5e-4,  # [C]
+    "classification.training.joint.optimizer.last_layer_lr": 0.1,  # [C]
+    "classification.training.joint.schedule.name": "step",  # [C]
+    "classification.training.joint.schedule.every": 80_000,  # [C]
+    "classification.training.joint.schedule.gamma": 0.1,  # [C]
+    "classification.training.joint.clip_norm": None,  # [C]
+    "segmentation.training.joint.steps": 60_000,  # [C]
+    "segmentation.training.joint.batch": 6,  # [C]
+    "segmentation.training.joint.patch": 321,  # [C]
+    "segmentation.training.joint.augment": "mirror",  # [C]
+    "segmentation.training.joint.optimizer.lr": 1e-3,  # [C]
+    "segmentation.training.joint.optimizer.momentum": 0.9,  # [C]
+    "segmentation.training.joint.optimizer.weight_decay": 5e-4,  # [C]
+    "segmentation.training.joint.optimizer.last_layer_lr": 0.1,  # [C]
+    "segmentation.training.joint.schedule.every": 12_000,  # [C]
+    "segmentation.training.joint.schedule.gamma": 0.2,  # [C]
+    "segmentation.training.joint.clip_norm": None,  # [C]
 }
 PAPER = AUTHORS | {
-    "separate.steps": 1_500_000,  # [P]
-    "separate.batch": 32,  # [S]
-    "separate.patch": 48,  # [S]
-    "separate.optimizer.lr": 1e-4,  # [S]
-    "separate.schedule.name": "step",  # [S]
-    "separate.schedule.every": 500_000,  # [S]
-    "separate.schedule.gamma": 0.1,  # [S]
-    "joint.classification.task_weight": 0.25,  # [M]
-    "joint.segmentation.task_weight": 0.5,  # [P]
+    "denoising.training.separate.steps": 1_500_000,  # [P]
+    "denoising.training.separate.batch": 32,  # [S]
+    "denoising.training.separate.patch": 48,  # [S]
+    "denoising.training.separate.optimizer.lr": 1e-4,  # [S]
+    "denoising.training.separate.schedule.name": "step",  # [S]
+    "denoising.training.separate.schedule.every": 500_000,  # [S]
+    "denoising.training.separate.schedule.gamma": 0.1,  # [S]
+    "classification.training.joint.task_weight": 0.25,  # [M]
+    "segmentation.training.joint.task_weight": 0.5,  # [P]
 }
 
 
-def preset(name: str, **own) -> Training:
-    """Return the recipes of a preset as the program reads them."""
-    content = expand_preset({"training": {"preset": name, **own}}, source="mine.yaml")
-    return Training.model_validate(content["training"])
-
-
-def figure(training: Training, path: str):
-    """Look up a value by its key path."""
-    value = training
-    for key in path.split("."):
-        value = getattr(value, key)
-    return value
+def preset(name: str, **recipes: dict) -> Parts:
+    """Return the parts of `paper.yaml` with a preset, and with a part's own recipes over it."""
+    content = yaml.safe_load(project_file("config/paper.yaml").read_text()) | {"preset": name}
+    for part, training in recipes.items():
+        content["parts"][part]["training"] = training
+    return parse_config(content, source="paper.yaml").parts
 
 
 @pytest.mark.parametrize(("name", "figures"), [("authors", AUTHORS), ("paper", PAPER)])
 def test_every_figure_is_the_published_one(name, figures):
-    training = preset(name)
-    assert {path: figure(training, path) for path in figures} == figures
+    parts = preset(name)
+    assert {path: attrgetter(path)(parts) for path in figures} == figures
 
 
 def test_the_released_losses_are_restated_exactly():
-    training = preset("authors")
+    parts = preset("authors")
     squares = 255**2 / 2  # half a squared error on 0-255 in units of one on [0, 1]
     assert parts.denoising.training.separate.loss_scale == squares
     for task, weight, side in (("classification", 5e-8, 224), ("segmentation", 5e-9, 322)):
-        joint = getattr(training.joint, task)
+        joint = parts[task].training.joint
         assert joint.loss_scale == pytest.approx(weight * squares * 3 * side**2, rel=1e-7)
         assert joint.loss_scale * joint.task_weight == pytest.approx(1, rel=1e-7)
     # The factors of the mean squared error on [0, 1] as the literature's restatement has them.
@@ -113,32 +110,33 @@ def test_the_released_losses_are_restated_exactly():
     assert round(parts.segmentation.training.joint.loss_scale, 1) == 50.6
 
 
-def test_in_the_papers_joint_loss_the_cross_entropy_has_the_released_weight():
-    for task in ("classification", "segmentation"):
-        joint = getattr(preset("paper").joint, task)
-        assert joint.loss_scale * joint.task_weight == 1
+@pytest.mark.parametrize("task", TASKS)
+def test_in_the_papers_joint_loss_the_cross_entropy_has_the_released_weight(task):
+    joint = preset("paper")[task].training.joint
+    assert joint.loss_scale * joint.task_weight == 1
 
 
-def test_the_retrained_network_sees_as_many_images_as_the_joint_denoiser():
-    for name in ("authors", "paper"):
-        training = preset(name)
-        for task in ("classification", "segmentation"):
-            joint, retrained = (getattr(getattr(training, kind), task)
-                                for kind in ("joint", "retrained"))  # fmt: skip
-            assert joint.steps * joint.batch == retrained.steps * retrained.batch
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", ["authors", "paper"])
+def test_the_retrained_network_sees_as_many_images_as_the_joint_denoiser(name, task):
+    training = preset(name)[task].training
+    joint, retrained = training.joint, training.retrained
+    assert joint.steps * joint.batch == retrained.steps * retrained.batch
 
 
 def test_every_preset_is_tested_here():
-    assert sorted(path.stem for path in project_file("config/presets").iterdir()) == ["authors", "paper"]
+    shipped = project_file("config/presets").iterdir()
+    assert sorted(path.stem for path in shipped) == ["authors", "paper"]
 
 
-def test_the_users_keys_win_and_the_rest_stays():
-    training = preset("paper", joint={"classification": {"steps": 20, "optimizer": {"lr": 0.5}}})
-    joint = parts.classification.training.joint
+def test_the_users_keys_win_and_the_others_stay():
+    before = preset("paper")
+    after = preset("paper", classification={"joint": {"steps": 20, "optimizer": {"lr": 0.5}}})
+    joint = after.classification.training.joint
     assert (joint.steps, joint.optimizer.lr) == (20, 0.5)
     assert (joint.batch, joint.optimizer.momentum, joint.task_weight) == (10, 0.9, 0.25)
-    assert parts.segmentation.training.joint == preset("paper").joint.segmentation
-    assert parts.denoising.training.separate == preset("paper").separate
+    assert after.segmentation == before.segmentation
+    assert after.denoising == before.denoising
 
 
 @pytest.mark.parametrize(
@@ -160,49 +158,64 @@ def test_mappings_merge_by_key_and_another_name_starts_afresh(base, over, merged
     assert repr((base, over)) == before
 
 
-def test_a_schedule_of_another_name_needs_nothing_taken_back():
-    training = preset("paper", separate={"schedule": {"name": "cosine"}})
-    assert (
-        parts.denoising.training.separate.schedule.name,
-        parts.denoising.training.separate.schedule.every,
-    ) == ("cosine", None)
+def test_a_schedule_of_another_name_drops_the_keys_of_the_first():
+    parts = preset("paper", denoising={"separate": {"schedule": {"name": "cosine"}}})
+    schedule = parts.denoising.training.separate.schedule
+    assert (schedule.name, schedule.every) == ("cosine", None)
+
+
+def with_preset(content: dict, name: str) -> dict:
+    """Return settings whose denoisers and joint denoisers are trained by a preset."""
+    parts = content["parts"]
+    parts["denoising"].pop("training")
+    parts["denoising"]["data"]["size"] = 48  # large enough for the preset's patches
+    parts["classification"]["data"] = {"kind": "imagenette"}
+    for task in TASKS:
+        parts[task]["training"].pop("joint")
+    return content | {"preset": name}
 
 
 def test_a_configuration_from_a_file_has_its_preset_expanded(tmp_path, tiny_content):
-    own = {key: tiny_content["training"][key] for key in ("task", "retrained")}
-    tiny_content["training"] = {"preset": "paper", **own, "joint": {"segmentation": {"steps": 7}}}
-    tiny_content["parts"]["denoising"]["data"]["size"] = 48  # large enough for its patches
-    tiny_content["parts"]["classification"]["data"] = {"kind": "imagenette"}
+    content = with_preset(tiny_content, "paper")
+    content["parts"]["segmentation"]["training"]["joint"] = {"steps": 7}
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(tiny_content))
+    path.write_text(yaml.safe_dump(content))
     config = load_config(path)
     assert config.parts.denoising.training.separate.steps == 1_500_000
     assert config.parts.segmentation.training.joint.steps == 7
-    assert (
-        config.parts.classification.training.task_network.steps
-        == own["task"]["classification"]["steps"]
-    )
+    assert config.parts.classification.training.task_network.steps == 5
     resolved = config.model_dump(mode="json")
-    assert "preset" not in resolved["training"]
+    assert "preset" not in resolved
     assert parse_config(resolved, source="resolved.yaml") == config
+
+
+def test_a_preset_adds_no_part(tiny_content):
+    content = with_preset(tiny_content, "authors")
+    for task in TASKS:
+        del content["parts"][task]
+    content["parts"]["denoising"]["methods"] = ["noisy", "separate"]
+    assert list(parse_config(content, source="mine.yaml").parts) == ["denoising"]
 
 
 @pytest.mark.parametrize("name", ["autors", 3, ["paper"], None, "../paper"])
 def test_an_unknown_preset_is_named_with_the_legal_ones(tiny_content, name):
-    tiny_content["training"] = {"preset": name}
-    with pytest.raises(UserError, match=r"training\.preset") as caught:
-        parse_config(tiny_content, source="mine.yaml")
-    for words in (f"`{name}`", "mine.yaml", "authors or paper"):
-        assert words in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        parse_config(tiny_content | {"preset": name}, source="mine.yaml")
+    assert f"`{name}`" in caught.value.mistake
+    assert "mine.yaml" in caught.value.mistake
+    assert "authors, paper" in caught.value.came
 
 
-def test_a_misspelt_preset_key_is_explained(tiny_content):
-    tiny_content["training"]["prest"] = "paper"
-    with pytest.raises(UserError, match=r"`training.prest`[\s\S]*write `preset`"):
-        parse_config(tiny_content, source="mine.yaml")
+def test_a_misspelt_preset_is_explained(tiny_content):
+    with pytest.raises(UserError) as caught:
+        parse_config(tiny_content | {"prest": "paper"}, source="mine.yaml")
+    assert "`prest`" in caught.value.mistake
+    assert "`preset`" in caught.value.do
 
 
 def test_a_wrong_key_beside_a_preset_is_named(tiny_content):
-    tiny_content["training"] = {"preset": "authors", "joint": {"classification": {"step": 3}}}
-    with pytest.raises(UserError, match=r"`parts.classification.training.joint.step`"):
-        parse_config(tiny_content, source="mine.yaml")
+    content = with_preset(tiny_content, "authors")
+    content["parts"]["classification"]["training"]["joint"] = {"step": 3}
+    with pytest.raises(UserError) as caught:
+        parse_config(content, source="mine.yaml")
+    assert "`parts.classification.training.joint.step`" in caught.value.mistake

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from settings import with_parts
 from tiny_archives import NAME, picture
 
 from dhl.cli.parser import main
@@ -21,8 +22,7 @@ from dhl.config.data_sets import Folder
 from dhl.config.image_data_sets import Imagenette
 from dhl.data.check import check_data, check_folder, check_set
 from dhl.data.download import archive_path, fetch
-
-PROJECT = Path(__file__).parents[2]
+from dhl.files import PROJECT
 
 
 @pytest.fixture
@@ -169,11 +169,11 @@ def test_imagenet_is_counted_or_its_archives_are_verified(tmp_path, monkeypatch)
 def test_sets_and_folders_of_a_configuration_are_checked(tiny_config, root, monkeypatch):
     monkeypatch.setenv("DHL_DATA", str(root))
     (root / "own").mkdir()
-    parts = {
-        "denoising": Folder(kind="folder", name="own", train="kodak", test=str(root / "own")),
-        "classification": Imagenette(kind="imagenette", size=160),
-    }
-    config = tiny_config.model_copy(update={"data": tiny_config.data.model_copy(update=parts)})
+    photos = Folder(kind="folder", name="own", train="kodak", test=str(root / "own"))
+    imagenette = Imagenette(kind="imagenette", size=160)
+    config = with_parts(
+        tiny_config, denoising={"data": photos}, classification={"data": imagenette}
+    )
     findings = {finding.name: finding for finding in check_data(config, decode=False)}
     assert list(findings) == ["kodak", NAME, "parts.denoising.data.test"]
     assert [finding.complete for finding in findings.values()] == [False, True, False]
@@ -187,13 +187,9 @@ def test_embedded_data_needs_no_check(capsys):
 def test_the_commands_download_and_check(content, tiny_content, tmp_path, monkeypatch, capsys):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/one.png").write_bytes(picture(0, "png"))
-    tiny_content["data"] = {
-        "root": str(tmp_path / "sets"),
-        "denoising": {"kind": "folder", "name": "mine", "test": str(tmp_path / "photos")},
-    }
-    for section in ("sigmas", "methods"):
-        tiny_content[section] = {"denoising": tiny_content[section]["denoising"]}
-    tiny_content["parts"]["denoising"]["methods"] = ["noisy"]
+    data = {"kind": "folder", "name": "mine", "test": str(tmp_path / "photos")}
+    part = tiny_content["parts"]["denoising"] | {"data": data, "methods": ["noisy"]}
+    tiny_content |= {"parts": {"denoising": part}, "downloads": {"root": str(tmp_path / "sets")}}
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(tiny_content))
     options = ["--configfile", str(file), "--folder", str(tmp_path / "run")]
@@ -213,7 +209,7 @@ def test_the_workflow_downloads_once_and_keeps_the_receipt(tiny_content, tmp_pat
     (tmp_path / "mirror").mkdir()
     for number in range(1, 25):
         (tmp_path / f"mirror/kodim{number:02d}.png").write_bytes(picture(number, "png"))
-    tiny_content["data"] |= {
+    tiny_content["downloads"] = {
         "root": str(tmp_path / "sets"), "mirrors": {"kodak": [str(tmp_path / "mirror")]},
     }  # fmt: skip
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_content))

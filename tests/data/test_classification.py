@@ -40,7 +40,8 @@ def configured(tiny_content, tmp_path):
     """Return a function from a specification to a configuration."""
 
     def configure(spec: dict) -> Config:
-        tiny_content["data"] |= {PART: spec, "root": str(tmp_path)}
+        tiny_content["parts"][PART]["data"] = spec
+        tiny_content["downloads"] = {"root": str(tmp_path)}
         return parse_config(tiny_content, source="mine.yaml")
 
     return configure
@@ -339,23 +340,24 @@ def test_the_contact_sheet_shows_the_first_images_and_a_damaged_one_in_grey(writ
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "key", "legal"),
     [
-        (
-            {"kind": "imagenette", "crop": 300},
-            "`crop: 300` and `resize: 256`, `data.cl",
-        ),
-        ({"kind": "imagenette", "size": 64}, r"data\.classification\.size"),
-        ({"kind": "imagenette", "damaged": "keep"}, r"data\.classification\.damaged.*\n.*keep"),
-        ({"kind": "imagenette", "train_image": 3}, "write `train_images`"),
-        ({"kind": "ilsvrc2012"}, r"no `data\.classification\.path`"),
-        ({"kind": "image_folder", "name": "a", "test": "b", "classes": 7}, r"classes.*\n.*7"),
-        ({"kind": "voc2012"}, r"`data\.classification\.kind`[\s\S]*`voc2012`[\s\S]*name one of"),
+        ({"kind": "imagenette", "crop": 300}, "crop", "`resize: 300`"),
+        ({"kind": "imagenette", "size": 64}, "size", "320"),
+        ({"kind": "imagenette", "damaged": "keep"}, "damaged", "'skip'"),
+        ({"kind": "imagenette", "train_image": 3}, "train_image", "`train_images`"),
+        ({"kind": "ilsvrc2012"}, "path", "add it"),
+        ({"kind": "image_folder", "name": "a", "test": "b", "classes": 7}, "classes", "'folders'"),
+        ({"kind": "voc2012"}, "kind", "imagenette"),
     ],
 )
-def test_a_mistake_in_the_specification_is_named(written, spec, said):
-    with pytest.raises(UserError, match=said):
-        written(spec)
+def test_a_mistake_in_the_specification_is_named(configured, spec, key, legal):
+    with pytest.raises(UserError) as caught:
+        configured(spec)
+    error = caught.value
+    assert "`parts.classification.data" in f"{error.mistake} {error.came}"
+    assert key in f"{error.mistake} {error.came}"
+    assert legal in str(error)
 
 
 def test_own_images_that_are_trained_on_by_a_link_are_not_tested_on(written, tmp_path):

@@ -6,7 +6,6 @@ import itertools
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +17,8 @@ from dhl.config.data_sets import PhotoDigits
 from dhl.config.methods import PARTS
 from dhl.data.image_set import load_split
 from dhl.data.photo_digits import PHOTOGRAPHS, SHORT_SIDE, SPLITS, digits, make_part, photographs
+from dhl.files import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 SMALL = {"train": 6, "validation": 4, "test": 5}
 SIZES = {"denoising": 40, "classification": 32, "segmentation": 64}
 

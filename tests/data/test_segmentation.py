@@ -35,7 +35,8 @@ def configured(tiny_content, tmp_path):
     """Return a function from a specification to a configuration."""
 
     def configure(**spec):
-        tiny_content["data"] |= {PART: spec, "root": str(tmp_path)}
+        tiny_content["parts"][PART]["data"] = spec
+        tiny_content["downloads"] = {"root": str(tmp_path)}
         return parse_config(tiny_content, source="mine.yaml")
 
     return configure

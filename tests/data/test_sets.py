@@ -87,7 +87,7 @@ def test_an_unknown_set_is_named_with_the_known_ones(tmp_path):
 
 def test_the_root_is_the_configurations_else_the_environments_else_datasets(monkeypatch):
     monkeypatch.delenv("DHL_DATA", raising=False)
-    config = SimpleNamespace(data=SimpleNamespace(root=None))
+    config = SimpleNamespace(downloads=SimpleNamespace(root=None))
     assert data_root(config) == Path("datasets")
     monkeypatch.setenv("DHL_DATA", "/big/disk")
     assert data_root(config) == Path("/big/disk")

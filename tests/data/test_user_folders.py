@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from settings import with_parts
 from tiny_sets import encoded, make_folders, make_voc_layout, write_picture
 from workflow_runs import planned, snakemake
 
 from dhl.config.data import KINDS
-from dhl.config.schema import Config
 from dhl.data import user_folders as own_files
 from dhl.data.user_folders import files_digest
 
@@ -31,8 +31,7 @@ def digest(tiny_config, tmp_path):
             options |= {"train": "one", "test": "two"}
         known = KINDS[kind].model_fields
         spec = KINDS[kind](kind=kind, **{key: options[key] for key in options if key in known})
-        data = tiny_config.data.model_copy(update={PARTS[kind]: spec})
-        config: Config = tiny_config.model_copy(update={"data": data})
+        config = with_parts(tiny_config, **{PARTS[kind]: {"data": spec}})
         return files_digest(config, PARTS[kind])
 
     return of_kind
@@ -117,10 +116,11 @@ def test_the_workflow_repeats_the_data_step_when_an_image_was_replaced(tiny_cont
     photos = tmp_path / "photos"
     for split in ("train", "test"):
         write_picture(photos / split / "a.bmp", height=64, width=64)
-    tiny_content["data"] = {"denoising": {
+    part = tiny_content["parts"]["denoising"]
+    part |= {"methods": ["noisy"], "data": {
         "kind": "folder", "name": "mine", "train": "photos/train", "test": "photos/test",
     }}  # fmt: skip
-    tiny_content |= {"sigmas": {"denoising": [30]}, "methods": {"denoising": ["noisy"]}}
+    tiny_content["parts"] = {"denoising": part}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_content))
     target = ("results/tiny/data/denoising.npz", "--configfile", str(tmp_path / "tiny.yaml"))
     assert snakemake(tmp_path, *target).returncode == 0

@@ -13,7 +13,7 @@ from dhl.config.parse import parse_config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.errors import UserError
 from dhl.evaluation import evaluate as evaluation
-from dhl.evaluation.evaluate import MethodBench, evaluate
+from dhl.evaluation.evaluate import Bench, evaluate
 
 SIGMA = 30
 
@@ -68,13 +68,13 @@ class Full(nn.Module):
 def test_a_batch_that_does_not_fit_the_device_says_which_one_would(
     tiny_content, run_copy, monkeypatch, batch, remedy
 ):
-    build = MethodBench.__init__
+    build = Bench.__init__
 
     def without_memory(self, *arguments, **options):
         build(self, *arguments, **options)
-        self.networks["task-network"] = Full()
+        self.networks["classifier/clean"] = Full()
 
-    monkeypatch.setattr(MethodBench, "__init__", without_memory)
+    monkeypatch.setattr(Bench, "__init__", without_memory)
     tiny_content["evaluation"]["batch"] = batch
     config = parse_config(tiny_content, source="tiny.yaml")
     with pytest.raises(UserError, match=remedy) as caught:

@@ -15,8 +15,9 @@ from dhl.config.methods import PARTS, TASKS
 from dhl.config.parse import parse_config
 from dhl.data.image_set import load_split
 from dhl.errors import UserError
-from dhl.evaluation.evaluate import Arrays, MethodBench, evaluate
-from dhl.models import checkpoint
+from dhl.evaluation.evaluate import Arrays, Bench, NoisyImages, evaluate
+from dhl.run.evaluations import experiments
+from dhl.run.model_keys import task_network_key
 from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, read_csv
 
 SIGMA = 30
@@ -34,7 +35,7 @@ def test_there_is_one_row_per_method_and_image_in_the_order_of_the_configuration
     tiny_config, tiny_run, part
 ):
     rows, arrays = results(tiny_run, part)
-    methods = getattr(tiny_config.methods, part)
+    methods = tiny_config.parts[part].methods
     ids = load_split(tiny_run.data(part), "test").ids
     assert list(rows["method"]) == [method for method in methods for _ in ids]
     assert list(rows["image_id"]) == list(ids) * len(methods)
@@ -175,17 +176,17 @@ class Spy(nn.Module):
         return self.returned[-1]
 
 
-def spied_bench(monkeypatch) -> list[MethodBench]:
+def spied_bench(monkeypatch) -> list[Bench]:
     """Wrap the networks of each bench that is built from now on in spies."""
     benches = []
-    build = MethodBench.__init__
+    build = Bench.__init__
 
     def spying(self, *arguments, **options):
         build(self, *arguments, **options)
         self.networks = {name: Spy(network) for name, network in self.networks.items()}
         benches.append(self)
 
-    monkeypatch.setattr(MethodBench, "__init__", spying)
+    monkeypatch.setattr(Bench, "__init__", spying)
     return benches
 
 
@@ -194,14 +195,14 @@ def test_every_method_sees_the_recorded_noisy_pixels(tiny_config, run_copy, monk
     benches = spied_bench(monkeypatch)
     evaluate(tiny_config, part, SIGMA, run_copy)
     recorded = read_csv(run_copy.noise(part, SIGMA), NOISE_COLUMNS)["sha256"].tolist()
-    for method, spy in benches[0].networks.items():
-        if method == "task-network":
+    for key, spy in benches[0].networks.items():
+        if key in map(task_network_key, TASKS):
             continue
         digests = [
             hashlib.sha256(image.permute(1, 2, 0).contiguous().numpy().tobytes()).hexdigest()
             for image in torch.cat(spy.given)
         ]
-        assert digests == recorded, method
+        assert digests == recorded, key
 
 
 @pytest.mark.parametrize("part", TASKS)
@@ -210,11 +211,12 @@ def test_the_task_network_reads_what_the_denoiser_returns_unclipped(
 ):
     benches = spied_bench(monkeypatch)
     evaluate(tiny_config, part, SIGMA, run_copy)
-    networks = benches[0].networks
-    read = dict(zip([m for m in getattr(tiny_config.methods, part) if m != "retrained"],
-                    networks["task-network"].given, strict=True))  # fmt: skip
+    (bench,), reader = benches, task_network_key(part)
+    sources = {one.name: one.source for one in bench.experiments if one.task_network == reader}
+    in_order = sorted(sources, key=sources.get)
+    read = dict(zip(in_order, bench.networks[reader].given, strict=True))
     for method in ("separate", "separate-matched", "joint", "cross"):
-        assert torch.equal(read[method], networks[method].returned[0]), method
+        assert torch.equal(read[method], bench.networks[sources[method]].returned[0]), method
     clean = load_split(run_copy.data(part), "test").images
     np.testing.assert_allclose(read["clean"].permute(0, 2, 3, 1), clean / 255, atol=1e-6)
     assert read["noisy"].min() < 0
@@ -252,12 +254,10 @@ def test_a_missing_file_is_named(tiny_config, run_copy, what):
     assert str(path) in str(caught.value)
 
 
-def test_cross_is_the_other_tasks_joint_denoiser(tiny_config, tiny_run):
+def test_cross_is_the_other_tasks_joint_denoiser(tiny_config):
     for part, other in (TASKS, TASKS[::-1]):
-        bench = MethodBench(tiny_config, part, SIGMA, tiny_run)
-        state = checkpoint.load(tiny_run.model(f"joint-{other}/sigma30"))["state"]
-        for name, value in bench.networks["cross"].state_dict().items():
-            assert torch.equal(value, state[name]), name
+        sources = {one.name: one.source for one in experiments(tiny_config, part, SIGMA)}
+        assert sources["cross"] == f"joint-{other}/sigma30"
 
 
 def test_pictures_of_several_sizes_are_measured(tiny_content, run_copy, tmp_path):
@@ -291,4 +291,5 @@ def test_pictures_of_several_sizes_are_measured(tiny_content, run_copy, tmp_path
 
 def test_examples_are_spread_over_the_set(tiny_run):
     images = load_split(tiny_run.data("classification"), "train")
-    assert Arrays("denoising", images, examples=4).examples == [0, 7, 15, 23]
+    test_images = NoisyImages("classification", SIGMA, images, pd.DataFrame(), "gaussian")
+    assert Arrays(test_images, ["noisy"], examples=4).examples == [0, 7, 15, 23]

@@ -164,7 +164,7 @@ def test_the_number_of_shards_changes_no_result(
     assert list(after) == list(before)
     for name, image in before.items():
         np.testing.assert_array_equal(after[name], image)
-    tiny_content["evaluation"]["baseline_shards"] = {"denoising": total}
+    tiny_content["parts"]["denoising"]["shards"] = total
     evaluate(parse_config(tiny_content, source="tiny.yaml"), "denoising", 30, run_copy)
     rows, expected = (folder.evaluation("denoising", 30) for folder in (run_copy, tiny_run))
     assert rows.read_bytes() == expected.read_bytes()

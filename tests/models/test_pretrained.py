@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision
-from pydantic import ValidationError
 
 from dhl.config.architectures import NETWORKS
-from dhl.config.networks import Network, Networks
-from dhl.errors import UserError
+from dhl.config.networks import Network, check_network
+from dhl.errors import ConfigError, UserError
 from dhl.models.build import build_network
 from dhl.models.pretrained import load_pretrained
 
@@ -138,25 +137,26 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path, content):
 def test_weights_are_configured_only_where_a_network_has_published_ones():
     vgg = Network(name="vgg16", weights="imagenet")
     deeplab = Network(name="deeplab-largefov", weights="imagenet")
-    networks = Networks(classifier=vgg, segmenter=deeplab)
-    assert parts.classification.task_network.builder_options() == {}
+    assert vgg.builder_options() == deeplab.builder_options() == {}
     assert NETWORKS["classifier"]["vgg16"].pretrained == "vgg16-imagenet"
     assert NETWORKS["segmenter"]["deeplab-largefov"].pretrained == "vgg16-imagenet"
-    said = r"classifier\.weights`, which is no option of `small-vgg`; it belongs to `vgg16`"
-    with pytest.raises(ValidationError, match=said):
-        Networks(classifier=Network(name="small-vgg", weights="imagenet"))
-    with pytest.raises(ValidationError, match=r"denoiser\.weights`, which is no option of"):
-        Networks(denoiser=Network(name="released", weights="imagenet"))
-    with pytest.raises(ValidationError, match=r"width`, which is no .*; it belongs to `small-vgg`"):
-        Networks(classifier=Network(name="vgg16", width=32))
+    for role, network, option, owner in (
+        ("classifier", Network(name="small-vgg", weights="imagenet"), "weights", "`vgg16`"),
+        ("denoiser", Network(name="released", weights="imagenet"), "weights", ""),
+        ("classifier", Network(name="vgg16", width=32), "width", "`small-vgg`"),
+        ("denoiser", Network(name="dncnn", input="authors"), "input", "`released`"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            check_network(network, role, place="here")
+        assert f"`{option}`" in caught.value.mistake
+        assert f"`here.{option}: " in caught.value.came
+        assert owner in caught.value.came
 
 
 def test_the_authors_scale_reaches_the_builder_only_where_it_is_chosen():
     assert Network(name="released", width=8).builder_options() == {"width": 8}
     network = Network(name="released", width=8, input="authors")
     assert network.builder_options() == {"width": 8, "input": "authors"}
-    with pytest.raises(ValidationError, match=r"no option .*; it belongs to `released`"):
-        Networks(dncnn=Network(name="dncnn", input="authors"))
 
 
 @pytest.mark.parametrize("name", ["released", "paper"])

@@ -21,8 +21,7 @@ AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> str:
     """Where a report with tables, figures and images lies."""
-    sigmas = {"denoising": [25], "classification": [30], "segmentation": [30, 60]}
-    config = small_config(seeds=2, sigmas=sigmas)
+    config = small_config({"classification": {"sigmas": [30]}}, seeds=2)
     folder = write_run(config, tmp_path_factory.mktemp("browser"))
     write_shown_figures(config, folder)
     write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)

@@ -133,12 +133,11 @@ def test_each_method_has_its_own_colour_and_marker():
     assert len({style.marker for style in STYLES.values()}) == len(METHODS)
 
 
-def test_own_methods_have_colours_and_markers_of_their_own(tmp_path):
+def test_plug_in_methods_have_colours_and_markers_of_their_own(tmp_path):
     names = [f"own_{letter}" for letter in "abcdef"]
     (tmp_path / "own.py").write_text("".join(f"def {n}(x, *, sigma): ...\n" for n in names))
-    methods = small_config().model_dump(mode="json")["methods"]
-    methods["denoising"] += [f"{tmp_path / 'own.py'}:{name}" for name in names]
-    styles = styles_of(small_config(methods=methods))
+    methods = ["noisy", "cbm3d", *(f"{tmp_path / 'own.py'}:{name}" for name in names)]
+    styles = styles_of(small_config({"denoising": {"methods": methods}}))
     assert list(styles) == [*METHODS, *(name.replace("_", "-") for name in names)]
     assert len({style.color for style in styles.values()}) == len(styles)
     assert len({style.marker for style in styles.values()}) == len(styles)
@@ -177,8 +176,7 @@ def test_error_bars_end_at_the_table_s_intervals(config, folder):
      ({"kind": "voc", "name": "own", "path": ".", "test": "val"}, "5")],
 )  # fmt: skip
 def test_a_region_of_label_5_has_its_class_s_name(folder, tmp_path, data, name):
-    parts = small_config().model_dump(mode="json")["data"]
-    own = small_config(data=parts | {"segmentation": data or parts["segmentation"]})
+    own = small_config({"segmentation": {"data": data}} if data else None)
     copy = type(folder)(shutil.copytree(folder.root, tmp_path / "run"))
     path = copy.evaluation("segmentation", 30).with_suffix(".npz")
     with np.load(path) as file:

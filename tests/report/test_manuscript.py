@@ -50,7 +50,7 @@ def said(tmp_path_factory):
     folder = tmp_path_factory.mktemp("manuscript")
     grid = [15, 30, 45, 60]
     sigmas = {"denoising": [15, 25, 35, 50], "classification": grid, "segmentation": grid}
-    config = small_config(sigmas=sigmas, seeds=3)
+    config = small_config({part: {"sigmas": sigmas[part]} for part in sigmas}, seeds=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figure_style, "FIGURE_FORMATS", ("pdf",))  # the others are no manuscript's
         write_figures(config, write_run(config, folder / "run"))

@@ -14,7 +14,6 @@ from PIL import Image
 from report_run import (
     MANIFEST,
     PUBLISHED,
-    REPOSITORY,
     TEMPLATES,
     denoising_only,
     small_config,
@@ -25,6 +24,7 @@ from report_run import (
 from dhl.config.methods import METHODS, TABLES
 from dhl.config.parse import load_config
 from dhl.errors import UserError
+from dhl.files import PROJECT
 from dhl.report import content as report_content
 from dhl.report.images import browse_images
 from dhl.report.numbers import File, trace_origins
@@ -250,14 +250,14 @@ def test_nothing_is_said_to_be_missing_once_all_is_transcribed(config, copy, tmp
 )
 def test_images_in_files_are_counted_and_damaged_ones_are_named(folder, tmp_path, damaged, said):
     shutil.copytree(folder.root, tmp_path / "voc")
-    data = small_config().model_dump(mode="json")["data"] | {"segmentation": {"kind": "voc2012"}}
     run = RunFolder(tmp_path / "voc")
     run.data("segmentation").parent.mkdir()
     with open(run.data("segmentation"), "wb") as file:
         np.savez(file, **{"train/ids": np.arange(7), "test/ids": np.arange(3)})
     rows = pd.DataFrame({"split": ["test"] * damaged, "image_id": ["a"] * damaged})
     write_csv(rows, run.skipped("segmentation"), SKIPPED_COLUMNS)
-    write_report(small_config(data=data), run, templates=TEMPLATES, published=PUBLISHED)
+    config = small_config({"segmentation": {"data": {"kind": "voc2012"}}})
+    write_report(config, run, templates=TEMPLATES, published=PUBLISHED)
     (section,) = parse(run.report.read_text("utf-8")).find("section", id="measured")
     assert "voc2012, read from files: 7 images to train on, 3 to test." in section.text
     assert ("segmentation.skipped.csv" in section.text) == bool(damaged)
@@ -452,15 +452,13 @@ def test_deviations_follow_the_configuration():
     assert topics["Steps of the separate denoiser"].startswith(
         str(small_config().parts.denoising.training.separate.steps)
     )
-    full = {"denoiser": {"name": "paper", "width": 64}}
-    entries = report_content.read_deviations(small_config(networks=full), path)
+    full = {"denoising": {"denoiser": {"name": "paper", "width": 64}}}
+    entries = report_content.read_deviations(small_config(full), path)
     assert "Width of the denoiser" in topics
     assert "Width of the denoiser" not in {entry["topic"] for entry in entries}
 
 
-@pytest.mark.parametrize(
-    "path", sorted((REPOSITORY / "config").glob("*.yaml")), ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", sorted((PROJECT / "config").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_configuration_has_its_deviations(path):
     entries = report_content.read_deviations(load_config(path), TEMPLATES / "deviations.yaml")
     assert entries
@@ -468,8 +466,8 @@ def test_every_configuration_has_its_deviations(path):
 
 
 def test_an_unknown_key_in_a_text_stops_the_report():
-    with pytest.raises(UserError, match=r"training\.stpes"):
-        report_content.interpolate("{training.stpes} steps", {"training": {"steps": 3}})
+    with pytest.raises(UserError, match=r"run\.stpes"):
+        report_content.interpolate("{run.stpes} steps", {"run": {"steps": 3}})
 
 
 def test_numbers_are_printed_in_their_units():

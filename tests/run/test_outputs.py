@@ -75,7 +75,8 @@ def test_the_script_of_the_page_makes_a_whole_run(tmp_path):
     content["parts"]["classification"]["data"] |= {"train": 40, "test": 10}
     for recipe in (
         content["parts"]["denoising"]["training"]["separate"],
-        *content["training"]["task"].values(),
+        content["parts"]["classification"]["training"]["task_network"],
+        content["parts"]["segmentation"]["training"]["task_network"],
     ):
         recipe["steps"] = 4
     (tmp_path / "config/smoke.yaml").write_text(yaml.safe_dump(content))

@@ -139,7 +139,7 @@ def weights_block(config: Config, rows: pd.DataFrame) -> str:
     head, cells = [f"task weight, σ {rows['sigma'].iloc[0]:g}"], {}
     for task in TASKS:
         own = rows[rows["part"] == task].set_index(["task_weight", "metric"], drop=False)
-        unit = getattr(config.training.joint, task).task_weight
+        unit = config.parts[task].training.joint.task_weight
         name = METRIC_NAMES[main_metric(task)]
         head += [f"PSNR, {task}", name, f"{name} above weight 0"]
         for weight in sorted(set(own["task_weight"])):

@@ -16,13 +16,13 @@ from dhl.analysis.sensitivity import write_sensitivity
 from dhl.analysis.tables import write_table
 from dhl.config.parse import parse_config
 from dhl.config.schema import Config
+from dhl.files import PROJECT
 from dhl.report import figure_style, figures
 from dhl.report.page import STRIPS
 from dhl.run.folder import RunFolder
 
-REPOSITORY = Path(__file__).parents[2]
-TEMPLATES = REPOSITORY / "report"
-PUBLISHED = REPOSITORY / "config" / "published.csv"
+TEMPLATES = PROJECT / "report"
+PUBLISHED = PROJECT / "config" / "published.csv"
 MANIFEST = {
     "run": "mini",
     "created": "2026-01-02T03:04:05Z",
@@ -40,11 +40,15 @@ MANIFEST = {
 }
 
 
-def small_config(**sections: object) -> Config:
-    """Return mini at two sigmas, with few resamples; `sections` replace whole keys."""
-    content = yaml.safe_load((REPOSITORY / "config" / "mini.yaml").read_text())
+def small_config(settings_of: dict[str, dict] | None = None, **sections: object) -> Config:
+    """Return mini at two sigmas, with few resamples.
+
+    `settings_of` a part replace its own; `sections` replace keys of the top level.
+    """
+    content = yaml.safe_load((PROJECT / "config" / "mini.yaml").read_text())
     for part, settings in content["parts"].items():
         settings["sigmas"] = [25] if part == "denoising" else [30, 60]
+        settings |= (settings_of or {}).get(part, {})
     content["statistics"]["bootstrap"] = 100
     content.update(sections)
     if content["sensitivity"] is not None:

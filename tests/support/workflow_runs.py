@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[2]
+from dhl.files import PROJECT
 
 
 def snakemake(folder: Path, *options: str, project: Path = PROJECT) -> subprocess.CompletedProcess:

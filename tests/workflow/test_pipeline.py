@@ -12,10 +12,9 @@ import pytest
 import yaml
 from workflow_runs import planned, snakemake
 
+from dhl.files import PROJECT
 from dhl.run.manifest import verify
 from dhl.run.results import CLAIM_COLUMNS, TABLE_COLUMNS, read_csv
-
-PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +114,7 @@ def test_another_sigma_runs_only_what_is_new(smoke, tmp_path):
         # A comment there: nothing.
         ("objectives/joint.py", "from __future__", "# Why.\nfrom __future__", 0),
         # A figure: nothing.
-        ("figures.py", "FIGURES", "DRAWINGS", 0),
+        ("report/figures.py", "FIGURES", "DRAWINGS", 0),
     ],
 )  # fmt: skip
 def test_an_edit_retrains_only_what_it_changes(smoke, tmp_path, module, old, new, trained):
@@ -161,10 +160,10 @@ def test_a_run_with_a_failing_method_has_its_report_fails_and_is_mended(smoke, t
 
 def test_a_misspelt_key_stops_the_workflow_with_one_message(tmp_path):
     config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
-    config["sigams"] = config.pop("sigmas")
+    config["parst"] = config.pop("parts")
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(config))
     result = snakemake(tmp_path, "report", "--configfile", str(tmp_path / "wrong.yaml"))
     assert result.returncode == 1
-    assert "unknown key `sigams`" in result.stderr
-    assert "write `sigmas`" in result.stderr
+    assert "Unknown key `parst`" in result.stderr
+    assert "write `parts`" in result.stderr
     assert "Traceback" not in result.stderr

@@ -73,7 +73,7 @@ def test_the_report_says_which_noise_and_data_were_used_and_shows_the_code(finis
 
 def test_the_resolved_configuration_has_nothing_to_do(finished):
     resolved = finished / "results/own/config.yaml"
-    assert yaml.safe_load(resolved.read_text())["parts"]["own"]["methods"] == {
+    assert yaml.safe_load(resolved.read_text())["plugin_methods"] == {
         "wavelet": f"{EXAMPLES}/wavelet.py:wavelet"
     }
     assert planned(snakemake(finished, "--configfile", str(resolved), "--dry-run")) == {}

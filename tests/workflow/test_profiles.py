@@ -78,8 +78,7 @@ def test_a_profile_adds_to_the_default_one():
 
 
 def test_the_generic_profile_fills_in_the_command_that_submits(tiny_content, tmp_path):
-    for section in ("data", "sigmas", "methods"):
-        tiny_content[section] = {"denoising": tiny_content[section]["denoising"]}
+    tiny_content["parts"] = {"denoising": tiny_content["parts"]["denoising"]}
     tiny_content["parts"]["denoising"]["methods"] = ["noisy"]
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(tiny_content))
     commands = tmp_path / "bin"

@@ -29,11 +29,11 @@ from torchvision.datasets.imagenet import ARCHIVE_META
 from dhl.config.catalogue import CATALOGUE, DataSet
 from dhl.data.classification import IMAGENETTE
 from dhl.data.download import fetch
+from dhl.files import PROJECT
 from dhl.run.manifest import verify
 from dhl.run.results import SENSITIVITY_COLUMNS, TABLE_COLUMNS, read_csv
 
 pytestmark = pytest.mark.slow
-PROJECT = Path(__file__).parents[2]
 SIGMA = 30
 PARTS = ("denoising", "classification", "segmentation")
 TEST_IMAGES = {"denoising": 24, "classification": 3, "segmentation": 2}
@@ -130,27 +130,24 @@ def reduced(run: str, root: Path) -> dict:
     """Return a configuration with one sigma, few images, and one step of each training."""
     content = yaml.safe_load((PROJECT / f"config/{run}.yaml").read_text())
     content |= {"threads": 1, "workers": 0, "device": "cpu"}
-    data = content["data"]
-    data["root"] = str(root)
-    data["classification"] |= {"train_images": 20, "test_images": TEST_IMAGES["classification"]}
+    content["downloads"] = {"root": str(root)}
+    data = content["parts"]["classification"]["data"]
+    data |= {"train_images": 20, "test_images": TEST_IMAGES["classification"]}
     if run == "paper":
-        data["classification"] |= {"path": str(root.parent / "archives"), "complete": False}
+        data |= {"path": str(root.parent / "archives"), "complete": False}
     else:
-        data["classification"]["damaged"] = "skip"
-    content["sigmas"] = {part: [SIGMA] for part in PARTS}
+        data["damaged"] = "skip"
     if "sensitivity" in content:
         content["sensitivity"] |= {"sigma": SIGMA, "weight_factors": [10], "mismatch": []}
-    content["evaluation"]["baseline_shards"] = dict.fromkeys(PARTS, 2)
-    few = {"steps": 1, "batch": 1}
-    training = content["training"]
-    for name in ("warm_start", "separate"):
-        if name in training or name == "separate":
-            training[name] = training.get(name, {}) | {"steps": 2, "batch": 2}
-    training["task"] = {"segmentation": few}
-    for name in ("joint", "retrained"):
-        own = training.get(name, {})
-        training[name] = {task: own.get(task, {}) | few for task in PARTS[1:]}
-        training[name] = {task: recipe | few for task, recipe in training[name].items()}
+    recipes = {"denoising": ("separate",), "classification": ("joint", "retrained"),
+               "segmentation": ("task_network", "joint", "retrained")}  # fmt: skip
+    for part, names in recipes.items():
+        settings = content["parts"][part]
+        settings |= {"sigmas": [SIGMA], "shards": 2}
+        training = settings.setdefault("training", {})
+        few = {"steps": 2, "batch": 2} if part == "denoising" else {"steps": 1, "batch": 1}
+        for name in {*names, *training}:
+            training[name] = training.get(name, {}) | few
     return content
 
 
@@ -187,17 +184,17 @@ def test_downloads_have_receipts_that_count_the_unpacked_files(run, sets):
 
 
 def test_every_method_has_a_row_of_every_test_image(run):
-    methods = yaml.safe_load((PROJECT / f"config/{run.name}.yaml").read_text())["methods"]
+    parts = yaml.safe_load((PROJECT / f"config/{run.name}.yaml").read_text())["parts"]
     skipped = pd.read_csv(run / "data/classification.skipped.csv")
     counts = TEST_IMAGES | {"classification": TEST_IMAGES["classification"] - len(skipped)}
     for number, part in enumerate(PARTS, 1):
         rows = pd.read_csv(run / f"evaluation/{part}/sigma{SIGMA}.csv")
-        expected = dict.fromkeys(methods[part], counts[part])
+        expected = dict.fromkeys(parts[part]["methods"], counts[part])
         assert rows.groupby("method")["image_id"].nunique().to_dict() == expected
         assert len(rows) == sum(expected.values())
         table = read_csv(run / f"tables/table{number}.csv", TABLE_COLUMNS)
         averages = table[table["image_id"] == "average"]
-        assert set(averages["method"]) == set(methods[part])
+        assert set(averages["method"]) == set(parts[part]["methods"])
         assert (averages["n"] == counts[part]).all()
 
 
