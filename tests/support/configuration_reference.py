@@ -56,6 +56,9 @@ Config:
   threads: CPU threads of one process
   workers: processes that decode images for one training
   jobs_per_gpu: jobs that share a GPU
+  retries: >-
+    how often a failed training, CBM3D job or evaluation is repeated before the run goes on
+    without its result
   compile: whether `torch.compile` fuses a training step
   noise: "`gaussian`, or your own code"
   data: where the images come from
