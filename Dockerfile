@@ -13,7 +13,7 @@ COPY pyproject.toml constraints.txt README.md ./
 COPY dhl dhl
 RUN pip install --no-cache-dir --constraint constraints.txt ".[cluster,efficientnet]"
 
-# The checkout, with its configurations and results, is mounted here; its `dhl` comes before the installed one.
+# The checkout, with its configurations and results, is mounted here; the workflow runs the checkout's own `dhl`.
 WORKDIR /checkout
 ENTRYPOINT ["snakemake"]
 CMD ["report", "--cores", "all"]

@@ -4,8 +4,8 @@ from snakemake.utils import min_version
 min_version("9.19")
 
 
-# A configuration is whole: one that is named on the command line is not merged with the default.
-if not workflow.overwrite_configfiles:
+# A configuration is complete: one that the command line names is not merged with the default.
+if "parts" not in config:
 
     configfile: "config/mini.yaml"
 
@@ -20,20 +20,15 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
 
-rule report:
+rule all:
     default_target: True
     input:
         RUN.report,
-    localrule: True
-
-
-rule all:
-    input:
-        RUN.report,
+        RUN.config,
+        RUN.claims,
         tables(),
         figures(),
         sensitivity(),
-        RUN.claims,
     localrule: True
 
 
@@ -53,20 +48,21 @@ for number in TABLE_PARTS:
         localrule: True
 
 
-onstart:
-    keep_configuration()
-
-
 onsuccess:
     if RUN.report.exists():
         print(f"The report is {RUN.report}", file=sys.stderr)
-    end_with_failure_if_results_failed()
+    if failed := remove_failed_results():
+        raise WorkflowError(
+            "Some jobs failed, and the report was made without them:",
+            *failed,
+            "Correct the cause and run the same command again; finished results are kept.",
+        )
 
 
 onerror:
     remove_failed_results()
     print(
-        "Some jobs failed; their logs are named above. Finished files are kept: remove the "
-        "cause and run the same command again.",
+        "Some jobs failed; their logs are named above. Finished results are kept: correct "
+        "the cause and run the same command again.",
         file=sys.stderr,
     )

@@ -131,6 +131,11 @@ class Config(Frozen):
         default=0, description="processes that decode images for one training"
     )
     jobs_per_gpu: Count = Field(default=1, description="jobs that share one GPU")
+    retries: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="how often a failed training, CBM3D job or evaluation is repeated before the "
+        "run goes on without its result",
+    )
     compile: bool = Field(
         default=False, description="whether `torch.compile` fuses a training step"
     )

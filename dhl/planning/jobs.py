@@ -19,7 +19,7 @@ from dhl.run.shards import Shard, shards
 # Seconds of one core of an AMD EPYC (AVX2), beyond the start of a job. `JOB` is what Snakemake and
 # reading and writing files take; the others are of `config/smoke.yaml`'s own jobs.
 JOB = 1.0
-RULES = {"data": 2.0, "figures": 22.0, "write_report": 3.0}
+RULES = {"data": 2.0, "figures": 22.0, "report": 3.0}
 # Seconds of one core: noise and metrics, per pixel and method; a photograph of 500 x 375 px.
 PIXEL, DECODING = 1e-7, 0.004
 ROW_BYTES = 120  # of the CSV of per-image results
@@ -183,10 +183,10 @@ class _Jobs:
         if studies(self.config):
             inputs["sensitivity"] = evaluated
         inputs |= {
-            "figures": list(inputs), "manifest": [*inputs, "figures"],
-            "write_report": ["manifest"], "report": ["write_report"],
+            "figures": list(inputs), "configuration": [],
+            "manifest": [*inputs, "figures", "configuration"], "report": ["manifest"],
         }  # fmt: skip
         for name, parents in inputs.items():
             rule, _, part = name.partition("/")
-            seconds = 0 if rule == "report" else self.start + RULES.get(rule, 0)
+            seconds = 0 if rule == "configuration" else self.start + RULES.get(rule, 0)
             self.jobs[name] = Job(rule, part, seconds, tuple(parents))

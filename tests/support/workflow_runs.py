@@ -11,15 +11,22 @@ from dhl.files import PROJECT
 
 
 def snakemake(folder: Path, *options: str, project: Path = PROJECT) -> subprocess.CompletedProcess:
-    """Run the workflow with its results below `folder`."""
-    command = [sys.executable, "-m", "snakemake", *options, "--cores", "2"]
-    command += ["--snakefile", str(project / "Snakefile"), "--directory", str(folder)]
+    """Run the workflow of a checkout with its results below `folder`."""
+    options += ("--snakefile", str(project / "Snakefile"), "--directory", str(folder))
     if "--configfile" not in options:
-        command += ["--configfile", str(project / "config/smoke.yaml")]
+        options += ("--configfile", str(project / "config/smoke.yaml"))
+    return snakemake_in(project, *options, project=project)
+
+
+def snakemake_in(
+    folder: Path, *options: str, project: Path = PROJECT
+) -> subprocess.CompletedProcess:
+    """Run the Snakefile of a folder, with the package of a checkout."""
+    command = [sys.executable, "-m", "snakemake", *options, "--cores", "2"]
     environment = {**os.environ, "PYTHONPATH": str(project)}
     environment.pop("DHL_STARTED", None)
     return subprocess.run(
-        command, cwd=project, env=environment, text=True, capture_output=True, timeout=400
+        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=400
     )
 
 

@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,24 +20,22 @@ PROFILES = PROJECT / "profiles"
 COPIED_FROM_DEFAULT = {"scheduler", "rerun-incomplete", "keep-going"}
 
 
-def plan(tmp_path, *options: str, **variables: str) -> subprocess.CompletedProcess:
+def plan(
+    tmp_path, *options: str, python: str = sys.executable, **variables: str
+) -> subprocess.CompletedProcess:
     """Plan `smoke`, or do what the options say."""
-    command = [sys.executable, "-m", "snakemake", "report", "--directory", str(tmp_path)]
+    command = [python, "-m", "snakemake", "report", "--directory", str(tmp_path)]
     command += ["--configfile", "config/smoke.yaml", *options]
     environment = os.environ | variables
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
 
 
 def resources(done: subprocess.CompletedProcess) -> dict[str, dict[str, str]]:
-    """Read what a job of each rule asks for; the target itself is none."""
+    """Read what a job of each rule asks for."""
     assert done.returncode == 0, done.stderr
     jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)*)", done.stdout + done.stderr, re.MULTILINE)
     listed = {rule: re.search(r"    resources: (.*)", job)[1] for rule, job in jobs}
-    return {
-        rule: dict(re.findall(r"(\w+)=([^,]*)(?:, |$)", text))
-        for rule, text in listed.items()
-        if rule != "report"
-    }
+    return {rule: dict(re.findall(r"(\w+)=([^,]*)(?:, |$)", text)) for rule, text in listed.items()}
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,41 @@ def on_gpus(asked: dict[str, dict[str, str]]) -> set[str]:
     return {rule for rule, listed in asked.items() if int(listed.get("gpu", 0))}
 
 
-def test_every_rule_asks_for_memory_and_time(asked):
-    assert asked.keys() >= {"data", "train", "evaluate", "claims", "write_report"}
-    assert not [rule for rule, listed in asked.items() if not {"mem_mb", "runtime"} <= set(listed)]
+def read(profile: str) -> dict:
+    """Read the file of a profile."""
+    return yaml.safe_load((PROFILES / profile / "profile.yaml").read_text())
+
+
+def amounts(profile: str) -> dict[str, dict[str, object]]:
+    """Return the memory and the time of each rule that a profile names."""
+    rules = read(profile)["set-resources"] | {"others": read(profile)["default-resources"]}
+    return {
+        rule: {name: value for name, value in listed.items() if name in ("mem_mb", "runtime")}
+        for rule, listed in rules.items()
+    }
+
+
+def test_the_profiles_ask_for_the_same_memory_and_time(asked):
+    slurm = amounts("slurm")
+    assert amounts("lsf") == amounts("cluster-generic") == slurm
+    assert slurm.keys() <= asked.keys() | {"others"}
+    assert slurm["others"].keys() == {"mem_mb", "runtime"}
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_repeated_job_asks_for_more_memory(attempt):
+    for rule, listed in amounts("slurm").items():
+        values = {"attempt": attempt, "threads": 3}
+        first = eval(listed["mem_mb"], {"attempt": 1, "threads": 3})
+        assert eval(listed["mem_mb"], values) == attempt * first, rule
+
+
+@pytest.mark.parametrize(("retries", "last"), [("0", "1"), ("1", "0")])
+def test_a_job_leaves_a_failed_result_in_its_last_try_alone(tmp_path, retries, last):
+    options = ("--dry-run", "--config", f"retries={retries}")
+    planned = resources(plan(tmp_path, *options))
+    found = {rule for rule, listed in planned.items() if listed.get("last_try") == last}
+    assert found == {"baseline", "train", "evaluate"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +100,10 @@ def test_a_profile_plans_each_job_for_its_queue(tmp_path, asked, profile, with_g
     for rule, listed in planned.items():
         wanted = with_gpu if rule in on_gpus(asked) else without
         assert wanted == {name: listed.get(name) for name in wanted}, rule
-        assert listed["mem_mb"] == asked[rule]["mem_mb"]
+        assert {"mem_mb", "runtime"} <= listed.keys()
+        assert listed.get("last_try") in (None, "0")  # it is repeated first
+    assert planned["noise"]["mem_mb"] == "1000"
+    assert planned["train"]["runtime"] == "1440"
 
 
 def test_a_profile_adds_to_the_default_one():
@@ -134,9 +169,33 @@ def test_a_run_on_the_cpu_asks_for_no_gpu(tmp_path, asked):
 
 
 def test_gpu_0_maps_gpu_jobs_onto_a_machine_without_one(tmp_path, asked):
-    mapped = [f"{rule}:gpu=0" for rule in on_gpus(asked)]
-    options = ("--profile", "profiles/slurm", "--set-resources", *mapped)
-    assert not on_gpus(resources(plan(tmp_path, "--dry-run", *options)))
+    content = read("slurm")
+    for rule in on_gpus(asked):
+        content["set-resources"][rule]["gpu"] = 0
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm/profile.yaml").write_text(yaml.safe_dump(content))
+    planned = resources(plan(tmp_path, "--dry-run", "--profile", str(tmp_path / "slurm")))
+    assert not on_gpus(planned)
+
+
+@pytest.mark.parametrize("word", ["report", "nothing.yaml"])
+def test_a_target_after_the_configuration_is_one_message(tmp_path, word):
+    done = plan(tmp_path, word, "--dry-run")
+    assert done.returncode == 1
+    assert f"No configuration is called `{word}`" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_package_that_is_not_installed_is_one_message(tmp_path):
+    python = tmp_path / "python"  # an environment without the command `dhl`
+    python.symlink_to(Path(sys.executable).resolve())
+    done = plan(
+        tmp_path, "--dry-run", python=str(python), PATH="/usr/bin:/bin",
+        PYTHONPATH=os.pathsep.join([str(PROJECT), sysconfig.get_path("purelib")]),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "pip install -e ." in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_page_about_clusters_names_each_rule_with_a_gpu(asked):

@@ -160,7 +160,9 @@ def test_a_training_is_given_up_after_its_last_try_alone(tmp_path):
         content = yaml.safe_load(cluster.config.read_text())
         content["parts"]["denoising"]["training"]["separate"]["optimizer"]["lr"] = 1e30
         cluster.config.write_text(yaml.safe_dump(content))
-        driver = cluster.start_driver("results/smoke/models/separate/sigma30.pt", "--retries", "1")
+        driver = cluster.start_driver(
+            "results/smoke/models/separate/sigma30.pt", "--config", "retries=1"
+        )
         assert driver.wait(PATIENCE_SECONDS) == 1
     said = cluster.all_said()
     assert said.count("Trying to restart job") == 1

@@ -1,6 +1,5 @@
-# What the rules share: the checked configuration, paths, and functions of wildcards.
+# What the rules share: the checked configuration, its paths, and functions of wildcards.
 import os
-import shlex
 import shutil
 import sys
 import time
@@ -11,7 +10,14 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
-sys.path.insert(0, str(workflow.basedir))
+# Jobs find the `dhl` of this environment, even if it is not activated; one of conda comes first.
+programs = [str(Path(sys.executable).parent), *os.get_exec_path()]
+os.environ.update(PATH=os.pathsep.join(programs))
+if shutil.which("dhl") is None:
+    raise WorkflowError(
+        "The package `dhl` is not installed for the Python that runs Snakemake: "
+        "run `pip install -e .` in the checkout."
+    )
 
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.methods import BASELINES, PARTS, TABLES, is_baseline
@@ -19,7 +25,7 @@ from dhl.config.parse import parse_config
 from dhl.config.plugins import references
 from dhl.data.user_folders import files_digest
 from dhl.errors import UserError
-from dhl.files import atomic_path, project_file
+from dhl.files import PROJECT, atomic_path, project_file
 from dhl.run.downloads import downloaded_weights, downloads_of
 from dhl.run.evaluations import (
     evaluated_models,
@@ -36,10 +42,15 @@ from dhl.run.outputs import FIGURE_FORMATS, figure_names
 from dhl.run.shards import shards
 from dhl.training.gpu_slots import gpus_of_this_machine
 
+# Jobs run the code of this checkout; environment.post-deploy.sh installs it into conda's environment.
+packages = [str(PROJECT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+os.environ.update(
+    DHL_PROJECT=str(PROJECT), PYTHONPATH=os.pathsep.join(filter(None, packages))
+)
 os.environ.setdefault("DHL_STARTED", str(time.time()))
 
 try:
-    CONFIG = parse_config(config, source=", ".join(map(str, workflow.configfiles)))
+    CONFIG = parse_config(config, source="the configuration")
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -49,94 +60,75 @@ ROOT = str(RUN.root)
 TABLE_PARTS = {TABLES[part]: part for part in CONFIG.parts}
 
 
-def without_conda_if_missing():
-    """Let `--use-conda` go on in the current environment where no conda is installed."""
-    methods = workflow.deployment_settings.deployment_method
-    if DeploymentMethod.CONDA not in methods or shutil.which("conda"):
+def keep_configuration():
+    """Write the resolved configuration under a name with its digest; returns the path."""
+    text = yaml.safe_dump(CONFIG.model_dump(mode="json"), sort_keys=False)
+    name = f"{CONFIG.run}-{settings_digest(text)[:12]}.yaml"
+    path = Path(".snakemake/configurations") / name
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text)
+    return str(path)
+
+
+def configfile(wildcards, threads):
+    """The configuration that a job reads; another name is no reason to repeat a job.
+
+    Snakemake ignores changes of a parameter that depends on `threads`. The file is no input: if a
+    rule updates an `ancient` input, Snakemake forgets to check the other jobs that read it
+    (https://github.com/snakemake/snakemake/issues/4166).
+    """
+    return CONFIGFILE
+
+
+def drop_conda():
+    """Let `--use-conda` run in the current environment, for machines without conda."""
+    # Snakemake has no option for this: it ends with an error, even in a dry run.
+    settings = workflow.deployment_settings
+    if DeploymentMethod.CONDA not in settings.deployment_method:
         return
     if os.environ.get("DHL_REQUIRE_CONDA"):
         raise WorkflowError(
             "DHL_REQUIRE_CONDA is set, and no conda is on the PATH: install one."
         )
-    workflow.deployment_settings.deployment_method = methods - {DeploymentMethod.CONDA}
+    settings.deployment_method -= {DeploymentMethod.CONDA}
     logger.warning(
         "No conda is on the PATH: the jobs run in the environment that Snakemake runs in. "
         "Set DHL_REQUIRE_CONDA=1 to forbid this."
     )
 
 
-without_conda_if_missing()
-WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-PYTHON = "python" if WITH_CONDA else shlex.quote(sys.executable)
-
-
-SUBMITTING = workflow.resource_settings.nodes is not None  # jobs to a cluster
-
-
-def start_no_more_jobs_than_this_machine_has_gpu_slots():
-    """Limit the jobs on GPUs that run here at once, unless the user has; a cluster limits its own."""
-    gpus = gpus_of_this_machine()
-    if gpus and not SUBMITTING and "gpu" not in workflow.global_resources:
-        workflow.register_resource("gpu", gpus * CONFIG.jobs_per_gpu)
-
-
-start_no_more_jobs_than_this_machine_has_gpu_slots()
+CONFIGFILE = keep_configuration()
 ON_GPU = 0 if CONFIG.device in ("cpu", "mps") else 1
+if shutil.which("conda") is None:
+    drop_conda()
 
-
-def growing(amount, per_thread=0):
-    """A resource of which a job that is repeated gets more, on a cluster.
-
-    On one machine a number will do, with which Snakemake plans thousands of jobs faster.
-    """
-    if not SUBMITTING:
-        return amount + per_thread
-    return lambda wildcards, threads, attempt: attempt * (amount + per_thread * threads)
+# Snakemake cannot count GPUs: on one machine, as many jobs use them at once as there are slots,
+# unless `--resources gpu=` says otherwise. A cluster's scheduler limits its own.
+if (
+    (gpus := gpus_of_this_machine())
+    and workflow.resource_settings.nodes is None
+    and "gpu" not in workflow.global_resources
+):
+    workflow.register_resource("gpu", gpus * CONFIG.jobs_per_gpu)
 
 
 def last_try(wildcards, attempt):
-    """Whether a job that fails is not tried again: a node asks, and has from the driver how often."""
-    own = workflow.execution_settings.retries
-    return int(attempt > int(os.environ.setdefault("DHL_RETRIES", str(own))))
+    """1 if a job that fails is not repeated: the run then goes on with a failed result.
 
-
-LAST_TRY = last_try if SUBMITTING or "DHL_RETRIES" in os.environ else 1
-
-
-def dhl(command):
-    """A shell command of the package on this run, its messages in the rule's log."""
-    return f"{PYTHON} -m dhl {command} --configfile {RUN.config} --folder {ROOT} > {{log}} 2>&1"
-
-
-def dhl_or_record_failure(command):
-    """The same; if it fails on its last try, its outputs become failed results and the run goes on."""
-    options = "--status $? --last {resources.last_try} --log {log} {output}"
-    return f"{dhl(command)} || {PYTHON} -m dhl record-failure {options}"
+    In a Snakemake module a failed job always fails the run: only the handlers of the main
+    workflow are called, so nothing would remove the failed results at the end.
+    """
+    in_module = __name__ is not None  # Snakemake sets the name of the module
+    return int(attempt > CONFIG.retries and not in_module)
 
 
 def remove_failed_results():
-    """Remove the failed results, so that the next run repeats their jobs; return a line for each."""
+    """Remove the failed results, which the next run tries again; returns a line for each."""
     failed = list(failed_results(RUN))
     for path, _ in failed:
         path.unlink()
     return [f"{path}: {reason}" for path, reason in failed]
-
-
-def end_with_failure_if_results_failed():
-    if failed := remove_failed_results():
-        raise WorkflowError(
-            "Some jobs failed, and the report was made without them:",
-            *failed,
-            "Remove the cause and run the same command again; finished files are kept.",
-        )
-
-
-def keep_configuration():
-    """Write the resolved configuration that all jobs read."""
-    text = yaml.safe_dump(CONFIG.model_dump(mode="json"), sort_keys=False)
-    if not RUN.config.exists() or RUN.config.read_text() != text:
-        with atomic_path(RUN.config) as temporary:
-            temporary.write_text(text)
 
 
 wildcard_constraints:
@@ -164,11 +156,14 @@ def downloads_of_part(wildcards):
 def files_of_model(wildcards):
     """The data, the parents and the published weights of a model."""
     spec = model_spec(CONFIG, wildcards.model)
-    files = [RUN.data(spec.part), *(RUN.model(key) for key in spec.parents)]
+    files = {
+        "images": RUN.data(spec.part),
+        "parents": [RUN.model(key) for key in spec.parents],
+    }
     if downloaded := downloaded_weights(spec.role, spec.network):
-        files.append(RUN.download(downloaded))
+        files["weights"] = RUN.download(downloaded)
     elif spec.network.weights not in (None, "imagenet"):
-        files.append(spec.network.weights)
+        files["weights"] = spec.network.weights
     return files
 
 

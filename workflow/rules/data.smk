@@ -1,22 +1,24 @@
 # Downloads, clean images, the record of their noise, and what untrained methods make of them.
 
 
-# On the machine that Snakemake runs on: the nodes of a cluster often have no way out.
+# On the machine that Snakemake runs on: the nodes of a cluster often have no internet access.
 rule download:
     output:
-        f"{ROOT}/downloads/{{set}}.json",
+        receipt=f"{ROOT}/downloads/{{set}}.json",
     log:
         f"{ROOT}/logs/downloads/{{set}}.log",
     localrule: True
     conda:
         "../../environment.yml"
+    params:
+        config=configfile,
     shell:
-        dhl("data download {wildcards.set}")
+        "dhl data download {wildcards.set} --configfile {params.config} > {log} 2>&1"
 
 
 rule data:
     input:
-        downloads_of_part,
+        downloads=downloads_of_part,
     output:
         images=f"{ROOT}/data/{{part}}.npz",
         sheet=f"{ROOT}/data/{{part}}.png",
@@ -28,40 +30,37 @@ rule data:
     conda:
         "../../environment.yml"
     threads: CONFIG.threads
-    resources:
-        mem_mb=growing(3000),
-        runtime=growing(240),
     params:
+        config=configfile,
         settings=lambda w: settings_digest(
             CONFIG.base_seed, CONFIG.downloads.root, CONFIG.parts[w.part].data
         ),
         files=lambda w: files_digest(CONFIG, w.part),
         code=lambda w: code_digest("dhl.data.prepare", *CONFIG.parts[w.part].data.code),
     shell:
-        dhl("data make --part {wildcards.part}")
+        "dhl data make --part {wildcards.part} --configfile {params.config} > {log} 2>&1"
 
 
 rule noise:
     input:
-        f"{ROOT}/data/{{part}}.npz",
+        images=f"{ROOT}/data/{{part}}.npz",
     output:
-        f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
+        noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
     log:
         f"{ROOT}/logs/noise/{{part}}/sigma{{sigma}}.log",
     benchmark:
         f"{ROOT}/benchmarks/noise/{{part}}-sigma{{sigma}}.tsv"
     conda:
         "../../environment.yml"
-    resources:
-        mem_mb=growing(1000),
-        runtime=growing(240),
     params:
+        config=configfile,
         settings=lambda w: settings_digest(
             CONFIG.base_seed, CONFIG.noise, CONFIG.parts[w.part].data.name
         ),
         code=code_digest("dhl.data.noise", *references(CONFIG.noise)),
     shell:
-        dhl("noise --part {wildcards.part} --sigma {wildcards.sigma}")
+        "dhl noise --part {wildcards.part} --sigma {wildcards.sigma}"
+        " --configfile {params.config} > {log} 2>&1"
 
 
 rule baseline:
@@ -69,20 +68,21 @@ rule baseline:
         images=f"{ROOT}/data/{{part}}.npz",
         noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
     output:
-        f"{ROOT}/baselines/{{part}}/{{method}}-sigma{{sigma}}/{{shard}}.npz",
+        denoised=f"{ROOT}/baselines/{{part}}/{{method}}-sigma{{sigma}}/{{shard}}.npz",
     log:
         f"{ROOT}/logs/baseline/{{part}}/{{method}}-sigma{{sigma}}/{{shard}}.log",
     benchmark:
         f"{ROOT}/benchmarks/baseline/{{part}}-{{method}}-sigma{{sigma}}/{{shard}}.tsv"
+    retries: CONFIG.retries
     conda:
         "../../environment.yml"
     resources:
-        last_try=LAST_TRY,
-        mem_mb=growing(1000, per_thread=500),
-        runtime=growing(240),
+        last_try=last_try,
     params:
+        config=configfile,
         code=code_of_baseline,
     shell:
-        dhl_or_record_failure(
-            "baseline --part {wildcards.part} --method {wildcards.method} --sigma {wildcards.sigma} --shard {wildcards.shard} --processes {threads}"
-        )
+        "dhl baseline --part {wildcards.part} --method {wildcards.method}"
+        " --sigma {wildcards.sigma} --shard {wildcards.shard} --processes {threads}"
+        " --configfile {params.config} > {log} 2>&1"
+        " || dhl record-failure --status $? --last {resources.last_try} --log {log} {output}"

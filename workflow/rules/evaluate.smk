@@ -1,4 +1,4 @@
-# Every method of a part at a sigma, image by image; after the first training, the trained methods.
+# Per-image results of every method; untrained methods are evaluated once, with seed 1.
 
 
 rule evaluate:
@@ -14,15 +14,15 @@ rule evaluate:
         f"{ROOT}/logs/evaluate/{{part}}/sigma{{sigma}}{{seed}}.log",
     benchmark:
         f"{ROOT}/benchmarks/evaluate/{{part}}-sigma{{sigma}}{{seed}}.tsv"
+    retries: CONFIG.retries
     conda:
         "../../environment.yml"
     threads: CONFIG.threads
     resources:
-        last_try=LAST_TRY,
+        last_try=last_try,
         gpu=ON_GPU,
-        mem_mb=growing(8000),
-        runtime=growing(240),
     params:
+        config=configfile,
         seed=seed_of,
         settings=lambda w: settings_digest(
             CONFIG.evaluation.protocol,
@@ -31,6 +31,6 @@ rule evaluate:
         ),
         code=code_digest("dhl.evaluation.evaluate"),
     shell:
-        dhl_or_record_failure(
-            "evaluate --part {wildcards.part} --sigma {wildcards.sigma} --seed {params.seed}"
-        )
+        "dhl evaluate --part {wildcards.part} --sigma {wildcards.sigma} --seed {params.seed}"
+        " --configfile {params.config} > {log} 2>&1"
+        " || dhl record-failure --status $? --last {resources.last_try} --log {log} {output}"

@@ -6,10 +6,12 @@ rule table:
         evaluations=lambda w: evaluations(TABLE_PARTS[int(w.number)]),
         published=PUBLISHED,
     output:
-        multiext(f"{ROOT}/tables/table{{number}}", ".md", ".tex", ".html"),
         csv=shown(
             f"{ROOT}/tables/table{{number}}.csv", "Tables", "table", table="{number}"
         ),
+        markdown=f"{ROOT}/tables/table{{number}}.md",
+        latex=f"{ROOT}/tables/table{{number}}.tex",
+        html=f"{ROOT}/tables/table{{number}}.html",
     log:
         f"{ROOT}/logs/table/{{number}}.log",
     benchmark:
@@ -18,124 +20,127 @@ rule table:
         number="|".join(map(str, TABLE_PARTS)),
     conda:
         "../../environment.yml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(240),
     params:
+        config=configfile,
         part=lambda w: TABLE_PARTS[int(w.number)],
         settings=settings_digest(CONFIG.statistics, methods_of()),
         code=code_digest("dhl.analysis.tables"),
     shell:
-        dhl("table --part {params.part}")
+        "dhl table --part {params.part} --configfile {params.config} > {log} 2>&1"
 
 
 rule claims:
     input:
-        evaluations(),
+        evaluations=evaluations(),
     output:
-        shown(RUN.claims, "Verdicts", "claims", file="claims"),
+        csv=shown(RUN.claims, "Verdicts", "claims", file="claims"),
     log:
         f"{ROOT}/logs/claims.log",
     benchmark:
         f"{ROOT}/benchmarks/claims/claims.tsv"
     conda:
         "../../environment.yml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(240),
     params:
+        config=configfile,
         settings=settings_digest(CONFIG.statistics, methods_of()),
         code=code_digest("dhl.analysis.claims"),
     shell:
-        dhl("claims")
+        "dhl claims --configfile {params.config} > {log} 2>&1"
 
 
 rule sensitivity:
     input:
-        studied_evaluations(),
+        evaluations=studied_evaluations(),
     output:
-        shown(RUN.sensitivity, "Sensitivity", "sensitivity", file="sensitivity"),
+        csv=shown(RUN.sensitivity, "Sensitivity", "sensitivity", file="sensitivity"),
     log:
         f"{ROOT}/logs/sensitivity.log",
     benchmark:
         f"{ROOT}/benchmarks/sensitivity/sensitivity.tsv"
     conda:
         "../../environment.yml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(240),
     params:
+        config=configfile,
         settings=settings_digest(CONFIG.statistics, CONFIG.sensitivity, methods_of()),
         code=code_digest("dhl.analysis.sensitivity"),
     shell:
-        dhl("sensitivity")
+        "dhl sensitivity --configfile {params.config} > {log} 2>&1"
 
 
 rule figures:
     input:
-        evaluations(),
-        training_curves(),
-        tables(),
-        sensitivity(),
+        evaluations=evaluations(),
+        curves=training_curves(),
+        tables=tables(),
+        sensitivity=sensitivity(),
     output:
-        shown_figures(),
-        figures("png", "pdf", "csv"),
+        svg=shown_figures(),
+        others=figures("png", "pdf", "csv"),
     log:
         f"{ROOT}/logs/figures.log",
     benchmark:
         f"{ROOT}/benchmarks/figures/figures.tsv"
     conda:
         "../../environment.yml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(240),
     params:
+        config=configfile,
         code=code_digest("dhl.report.figures", "dhl.report.figure_data"),
     shell:
-        dhl("figures")
+        "dhl figures --configfile {params.config} > {log} 2>&1"
+
+
+# The record of a run; the jobs read a copy, see `configfile`.
+rule configuration:
+    output:
+        yaml=RUN.config,
+    log:
+        f"{ROOT}/logs/configuration.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        config=CONFIGFILE,
+    shell:
+        "cp {params.config} {output.yaml} 2> {log}"
 
 
 rule manifest:
     input:
-        tables(),
-        figures(),
-        sensitivity(),
-        files_of_own_code(),
-        RUN.claims,
+        config=RUN.config,
+        tables=tables(),
+        figures=figures(),
+        sensitivity=sensitivity(),
+        claims=RUN.claims,
+        plugins=files_of_own_code(),
     output:
-        RUN.manifest,
+        json=RUN.manifest,
     log:
         f"{ROOT}/logs/manifest.log",
     conda:
         "../../environment.yml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(240),
     params:
-        settings=settings_digest(CONFIG),
+        config=configfile,
     shell:
-        dhl("manifest")
+        "dhl manifest --configfile {params.config} > {log} 2>&1"
 
 
-rule write_report:
+rule report:
     input:
-        RUN.manifest,
-        tables("html"),
-        RUN.claims,
-        sensitivity(),
-        figures(),
-        PUBLISHED,
-        sorted(project_file("report").rglob("*.*")),
+        manifest=RUN.manifest,
+        tables=tables("html"),
+        claims=RUN.claims,
+        sensitivity=sensitivity(),
+        figures=figures(),
+        published=PUBLISHED,
+        templates=[path for path in project_file("report").rglob("*") if path.is_file()],
     output:
-        shown(RUN.report, "Report", "page", file="report"),
+        html=shown(RUN.report, "Report", "page", file="report"),
     log:
         f"{ROOT}/logs/report.log",
     conda:
         "../../environment.yml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(240),
     params:
+        config=configfile,
         code=code_digest("dhl.report.page"),
     shell:
-        dhl("report")
+        "dhl report --configfile {params.config} > {log} 2>&1"

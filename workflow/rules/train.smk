@@ -3,7 +3,7 @@
 
 rule train:
     input:
-        files_of_model,
+        unpack(files_of_model),
     output:
         weights=f"{ROOT}/models/{{model}}.pt",
         curve=f"{ROOT}/training/{{model}}.csv",
@@ -12,17 +12,17 @@ rule train:
     benchmark:
         f"{ROOT}/benchmarks/train/{{model}}.tsv"
     priority: 10
+    retries: CONFIG.retries
     conda:
         "../../environment.yml"
     threads: CONFIG.threads + CONFIG.workers
     resources:
-        last_try=LAST_TRY,
+        last_try=last_try,
         gpu=ON_GPU,
-        # Each worker that decodes images holds its own copy of torch.
-        mem_mb=growing(4000 + 500 * CONFIG.workers),
-        runtime=1440,
     params:
+        config=configfile,
         # Recipe, network, data, code and parents: training is repeated when one of them changes.
         fingerprint=lambda w: fingerprint(CONFIG, w.model),
     shell:
-        dhl_or_record_failure("train {wildcards.model}")
+        "dhl train {wildcards.model} --configfile {params.config} > {log} 2>&1"
+        " || dhl record-failure --status $? --last {resources.last_try} --log {log} {output}"
