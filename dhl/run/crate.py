@@ -19,6 +19,7 @@ import yaml
 
 from dhl import __version__
 from dhl.files import project_file
+from dhl.run.outputs import OUTPUTS
 from dhl.run.results import file_digest
 
 if TYPE_CHECKING:
@@ -31,22 +32,9 @@ CONFIGURATION = "config.yaml"
 README = "README.md"
 CITATION = "CITATION.cff"
 
-# What the first part of a file's path says about the file.
-ABOUT = {
-    "report": "The report: one page with tables, figures, verdicts and provenance; opens offline",
-    "tables": "A table of the paper with the values of this run",
-    "figures": "A figure of the report, or its numbers",
-    "claims.csv": "The verdict on each claim, with difference, interval and tests",
-    "evaluation": "The results of every method at one noise level, one row per image",
-    "sensitivity.csv": "Other task weights, wrong noise levels and other task networks",
-    "data": "The damaged images of a part, which were left out",
-    "downloads": "The archives of a downloaded data set with their digests, and its size",
-    "training": "The loss of a training over its steps",
-    "noise": "Seed, digest and moments of the noise of each test image at one noise level",
-    "models": "The weights of a trained network",
-    "own_code": "A user's own code as it was for the run, under its path in the configuration",
-    "manifest.json": "Versions, hardware, configuration and the digest of each file of the run",
-    CONFIGURATION: "The configuration of the run, with all defaults written out",
+# The files of the archive that the run did not make, by the first part of their path.
+SOFTWARE = {
+    "own_code": "A plug-in as it was for the run, under its path in the configuration",
     WORKFLOW: "The entry point of the workflow, from the checkout that wrote this archive",
     "workflow": "Rules of the workflow, from the checkout that wrote this archive",
     "environment.yml": "The conda environment of the workflow's jobs",
@@ -56,6 +44,11 @@ ABOUT = {
     "citation.bib": "BibTeX entries of the software and the paper",
     README: "The contents of the archive, and how to repeat the run",
 }
+ABOUT = {
+    output.pattern.split("/")[0]: output.description
+    for output in reversed(OUTPUTS)  # the first output of a folder describes it
+    if output.archived or output.name == "model"
+} | SOFTWARE
 _PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
     "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),

@@ -8,12 +8,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from dhl.config.methods import TABLES
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
 from dhl.config.sigma import format_sigma
 from dhl.errors import UserError
 from dhl.files import PROJECT, atomic_path, project_file
+from dhl.run.contents import files_of
 from dhl.run.crate import (
     ABOUT,
     CITATION,
@@ -23,12 +23,9 @@ from dhl.run.crate import (
     describe_code,
     describe_crate,
 )
-from dhl.run.downloads import needed_sets
-from dhl.run.evaluations import evaluations, studies
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import check_untouched, read_manifest
-from dhl.run.model_graph import all_models
-from dhl.run.outputs import FIGURE_FORMATS, TABLE_FORMATS, figure_names
+from dhl.run.outputs import OUTPUTS
 from dhl.run.results import file_digest
 
 BIBTEX = "citation.bib"
@@ -84,17 +81,24 @@ def export_run(root: Path, output: Path | None = None, *, models: bool = False) 
 
 def _result_files(config: Config, folder: RunFolder, *, models: bool) -> dict[str, Path]:
     """Return the files of the run to archive, by their names in the archive."""
-    paths = _required(config, folder)
-    if models:
-        paths += [folder.model(key) for key in all_models(config)]
-    if missing := [path for path in paths if not path.is_file()]:
+    paths = []
+    for output in OUTPUTS:
+        if output.archived or (models and output.name == "model"):
+            paths += files_of(config, folder, output.name)
+    missing = [path for path in paths if not path.is_file()]
+    if required := [path for path in missing if not _may_be_absent(path, folder)]:
         raise UserError(
             f"The run in {folder.root} is not finished.",
-            came=f"{len(missing)} files are missing, such as {missing[0]}",
+            came=f"{len(required)} files are missing, such as {required[0]}",
             do=f"finish it: snakemake report --cores all --configfile {folder.config}",
         )
-    paths += [path for path in _optional(config, folder) if path.is_file()]
-    return {path.relative_to(folder.root).as_posix(): path for path in paths}
+    return {path.relative_to(folder.root).as_posix(): path for path in paths if path not in missing}
+
+
+def _may_be_absent(path: Path, folder: RunFolder) -> bool:
+    """Tell whether a finished run may lack a file: a receipt, or one that older versions lack."""
+    place, *_ = path.relative_to(folder.root).parts
+    return place in ("downloads", "data") or (place == "figures" and path.suffix == ".csv")
 
 
 def _software() -> dict[str, Path]:
@@ -118,37 +122,6 @@ def _own_code(manifest: dict[str, Any]) -> dict[str, Path]:
         inside = [part for part in path.parts if part not in (path.anchor, "..")]
         files["/".join(["own_code", *inside])] = path
     return files
-
-
-def _required(config: Config, folder: RunFolder) -> list[Path]:
-    """List the files of every finished run, without images, arrays and weights."""
-    tables = [
-        folder.table(TABLES[part], suffix) for part in config.parts for suffix in TABLE_FORMATS
-    ]
-    figures = [
-        folder.figures / f"{name}.{suffix}"
-        for name in figure_names(config.parts, studies(config))
-        for suffix in FIGURE_FORMATS
-    ]
-    noise = [
-        folder.noise(part, sigma) for part in config.parts for sigma in config.parts[part].sigmas
-    ]
-    measured = [*noise, *(folder.evaluation(*place) for place in evaluations(config))]
-    curves = [folder.training(key) for key in all_models(config)]
-    single = [folder.config, folder.manifest, folder.claims, folder.report]
-    if studies(config):
-        single.append(folder.sensitivity)
-    return [*single, *tables, *figures, *measured, *curves]
-
-
-def _optional(config: Config, folder: RunFolder) -> list[Path]:
-    """List files that a finished run may lack."""
-    figures = figure_names(config.parts, studies(config))
-    return [
-        *(folder.figures / f"{name}.csv" for name in figures),
-        *(folder.skipped(part) for part in config.parts),
-        *(folder.download(name) for name in needed_sets(config)),
-    ]
 
 
 def describe_scope(config: Config) -> list[str]:

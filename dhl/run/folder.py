@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dhl.config.sigma import format_sigma
+from dhl.run.outputs import BY_NAME
 from dhl.run.shards import WHOLE, Shard
 from dhl.seeding import seed_suffix
 
@@ -20,55 +21,67 @@ class RunFolder:
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
-        self.config = self.root / "config.yaml"
-        self.claims = self.root / "claims.csv"
-        self.sensitivity = self.root / "sensitivity.csv"
+        self.config = self.path("config")
+        self.claims = self.path("claims")
+        self.sensitivity = self.path("sensitivity")
+        self.report = self.path("report")
+        self.manifest = self.path("manifest")
         self.figures = self.root / "figures"
-        self.report = self.root / "report" / "index.html"
-        self.manifest = self.root / "manifest.json"
         self.benchmarks = self.root / "benchmarks"
+
+    def pattern(self, name: str) -> str:
+        """Return the path of an output of this name, with wildcards in braces."""
+        return str(self.root / BY_NAME[name].pattern)
+
+    def path(self, name: str, **wildcards: object) -> Path:
+        """Return the path of an output of this name."""
+        return self.root / BY_NAME[name].pattern.format(**wildcards)
 
     def data(self, part: str) -> Path:
         """Return the file of a part's clean images."""
-        return self.root / "data" / f"{part}.npz"
+        return self.path("images", part=part)
 
     def skipped(self, part: str) -> Path:
         """Return the list of a part's damaged images, which were left out."""
-        return self.root / "data" / f"{part}.skipped.csv"
+        return self.path("skipped", part=part)
 
     def download(self, name: str) -> Path:
         """Return the receipt of a downloaded set: its archives, digests and sizes."""
-        return self.root / "downloads" / f"{name}.json"
+        return self.path("download", set=name)
 
     def noise(self, part: str, sigma: float) -> Path:
         """Return the file of noise seeds, digests and moments."""
-        return self.root / "noise" / part / f"sigma{format_sigma(sigma)}.csv"
+        return self.path("noise", part=part, sigma=format_sigma(sigma))
 
     def model(self, key: str) -> Path:
         """Return the file of a trained model; `key` is like `joint-segmentation/sigma30`."""
-        return self.root / "models" / f"{key}.pt"
+        return self.path("model", model=key)
 
     def training(self, key: str) -> Path:
         """Return the file of a model's training curve."""
-        return self.root / "training" / f"{key}.csv"
+        return self.path("training", model=key)
 
     def checkpoint(self, key: str, fingerprint: str) -> Path:
-        """Return the checkpoint that an interrupted training resumes from."""
+        """Return the checkpoint that an interrupted training resumes from.
+
+        It is no output of the workflow, which would delete it when the training fails.
+        """
         return self.root / "checkpoints" / f"{key}-{fingerprint[:12]}.pt"
 
     def baseline(self, part: str, method: str, sigma: float, shard: Shard = WHOLE) -> Path:
         """Return the file of one shard of the images that an untrained method denoised."""
-        name = f"{method}-sigma{format_sigma(sigma)}"
-        return self.root / "baselines" / part / name / f"{shard}.npz"
+        return self.path(
+            "baseline", part=part, method=method, sigma=format_sigma(sigma), shard=shard
+        )
 
     def evaluation(self, part: str, sigma: float, seed: int = 1) -> Path:
-        """Return the file of per-image results; `.npz` beside it has arrays for pooled metrics.
+        """Return the file of per-image results; `.npz` beside it has arrays for pooled metrics."""
+        return self.path("evaluation", part=part, sigma=format_sigma(sigma), seed=seed_suffix(seed))
 
-        That of a later training than the first has the trained methods alone.
-        """
-        name = f"sigma{format_sigma(sigma)}{seed_suffix(seed)}.csv"
-        return self.root / "evaluation" / part / name
+    def arrays(self, part: str, sigma: float, seed: int = 1) -> Path:
+        """Return the file of confusion matrices and example images."""
+        return self.path("arrays", part=part, sigma=format_sigma(sigma), seed=seed_suffix(seed))
 
     def table(self, number: int, suffix: str = "csv") -> Path:
         """Return the file of one of the paper's tables."""
-        return self.root / "tables" / f"table{number}.{suffix}"
+        return self.path("table", number=number, suffix=suffix)

@@ -1,15 +1,19 @@
-"""The outputs of a run, and the command that writes each."""
+"""The outputs of a run: for each kind its path, the command that writes it, and what it holds.
+
+Paths, the workflow's rules, the list of steps in docs/steps.md, the archive and the advice about
+missing files are all made from `OUTPUTS`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from dhl.config.methods import TABLES
 from dhl.errors import UserError
 
-# The figures in the report's order, and the part without which each has nothing to show.
+# The figures in the report's order, and the part that each needs.
 FIGURE_PARTS = {
     "psnr_over_sigma": "denoising",
     "accuracy_over_sigma": "classification",
@@ -19,9 +23,7 @@ FIGURE_PARTS = {
     "example_segmentation": "segmentation",
     "training_curves": "denoising",
 }
-
-
-# The figures of the experiments beyond the paper, in the same order.
+# The figures of the studies beyond the paper, in the same order.
 EXPERIMENT_FIGURES = {
     "task_weight": "task-weight",
     "sigma_mismatch": "sigma-mismatch",
@@ -31,48 +33,102 @@ FIGURE_FORMATS = ("svg", "png", "pdf")  # for the report, for slides, for a manu
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 
 
-def figure_names(parts: Collection[str], experiments: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the names of the figures that a run with these parts and experiments has."""
+@dataclass(frozen=True)
+class Output:
+    """One kind of file.
+
+    Attributes
+    ----------
+    name : str
+    pattern : str
+        The path below the run's folder, with wildcards in braces.
+    command : str
+        The arguments of `dhl` that write it, with the same wildcards; empty for a file that the
+        workflow writes.
+    description : str
+    archived : bool
+        Whether `dhl export` includes it; weights are included on request.
+    """
+
+    name: str
+    pattern: str
+    command: str
+    description: str
+    archived: bool = True
+
+
+OUTPUTS = (
+    Output("config", "config.yaml", "", "The configuration with all defaults written out"),
+    Output("download", "downloads/{set}.json", "data download {set}",
+           "The archives of a downloaded data set with their digests, and its size"),
+    Output("images", "data/{part}.npz", "data make --part {part}",
+           "The clean images of a part, or the list of their files", archived=False),
+    Output("skipped", "data/{part}.skipped.csv", "data make --part {part}",
+           "The damaged images of a part, which were left out"),
+    Output("sheet", "data/{part}.png", "data make --part {part}",
+           "A sheet of the first images of each split", archived=False),
+    Output("noise", "noise/{part}/sigma{sigma}.csv", "noise --part {part} --sigma {sigma}",
+           "Seed, digest and moments of the noise of each test image at one sigma"),
+    Output("baseline", "baselines/{part}/{method}-sigma{sigma}/{shard}.npz",
+           "baseline --part {part} --method {method} --sigma {sigma} --shard {shard}",
+           "The images that an untrained method denoised", archived=False),
+    Output("model", "models/{model}.pt", "train {model}", "The weights of a trained network",
+           archived=False),
+    Output("training", "training/{model}.csv", "train {model}",
+           "The loss of a training over its steps"),
+    Output("evaluation", "evaluation/{part}/sigma{sigma}{seed}.csv",
+           "evaluate --part {part} --sigma {sigma} --seed {seed}",
+           "The results of every method at one sigma, one row per image"),
+    Output("arrays", "evaluation/{part}/sigma{sigma}{seed}.npz",
+           "evaluate --part {part} --sigma {sigma} --seed {seed}",
+           "Confusion matrices, and example images of every method", archived=False),
+    Output("table", "tables/table{number}.{suffix}", "table --part {part}",
+           "A table of the paper with the values of this run"),
+    Output("claims", "claims.csv", "claims",
+           "The verdict on each claim, with difference, interval and tests"),
+    Output("sensitivity", "sensitivity.csv", "sensitivity",
+           "Other task weights, wrong noise levels and other task networks"),
+    Output("figure", "figures/{figure}.{suffix}", "figures",
+           "A figure of the report, or its numbers"),
+    Output("manifest", "manifest.json", "manifest",
+           "Versions, hardware, configuration and the digest of each file of the run"),
+    Output("report", "report/index.html", "report",
+           "The report: one page with tables, figures, verdicts and provenance; opens offline"),
+)  # fmt: skip
+BY_NAME = {output.name: output for output in OUTPUTS}
+
+WILDCARDS = {
+    "set": r"[a-z0-9-]+",
+    "part": r"[a-z]+",
+    "sigma": r"[0-9]+(?:\.[0-9]+)?",
+    "method": r"[^/]+",
+    "shard": r"[0-9]+-of-[0-9]+",
+    "model": r"[a-z0-9-]+/[a-z0-9.-]+",
+    "seed": r"(?:-seed[0-9]+)?",
+    "number": r"[1-3]",
+    "figure": r"[a-z_]+",
+    "suffix": r"[a-z]+",
+}
+_PARTS = {str(number): part for part, number in TABLES.items()}
+
+
+def figure_names(parts: tuple[str, ...], experiments: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the names of the figures of a run with these parts and studies."""
     known = ((FIGURE_PARTS, parts), (EXPERIMENT_FIGURES, experiments))
     return tuple(name for figures, run in known for name, what in figures.items() if what in run)
 
 
-_PARTS = {str(number): part for part, number in TABLES.items()}
-_LEVEL = r"sigma(?P<sigma>[0-9.]+?)(?:-seed(?P<seed>\d+))?"
-
-
-# The ends of the paths of `dhl.run.folder.RunFolder`, and what `dhl` is told to write them.
-_COMMANDS = (
-    (r"downloads/(?P<set>[a-z0-9-]+)\.json", "data download {set}"),
-    (r"data/(?P<part>[a-z]+)(\.skipped)?\.(npz|csv)", "data make --part {part}"),
-    (rf"noise/(?P<part>[a-z]+)/{_LEVEL}\.csv", "noise --part {part} --sigma {sigma}"),
-    (
-        rf"baselines/(?P<part>[a-z]+)/(?P<method>[^/]+)-{_LEVEL}/(?P<shard>[^/]+)\.npz",
-        "baseline --part {part} --method {method} --sigma {sigma} --shard {shard}",
-    ),
-    (r"(models|training)/(?P<model>[^/]+/[^/]+)\.(pt|csv)", "train {model}"),
-    (
-        rf"evaluation/(?P<part>[a-z]+)/{_LEVEL}\.(csv|npz)",
-        "evaluate --part {part} --sigma {sigma} --seed {seed}",
-    ),
-    (r"tables/table(?P<number>\d)\.[a-z]+", "table --part {part}"),
-    (r"(?P<step>claims|sensitivity)\.csv", "{step}"),
-    (r"(?P<step>figures)/[^/]+", "{step}"),
-    (r"(?P<step>manifest)\.json", "{step}"),
-    (r"(?P<step>report)/index\.html", "{step}"),
-)
-
-
 def command_for(path: Path) -> str | None:
-    """Return the command that writes a file of a run; None if the path is no such file's."""
-    for pattern, command in _COMMANDS:
-        if found := re.search(rf"(?:^|/){pattern}$", Path(path).as_posix()):
+    """Return the command that writes a file of a run; None for any other path."""
+    for output in OUTPUTS:
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>{\1})", re.escape(output.pattern))
+        if found := re.search(rf"(?:^|/){pattern.format(**WILDCARDS)}$", Path(path).as_posix()):
             named = found.groupdict()
             if "number" in named:
-                named["part"] = _PARTS.get(named["number"])
+                named["part"] = _PARTS[named["number"]]
             if "seed" in named:
-                named["seed"] = named["seed"] or 1
-            return f"dhl {command.format(**named)}"
+                named["seed"] = named["seed"].removeprefix("-seed") or "1"
+            return f"dhl {output.command.format(**named)}" if output.command else None
     return None
 
 

@@ -13,10 +13,12 @@ import pytest
 import yaml
 
 from dhl.cli.parser import build_parser
+from dhl.config.parse import load_config
 from dhl.errors import UserError
 from dhl.files import PROJECT
+from dhl.run.contents import files_of
 from dhl.run.folder import RunFolder
-from dhl.run.outputs import command_for, how_to_make
+from dhl.run.outputs import OUTPUTS, command_for, how_to_make
 from dhl.run.results import file_digest
 from dhl.run.shards import Shard
 
@@ -60,12 +62,21 @@ def test_a_missing_file_says_what_makes_it(tmp_path):
 
 
 def test_the_page_has_every_step_of_the_workflow():
+    steps = {" ".join(re.findall(r"^[a-z]+(?: make| download)?", one.command)) for one in OUTPUTS}
     rules = "".join(path.read_text() for path in (PROJECT / "workflow/rules").glob("*.smk"))
-    steps = set(re.findall(r"dhl(?:_or_record_failure)?\(\s*\"((?:data )?[a-z]+)", rules))
-    assert len(steps) == 12
-    for step in steps:
+    assert steps - {""} == set(re.findall(r"\"dhl ((?:data )?[a-z]+) ", rules))
+    for step in steps - {""}:
         assert f"| `{step}` |" in PAGE
         assert re.search(rf"^ *dhl {step} ", PAGE, re.MULTILINE)
+
+
+def test_every_output_of_a_configuration_has_a_path_of_its_pattern():
+    config = load_config(PROJECT / "config/smoke.yaml")
+    for output in OUTPUTS:
+        for path in files_of(config, FOLDER, output.name):
+            wanted = f"dhl {output.command.partition(' ')[0]}" if output.command else None
+            assert (command_for(path) or "").startswith(wanted or "")
+            assert (command_for(path) is None) == (wanted is None)
 
 
 @pytest.mark.slow

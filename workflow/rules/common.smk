@@ -20,26 +20,20 @@ if shutil.which("dhl") is None:
     )
 
 from dhl.config.catalogue import CATALOGUE
-from dhl.config.methods import BASELINES, PARTS, TABLES, is_baseline
+from dhl.config.methods import BASELINES, PARTS, TABLES
 from dhl.config.parse import parse_config
 from dhl.config.plugins import references
 from dhl.data.user_folders import files_digest
 from dhl.errors import UserError
 from dhl.files import PROJECT, atomic_path, project_file
+from dhl.run.contents import baselines_of, files_of
 from dhl.run.downloads import downloaded_weights, downloads_of
-from dhl.run.evaluations import (
-    evaluated_models,
-    evaluated_seeds,
-    experiments,
-    studied,
-    studies,
-)
+from dhl.run.evaluations import evaluated_models, evaluated_seeds, studied
 from dhl.run.failures import failed_results
 from dhl.run.fingerprints import code_digest, fingerprint, settings_digest
 from dhl.run.folder import RunFolder
-from dhl.run.model_graph import all_models, model_spec
-from dhl.run.outputs import FIGURE_FORMATS, figure_names
-from dhl.run.shards import shards
+from dhl.run.model_graph import model_spec
+from dhl.run.outputs import FIGURE_FORMATS
 from dhl.training.gpu_slots import gpus_of_this_machine
 
 # Jobs run the code of this checkout; environment.post-deploy.sh installs it into conda's environment.
@@ -175,16 +169,8 @@ def models_of_evaluation(wildcards):
 
 
 def baselines_of_evaluation(wildcards):
-    part, sigma = wildcards.part, sigma_of(wildcards)
-    sources = [
-        one.source for one in experiments(CONFIG, part, sigma, seed_of(wildcards))
-    ]
-    return [
-        RUN.baseline(part, source, sigma, shard)
-        for source in dict.fromkeys(sources)
-        if "/" not in source and is_baseline(source)
-        for shard in shards(CONFIG.parts[part].shards)
-    ]
+    place = sigma_of(wildcards), seed_of(wildcards)
+    return baselines_of(CONFIG, RUN, wildcards.part, *place)
 
 
 def files_of_own_code():
@@ -199,20 +185,19 @@ def code_of_baseline(wildcards):
 
 def evaluation_files(places):
     """Rows and arrays of the evaluations of parts at sigmas."""
-    rows = [
-        RUN.evaluation(part, sigma, seed)
+    return [
+        path(part, sigma, seed)
+        for path in (RUN.evaluation, RUN.arrays)
         for part, sigma in places
         for seed in evaluated_seeds(CONFIG, part, sigma)
     ]
-    return rows + [path.with_suffix(".npz") for path in rows]
 
 
 def evaluations(*parts):
     """Those of the parts, all of the run's unless named."""
+    names = parts or CONFIG.parts
     return evaluation_files(
-        (part, sigma)
-        for part in parts or CONFIG.parts
-        for sigma in CONFIG.parts[part].sigmas
+        [(part, sigma) for part in names for sigma in CONFIG.parts[part].sigmas]
     )
 
 
@@ -227,11 +212,11 @@ def methods_of():
 
 
 def sensitivity():
-    return [RUN.sensitivity] if studies(CONFIG) else []
+    return files_of(CONFIG, RUN, "sensitivity")
 
 
 def training_curves():
-    return [RUN.training(key) for key in all_models(CONFIG)]
+    return files_of(CONFIG, RUN, "training")
 
 
 def tables(suffix="csv"):
@@ -239,12 +224,10 @@ def tables(suffix="csv"):
 
 
 def figures(*suffixes):
-    names = figure_names(CONFIG.parts, studies(CONFIG))
-    return [
-        RUN.figures / f"{name}.{suffix}"
-        for name in names
-        for suffix in suffixes or FIGURE_FORMATS
-    ]
+    """The figures in some formats, in all unless named."""
+    paths = files_of(CONFIG, RUN, "figure")
+    kept = suffixes or FIGURE_FORMATS
+    return [path for path in paths if path.suffix.removeprefix(".") in kept]
 
 
 def shown(path, category, caption, **labels):

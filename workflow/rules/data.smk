@@ -4,7 +4,7 @@
 # On the machine that Snakemake runs on: the nodes of a cluster often have no internet access.
 rule download:
     output:
-        receipt=f"{ROOT}/downloads/{{set}}.json",
+        receipt=RUN.pattern("download"),
     log:
         f"{ROOT}/logs/downloads/{{set}}.log",
     localrule: True
@@ -20,9 +20,9 @@ rule data:
     input:
         downloads=downloads_of_part,
     output:
-        images=f"{ROOT}/data/{{part}}.npz",
-        sheet=f"{ROOT}/data/{{part}}.png",
-        skipped=f"{ROOT}/data/{{part}}.skipped.csv",
+        images=RUN.pattern("images"),
+        sheet=RUN.pattern("sheet"),
+        skipped=RUN.pattern("skipped"),
     log:
         f"{ROOT}/logs/data/{{part}}.log",
     benchmark:
@@ -43,9 +43,9 @@ rule data:
 
 rule noise:
     input:
-        images=f"{ROOT}/data/{{part}}.npz",
+        images=RUN.pattern("images"),
     output:
-        noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
+        noise=RUN.pattern("noise"),
     log:
         f"{ROOT}/logs/noise/{{part}}/sigma{{sigma}}.log",
     benchmark:
@@ -65,10 +65,10 @@ rule noise:
 
 rule baseline:
     input:
-        images=f"{ROOT}/data/{{part}}.npz",
-        noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
+        images=RUN.pattern("images"),
+        noise=RUN.pattern("noise"),
     output:
-        denoised=f"{ROOT}/baselines/{{part}}/{{method}}-sigma{{sigma}}/{{shard}}.npz",
+        denoised=RUN.pattern("baseline"),
     log:
         f"{ROOT}/logs/baseline/{{part}}/{{method}}-sigma{{sigma}}/{{shard}}.log",
     benchmark:

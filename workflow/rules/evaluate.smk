@@ -3,13 +3,13 @@
 
 rule evaluate:
     input:
-        images=f"{ROOT}/data/{{part}}.npz",
-        noise=f"{ROOT}/noise/{{part}}/sigma{{sigma}}.csv",
+        images=RUN.pattern("images"),
+        noise=RUN.pattern("noise"),
         baselines=baselines_of_evaluation,
         models=models_of_evaluation,
     output:
-        rows=f"{ROOT}/evaluation/{{part}}/sigma{{sigma}}{{seed}}.csv",
-        arrays=f"{ROOT}/evaluation/{{part}}/sigma{{sigma}}{{seed}}.npz",
+        rows=RUN.pattern("evaluation"),
+        arrays=RUN.pattern("arrays"),
     log:
         f"{ROOT}/logs/evaluate/{{part}}/sigma{{sigma}}{{seed}}.log",
     benchmark:

@@ -5,8 +5,8 @@ rule train:
     input:
         unpack(files_of_model),
     output:
-        weights=f"{ROOT}/models/{{model}}.pt",
-        curve=f"{ROOT}/training/{{model}}.csv",
+        weights=RUN.pattern("model"),
+        curve=RUN.pattern("training"),
     log:
         f"{ROOT}/logs/train/{{model}}.log",
     benchmark:

@@ -1,0 +1,88 @@
+"""Which files a configuration has of each output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from dhl.config.methods import TABLES, is_baseline
+from dhl.config.schema import Config
+from dhl.run.downloads import needed_sets
+from dhl.run.evaluations import evaluations, experiments, studies
+from dhl.run.folder import RunFolder
+from dhl.run.model_graph import all_models
+from dhl.run.outputs import FIGURE_FORMATS, TABLE_FORMATS, figure_names
+from dhl.run.shards import shards
+
+
+def files_of(config: Config, folder: RunFolder, *names: str) -> list[Path]:
+    """List the files of some outputs, in the order of the parts, sigmas and trainings.
+
+    Parameters
+    ----------
+    config : Config
+    folder : RunFolder
+    *names : str
+        Names of `dhl.run.outputs.OUTPUTS`.
+
+    Returns
+    -------
+    list of Path
+        A file of `download`, `skipped` or a figure's numbers may be absent in a finished run.
+    """
+    return [path for name in names for path in _FILES[name](config, folder)]
+
+
+def baselines_of(
+    config: Config, folder: RunFolder, part: str, sigma: float, seed: int = 1
+) -> list[Path]:
+    """List the files of denoised images that an evaluation reads."""
+    sources = dict.fromkeys(one.source for one in experiments(config, part, sigma, seed))
+    return [
+        folder.baseline(part, source, sigma, shard)
+        for source in sources
+        if "/" not in source and is_baseline(source)
+        for shard in shards(config.parts[part].shards)
+    ]
+
+
+def _grid(config: Config) -> list[tuple[str, float]]:
+    """List the parts and their sigmas."""
+    return [(part, sigma) for part in config.parts for sigma in config.parts[part].sigmas]
+
+
+def _figures(config: Config, folder: RunFolder) -> list[Path]:
+    """List the figures in all formats, and their numbers."""
+    names = figure_names(tuple(config.parts), studies(config))
+    return [
+        folder.path("figure", figure=name, suffix=suffix)
+        for name in names
+        for suffix in (*FIGURE_FORMATS, "csv")
+    ]
+
+
+_FILES: dict[str, Callable[[Config, RunFolder], Iterable[Path]]] = {
+    "config": lambda config, folder: [folder.config],
+    "download": lambda config, folder: map(folder.download, needed_sets(config)),
+    "images": lambda config, folder: map(folder.data, config.parts),
+    "skipped": lambda config, folder: map(folder.skipped, config.parts),
+    "sheet": lambda config, folder: [folder.path("sheet", part=part) for part in config.parts],
+    "noise": lambda config, folder: [folder.noise(*place) for place in _grid(config)],
+    "baseline": lambda config, folder: [
+        path for place in _grid(config) for path in baselines_of(config, folder, *place)
+    ],
+    "model": lambda config, folder: map(folder.model, all_models(config)),
+    "training": lambda config, folder: map(folder.training, all_models(config)),
+    "evaluation": lambda config, folder: [
+        folder.evaluation(*place) for place in evaluations(config)
+    ],
+    "arrays": lambda config, folder: [folder.arrays(*place) for place in evaluations(config)],
+    "table": lambda config, folder: [
+        folder.table(TABLES[part], suffix) for part in config.parts for suffix in TABLE_FORMATS
+    ],
+    "claims": lambda config, folder: [folder.claims],
+    "sensitivity": lambda config, folder: [folder.sensitivity] if studies(config) else [],
+    "figure": _figures,
+    "manifest": lambda config, folder: [folder.manifest],
+    "report": lambda config, folder: [folder.report],
+}
