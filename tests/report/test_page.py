@@ -390,7 +390,7 @@ def test_the_browser_has_the_evaluations_own_pixels(config, folder):
         sigmas = config.parts[name].sigmas
         assert [one["sigma"] for one in part["sigmas"]] == list(sigmas)
         with np.load(folder.evaluation(name, sigmas[0]).with_suffix(".npz")) as arrays:
-            for index, example in enumerate(part["parts"][0]["sigmas"]["examples"]):
+            for index, example in enumerate(part["sigmas"][0]["examples"]):
                 assert example["id"] == arrays["example_ids"][index]
                 views = {view["method"]: view for view in example["views"]}
                 assert next(iter(views)) == "clean"
@@ -409,7 +409,7 @@ def test_the_browser_has_the_evaluations_own_pixels(config, folder):
 
 def test_a_label_map_is_shown_in_the_colours_of_its_classes(config, folder):
     (part,) = [one for one in browse_images(config, folder) if one["part"] == "segmentation"]
-    view = part["parts"][0]["sigmas"]["examples"][0]["views"][0]
+    view = part["sigmas"][0]["examples"][0]["views"][0]
     with np.load(folder.evaluation("segmentation", 30).with_suffix(".npz")) as arrays:
         labels = arrays["labels/0"]
     picture = decode(view["map"])
@@ -424,7 +424,7 @@ def test_a_label_map_is_shown_in_the_colours_of_its_classes(config, folder):
 
 def test_the_browsers_images_stay_within_their_budget(config, folder):
     whole = browse_images(config, folder)
-    assert [len(part["parts"][0]["sigmas"]["examples"]) for part in whole] == [2, 2, 2]
+    assert [len(part["sigmas"][0]["examples"]) for part in whole] == [2, 2, 2]
     for part in browse_images(config, folder, budget=1):
         assert [len(one["examples"]) for one in part["sigmas"]] == [1] * len(part["sigmas"])
 
