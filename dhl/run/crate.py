@@ -1,4 +1,4 @@
-"""What an archive says of itself: RO-Crate metadata, by the profile Workflow Run Crate 0.5.
+"""The metadata of an archive: an RO-Crate after the profile Workflow Run Crate 0.5.
 
 References
 ----------
@@ -8,281 +8,214 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import mimetypes
+from collections.abc import Set
 from datetime import datetime, timedelta
-from pathlib import PurePosixPath
-from typing import Any
-from urllib.parse import quote
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from dhl import __version__
+from dhl.files import project_file
+from dhl.run.results import file_digest
+
+if TYPE_CHECKING:
+    from rocrate.model import ComputationalWorkflow, ContextEntity, File
+    from rocrate.rocrate import ROCrate
 
 METADATA = "ro-crate-metadata.json"
 WORKFLOW = "Snakefile"
 CONFIGURATION = "config.yaml"
 README = "README.md"
+CITATION = "CITATION.cff"
 
-_CONTEXT = [
-    "https://w3id.org/ro/crate/1.1/context",
-    # RO-Crate 1.1 has no digests; the profile's own vocabulary has.
-    {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"},
-]
-_SPECIFICATION = "https://w3id.org/ro/crate/1.1"
-_WORKFLOW_CRATE = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
+# What the first part of a file's path says about the file.
+ABOUT = {
+    "report": "The report: one page with tables, figures, verdicts and provenance; opens offline",
+    "tables": "A table of the paper with the values of this run",
+    "figures": "A figure of the report, or its numbers",
+    "claims.csv": "The verdict on each claim, with difference, interval and tests",
+    "evaluation": "The results of every method at one noise level, one row per image",
+    "sensitivity.csv": "Other task weights, wrong noise levels and other task networks",
+    "data": "The damaged images of a part, which were left out",
+    "downloads": "The archives of a downloaded data set with their digests, and its size",
+    "training": "The loss of a training over its steps",
+    "noise": "Seed, digest and moments of the noise of each test image at one noise level",
+    "models": "The weights of a trained network",
+    "own_code": "A user's own code as it was for the run, under its path in the configuration",
+    "manifest.json": "Versions, hardware, configuration and the digest of each file of the run",
+    CONFIGURATION: "The configuration of the run, with all defaults written out",
+    WORKFLOW: "The entry point of the workflow, from the checkout that wrote this archive",
+    "workflow": "Rules of the workflow, from the checkout that wrote this archive",
+    "environment.yml": "The conda environment of the workflow's jobs",
+    "constraints.txt": "The versions that pip installs",
+    "LICENSE": "The licence of the software and of the results",
+    CITATION: "How to cite the software and the paper",
+    "citation.bib": "BibTeX entries of the software and the paper",
+    README: "The contents of the archive, and how to repeat the run",
+}
 _PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
     "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),
-    _WORKFLOW_CRATE: ("Workflow RO-Crate", "1.0"),
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
 }
-_LICENCE = "https://spdx.org/licenses/MIT"
-_AUTHORS = "#dhl-authors"
-_SNAKEMAKE = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
-_PAPER = "https://arxiv.org/abs/1706.04284"
-PAPER_TITLE = "When Image Denoising Meets High-Level Vision Tasks: A Deep Learning Approach"
-PAPER_AUTHORS = ("Ding Liu", "Bihan Wen", "Xianming Liu", "Zhangyang Wang", "Thomas S. Huang")
-
-_FORMATS = {
-    ".bib": "application/x-bibtex",
-    ".cff": "application/yaml",
-    ".csv": "text/csv",
-    ".html": "text/html",
-    ".json": "application/json",
-    ".md": "text/markdown",
-    ".pdf": "application/pdf",
-    ".png": "image/png",
-    ".pt": "application/octet-stream",
-    ".svg": "image/svg+xml",
-    ".tex": "application/x-tex",
-    ".yaml": "application/yaml",
-    ".yml": "application/yaml",
-}
-_PLAIN = "text/plain"
-
-Entity = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class CrateFile:
-    """A file of the archive.
-
-    Attributes
-    ----------
-    name : str
-        Its path in the archive, with `/`.
-    about : str
-        What it holds, in a sentence.
-    size : int
-        In bytes.
-    sha256 : str
-    of_run : bool
-        Whether the run made it; otherwise it comes with the software.
-    """
-
-    name: str
-    about: str
-    size: int
-    sha256: str
-    of_run: bool
+# Python's own table of media types; that of the system differs between machines.
+_MEDIA_TYPES = mimetypes.MimeTypes()
+_MEDIA_TYPES.add_type("application/octet-stream", ".pt")
+_MEDIA_TYPES.add_type("application/yaml", ".yaml")
+_MEDIA_TYPES.add_type("text/markdown", ".md")
 
 
 def describe_crate(
-    manifest: dict[str, Any], files: list[CrateFile], *, description: str
+    manifest: dict[str, Any],
+    contents: dict[str, Path | bytes],
+    *,
+    results: Set[str],
+    description: str,
 ) -> dict[str, Any]:
     """Return the content of `ro-crate-metadata.json`.
 
     Parameters
     ----------
     manifest : dict
-        That of the run.
-    files : list of CrateFile
-        All of the archive but the metadata; with the workflow and the configuration.
+        The manifest of the run.
+    contents : dict of str to Path or bytes
+        All files of the archive except the metadata, by their names in the archive. The
+        workflow and the configuration are among them.
+    results : set of str
+        Names of the files that the run made.
     description : str
-        What the run was about.
+        A sentence about the run.
 
     Returns
     -------
     dict
-        JSON-LD, flat: an entity for each file, and for what they came from.
+        Flat JSON-LD with an entity for each file. It depends on the arguments alone.
     """
-    graph = [
-        _descriptor(),
-        _root(manifest, files, description),
-        *(_creative(key, name, version=version) for key, (name, version) in _PROFILES.items()),
-        _creative(_LICENCE, "MIT License"),
-        {"@id": _AUTHORS, "@type": "Organization", "name": "The dhl authors"},
-        *_paper(),
-        _language(),
-        *_software(manifest),
-        _action(manifest, files),
-        *(_file(file) for file in files if file.name != WORKFLOW),
-        *(_workflow(file, manifest, files) for file in files if file.name == WORKFLOW),
+    from rocrate.rocrate import ROCrate
+
+    crate = ROCrate(version="1.1")
+    # RO-Crate 1.1 has no term for digests; the vocabulary of the profile has one.
+    crate.metadata.extra_terms["sha256"] = "https://w3id.org/ro/terms/workflow-run#sha256"
+    licence = _add(crate, "https://spdx.org/licenses/MIT", "CreativeWork", name="MIT License")
+    paper = _add_paper(crate)
+    files = {name: _add_file(crate, name, contents[name]) for name in sorted(contents)}
+    workflow = files[WORKFLOW]
+    _describe_workflow(crate, workflow, manifest)
+    workflow["license"] = licence
+    workflow["hasPart"] = [file for name, file in files.items() if name.endswith(".smk")]
+    files[README]["about"] = crate.root_dataset
+    action = _add_action(crate, manifest, files)
+    action["result"] = [files[name] for name in files if name in results - {CONFIGURATION}]
+    crate.name = f"Run {manifest['run']} of dhl, a replication of: {paper['name']}"
+    crate.description = description
+    crate.datePublished = manifest["created"][:10]  # the library's default is the current time
+    crate.license = licence
+    crate.root_dataset["citation"] = paper
+    crate.root_dataset["mentions"] = action
+    crate.root_dataset["conformsTo"] = [
+        _add(crate, key, "CreativeWork", name=name, version=version)
+        for key, (name, version) in _PROFILES.items()
     ]
-    return {"@context": _CONTEXT, "@graph": graph}
-
-
-def encoding_format(name: str) -> str:
-    """Return the media type of a file by its ending."""
-    return _FORMATS.get(PurePosixPath(name).suffix, _PLAIN)
-
-
-def _reference(key: str) -> dict[str, str]:
-    """Point to an entity."""
-    return {"@id": key}
-
-
-def _file_id(name: str) -> str:
-    """Return the identifier of a file: its path, with what no address holds escaped."""
-    return quote(name)
-
-
-def _creative(key: str, name: str, **more: str) -> Entity:
-    """Describe a profile or a licence."""
-    return {"@id": key, "@type": "CreativeWork", "name": name, **more}
-
-
-def _descriptor() -> Entity:
-    """Describe the metadata file itself."""
-    return {
-        "@id": METADATA,
-        "@type": "CreativeWork",
-        "about": _reference("./"),
-        "conformsTo": [_reference(_SPECIFICATION), _reference(_WORKFLOW_CRATE)],
-    }
-
-
-def _root(manifest: dict[str, Any], files: list[CrateFile], description: str) -> Entity:
-    """Describe the archive."""
-    return {
-        "@id": "./",
-        "@type": "Dataset",
-        "name": f"Run {manifest['run']} of dhl: {PAPER_TITLE}, replicated",
-        "description": description,
-        "datePublished": manifest["created"][:10],
-        "license": _reference(_LICENCE),
-        "conformsTo": [_reference(key) for key in _PROFILES],
-        "mainEntity": _reference(WORKFLOW),
-        "mentions": _reference(_action_id(manifest)),
-        "citation": _reference(_PAPER),
-        "hasPart": [_reference(_file_id(file.name)) for file in files],
-    }
-
-
-def _paper() -> list[Entity]:
-    """Describe the paper that is replicated, and who wrote it."""
-    people = {f"#{name.lower().replace('.', '').replace(' ', '-')}": name for name in PAPER_AUTHORS}
-    article = {
-        "@id": _PAPER,
-        "@type": "ScholarlyArticle",
-        "name": PAPER_TITLE,
-        "author": [_reference(key) for key in people],
-        "datePublished": "2018",
-        "identifier": "arXiv:1706.04284",
-        "isPartOf": _reference("#ijcai-2018"),
-    }
-    series = "Proceedings of the 27th International Joint Conference on Artificial Intelligence"
-    return [
-        article,
-        {"@id": "#ijcai-2018", "@type": "CreativeWork", "name": series},
-        *({"@id": key, "@type": "Person", "name": name} for key, name in people.items()),
-    ]
-
-
-def _software(manifest: dict[str, Any]) -> list[Entity]:
-    """Describe the packages that the run was computed with."""
-    return [
-        {
-            "@id": _software_id(name, version),
-            "@type": "SoftwareApplication",
-            "name": name,
-            "softwareVersion": version,
-            "identifier": _software_id(name, version),
-        }
-        for name, version in manifest["versions"].items()
-        if version != "not installed"
-    ]
-
-
-def _software_id(name: str, version: str) -> str:
-    """Return the package URL of a version, without the part that names a build."""
-    kind = "generic" if name == "python" else "pypi"
-    return f"pkg:{kind}/{name}@{version.partition('+')[0]}"
-
-
-def _language() -> Entity:
-    """Describe the language of the workflow."""
-    site = _reference("https://snakemake.github.io")
-    return {
-        "@id": _SNAKEMAKE,
-        "@type": "ComputerLanguage",
-        "name": "Snakemake",
-        "identifier": site,
-        "url": site,
-    }
-
-
-def _action_id(manifest: dict[str, Any]) -> str:
-    """Return an identifier of the run that another run does not have."""
-    return f"#run-{manifest['run']}-{manifest['created'].replace(':', '')}"
-
-
-def _action(manifest: dict[str, Any], files: list[CrateFile]) -> Entity:
-    """Describe the run: what it read, what it made, when and on what."""
-    end = datetime.fromisoformat(manifest["created"])
-    started = {}
-    if (seconds := manifest["wall_seconds"]) is not None:
-        started = {"startTime": (end - timedelta(seconds=round(seconds))).isoformat()}
-    hardware = manifest["hardware"]
-    machine = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in hardware.items())
-    results = [file for file in files if file.of_run and file.name != CONFIGURATION]
-    return {
-        "@id": _action_id(manifest),
-        "@type": "CreateAction",
-        "name": f"Run {manifest['run']}",
-        "description": (
-            f"snakemake report --configfile {CONFIGURATION}; {describe_code(manifest)}; base seed "
-            f"{manifest['base_seed']}; the machine that wrote the manifest: {machine}"
-        ),
-        **started,
-        "endTime": end.isoformat(),
-        "instrument": _reference(WORKFLOW),
-        "object": _reference(CONFIGURATION),
-        "result": [_reference(_file_id(file.name)) for file in results],
-    }
+    return crate.metadata.generate()
 
 
 def describe_code(manifest: dict[str, Any]) -> str:
-    """Say which version of the software made the run."""
+    """Return a phrase about the version of the software that made the run."""
     if manifest["commit"] is None:
         return "code of an unknown commit"
     changed = ", with uncommitted changes" if manifest["dirty"] else ""
     return f"code of commit {manifest['commit']}{changed}"
 
 
-def _file(file: CrateFile) -> Entity:
-    """Describe a file; the page of the archive is about the archive."""
-    subject = {"about": _reference("./")} if file.name == README else {}
-    return {
-        "@id": _file_id(file.name),
-        "@type": "File",
-        "name": file.name,
-        "description": file.about,
-        "encodingFormat": encoding_format(file.name),
-        "contentSize": str(file.size),
-        "sha256": file.sha256,
-        **subject,
-    }
+def _add(crate: ROCrate, key: str, kind: str, **properties: object) -> ContextEntity:
+    """Add an entity that is no file of the archive."""
+    return crate.add_jsonld({"@id": key, "@type": kind, **properties})
 
 
-def _workflow(file: CrateFile, manifest: dict[str, Any], files: list[CrateFile]) -> Entity:
-    """Describe the Snakefile, with what it includes and what it needs."""
-    rules = [other.name for other in files if other.name.endswith(".smk")]
-    return _file(file) | {
-        "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
-        "name": "The workflow of dhl",
-        "version": __version__,
-        "author": _reference(_AUTHORS),
-        "creator": _reference(_AUTHORS),
-        "license": _reference(_LICENCE),
-        "programmingLanguage": _reference(_SNAKEMAKE),
-        "hasPart": [_reference(_file_id(name)) for name in rules],
-        "softwareRequirements": [_reference(entity["@id"]) for entity in _software(manifest)],
+def _add_paper(crate: ROCrate) -> ContextEntity:
+    """Add the replicated paper, as the citation file describes it."""
+    (paper,) = yaml.safe_load(project_file(CITATION).read_text("utf-8"))["references"]
+    names = [f"{one['given-names']} {one['family-names']}" for one in paper["authors"]]
+    people = [
+        _add(crate, f"#{name.replace('.', '').replace(' ', '-').lower()}", "Person", name=name)
+        for name in names
+    ]
+    return _add(
+        crate,
+        paper["url"],
+        "ScholarlyArticle",
+        name=paper["title"],
+        author=people,
+        datePublished=str(paper["year"]),
+        identifier=paper["identifiers"][0]["value"],
+    )
+
+
+def _add_file(crate: ROCrate, name: str, content: Path | bytes) -> File:
+    """Add a file; the Snakefile becomes the main workflow."""
+    if isinstance(content, bytes):
+        size, sha256 = len(content), hashlib.sha256(content).hexdigest()
+    else:
+        size, sha256 = content.stat().st_size, file_digest(content)
+    properties = {
+        "name": name,
+        "description": ABOUT[name.split("/")[0]],
+        "encodingFormat": _MEDIA_TYPES.guess_type(name)[0] or "text/plain",
+        "contentSize": str(size),
+        "sha256": sha256,
     }
+    if name == WORKFLOW:
+        return crate.add_workflow(
+            dest_path=name, properties=properties, main=True, lang="snakemake"
+        )
+    return crate.add_file(dest_path=name, properties=properties)
+
+
+def _describe_workflow(
+    crate: ROCrate, workflow: ComputationalWorkflow, manifest: dict[str, Any]
+) -> None:
+    """Add the authors of the workflow, and the packages that the run used."""
+    workflow["name"] = "The workflow of dhl"
+    workflow["version"] = __version__
+    workflow["creator"] = workflow["author"] = _add(
+        crate, "#dhl-authors", "Organization", name="The dhl authors"
+    )
+    workflow["softwareRequirements"] = [
+        _add_package(crate, name, version)
+        for name, version in manifest["versions"].items()
+        if version != "not installed"
+    ]
+
+
+def _add_package(crate: ROCrate, name: str, version: str) -> ContextEntity:
+    """Add a package under its package URL, without the part of the version that names a build."""
+    kind = "generic" if name == "python" else "pypi"
+    url = f"pkg:{kind}/{name}@{version.partition('+')[0]}"
+    return _add(
+        crate, url, "SoftwareApplication", name=name, softwareVersion=version, identifier=url
+    )
+
+
+def _add_action(crate: ROCrate, manifest: dict[str, Any], files: dict[str, File]) -> ContextEntity:
+    """Add the run itself: its workflow, configuration, times and machine."""
+    end = datetime.fromisoformat(manifest["created"])
+    hardware = manifest["hardware"].items()
+    machine = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in hardware)
+    action = crate.add_action(
+        files[WORKFLOW],
+        f"#run-{manifest['run']}-{manifest['created'].replace(':', '')}",
+        object=files[CONFIGURATION],
+        properties={
+            "name": f"Run {manifest['run']}",
+            "description": f"snakemake report --configfile {CONFIGURATION}; "
+            f"{describe_code(manifest)}; base seed {manifest['base_seed']}; "
+            f"the machine that wrote the manifest: {machine}",
+            "endTime": end.isoformat(),
+        },
+    )
+    if (seconds := manifest["wall_seconds"]) is not None:
+        action["startTime"] = (end - timedelta(seconds=round(seconds))).isoformat()
+    return action

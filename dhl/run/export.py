@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import zipfile
@@ -16,11 +15,11 @@ from dhl.config.sigma import format_sigma
 from dhl.errors import UserError
 from dhl.files import PROJECT, atomic_path, project_file
 from dhl.run.crate import (
-    CONFIGURATION,
+    ABOUT,
+    CITATION,
     METADATA,
     README,
     WORKFLOW,
-    CrateFile,
     describe_code,
     describe_crate,
 )
@@ -32,34 +31,8 @@ from dhl.run.model_graph import all_models
 from dhl.run.outputs import FIGURE_FORMATS, TABLE_FORMATS, figure_names
 from dhl.run.results import file_digest
 
-CITATION = ("CITATION.cff", "citation.bib")
-
-# What the first part of a path says of a file.
-_ABOUT = {
-    "report": "The report: one page with tables, figures, verdicts and provenance; opens offline",
-    "tables": "A table of the paper with the values of this run",
-    "figures": "A figure of the report, or its numbers",
-    "claims.csv": "The verdict on each claim, with difference, interval and tests",
-    "evaluation": "The results of every method at one noise level, one row an image",
-    "sensitivity.csv": "Other task weights, wrong noise levels and other task networks",
-    "data": "The damaged images of a part, which were left out",
-    "downloads": "What a downloaded data set consists of: its archives with digests, and its size",
-    "training": "The loss of a training over its steps",
-    "noise": "Seed, digest and moments of the noise of each test image at one noise level",
-    "models": "The weights of a trained network",
-    "own_code": "A user's own code, below the path that the configuration has, as it was then",
-    "manifest.json": "Versions, hardware, configuration and the digest of each file of the run",
-    CONFIGURATION: "The configuration of the run, with all defaults written out",
-    WORKFLOW: "The entry point of the workflow, as in the checkout that wrote this archive",
-    "workflow": "Rules of the workflow, as in the checkout that wrote this archive",
-    "environment.yml": "The conda environment of the workflow's jobs",
-    "constraints.txt": "The versions that pip installs",
-    "LICENSE": "The licence of the software and of the results",
-    "CITATION.cff": "How to cite the software and the paper",
-    "citation.bib": "BibTeX entries of the software and the paper",
-    README: "What is in the archive, and how to repeat the run",
-}
-_OLDEST = (1980, 1, 1, 0, 0, 0)  # the first time that a zip file can hold
+BIBTEX = "citation.bib"
+_OLDEST = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip file
 
 
 def export_run(root: Path, output: Path | None = None, *, models: bool = False) -> Path:
@@ -70,75 +43,76 @@ def export_run(root: Path, output: Path | None = None, *, models: bool = False) 
     root : Path
         The run's folder.
     output : Path, optional
-        The archive's file; by default beside the run's folder, under its name.
+        The zip file to write; by default beside the run's folder, under its name.
     models : bool
-        Whether the weights of the trained networks are part of it.
+        Whether to include the weights of the trained networks.
 
     Returns
     -------
     Path
-        The archive's file.
+        The zip file.
 
     Raises
     ------
     UserError
-        If the run is not finished, a file differs from the manifest, or the archive would lie in
-        the run's folder.
+        If the run is not finished, a file differs from the manifest, own code was changed since
+        the run, or the zip file would lie in the run's folder.
     """
     folder = RunFolder(root.resolve())
     output = output or folder.root.with_name(f"{folder.root.name}.zip")
     if output.resolve().is_relative_to(folder.root):
         raise UserError(
-            "the folder of a run holds the files that its manifest lists, and no others.",
-            came=f"the archive {output} in {root}",
-            do="name a place outside with --output.",
+            "The archive would lie in the run's own folder.",
+            came=f"--output {output}, and the run is {root}",
+            do="name a file outside that folder with --output.",
         )
     check_untouched(folder.root)
     config = load_config(folder.config)
     manifest = read_manifest(folder)
-    sources = _sources(config, folder, models=models)
-    description = _description(config, manifest)
-    files = [_describe(name, path, folder) for name, path in sources.items()]
-    readme = _readme(manifest, description, sources).encode()
-    files.append(_crate_file(README, len(readme), hashlib.sha256(readme).hexdigest(), of_run=False))
-    files.sort(key=lambda file: file.name)
-    metadata = describe_crate(manifest, files, description=description)
+    results = _result_files(config, folder, models=models)
+    contents: dict[str, Path | bytes] = {**results, **_software(), **_own_code(manifest)}
+    description = (
+        f"Results of the run {manifest['run']} of dhl, which replicates Liu et al., IJCAI 2018: "
+        f"{'; '.join(describe_scope(config))}."
+    )
+    contents[README] = _readme(manifest, description, [*contents, README]).encode()
+    metadata = describe_crate(manifest, contents, results=results.keys(), description=description)
     text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
-    _write_zip(output, sources | {README: readme, METADATA: text.encode()})
+    _write_zip(output, contents | {METADATA: text.encode()})
     return output
 
 
-def _sources(config: Config, folder: RunFolder, *, models: bool) -> dict[str, Path]:
-    """Return the archive's files, by their path in it: those of the run and of the software."""
-    results = _finished(config, folder)
+def _result_files(config: Config, folder: RunFolder, *, models: bool) -> dict[str, Path]:
+    """Return the files of the run to archive, by their names in the archive."""
+    paths = _required(config, folder)
     if models:
-        results += [folder.model(key) for key in all_models(config)]
-    if missing := [path for path in results if not path.is_file()]:
+        paths += [folder.model(key) for key in all_models(config)]
+    if missing := [path for path in paths if not path.is_file()]:
         raise UserError(
-            "an archive is made of a finished run.",
-            came=f"{len(missing)} files are missing in {folder.root}, such as {missing[0]}",
+            f"The run in {folder.root} is not finished.",
+            came=f"{len(missing)} files are missing, such as {missing[0]}",
             do=f"finish it: snakemake report --cores all --configfile {folder.config}",
         )
-    rules = sorted(project_file("workflow/rules").glob("*.smk"))
-    names = (WORKFLOW, "environment.yml", "constraints.txt", "LICENSE", *CITATION)
-    software = [*map(project_file, names), *rules]
-    results += [path for path in _if_there(config, folder) if path.is_file()]
-    return (
-        {path.relative_to(folder.root).as_posix(): path for path in results}
-        | {path.relative_to(PROJECT).as_posix(): path for path in software}
-        | _own_code(folder)
-    )
+    paths += [path for path in _optional(config, folder) if path.is_file()]
+    return {path.relative_to(folder.root).as_posix(): path for path in paths}
 
 
-def _own_code(folder: RunFolder) -> dict[str, Path]:
-    """Return the user's own files by their path in the archive, if they are those of the run."""
+def _software() -> dict[str, Path]:
+    """Return the files of the software to archive, by their names in the archive."""
+    names = (WORKFLOW, "environment.yml", "constraints.txt", "LICENSE", CITATION, BIBTEX)
+    paths = [*map(project_file, names), *project_file("workflow/rules").glob("*.smk")]
+    return {path.relative_to(PROJECT).as_posix(): path for path in paths}
+
+
+def _own_code(manifest: dict[str, Any]) -> dict[str, Path]:
+    """Return the user's own code files by their names in the archive, if they are unchanged."""
     files = {}
-    for name, digest in read_manifest(folder).get("own_code", {}).items():
+    for name, digest in manifest.get("own_code", {}).items():
         path = Path(name)
         if not path.is_file() or file_digest(path) != digest:
             raise UserError(
-                "own code is archived as it was for the run.",
-                came=f"{path} is missing in {Path.cwd()}, or was changed since",
+                f"The own code {path} is missing, or was changed since the run.",
+                came=f"not the file of the run, seen from {Path.cwd()}",
                 do="go to the folder where the run was made, put the file back, or run it again.",
             )
         inside = [part for part in path.parts if part not in (path.anchor, "..")]
@@ -146,8 +120,8 @@ def _own_code(folder: RunFolder) -> dict[str, Path]:
     return files
 
 
-def _finished(config: Config, folder: RunFolder) -> list[Path]:
-    """List what every finished run has, but images, arrays and weights."""
+def _required(config: Config, folder: RunFolder) -> list[Path]:
+    """List the files of every finished run, without images, arrays and weights."""
     tables = [
         folder.table(TABLES[part], suffix) for part in config.parts for suffix in TABLE_FORMATS
     ]
@@ -167,8 +141,8 @@ def _finished(config: Config, folder: RunFolder) -> list[Path]:
     return [*single, *tables, *figures, *measured, *curves]
 
 
-def _if_there(config: Config, folder: RunFolder) -> list[Path]:
-    """List what a run may lack: one of an older version, or that downloaded nothing."""
+def _optional(config: Config, folder: RunFolder) -> list[Path]:
+    """List files that a finished run may lack."""
     figures = figure_names(config.parts, studies(config))
     return [
         *(folder.figures / f"{name}.csv" for name in figures),
@@ -177,28 +151,8 @@ def _if_there(config: Config, folder: RunFolder) -> list[Path]:
     ]
 
 
-def _describe(name: str, path: Path, folder: RunFolder) -> CrateFile:
-    """Measure a file."""
-    of_run = path.is_relative_to(folder.root)
-    return _crate_file(name, path.stat().st_size, file_digest(path), of_run=of_run)
-
-
-def _crate_file(name: str, size: int, sha256: str, *, of_run: bool) -> CrateFile:
-    """Say what a file holds."""
-    return CrateFile(name, _ABOUT[name.split("/")[0]], size, sha256, of_run)
-
-
-def _description(config: Config, manifest: dict[str, Any]) -> str:
-    """Say in a sentence what was run."""
-    scope = "; ".join(describe_scope(config))
-    return (
-        f"Results of the run {manifest['run']} of dhl, which replicates Liu et al., IJCAI 2018: "
-        f"{scope}."
-    )
-
-
 def describe_scope(config: Config) -> list[str]:
-    """Say which parts run on which data at which noise; parts that share both share a phrase."""
+    """Describe each part's data set and sigmas; parts with the same ones share a phrase."""
     shared: dict[tuple[str, str], list[str]] = {}
     for part in config.parts:
         sigmas = ", ".join(map(format_sigma, config.parts[part].sigmas))
@@ -210,17 +164,16 @@ def describe_scope(config: Config) -> list[str]:
     ]
 
 
-def _readme(manifest: dict[str, Any], description: str, sources: dict[str, Path]) -> str:
-    """Write the archive's own page."""
-    tops = dict.fromkeys(name.split("/")[0] for name in sorted([*sources, README]))
-    rows = "\n".join(f"| `{top}` | {_ABOUT[top]} |" for top in tops)
+def _readme(manifest: dict[str, Any], description: str, names: list[str]) -> str:
+    """Write the README of the archive."""
+    tops = dict.fromkeys(name.split("/")[0] for name in sorted(names))
     return _README.format(
         run=manifest["run"],
         description=description,
-        rows=rows,
+        rows="\n".join(f"| `{top}` | {ABOUT[top]} |" for top in tops),
         created=manifest["created"],
         code=describe_code(manifest),
-        bibtex=project_file(CITATION[1]).read_text("utf-8").strip(),
+        bibtex=project_file(BIBTEX).read_text("utf-8").strip(),
     )
 
 
@@ -260,12 +213,12 @@ licences of their own; the report lists them under its sources.
 
 
 def _write_zip(output: Path, contents: dict[str, Path | bytes]) -> None:
-    """Write a zip file in which neither order nor times depend on where and when."""
+    """Write a zip file whose order and times do not depend on the machine or the date."""
     with atomic_path(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in sorted(contents):
             entry = zipfile.ZipInfo(name, date_time=_OLDEST)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.create_system = 3  # Unix, wherever it is written
+            entry.create_system = 3  # Unix, on every system
             entry.external_attr = 0o644 << 16
             content = contents[name]
             with archive.open(entry, "w", force_zip64=True) as target:

@@ -1,4 +1,4 @@
-"""The archive of a run: what is in it, what it says of itself, and which runs it refuses."""
+"""The archive of a run: its files, its metadata, and the runs that are refused."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import pytest
 import yaml
 from report_run import denoising_only, write_run
+from rocrate.rocrate import ROCrate
 from synthetic_run import write_curve
 
 from dhl.cli.parser import main
@@ -154,8 +155,12 @@ def test_every_file_is_described_with_its_size_and_digest(archive, entities):
 
 
 def test_every_identifier_leads_to_an_entity(entities):
-    # What the descriptor conforms to, and the language's own site, are known by their addresses.
-    outside = {"https://w3id.org/ro/crate/1.1", "https://snakemake.github.io"}
+    # The specification and the pages of Snakemake are web addresses.
+    outside = {
+        "https://w3id.org/ro/crate/1.1",
+        "https://snakemake.readthedocs.io",
+        "https://doi.org/10.1093/bioinformatics/bts480",
+    }
     for entity in entities.values():
         for key, value in entity.items():
             if not key.startswith("@"):
@@ -204,7 +209,10 @@ def test_the_workflow_names_its_language_and_the_versions(entities, folder):
 def test_equal_runs_give_equal_bytes(folder, tmp_path):
     first = export_run(folder.root, tmp_path / "one.zip").read_bytes()
     folder.report.touch()
-    assert export_run(folder.root, tmp_path / "two.zip").read_bytes() == first
+    command = [sys.executable, "-m", "dhl", "export", str(folder.root)]
+    options = ["--output", str(tmp_path / "two.zip")]  # in another process, one second later
+    subprocess.run([*command, *options], check=True, capture_output=True)
+    assert (tmp_path / "two.zip").read_bytes() == first
 
 
 def test_the_page_of_the_archive_names_all_that_is_in_it(archive):
@@ -218,20 +226,21 @@ def test_the_page_of_the_archive_names_all_that_is_in_it(archive):
     ("touch", "line"),
     [
         (lambda folder: folder.claims.write_text("claim\n"), "changed  claims.csv"),
-        (lambda folder: folder.table(1).unlink(), r"removed  tables/table1\.csv"),
+        (lambda folder: folder.table(1).unlink(), "removed  tables/table1.csv"),
         (lambda folder: (folder.root / "tables/mine.csv").write_text("1"), "added    tables/mine"),
     ],
 )
 def test_a_run_that_was_touched_is_refused(folder, touch, line):
     touch(folder)
-    with pytest.raises(UserError, match=line):
+    with pytest.raises(UserError) as caught:
         export_run(folder.root)
+    assert line in caught.value.came
     assert not list(folder.root.parent.glob("*.zip"))
 
 
 def test_a_run_without_its_manifest_is_refused(folder):
     folder.manifest.unlink()
-    with pytest.raises(UserError, match="a finished run has a manifest"):
+    with pytest.raises(UserError, match="manifest"):
         export_run(folder.root)
 
 
@@ -239,14 +248,16 @@ def test_a_run_without_its_manifest_is_refused(folder):
 def test_a_run_that_is_not_finished_is_refused(folder, name):
     (folder.root / name).unlink()
     provenance.write_manifest(denoising_only(), folder)
-    with pytest.raises(UserError, match=f"an archive is made of a finished run[^$]*{name}"):
+    with pytest.raises(UserError) as caught:
         export_run(folder.root)
+    assert caught.value.came.endswith(f"such as {folder.root / name}")
     assert not list(folder.root.parent.glob("*.zip"))
 
 
 def test_an_archive_in_the_runs_own_folder_is_refused(folder):
-    with pytest.raises(UserError, match="--output"):
+    with pytest.raises(UserError) as caught:
         export_run(folder.root, folder.root / "mini.zip")
+    assert "--output" in caught.value.do
     assert provenance.verify(folder.root) == []
 
 
@@ -269,9 +280,8 @@ def test_a_place_where_no_archive_can_be_is_named(folder, tmp_path, capsys, plac
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_another_reader_of_ro_crates_finds_the_run_in_it(folder):
-    rocrate = pytest.importorskip("rocrate.rocrate", reason="rocrate, of the extra `dev`, reads it")
-    crate = rocrate.ROCrate(export_run(folder.root))
+def test_the_library_reads_the_run_from_the_archive(folder):
+    crate = ROCrate(export_run(folder.root))
     assert crate.mainEntity.id == WORKFLOW
     assert crate.root_dataset["mentions"].type == "CreateAction"
 
