@@ -22,7 +22,7 @@ from dhl.files import project_file
 from dhl.run.results import file_digest
 
 if TYPE_CHECKING:
-    from rocrate.model import ComputationalWorkflow, ContextEntity, File
+    from rocrate.model import ContextEntity, File
     from rocrate.rocrate import ROCrate
 
 METADATA = "ro-crate-metadata.json"
@@ -99,20 +99,16 @@ def describe_crate(
     crate = ROCrate(version="1.1")
     # RO-Crate 1.1 has no term for digests; the vocabulary of the profile has one.
     crate.metadata.extra_terms["sha256"] = "https://w3id.org/ro/terms/workflow-run#sha256"
-    licence = _add(crate, "https://spdx.org/licenses/MIT", "CreativeWork", name="MIT License")
-    paper = _add_paper(crate)
+    crate.license = _add(crate, "https://spdx.org/licenses/MIT", "CreativeWork", name="MIT License")
     files = {name: _add_file(crate, name, contents[name]) for name in sorted(contents)}
-    workflow = files[WORKFLOW]
-    _describe_workflow(crate, workflow, manifest)
-    workflow["license"] = licence
-    workflow["hasPart"] = [file for name, file in files.items() if name.endswith(".smk")]
     files[README]["about"] = crate.root_dataset
+    _describe_workflow(crate, files, manifest)
     action = _add_action(crate, manifest, files)
     action["result"] = [files[name] for name in files if name in results - {CONFIGURATION}]
+    paper = _add_paper(crate)
     crate.name = f"Run {manifest['run']} of dhl, a replication of: {paper['name']}"
     crate.description = description
     crate.datePublished = manifest["created"][:10]  # the library's default is the current time
-    crate.license = licence
     crate.root_dataset["citation"] = paper
     crate.root_dataset["mentions"] = action
     crate.root_dataset["conformsTo"] = [
@@ -138,17 +134,16 @@ def _add(crate: ROCrate, key: str, kind: str, **properties: object) -> ContextEn
 def _add_paper(crate: ROCrate) -> ContextEntity:
     """Add the replicated paper, as the citation file describes it."""
     (paper,) = yaml.safe_load(project_file(CITATION).read_text("utf-8"))["references"]
-    names = [f"{one['given-names']} {one['family-names']}" for one in paper["authors"]]
-    people = [
-        _add(crate, f"#{name.replace('.', '').replace(' ', '-').lower()}", "Person", name=name)
-        for name in names
-    ]
+    authors = []
+    for one in paper["authors"]:
+        name = f"{one['given-names']} {one['family-names']}"
+        authors.append(_add(crate, f"#{name.replace(' ', '-').lower()}", "Person", name=name))
     return _add(
         crate,
         paper["url"],
         "ScholarlyArticle",
         name=paper["title"],
-        author=people,
+        author=authors,
         datePublished=str(paper["year"]),
         identifier=paper["identifiers"][0]["value"],
     )
@@ -174,29 +169,23 @@ def _add_file(crate: ROCrate, name: str, content: Path | bytes) -> File:
     return crate.add_file(dest_path=name, properties=properties)
 
 
-def _describe_workflow(
-    crate: ROCrate, workflow: ComputationalWorkflow, manifest: dict[str, Any]
-) -> None:
-    """Add the authors of the workflow, and the packages that the run used."""
+def _describe_workflow(crate: ROCrate, files: dict[str, File], manifest: dict[str, Any]) -> None:
+    """Add the authors of the workflow, its rules, and the packages that the run used."""
+    workflow = files[WORKFLOW]
+    authors = _add(crate, "#dhl-authors", "Organization", name="The dhl authors")
+    packages = []
+    for name, version in manifest["versions"].items():
+        if version != "not installed":
+            kind = "generic" if name == "python" else "pypi"
+            key = f"pkg:{kind}/{name}@{version.partition('+')[0]}"  # a package URL has no build
+            properties = {"name": name, "softwareVersion": version}
+            packages.append(_add(crate, key, "SoftwareApplication", **properties))
     workflow["name"] = "The workflow of dhl"
     workflow["version"] = __version__
-    workflow["creator"] = workflow["author"] = _add(
-        crate, "#dhl-authors", "Organization", name="The dhl authors"
-    )
-    workflow["softwareRequirements"] = [
-        _add_package(crate, name, version)
-        for name, version in manifest["versions"].items()
-        if version != "not installed"
-    ]
-
-
-def _add_package(crate: ROCrate, name: str, version: str) -> ContextEntity:
-    """Add a package under its package URL, without the part of the version that names a build."""
-    kind = "generic" if name == "python" else "pypi"
-    url = f"pkg:{kind}/{name}@{version.partition('+')[0]}"
-    return _add(
-        crate, url, "SoftwareApplication", name=name, softwareVersion=version, identifier=url
-    )
+    workflow["license"] = crate.license
+    workflow["author"] = workflow["creator"] = authors
+    workflow["hasPart"] = [file for name, file in files.items() if name.endswith(".smk")]
+    workflow["softwareRequirements"] = packages
 
 
 def _add_action(crate: ROCrate, manifest: dict[str, Any], files: dict[str, File]) -> ContextEntity:

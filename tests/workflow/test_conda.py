@@ -18,9 +18,9 @@ from conda_channel import CONDA_NAMES, build_channel
 from dhl.files import PROJECT
 
 ENVIRONMENT = yaml.safe_load((PROJECT / "environment.yml").read_text())
-# Snakemake runs outside of its jobs' environment, conda-forge has no bm3d, and its Python is new
-# enough to need no backport.
-NOT_IN_IT = {"snakemake", "pygments", "bm3d", "backports.tarfile"}
+# Snakemake and `dhl export` run outside of the jobs' environment, conda-forge has no bm3d, and its
+# Python is new enough to need no backport.
+NOT_IN_IT = {"snakemake", "pygments", "rocrate", "bm3d", "backports.tarfile"}
 
 
 def locked_versions() -> dict[str, str]:
