@@ -60,13 +60,13 @@ onstart:
 onsuccess:
     if RUN.report.exists():
         print(f"The report is {RUN.report}", file=sys.stderr)
-    end_with_failure_if_there_were_holes()
+    end_with_failure_if_results_failed()
 
 
 onerror:
-    take_holes_away()
+    remove_failed_results()
     print(
-        "Some jobs failed; their logs are named above. What is finished is kept: mend the "
+        "Some jobs failed; their logs are named above. Finished files are kept: remove the "
         "cause and run the same command again.",
         file=sys.stderr,
     )

@@ -29,7 +29,7 @@ IMAGES = {
 STEPS = {"steps": 5, "batch": 4, "checkpoint_every": 2}
 LONGEST = (
     "test_pipeline.py", "test_browser.py", "test_report.py",
-    "test_holes.py", "test_figures.py", "test_baselines.py", "test_profiles.py",
+    "test_failures.py", "test_figures.py", "test_baselines.py", "test_profiles.py",
     "test_sensitivity.py", "test_own_run.py", "test_plan.py", "test_shared_models.py",
     "test_compare.py", "test_manuscript.py",
 )  # fmt: skip

@@ -279,14 +279,14 @@ def _compare(
 def _what_is_missing(claim: Claim, measured: list[Measured]) -> str:
     """Name the methods that were not measured, and where."""
     pair = (claim.method_a, claim.method_b)
-    holes = []
+    missing = []
     for one in measured:
         absent = [method for method in pair if (method, claim.metric) not in one.features]
         failed = [method for method in absent if method in one.failures]
-        holes += [f"{method} failed at sigma {one.sigma:g}" for method in failed]
+        missing += [f"{method} failed at sigma {one.sigma:g}" for method in failed]
         names = " and ".join(f"`{method}`" for method in absent if method not in failed)
-        holes += [f"no {claim.metric} of {names} in {one.source}"] if names else []
-    return "; ".join(holes)
+        missing += [f"no {claim.metric} of {names} in {one.source}"] if names else []
+    return "; ".join(missing)
 
 
 def _pair(claim: Claim, measured: list[Measured]) -> tuple[np.ndarray, np.ndarray]:

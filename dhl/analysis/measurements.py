@@ -20,7 +20,7 @@ from dhl.config.methods import METRICS
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.run.evaluations import evaluated_seeds, experiments, failed_experiments
-from dhl.run.failures import why_hole
+from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.results import IMAGE_COLUMNS, edited_by_hand, read_csv
 from dhl.seeding import numpy_generator
@@ -136,7 +136,7 @@ def _read_training(
     sigma, seed = place
     path = folder.evaluation(part, sigma, seed)
     source = path.relative_to(folder.root).as_posix()
-    if why_hole(path) is not None:
+    if failure_of(path) is not None:
         return Measured(part, sigma, source, (), {}, {})
     frame = read_csv(path, IMAGE_COLUMNS)
     _check_rows(frame, path, part=part, sigma=sigma, methods=legal)

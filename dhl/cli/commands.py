@@ -226,15 +226,15 @@ def run_denoise(arguments: Arguments) -> None:
     )
 
 
-def run_hole(arguments: Arguments) -> int:
-    """Mark the results of a job that failed, for the rest of a run to go on without them."""
-    from dhl.run.failures import dig, may_be_a_hole
+def run_record_failure(arguments: Arguments) -> int:
+    """Write failed results in place of a failed job's outputs, so that the run goes on."""
+    from dhl.run.failures import has_failed, record_failure
 
-    if not (arguments.last and may_be_a_hole(arguments.status)):
+    if not (arguments.last and has_failed(arguments.status)):
         return arguments.status
-    reason = dig(arguments.results, status=arguments.status, log=arguments.log)
+    reason = record_failure(arguments.results, status=arguments.status, log=arguments.log)
     print(f"dhl: failed: {arguments.results[0]}: {reason}\n"
-          f"  the run goes on without it; all is in {arguments.log}", file=sys.stderr)  # fmt: skip
+          f"  the run goes on without it; see {arguments.log}", file=sys.stderr)  # fmt: skip
     return 0
 
 

@@ -138,10 +138,10 @@ def _add_free_commands(subparsers: argparse._SubParsersAction) -> None:
         action="store_true",
         help="average overlapping blocks, as the authors' deployment does",
     )
-    command = free("hole", commands.run_hole)
-    command.add_argument("results", nargs="+", type=Path, help="what the job should have written")
-    command.add_argument("--status", type=int, required=True, help="what the job ended with")
-    command.add_argument("--log", type=Path, required=True, help="what it said")
+    command = free("record-failure", commands.run_record_failure)
+    command.add_argument("results", nargs="+", type=Path, help="the outputs of the job")
+    command.add_argument("--status", type=int, required=True, help="the exit status of the job")
+    command.add_argument("--log", type=Path, required=True, help="the log of the job")
     command.add_argument("--last", type=int, choices=(0, 1), default=1, help="0: it is tried again")
     command = free("import-caffe", commands.run_import_caffe)
     command.add_argument("file", type=Path, help="a binary .caffemodel")

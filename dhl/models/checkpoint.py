@@ -15,7 +15,7 @@ from dhl.config.architectures import entry_of
 from dhl.errors import UserError
 from dhl.files import atomic_path
 from dhl.models.build import build_network
-from dhl.run.failures import why_hole
+from dhl.run.failures import failure_of
 from dhl.run.outputs import missing_file
 
 FORMAT = 1
@@ -53,7 +53,7 @@ def load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise missing_file(path, "a model is there before it is used.") from None
     except DAMAGED:
-        if (reason := why_hole(path)) is not None:
+        if (reason := failure_of(path)) is not None:
             raise UserError(
                 "a model is there before it is used.",
                 came=f"{path.parent.name}/{path.stem} failed: {reason}",

@@ -19,7 +19,7 @@ from dhl.config.methods import METHODS, label_of
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.report.figure_style import WIDTH
-from dhl.run.failures import NothingToShow, why_hole
+from dhl.run.failures import NothingToShow, failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.results import IMAGE_COLUMNS, open_arrays, read_csv
 
@@ -84,7 +84,7 @@ def read_examples(
     """
     sigma = sigma or strip_sigma(config.parts[part].sigmas)
     path = folder.evaluation(part, sigma)
-    if (reason := why_hole(path)) is not None:
+    if (reason := failure_of(path)) is not None:
         raise NothingToShow(f"{part} at sigma {sigma:g}: {reason}")
     rows = read_csv(path, IMAGE_COLUMNS)
     with open_arrays(path.with_suffix(".npz")) as file:

@@ -28,7 +28,7 @@ from dhl.report.figure_style import (
     styles_of,
 )
 from dhl.run.evaluations import studies
-from dhl.run.failures import NothingToShow, why_hole
+from dhl.run.failures import NothingToShow, failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import figure_names
 from dhl.run.results import TABLE_COLUMNS, TRAINING_COLUMNS, read_csv
@@ -219,7 +219,7 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
     families: dict[str, dict[float | None, pd.DataFrame]] = {}
     for path in sorted(root.rglob("*.csv")):
         key = path.relative_to(root).with_suffix("")
-        if "-seed" in key.name or "-times" in key.name or why_hole(path) is not None:
+        if "-seed" in key.name or "-times" in key.name or failure_of(path) is not None:
             continue
         # A model's key is `<family>/<variant>`, and the variant `sigma<number>` or a word.
         sigma = float(key.name.removeprefix("sigma")) if key.name.startswith("sigma") else None

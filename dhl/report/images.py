@@ -20,7 +20,7 @@ from dhl.report.example_figures import (
     label_picture,
     read_examples,
 )
-from dhl.run.failures import why_hole
+from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 
 # What the images of a part may take in the page, before their encoding as text.
@@ -60,7 +60,7 @@ def browse_images(
         grids = {
             sigma: read_examples(config, folder, part, sigma=sigma)
             for sigma in config.parts[part].sigmas
-            if why_hole(folder.evaluation(part, sigma)) is None
+            if failure_of(folder.evaluation(part, sigma)) is None
         }
         if not grids:
             continue

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from dhl.config.methods import TASKS, is_baseline, model_of
 from dhl.config.schema import Config
 from dhl.config.sensitivity import MISMATCHED, Sensitivity
-from dhl.run.failures import first_hole
+from dhl.run.failures import first_failure
 from dhl.run.folder import RunFolder
 from dhl.run.model_keys import sigma_key, task_network_key, with_label
 from dhl.run.shards import shards
@@ -141,7 +141,7 @@ def failed_experiments(
         if is_baseline(one.source) and "/" not in one.source:
             parts = shards(config.parts[part].shards)
             paths += [folder.baseline(part, one.source, sigma, shard) for shard in parts]
-        if (reason := first_hole(paths)) is not None:
+        if (reason := first_failure(paths)) is not None:
             failed[one.name] = reason
     return failed
 

@@ -1,13 +1,14 @@
-"""Holes: what stands in place of a result whose job failed, so that the rest of a run goes on.
+"""Failed results: small text files in place of the outputs of a failed job.
 
-A hole is a small text file under the result's own name. Who reads a hole does without the method,
-tables and report show the reason, and the run ends with a failure. Then its holes are taken away:
-the next run tries again what failed.
+A failed result lets the rest of the run go on: later jobs leave the method out, and tables and
+report show the reason. The run then ends with an error and removes its failed results, so that
+the next run repeats the failed jobs.
 """
 
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,35 +16,35 @@ from dhl.files import atomic_path
 from dhl.run.folder import RunFolder
 
 _MARK = "This is no result: its job failed.\n"
-_STOPPED = {128 + 1, 128 + 2, 128 + 15}  # SIGHUP, SIGINT, SIGTERM: it was stopped, and goes on
-_KILLED = 128 + 9
+_STOPPED = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+_KILLED = 128 + signal.SIGKILL
 
 
 class NothingToShow(Exception):
-    """All that a figure would show is missing because jobs failed; says which."""
+    """Everything that a figure shows is missing because jobs failed; the message names them."""
 
 
-def may_be_a_hole(status: int) -> bool:
-    """Tell whether a job with this exit status failed; one that was stopped did not."""
+def has_failed(status: int) -> bool:
+    """Tell whether this exit status is a failure; a job that was stopped is resumed later."""
     return status not in _STOPPED
 
 
-def dig(paths: Sequence[Path], *, status: int, log: Path) -> str:
-    """Write holes in place of a failed job's results.
+def record_failure(paths: Sequence[Path], *, status: int, log: Path) -> str:
+    """Write failed results in place of a job's outputs.
 
     Parameters
     ----------
     paths : sequence of Path
-        All that the job should have written.
+        All outputs of the job.
     status : int
-        Its exit status.
+        The exit status of the job.
     log : Path
-        What it has said; the reason is at its end.
+        The log of the job, which may be missing; the reason is taken from its end.
 
     Returns
     -------
     str
-        The reason.
+        The reason of the failure.
     """
     reason = _reason(log.read_text("utf-8", "replace") if log.exists() else "", status)
     for path in paths:
@@ -52,8 +53,8 @@ def dig(paths: Sequence[Path], *, status: int, log: Path) -> str:
     return reason
 
 
-def why_hole(path: Path) -> str | None:
-    """Return why there is a hole in a result's place; None if there is none."""
+def failure_of(path: Path) -> str | None:
+    """Return the reason in a failed result; None if the file is a result or is missing."""
     try:
         with open(path, "rb") as file:
             if file.read(len(_MARK)) != _MARK.encode():
@@ -63,22 +64,22 @@ def why_hole(path: Path) -> str | None:
         return None
 
 
-def first_hole(paths: Iterable[Path]) -> str | None:
-    """Return why there is a hole in the first place that has one; None if there is none."""
-    return next((reason for path in paths if (reason := why_hole(path)) is not None), None)
+def first_failure(paths: Iterable[Path]) -> str | None:
+    """Return the reason in the first failed result; None if no file is a failed result."""
+    return next((reason for path in paths if (reason := failure_of(path)) is not None), None)
 
 
-def find_holes(folder: RunFolder) -> Iterator[tuple[Path, str]]:
-    """Yield the holes of a run with their reasons."""
+def failed_results(folder: RunFolder) -> Iterator[tuple[Path, str]]:
+    """Yield the failed results of a run with their reasons, sorted by path."""
     for path in sorted(folder.root.rglob("*")):
-        if path.is_file() and (reason := why_hole(path)) is not None:
+        if path.is_file() and (reason := failure_of(path)) is not None:
             yield path, reason
 
 
-def _reason(said: str, status: int) -> str:
-    """Find the reason of a failure in what a job has said."""
+def _reason(log: str, status: int) -> str:
+    """Return the last user error in a log, or else its last line."""
     if status == _KILLED:
-        return "killed, as a job is that needs more memory than there is"
-    mistakes = re.findall(r"^dhl: .*\n  found: (.*)$", said, re.MULTILINE)
-    lines = [line for line in said.splitlines() if line.strip()]
+        return "killed, probably because the memory was full"
+    mistakes = re.findall(r"^dhl: .*\n  found: (.*)$", log, re.MULTILINE)
+    lines = [line for line in log.splitlines() if line.strip()]
     return mistakes[-1] if mistakes else lines[-1].strip() if lines else f"exit status {status}"

@@ -16,7 +16,7 @@ from dhl.config.plugins import read
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.files import atomic_path
-from dhl.run.failures import why_hole
+from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.results import file_digest, read_benchmarks
 
@@ -58,7 +58,7 @@ def _results(folder: RunFolder) -> list[Path]:
         path
         for path in sorted(folder.root.rglob("*"))
         if path.is_file()
-        and why_hole(path) is None
+        and failure_of(path) is None
         and path != folder.manifest
         and not path.name.startswith(".")
         and path.relative_to(folder.root).parts[0] not in SCRATCH
@@ -111,7 +111,7 @@ def _trained_on(folder: RunFolder) -> list[str]:
     """List the devices and number formats of a run's training curves."""
     found = set()
     for path in folder.training("any").parent.rglob("*.csv"):
-        if why_hole(path) is None:
+        if failure_of(path) is None:
             with open(path, newline="", encoding="utf-8") as file:
                 found |= {f"{row['device']} in {row['precision']}" for row in csv.DictReader(file)}
     return sorted(found)

@@ -28,7 +28,7 @@ from dhl.report.figures import read_curves
 from dhl.report.sensitivity_figures import sigma_mismatch, task_weight, transfer
 from dhl.run.downloads import needed_sets
 from dhl.run.evaluations import experiments, studied, studies
-from dhl.run.failures import dig
+from dhl.run.failures import record_failure
 from dhl.run.fingerprints import fingerprint
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
@@ -331,7 +331,7 @@ def test_the_table_holds_the_values_and_the_paired_differences(measured):
 def test_a_network_that_failed_leaves_a_reason_and_the_rest(measured, tmp_path):
     config, folder = measured
     folder = RunFolder(shutil.copytree(folder.root, tmp_path / "run"))
-    dig([folder.model("classifier-resnet/clean")], status=9, log=tmp_path / "none")
+    record_failure([folder.model("classifier-resnet/clean")], status=9, log=tmp_path / "none")
     evaluate(config, "classification", SIGMA, folder)
     table = build_sensitivity(config, folder)
     failed = table[table["status"].notna()]
@@ -512,7 +512,7 @@ def test_a_first_training_that_failed_leaves_the_rest_of_the_table(tmp_path):
     config = small_config(seeds=2)
     folder = write_run(config, tmp_path / "run")
     path = folder.evaluation("segmentation", 60)
-    dig([path, path.with_suffix(".npz")], status=9, log=tmp_path / "none")
+    record_failure([path, path.with_suffix(".npz")], status=9, log=tmp_path / "none")
     table = build_sensitivity(config, folder)
     lost = (table["part"] == "segmentation") & (table["sigma"] == 60)
     assert set(table.loc[lost, "status"]) == {"failed: exit status 9"}

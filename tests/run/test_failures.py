@@ -1,4 +1,4 @@
-"""Holes: what a failed job leaves, and what tables, claims, figures and report make of it."""
+"""Failed results: how they are written, and what evaluations, tables and report do with them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from dhl.run.evaluated import failed_methods
 from html_tree import parse
 from report_run import PUBLISHED, TEMPLATES, small_config, write_shown_figures
 
@@ -17,8 +18,7 @@ from dhl.cli.parser import main
 from dhl.errors import UserError
 from dhl.evaluation.evaluate import evaluate
 from dhl.report.page import write_report
-from dhl.run.evaluated import failed_methods
-from dhl.run.failures import dig, find_holes, why_hole
+from dhl.run.failures import failed_results, failure_of, record_failure
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import verify, write_manifest
 from dhl.run.results import CLAIM_COLUMNS, TABLE_COLUMNS, read_csv
@@ -27,26 +27,26 @@ from dhl.training.train import train_model
 MISTAKE = "dhl: a loss is finite.\n  found: nan within the 5 steps before step 7\n  to do: less.\n"
 
 
-def test_a_hole_says_why_and_a_result_is_none(tmp_path):
+def test_a_failed_result_has_a_reason_and_a_result_has_none(tmp_path):
     log, path = tmp_path / "job.log", tmp_path / "deep/model.pt"
     log.write_text(f"step 1\n{MISTAKE}")
-    assert dig([path], status=1, log=log) == "nan within the 5 steps before step 7"
-    assert why_hole(path) == "nan within the 5 steps before step 7"
-    assert why_hole(log) is None
-    assert why_hole(tmp_path / "nothing") is None
+    assert record_failure([path], status=1, log=log) == "nan within the 5 steps before step 7"
+    assert failure_of(path) == "nan within the 5 steps before step 7"
+    assert failure_of(log) is None
+    assert failure_of(tmp_path / "nothing") is None
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "reason"),
+    ("log", "status", "reason"),
     [
         ("Traceback (most recent call last):\n  ...\nKeyError: 'x'\n\n", 1, "KeyError: 'x'"),
-        ("step 30 of 100\n", 137, "killed, as a job is that needs more memory than there is"),
+        ("step 30 of 100\n", 137, "killed, probably because the memory was full"),
         ("", 3, "exit status 3"),
     ],
 )
-def test_the_reason_is_the_end_of_what_was_said(tmp_path, said, status, reason):
-    (tmp_path / "job.log").write_text(said)
-    assert dig([tmp_path / "x"], status=status, log=tmp_path / "job.log") == reason
+def test_the_reason_is_the_end_of_the_log(tmp_path, log, status, reason):
+    (tmp_path / "job.log").write_text(log)
+    assert record_failure([tmp_path / "x"], status=status, log=tmp_path / "job.log") == reason
 
 
 @pytest.mark.parametrize(
@@ -54,27 +54,27 @@ def test_the_reason_is_the_end_of_what_was_said(tmp_path, said, status, reason):
     [
         (["--status", "1"], 0),
         (["--status", "137"], 0),
-        (["--status", "143"], 143),  # stopped: its training goes on another time
+        (["--status", "143"], 143),  # stopped: resumed later
         (["--status", "130"], 130),
         (["--status", "1", "--last", "0"], 1),  # a cluster tries it again
     ],
 )
-def test_the_command_marks_what_failed_for_good(tmp_path, options, status):
+def test_the_command_records_a_failure_of_the_last_try(tmp_path, options, status):
     log, path = tmp_path / "job.log", tmp_path / "model.pt"
     log.write_text(MISTAKE)
-    assert main(["hole", str(path), "--log", str(log), *options]) == status
-    assert (why_hole(path) is not None) == (status == 0)
+    assert main(["record-failure", str(path), "--log", str(log), *options]) == status
+    assert (failure_of(path) is not None) == (status == 0)
 
 
-def test_a_training_that_is_stopped_has_failed_in_no_way():
+def test_a_stopped_training_has_not_failed():
     from dhl.training.trainer import Stopped
 
     assert Stopped("SIGTERM came", 3, None).status == 143
     assert UserError("a", came="b", do="c").status == 1
 
 
-def test_what_starts_from_a_hole_fails_with_its_reason(tiny_config, run_copy):
-    dig([run_copy.model("separate/sigma30")], status=9, log=run_copy.root / "none.log")
+def test_a_training_that_starts_from_a_failed_model_fails_with_its_reason(tiny_config, run_copy):
+    record_failure([run_copy.model("separate/sigma30")], status=9, log=run_copy.root / "none.log")
     run_copy.model("joint-classification/sigma30").unlink()
     with pytest.raises(UserError, match=r"separate/sigma30 failed: exit status 9"):
         train_model(tiny_config, "joint-classification/sigma30", run_copy)
@@ -82,7 +82,9 @@ def test_what_starts_from_a_hole_fails_with_its_reason(tiny_config, run_copy):
 
 def test_an_evaluation_measures_what_did_not_fail(tiny_config, run_copy):
     before = pd.read_csv(run_copy.evaluation("segmentation", 30))
-    dig([run_copy.model("joint-segmentation/sigma30")], status=9, log=run_copy.root / "none")
+    record_failure(
+        [run_copy.model("joint-segmentation/sigma30")], status=9, log=run_copy.root / "none"
+    )
     evaluate(tiny_config, "segmentation", 30, run_copy)
     after = pd.read_csv(run_copy.evaluation("segmentation", 30))
     kept = before[before["method"] != "joint"].reset_index(drop=True)
@@ -94,13 +96,15 @@ def test_an_evaluation_measures_what_did_not_fail(tiny_config, run_copy):
 
 
 def test_without_the_task_network_nothing_is_measured(tiny_config, run_copy):
-    dig([run_copy.model("segmenter/clean")], status=9, log=run_copy.root / "none")
+    record_failure([run_copy.model("segmenter/clean")], status=9, log=run_copy.root / "none")
     with pytest.raises(UserError, match="segmenter/clean failed: exit status 9"):
         evaluate(tiny_config, "segmentation", 30, run_copy)
 
 
-def test_a_hole_in_cbm3d_is_a_hole_in_its_method_alone(tiny_config, run_copy):
-    dig([run_copy.baseline("denoising", "cbm3d", 30)], status=9, log=run_copy.root / "none")
+def test_a_failure_of_cbm3d_leaves_out_that_method_alone(tiny_config, run_copy):
+    record_failure(
+        [run_copy.baseline("denoising", "cbm3d", 30)], status=9, log=run_copy.root / "none"
+    )
     assert failed_methods(tiny_config, run_copy, "denoising", 30) == {"cbm3d": "exit status 9"}
     evaluate(tiny_config, "denoising", 30, run_copy)
     assert "cbm3d" not in set(pd.read_csv(run_copy.evaluation("denoising", 30))["method"])
@@ -128,11 +132,11 @@ def finish(config, folder: RunFolder) -> None:
 def fail_joint(folder: RunFolder) -> None:
     """Leave what a failed training of the joint denoiser at sigma 60 leaves."""
     (folder.root / "job.log").write_text(MISTAKE)
-    holes = [
+    failed = [
         folder.model("joint-segmentation/sigma60"),
         folder.training("joint-segmentation/sigma60"),
     ]
-    dig(holes, status=1, log=folder.root / "job.log")
+    record_failure(failed, status=1, log=folder.root / "job.log")
     for part, method in (("segmentation", "joint"), ("classification", "cross")):
         path = folder.evaluation(part, 60)
         frame = pd.read_csv(path)
@@ -166,9 +170,9 @@ def test_the_report_is_built_and_says_what_failed(config, folder):
 
 def test_a_whole_evaluation_may_be_missing(config, folder):
     path = folder.evaluation("classification", 30)
-    dig([path, path.with_suffix(".npz")], status=1, log=folder.root / "none")
+    record_failure([path, path.with_suffix(".npz")], status=1, log=folder.root / "none")
     other = folder.evaluation("segmentation", 60)
-    dig([other, other.with_suffix(".npz")], status=1, log=folder.root / "none")
+    record_failure([other, other.with_suffix(".npz")], status=1, log=folder.root / "none")
     finish(config, folder)
     measured = read_measured(config, folder, "classification", 30)
     assert measured.features == {}
@@ -182,7 +186,7 @@ def test_with_every_evaluation_missing_there_is_still_a_report(config, folder):
     for part in config.parts:
         for sigma in config.parts[part].sigmas:
             path = folder.evaluation(part, sigma)
-            dig([path, path.with_suffix(".npz")], status=1, log=folder.root / "none")
+            record_failure([path, path.with_suffix(".npz")], status=1, log=folder.root / "none")
     finish(config, folder)
     text = folder.report.read_text("utf-8")
     assert "Nothing to show" in text
@@ -193,21 +197,21 @@ def test_with_every_evaluation_missing_there_is_still_a_report(config, folder):
 def test_a_whole_run_says_nothing_of_failures(config, folder):
     write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
     assert list(parse(folder.report.read_text("utf-8")).find("aside", class_="failures")) == []
-    assert list(find_holes(folder)) == []
+    assert list(failed_results(folder)) == []
 
 
-def test_the_manifest_has_no_holes_and_still_verifies_without_them(config, folder):
+def test_the_manifest_lists_no_failed_results(config, folder):
     fail_joint(folder)
     write_manifest(config, folder)
-    holes = list(find_holes(folder))
-    assert [path.suffix for path, _ in holes] == [".pt", ".csv"]
-    for path, _ in holes:
+    failed = list(failed_results(folder))
+    assert [path.suffix for path, _ in failed] == [".pt", ".csv"]
+    for path, _ in failed:
         path.unlink()
     assert verify(folder.root) == []
 
 
 def test_one_failed_method_changes_no_other_number(config, folder, drawn_run):
-    before = {part: read_measured(config, drawn_run, part, 60) for part in config.parts[1:]}
+    before = {part: read_measured(config, drawn_run, part, 60) for part in list(config.parts)[1:]}
     fail_joint(folder)
     for part, old in before.items():
         new = read_measured(config, folder, part, 60)

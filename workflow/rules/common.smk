@@ -28,7 +28,7 @@ from dhl.run.evaluations import (
     studied,
     studies,
 )
-from dhl.run.failures import find_holes
+from dhl.run.failures import failed_results
 from dhl.run.fingerprints import code_digest, fingerprint, settings_digest
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
@@ -108,26 +108,26 @@ def dhl(command):
     return f"{PYTHON} -m dhl {command} --configfile {RUN.config} --folder {ROOT} > {{log}} 2>&1"
 
 
-def dhl_or_hole(command):
-    """The same; if it fails for good, the run goes on without what it should have made."""
-    hole = "hole --status $? --last {resources.last_try} --log {log} {output}"
-    return f"{dhl(command)} || {PYTHON} -m dhl {hole}"
+def dhl_or_record_failure(command):
+    """The same; if it fails on its last try, its outputs become failed results and the run goes on."""
+    options = "--status $? --last {resources.last_try} --log {log} {output}"
+    return f"{dhl(command)} || {PYTHON} -m dhl record-failure {options}"
 
 
-def take_holes_away():
-    """Remove the holes, which the next run tries to fill; returns a line for each."""
-    holes = list(find_holes(RUN))
-    for path, _ in holes:
+def remove_failed_results():
+    """Remove the failed results, so that the next run repeats their jobs; return a line for each."""
+    failed = list(failed_results(RUN))
+    for path, _ in failed:
         path.unlink()
-    return [f"{path}: {reason}" for path, reason in holes]
+    return [f"{path}: {reason}" for path, reason in failed]
 
 
-def end_with_failure_if_there_were_holes():
-    if holes := take_holes_away():
+def end_with_failure_if_results_failed():
+    if failed := remove_failed_results():
         raise WorkflowError(
             "Some jobs failed, and the report was made without them:",
-            *holes,
-            "Mend the cause and run the same command again; what is finished is kept.",
+            *failed,
+            "Remove the cause and run the same command again; finished files are kept.",
         )
 
 

@@ -83,6 +83,6 @@ rule baseline:
     params:
         code=code_of_baseline,
     shell:
-        dhl_or_hole(
+        dhl_or_record_failure(
             "baseline --part {wildcards.part} --method {wildcards.method} --sigma {wildcards.sigma} --shard {wildcards.shard} --processes {threads}"
         )

@@ -31,6 +31,6 @@ rule evaluate:
         ),
         code=code_digest("dhl.evaluation.evaluate"),
     shell:
-        dhl_or_hole(
+        dhl_or_record_failure(
             "evaluate --part {wildcards.part} --sigma {wildcards.sigma} --seed {params.seed}"
         )

@@ -25,4 +25,4 @@ rule train:
         # Recipe, network, data, code and parents: training is repeated when one of them changes.
         fingerprint=lambda w: fingerprint(CONFIG, w.model),
     shell:
-        dhl_or_hole("train {wildcards.model}")
+        dhl_or_record_failure("train {wildcards.model}")
