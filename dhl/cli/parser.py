@@ -204,7 +204,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     if hasattr(signal, "SIGPIPE"):  # `dhl describe | head` ends quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("dhl").setLevel(logging.INFO)
     arguments = build_parser().parse_args(argv)
     try:
         if "free" in arguments:

@@ -1,4 +1,4 @@
-"""The manifest: versions, hardware and the digest of each file of a run."""
+"""The manifest of a run: code, versions, hardware, and the digest of each result file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from dhl.config.plugins import read
 from dhl.config.schema import Config
 from dhl.errors import UserError
-from dhl.files import atomic_path
+from dhl.files import PROJECT, atomic_path
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.results import file_digest, read_benchmarks
@@ -24,15 +24,19 @@ PACKAGES = (
     "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-image", "scikit-learn", "bm3d",
     "snakemake", "matplotlib", "seaborn", "jinja2", "pydantic", "pillow",
 )  # fmt: skip
+CODE = (
+    "dhl", "workflow", "report", "Snakefile", "environment.yml", "environment.post-deploy.sh",
+    "constraints.txt", "pyproject.toml",
+)  # fmt: skip
 SCRATCH = ("checkpoints", "report", "benchmarks", "logs")
 
 
 def write_manifest(config: Config, folder: RunFolder) -> None:
-    """Write what a run was made with, and the digest of each of its files."""
+    """Write the manifest of a run that has all its results."""
     manifest = {
         "run": config.run,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **_commit(),
+        **_commit(PROJECT),
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": _hardware(folder),
         "deployment": "conda" if "CONDA_PREFIX" in os.environ else "environment",
@@ -66,7 +70,7 @@ def _results(folder: RunFolder) -> list[Path]:
 
 
 def _versions() -> dict[str, str]:
-    """Return the installed versions of what decides numbers and pictures."""
+    """Return the installed versions of the packages that decide numbers and pictures."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -76,23 +80,23 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _commit() -> dict[str, Any]:
-    """Return commit and cleanliness of the code, None outside a repository."""
-    here = Path(__file__).parent
+def _commit(checkout: Path) -> dict[str, Any]:
+    """Return the commit of the code, and whether tracked code differs from it; None without git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", checkout, *arguments]
+        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
+
     try:
-        commit = subprocess.check_output(
-            ["git", "-C", here, "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL
-        )
-        changes = subprocess.check_output(
-            ["git", "-C", here, "status", "--porcelain"], text=True, stderr=subprocess.DEVNULL
-        )
+        commit = git("rev-parse", "HEAD")
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
-    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
+    return {"commit": commit, "dirty": bool(changes)}
 
 
 def _hardware(folder: RunFolder) -> dict[str, Any]:
-    """Describe the machine that writes the manifest, and what networks were trained on."""
+    """Describe the machine that writes the manifest, and the devices of the trainings."""
     import psutil
 
     return {
@@ -118,7 +122,7 @@ def _trained_on(folder: RunFolder) -> list[str]:
 
 
 def processor() -> str:
-    """Return the name of this machine's processor as the system gives it."""
+    """Return the name of this machine's processor, as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -128,27 +132,27 @@ def processor() -> str:
 
 
 def _wall_seconds() -> float | None:
-    """Return the seconds since Snakemake started this run, None outside Snakemake."""
+    """Return the seconds since Snakemake started this run; None without Snakemake."""
     started = os.environ.get("DHL_STARTED")
     return round(time.time() - float(started), 1) if started else None
 
 
 def read_manifest(folder: RunFolder) -> dict[str, Any]:
-    """Read what a finished run was made with, and the digests of its files.
+    """Read the manifest of a finished run.
 
     Raises
     ------
     UserError
-        If there is no manifest, or it is not readable.
+        If the manifest is missing or not readable.
     """
     try:
         manifest = json.loads(folder.manifest.read_text("utf-8"))
         manifest["files"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            "a finished run has a manifest.",
-            came=f"{folder.manifest}: {error}",
-            do="name a run's folder, such as results/mini, and finish it with `make report`.",
+            f"The manifest {folder.manifest} is missing or not readable.",
+            came=str(error),
+            do="name the folder of a run, such as results/mini, and finish it with `make report`.",
         ) from None
     return manifest
 
@@ -164,12 +168,12 @@ def verify(root: Path) -> list[str]:
     Returns
     -------
     list of str
-        One line per file that was changed, removed or added; empty if all is as it was.
+        One line per file that was changed, removed or added; empty if no file was.
 
     Raises
     ------
     UserError
-        If there is no manifest, or it is not readable.
+        If the manifest is missing or not readable.
     """
     folder = RunFolder(root)
     recorded = read_manifest(folder)["files"]
@@ -185,7 +189,7 @@ def verify(root: Path) -> list[str]:
 
 
 def check_untouched(root: Path) -> None:
-    """Refuse a run whose files are not those that its manifest lists.
+    """Raise an error if the files of a run differ from its manifest.
 
     Parameters
     ----------
@@ -195,11 +199,11 @@ def check_untouched(root: Path) -> None:
     Raises
     ------
     UserError
-        If a file was changed, removed or added, or there is no readable manifest.
+        If a file was changed, removed or added, or the manifest is missing or not readable.
     """
     if touched := verify(root):
         raise UserError(
-            "the files of a run are those that its manifest lists.",
-            came="\n    ".join([f"{len(touched)} differ in {root}", *touched]),
-            do="delete the files that were changed and run `make report` again.",
+            f"The files in {root} differ from its manifest.",
+            came="\n    ".join([f"{len(touched)} differences", *touched]),
+            do="delete the changed files and run `make report` again.",
         )

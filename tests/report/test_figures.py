@@ -1,5 +1,6 @@
 """Figures: their files, their bytes, and that what they draw is what the results say."""
 
+import logging
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -7,9 +8,11 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 from report_run import denoising_only, small_config
 
+from dhl.cli.parser import main
 from dhl.config.methods import METHODS
 from dhl.errors import UserError
 from dhl.report import example_figures as strips
@@ -36,6 +39,17 @@ def test_every_figure_is_there_in_all_formats(config, folder):
     assert found == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png", "pdf")}
     assert figure_names(config.parts) == tuple(FIGURE_PARTS)
     assert figure_names(config.parts, studies(config)) == tuple(FIGURES)
+
+
+def test_the_log_has_no_lines_of_the_font_tool(config, folder, tmp_path, monkeypatch, capsys):
+    copy = shutil.copytree(folder.root, tmp_path / "run")
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    for module in ("figures", "figure_data"):
+        monkeypatch.setattr(f"dhl.report.{module}.figure_names", lambda *_: ["psnr_over_sigma"])
+    monkeypatch.setattr(logging.root, "handlers", [])  # as in a new process
+    options = ["--configfile", str(tmp_path / "small.yaml"), "--folder", str(copy)]
+    assert main(["figures", *options]) == 0
+    assert "subset" not in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

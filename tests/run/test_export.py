@@ -13,7 +13,6 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from dhl.run.probes import experiments
 from report_run import denoising_only, write_run
 from rocrate.rocrate import ROCrate
 from synthetic_run import write_curve

@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from dhl.run.evaluated import failed_methods
 from html_tree import parse
 from report_run import PUBLISHED, TEMPLATES, small_config, write_shown_figures
 
@@ -18,6 +17,7 @@ from dhl.cli.parser import main
 from dhl.errors import UserError
 from dhl.evaluation.evaluate import evaluate
 from dhl.report.page import write_report
+from dhl.run.evaluations import failed_experiments
 from dhl.run.failures import failed_results, failure_of, record_failure
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import verify, write_manifest
@@ -105,7 +105,7 @@ def test_a_failure_of_cbm3d_leaves_out_that_method_alone(tiny_config, run_copy):
     record_failure(
         [run_copy.baseline("denoising", "cbm3d", 30)], status=9, log=run_copy.root / "none"
     )
-    assert failed_methods(tiny_config, run_copy, "denoising", 30) == {"cbm3d": "exit status 9"}
+    assert failed_experiments(tiny_config, run_copy, "denoising", 30) == {"cbm3d": "exit status 9"}
     evaluate(tiny_config, "denoising", 30, run_copy)
     assert "cbm3d" not in set(pd.read_csv(run_copy.evaluation("denoising", 30))["method"])
 

@@ -51,7 +51,9 @@ def test_code_digests_follow_imports_and_name_the_closure():
 
 
 def test_code_digests_are_the_same_in_another_process():
-    program = "from dhl.run.fingerprints import code_digest; print(code_digest('dhl.training.train'))"
+    program = (
+        "from dhl.run.fingerprints import code_digest; print(code_digest('dhl.training.train'))"
+    )
     output = subprocess.check_output([sys.executable, "-c", program], text=True)
     assert output.strip() == code_digest("dhl.training.train")
 
@@ -139,6 +141,44 @@ def test_compute_time_is_the_sum_of_the_benchmarks(tiny_config, run_copy):
 def test_a_missing_or_unreadable_manifest_is_named(tmp_path, content):
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(UserError, match="finished run has a manifest") as caught:
+    with pytest.raises(UserError) as caught:
         verify(tmp_path)
-    assert str(tmp_path / "manifest.json") in str(caught.value)
+    assert str(tmp_path / "manifest.json") in caught.value.mistake
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A repository with a file of code and a file of the user; the code of the next manifest."""
+    for name in ("dhl/code.py", "notes/mine.txt"):
+        (tmp_path / "checkout" / name).parent.mkdir(parents=True)
+        (tmp_path / "checkout" / name).write_text("one\n")
+    for arguments in (["init"], ["add", "."], ["commit", "--message", "First"]):
+        names = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        command = ["git", "-C", tmp_path / "checkout", *names, *arguments, "--quiet"]
+        subprocess.run(command, check=True)
+    monkeypatch.setattr("dhl.run.manifest.PROJECT", tmp_path / "checkout")
+    return tmp_path / "checkout"
+
+
+@pytest.mark.parametrize(
+    ("name", "dirty"),
+    [("dhl/code.py", True), ("dhl/new.py", False), ("notes/mine.txt", False), ("x", False)],
+)
+def test_only_a_change_of_tracked_code_makes_the_code_changed(
+    tiny_config, run_copy, checkout, name, dirty
+):
+    write_manifest(tiny_config, run_copy)
+    clean = json.loads(run_copy.manifest.read_text())
+    assert len(clean["commit"]) == 40
+    assert clean["dirty"] is False
+    (checkout / name).write_text("two\n")
+    write_manifest(tiny_config, run_copy)
+    changed = json.loads(run_copy.manifest.read_text())
+    assert (changed["commit"], changed["dirty"]) == (clean["commit"], dirty)
+
+
+def test_code_without_a_repository_has_no_commit(tiny_config, run_copy, tmp_path, monkeypatch):
+    monkeypatch.setattr("dhl.run.manifest.PROJECT", tmp_path)
+    write_manifest(tiny_config, run_copy)
+    manifest = json.loads(run_copy.manifest.read_text())
+    assert (manifest["commit"], manifest["dirty"]) == (None, None)
