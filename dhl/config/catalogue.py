@@ -7,10 +7,6 @@ public digest is digested when it first arrives, and compared with that ever aft
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,6 @@ class DataSet:
     archives : tuple of Archive
     members : dict of str to int
         How many files of a pattern, below the set's folder, the whole set has.
-    homepage, licence, credit : str
     account : str or None
         What a person must do first, for a set behind an account.
     """
@@ -59,9 +54,6 @@ class DataSet:
     name: str
     archives: tuple[Archive, ...]
     members: dict[str, int]
-    homepage: str
-    licence: str
-    credit: str
     account: str | None = None
 
     @property
@@ -78,13 +70,10 @@ def _imagenette(suffix: str, digest: str, size: int) -> DataSet:
         name=f"imagenette{suffix}",
         archives=(Archive(f"{folder}.tgz", (url,), f"md5:{digest}", size),),
         members={f"{folder}/train/*/*.JPEG": 9469, f"{folder}/val/*/*.JPEG": 3925},
-        homepage="https://github.com/fastai/imagenette",
-        licence="Apache 2.0; the images under ImageNet's terms",
-        credit="Howard, Imagenette, 2019: ten classes of Deng et al., ImageNet, CVPR 2009",
     )
 
 
-def _weights(network: str, file: str, size: int, credit: str) -> DataSet:
+def _weights(network: str, file: str, size: int) -> DataSet:
     """Describe torchvision's ImageNet weights of a network; the name holds 8 digits of SHA-256."""
     url = f"https://download.pytorch.org/models/{file}"
     digest = f"sha256:{file.removesuffix('.pth').rpartition('-')[2]}"
@@ -92,9 +81,6 @@ def _weights(network: str, file: str, size: int, credit: str) -> DataSet:
         name=f"{network}-imagenet",
         archives=(Archive(file, (url,), digest, size, unpack="file"),),
         members={file: 1},
-        homepage="https://pytorch.org/vision/stable/models.html",
-        licence="BSD 3-clause; trained on ImageNet",
-        credit=credit,
     )
 
 
@@ -117,9 +103,6 @@ _ALL = (
             for number in range(1, 25)
         ),
         members={"kodim[0-2][0-9].png": 24},
-        homepage="https://r0k.us/graphics/kodak/",
-        licence="released by the Eastman Kodak Company for unrestricted use",
-        credit="Kodak Lossless True Color Image Suite, PhotoCD PCD0992",
     ),
     DataSet(
         name="bsds500",
@@ -132,9 +115,6 @@ _ALL = (
             f"BSR/BSDS500/data/images/{split}/*.jpg": count
             for split, count in (("train", 200), ("val", 100), ("test", 200))
         },
-        homepage=f"https://{_BERKELEY}/resources.html",
-        licence="non-commercial research and education",
-        credit="Arbelaez, Maire, Fowlkes, Malik, TPAMI 33(5), 2011",
     ),
     _imagenette("", "fe2fc210e6bb7c5664d602c3cd71e612", 1_557_161_267),
     _imagenette("-320", "3df6f0d01a2c9592104656642f5e78a3", 341_663_724),
@@ -158,9 +138,6 @@ _ALL = (
             "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt": 1,
             "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt": 1,
         },
-        homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
-        licence="Flickr's terms of use",
-        credit="Everingham, Van Gool, Williams, Winn, Zisserman, PASCAL VOC Challenge 2012",
     ),
     DataSet(
         # Nothing here reads torchvision's train_noval.txt: the split is computed from VOC's lists.
@@ -175,9 +152,6 @@ _ALL = (
             ),
         ),
         members={"img/*.jpg": 11355, "cls/*.mat": 11355, "train.txt": 1, "val.txt": 1},
-        homepage="http://home.bharathh.info/pubs/codes/SBD/download.html",
-        licence="research; the images are VOC 2011's",
-        credit="Hariharan, Arbelaez, Bourdev, Maji, Malik, ICCV 2011",
     ),
     DataSet(
         name="ilsvrc2012",
@@ -202,14 +176,11 @@ _ALL = (
             ),
         ),
         members={"train/*/*.JPEG": 1_281_167, "val/**/*.JPEG": 50_000},
-        homepage="https://image-net.org/challenges/LSVRC/2012/",
-        licence="non-commercial research, after signing ImageNet's terms of access",
-        credit="Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015",
         account="sign in at https://image-net.org/download-images and download the development "
         "kit (Task 1 & 2) and the training and validation images of ILSVRC2012",
     ),
-    _weights("vgg16", "vgg16-397923af.pth", 553_433_881, "Simonyan, Zisserman, ICLR 2015"),
-    _weights("resnet50", "resnet50-0676ba61.pth", 102_530_333, "He, Zhang, Ren, Sun, CVPR 2016"),
+    _weights("vgg16", "vgg16-397923af.pth", 553_433_881),
+    _weights("resnet50", "resnet50-0676ba61.pth", 102_530_333),
 )
 
 
