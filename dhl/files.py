@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all."""
+"""Files that are written completely or not at all, and the folder of the checkout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dhl.errors import UserError
 
-PROJECT = Path(__file__).resolve().parents[1]  # the checkout, which has config/ and report/
+PROJECT = Path(__file__).resolve().parents[1]  # the checkout, with config/ and report/
 
 
 def project_file(name: str) -> Path:
@@ -38,15 +38,15 @@ def project_file(name: str) -> Path:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that takes the final name only if the block succeeds.
+    """Yield a temporary path that is renamed to `path` if the block succeeds.
 
     Raises
     ------
     UserError
-        If no file can be written there, or the disk is full; what stood there before is kept.
+        If the file cannot be written, or the disk is full. A file that was there before is kept.
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    with _named_place(path, temporary):
+    with _explained(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -56,23 +56,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _named_place(path: Path, temporary: Path) -> Iterator[None]:
-    """Turn what a disk or a folder refuses into a message; other errors pass."""
+def _explained(path: Path, temporary: Path) -> Iterator[None]:
+    """Raise a `UserError` for a full disk or a folder without write permission."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
             raise UserError(
-                "a result is written in full or not at all.",
+                f"The disk is full, so {path} was not written.",
                 came=f"{error.strerror} while writing {path}",
                 do="free some space and run the same command again; finished files are kept.",
             ) from None
         if str(error.filename) in map(str, (temporary, *path.parents)):
             raise UserError(
-                "a file is written into a folder that can be written to, under a name that is "
-                "no folder's.",
+                f"The file {path} cannot be written.",
                 came=f"{path}: {error.strerror}",
-                do="name another file, or make the folder writable.",
+                do="name another file, or make its folder writable.",
             ) from None
         raise
 

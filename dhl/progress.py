@@ -15,20 +15,20 @@ MEGABYTE = 2**20
 
 
 def megabytes(count: int) -> int:
-    """Round bytes up to whole megabytes, which progress is counted in."""
+    """Convert bytes to megabytes, rounded up."""
     return -(-count // MEGABYTE)
 
 
 class Progress:
-    """Counts work done; use as a context manager.
+    """Shows the progress of a task; use it as a context manager.
 
     Parameters
     ----------
     title : str
     total : int
-        How much there is to do.
+        The amount of work.
     done : int
-        How much was done before, in an earlier run.
+        The amount that an earlier run did.
     """
 
     def __init__(self, title: str, total: int, *, done: int = 0):
@@ -45,7 +45,7 @@ class Progress:
         return self
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        """Count `amount` more as done, and show it if it is time to."""
+        """Add `amount` to the work done, and show it at most every ten seconds in a log."""
         self.done += amount
         if self.bar is not None:
             self.bar.update(amount)
@@ -67,7 +67,7 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the bar, or log the time it took."""
+        """Close the bar, and log the duration unless an error was raised."""
         if self.bar is not None:
             self.bar.close()
         if kind is None:

@@ -1,4 +1,4 @@
-"""Seeds derived by hashing names, so that no draw depends on the order in which draws are made."""
+"""Seeds from hashed names, so that no random draw depends on the order of the draws."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def derive_seed(*names: object) -> int:
     Parameters
     ----------
     *names : str, int or float
-        What the draw belongs to, from the general to the particular: base seed, data set, image,
-        sigma. An integral float names the same draw as the integer (30.0 and 30).
+        The names of the draw, from general to specific: base seed, data set, image, sigma. A
+        float without decimals gives the same seed as the integer (30.0 and 30).
 
     Returns
     -------
@@ -30,22 +30,22 @@ def derive_seed(*names: object) -> int:
 
 
 def seed_suffix(seed: int) -> str:
-    """Return what marks the files of a training by its number: nothing for the first."""
+    """Return the suffix of the files of a training: empty for seed 1, else like `-seed2`."""
     return "" if seed == 1 else f"-seed{seed}"
 
 
 def _canonical(name: object) -> str:
-    """Write numbers in one way, whatever their type."""
+    """Write equal numbers of different types in the same way."""
     return f"{name:.10g}" if isinstance(name, float) else str(name)
 
 
 def numpy_generator(*names: object) -> np.random.Generator:
-    """Return a NumPy generator (PCG64) of the draw with these names."""
+    """Return a NumPy generator (PCG64), seeded from these names."""
     return np.random.default_rng(derive_seed(*names))
 
 
 def torch_generator(*names: object, device: str | torch.device = "cpu") -> torch.Generator:
-    """Return a torch generator of the draw with these names, living on `device`."""
+    """Return a torch generator on `device`, seeded from these names."""
     import torch
 
     return torch.Generator(device=device).manual_seed(derive_seed(*names))

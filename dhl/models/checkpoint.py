@@ -51,13 +51,13 @@ def load(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise missing_file(path, "a model is there before it is used.") from None
+        raise missing_file(path) from None
     except DAMAGED:
         if (reason := failure_of(path)) is not None:
             raise UserError(
-                "a model is there before it is used.",
+                f"The model {path} is missing because its training failed.",
                 came=f"{path.parent.name}/{path.stem} failed: {reason}",
-                do="mend the cause of that, and run the same command again.",
+                do="remove the cause of the failure and run the same command again.",
             ) from None
         raise _unreadable(path, "truncated, or not a model of this project") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -1,4 +1,4 @@
-"""The paths of one run's files."""
+"""The paths of the files of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dhl.seeding import seed_suffix
 
 
 class RunFolder:
-    """The paths of one run; the library writes nowhere else.
+    """The paths of a run; the library writes to no others.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ class RunFolder:
         return self.root / "data" / f"{part}.npz"
 
     def skipped(self, part: str) -> Path:
-        """Return the file that lists a part's damaged images, which were left out."""
+        """Return the list of a part's damaged images, which were left out."""
         return self.root / "data" / f"{part}.skipped.csv"
 
     def download(self, name: str) -> Path:
-        """Return the receipt of a downloaded set: what the set consists of."""
+        """Return the receipt of a downloaded set: its archives, digests and sizes."""
         return self.root / "downloads" / f"{name}.json"
 
     def noise(self, part: str, sigma: float) -> Path:
@@ -57,7 +57,7 @@ class RunFolder:
         return self.root / "checkpoints" / f"{key}-{fingerprint[:12]}.pt"
 
     def baseline(self, part: str, method: str, sigma: float, shard: Shard = WHOLE) -> Path:
-        """Return the file of the images that an untrained method denoised, of one shard."""
+        """Return the file of one shard of the images that an untrained method denoised."""
         name = f"{method}-sigma{format_sigma(sigma)}"
         return self.root / "baselines" / part / name / f"{shard}.npz"
 

@@ -76,15 +76,17 @@ def command_for(path: Path) -> str | None:
     return None
 
 
-def missing_file(
-    path: Path, rule: str = "a step finds the files of the steps before it."
-) -> UserError:
-    """Say that a file of a run is not there, and what writes it."""
-    return UserError(rule, came=f"no file {path}", do=how_to_make(path))
+def missing_file(path: Path) -> UserError:
+    """Return the error for a missing file of a run; it names the command that writes the file."""
+    return UserError(
+        f"The file {path} of an earlier step is missing.",
+        came=f"no file {path}",
+        do=how_to_make(path),
+    )
 
 
 def how_to_make(path: Path) -> str:
-    """Say what to run for a file that is not there."""
+    """Return advice on how to make a missing file."""
     command = command_for(path)
     if command is None:
         return "check the path, or let Snakemake make all that is missing: `make report`."

@@ -1,4 +1,4 @@
-"""A run's result files: the columns of its tidy CSV files, and reading them with checks."""
+"""The result files of a run: the columns of its tidy CSV files, and how to read them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If the file is missing, unreadable, or has other columns: a result that was edited by hand.
+        If the file is missing or unreadable, or has other columns because it was edited by hand.
     """
     frame = _parse(path)
     if tuple(frame.columns) != columns:
@@ -99,12 +99,12 @@ def read_some_columns(
 
 
 def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
-    """Read what Snakemake measured of each job.
+    """Read the time and memory of each job, as Snakemake measured them.
 
     Returns
     -------
     DataFrame with the columns `rule`, `s` (seconds) and `max_rss` (MiB)
-        A row per job; NaN where a file does not say, and no row for a file without any.
+        A row per job; NaN for a missing value. Empty and unreadable files are skipped.
     """
     import pandas as pd
 
@@ -121,7 +121,7 @@ def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
 
 
 def _parse(path: Path) -> pd.DataFrame:
-    """Read a CSV whose columns are not checked yet."""
+    """Read a CSV without a check of its columns."""
     import pandas as pd
 
     try:
@@ -131,13 +131,13 @@ def _parse(path: Path) -> pd.DataFrame:
             frame["image_id"] = names["image_id"].where(names["image_id"] != "")
         return frame
     except FileNotFoundError:
-        raise missing_file(path, "a step finds the results of the steps before it.") from None
+        raise missing_file(path) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise edited_by_hand(path, str(error)) from None
 
 
 def _checked_numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return a table as it is, if the columns of numbers hold numbers."""
+    """Return the table unchanged if its numeric columns hold numbers."""
     import pandas as pd
 
     for name in [name for name in frame.columns if name in _NUMERIC]:
@@ -154,11 +154,11 @@ _NUMERIC = {
 
 
 def edited_by_hand(path: Path, came: str) -> UserError:
-    """Say that a result file is not as the program wrote it."""
+    """Return the error for a result file that the program did not write like this."""
     return UserError(
-        "result files are as the program wrote them, for this configuration.",
+        f"The result file {path} was edited, or belongs to another configuration.",
         came=f"{path}: {came}",
-        do="delete the file and run again; only what is missing is made anew.",
+        do="delete the file and run again; only missing files are made.",
     )
 
 
@@ -168,7 +168,7 @@ def file_digest(path: Path) -> str:
     Raises
     ------
     UserError
-        If it is missing.
+        If the file is missing.
     """
     try:
         with open(path, "rb") as file:
@@ -183,7 +183,7 @@ def open_arrays(path: Path) -> np.lib.npyio.NpzFile:
     Raises
     ------
     UserError
-        If it is missing or damaged.
+        If the file is missing or damaged.
     """
     try:
         return np.load(path, allow_pickle=False)
@@ -191,7 +191,7 @@ def open_arrays(path: Path) -> np.lib.npyio.NpzFile:
         raise missing_file(path) from None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
-            "a step finds the files of the steps before it, whole.",
+            f"The file {path} is damaged.",
             came=f"{path}: {error}",
             do=f"delete it, and {how_to_make(path)}",
         ) from None

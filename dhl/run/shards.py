@@ -1,4 +1,4 @@
-"""A part's test images in contiguous slices, so that several jobs share what takes hours."""
+"""Shards: contiguous slices of a part's test images, which several jobs denoise side by side."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Shard:
-    """One slice of several, written `2-of-3`; numbers begin at 1."""
+    """One of several slices, written `2-of-3`; `number` is from 1 to `total`."""
 
     number: int = 1
     total: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.total:
-            raise ValueError(f"a shard is one of its total, from 1, but not {self}")
+            raise ValueError(f"the number of a shard is from 1 to {self.total}, not {self.number}")
 
     def __str__(self) -> str:
-        """Write the shard as it stands in file names."""
+        """Return the shard as it is written in file names."""
         return f"{self.number}-of-{self.total}"
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read what `str` writes.
+        """Read a shard like `2-of-3`.
 
         Raises
         ------
         ValueError
-            If the text is no such thing.
+            If the text is not such a shard.
         """
         if not (match := re.fullmatch(r"([0-9]+)-of-([0-9]+)", text)):
             raise ValueError(f"a shard is written like 2-of-3, but not {text}")
         return cls(int(match[1]), int(match[2]))
 
     def of(self, count: int) -> slice:
-        """Return this shard's place among `count` images; empty if there are fewer than shards."""
+        """Return the slice of this shard among `count` images; it may be empty."""
         return slice(count * (self.number - 1) // self.total, count * self.number // self.total)
 
 
@@ -43,5 +43,5 @@ WHOLE = Shard()
 
 
 def shards(total: int) -> tuple[Shard, ...]:
-    """Return all shards of a total, in order."""
+    """Return all `total` shards in order."""
     return tuple(Shard(number, total) for number in range(1, total + 1))

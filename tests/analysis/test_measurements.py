@@ -165,7 +165,7 @@ def test_hand_edited_arrays_are_refused(config, folder, change, message):
 def test_missing_and_broken_array_files_are_named(config, folder):
     path = folder.evaluation("segmentation", 30).with_suffix(".npz")
     path.write_bytes(b"PK not a zip file")
-    with pytest.raises(UserError, match="as the program wrote them"):
+    with pytest.raises(UserError, match="was edited"):
         read_measured(config, folder, "segmentation", 30)
     path.unlink()
     with pytest.raises(UserError, match="no file"):
