@@ -84,7 +84,7 @@ def _commit(checkout: Path) -> dict[str, Any]:
     """Return the commit of the code, and whether tracked code differs from it; None without git."""
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", checkout, *arguments]
+        command = ["git", "-C", str(checkout), *arguments]
         return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
 
     try:
