@@ -154,8 +154,8 @@ def checkout(tmp_path, monkeypatch):
         (tmp_path / "checkout" / name).write_text("one\n")
     for arguments in (["init"], ["add", "."], ["commit", "--message", "First"]):
         names = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-        command = ["git", "-C", tmp_path / "checkout", *names, *arguments, "--quiet"]
-        subprocess.run(command, check=True)
+        command = ["git", "-C", tmp_path / "checkout", *names, *arguments]
+        subprocess.run(command, check=True, capture_output=True)
     monkeypatch.setattr("dhl.run.manifest.PROJECT", tmp_path / "checkout")
     return tmp_path / "checkout"
 
