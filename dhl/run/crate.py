@@ -44,7 +44,7 @@ ABOUT = {
     "training": "The loss of a training over its steps",
     "noise": "Seed, digest and moments of the noise of each test image at one noise level",
     "models": "The weights of a trained network",
-    "own_code": "A user's own code as it was for the run, under its path in the configuration",
+    "plugins": "A plug-in as it was for the run, under its path in the configuration",
     "manifest.json": "Versions, hardware, configuration and the digest of each file of the run",
     CONFIGURATION: "The configuration of the run, with all defaults written out",
     WORKFLOW: "The entry point of the workflow, from the checkout that wrote this archive",
