@@ -327,7 +327,7 @@ def differing_settings(first: FinishedRun, second: FinishedRun) -> tuple[tuple[s
     sides = []
     for run in (first, second):
         content = {name: run.manifest.get(name) for name in _SECTIONS}
-        content["own_code"] = run.manifest.get("own_code", {})
+        content["plugins"] = run.manifest.get("plugins", {})
         raw = run.manifest["configuration"]
         if understood and not isinstance(run.config, str):
             raw = run.config.model_dump(mode="json")

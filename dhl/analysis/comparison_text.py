@@ -19,7 +19,7 @@ from dhl.analysis.compare import (
 )
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import TASKS, is_trained
-from dhl.config.sigma import format_sigma
+from dhl.sigma import format_sigma
 
 ALL = (MOVED, WITHIN_CHANCE, SAME)
 

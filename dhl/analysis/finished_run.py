@@ -64,7 +64,7 @@ class FinishedRun:
     folder : RunFolder
     manifest : dict
     config : Config or str
-        Why not, if it cannot be read here: of another version, or own code that is not there.
+        Why not, if it cannot be read here: of another version, or with a plug-in that is missing.
     confidence : float
         Of the tables' intervals.
     averages : dict of (part, sigma, method, metric) to Average

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dhl.config.sigma import format_sigma
 from dhl.errors import UserError
+from dhl.sigma import format_sigma
 
 AVERAGE = "average"
 

@@ -119,7 +119,7 @@ def denoiser_label(config: Config, key: str) -> str:
 
 
 def reader_label(config: Config, key: str) -> str:
-    """Name a task network for people: by its architecture, or the function of own code.
+    """Name a task network for people: by its architecture, or the function of a plug-in.
 
     Where several of a task have one name, their short names in the configuration tell them apart.
     """
@@ -130,5 +130,5 @@ def reader_label(config: Config, key: str) -> str:
 
 
 def _short(name: str) -> str:
-    """Return an architecture's name, or of own code the function's."""
+    """Return the name of an architecture, or of the function of a plug-in."""
     return name.rpartition(":")[2]

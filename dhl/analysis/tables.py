@@ -18,10 +18,10 @@ from dhl.analysis.statistics import percentile_interval
 from dhl.analysis.table_formats import DIALECTS, Dialect
 from dhl.config.methods import METRICS, TABLES, label_of
 from dhl.config.schema import Config
-from dhl.config.sigma import format_sigma
 from dhl.files import atomic_path
 from dhl.run.folder import RunFolder
 from dhl.run.results import TABLE_COLUMNS, write_csv
+from dhl.sigma import format_sigma
 
 NOT_MEASURED, FAILED = "not measured", "failed"
 

@@ -6,9 +6,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from dhl.config.sigma import noise_std
 from dhl.errors import UserError
 from dhl.files import project_file
+from dhl.sigma import noise_std
 
 if TYPE_CHECKING:
     from dhl.config.schema import Config

@@ -15,10 +15,10 @@ from dhl.cli import commands
 from dhl.cli.commands import Arguments
 from dhl.config.methods import PARTS
 from dhl.config.parse import load_config
-from dhl.config.sigma import noise_std
 from dhl.errors import UserError
 from dhl.run.folder import RunFolder
 from dhl.run.shards import WHOLE, Shard
+from dhl.sigma import noise_std
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
                 "--seed", type=_positive, default=1, help="number of the training, up to `seeds`"
             )
         if name == "baseline":
-            command.add_argument("--method", required=True, help="such as cbm3d, or an own one")
+            command.add_argument("--method", required=True, help="such as cbm3d, or a plug-in's")
             command.add_argument("--processes", type=_positive, default=1, help="run side by side")
             command.add_argument(
                 "--shard", type=_shard, default=WHOLE, help="a slice of the images, such as 2-of-3"
@@ -216,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
             folder = RunFolder(arguments.folder or Path("results") / config.run)
             arguments.step(arguments, config, folder)
     except UserError as error:
-        if error.__cause__ is not None:  # the user's own code: the message says no line
+        if error.__cause__ is not None:  # a plug-in's exception: the message does not name the line
             traceback.print_exception(error.__cause__)
         print(f"dhl: {error}", file=sys.stderr)
         return getattr(arguments, "mistake", error.status)

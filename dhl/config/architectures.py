@@ -1,17 +1,13 @@
 """The networks by name: a role's name leads to `module:function`, imported when it is built.
 
-In place of a name may stand a user's own function, as `path/to/file.py:function`.
+A plug-in, `path/to/file.py:function`, can stand in place of a name.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from dhl.config.plugins import is_reference, read
-
-if TYPE_CHECKING:
-    pass
+from dhl.config.plugins import is_reference, load_plugin
 
 
 @dataclass(frozen=True)
@@ -21,7 +17,7 @@ class Entry:
     Attributes
     ----------
     builder : str
-        `module:function`, or a user's own code.
+        `module:function`, or a plug-in.
     options : tuple of str
         Options of the configuration that the function takes.
     pretrained : str or None
@@ -35,12 +31,12 @@ class Entry:
 
     @property
     def module(self) -> str:
-        """The module that defines the network; a user's own code as the configuration has it."""
+        """The module that defines the network, or the plug-in."""
         return self.builder if is_reference(self.builder) else self.builder.partition(":")[0]
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """Options of the configuration that this network has a use for."""
+        """Options of the configuration that this network accepts."""
         return (*self.options, "weights") if self.pretrained else self.options
 
 
@@ -70,17 +66,17 @@ NETWORKS = {
 
 
 def entry_of(role: str, name: str) -> Entry:
-    """Return what is known of a network by its name, or of a user's own by its reference.
+    """Return the entry of a network by its name, or of a plug-in by its reference.
 
     Raises
     ------
     KeyError
         If there is no such name.
-    OwnCodeError
+    PluginError
         If there is no such function.
     """
     if not is_reference(name):
         return NETWORKS[role][name]
-    function = read(name)
+    function = load_plugin(name)
     options = [option for option in ("width", "depth", "input") if function.takes(option)]
     return Entry(name, (*options, *(() if role == "denoiser" else ("weights",))))

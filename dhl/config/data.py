@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag
 
-from dhl.config.data_sets import DataSet, Folder, OwnData, PhotoDigits
+from dhl.config.data_sets import DataSet, Folder, PhotoDigits, PluginData
 from dhl.config.image_data_sets import (
     MOST_LABELS,
     Ilsvrc2012,
@@ -15,12 +15,12 @@ from dhl.config.image_data_sets import (
     Voc,
     Voc2012,
 )
-from dhl.config.plugins import OwnCodeError, is_reference
+from dhl.config.plugins import PluginError, is_reference
 
 # The tags of pydantic's unions, which appear in its key paths.
 PLUGIN, SHIPPED = "plug-in data", "shipped data"
 KINDS: dict[str, type[DataSet]] = {
-    PLUGIN: OwnData,
+    PLUGIN: PluginData,
     SHIPPED: DataSet,
     "photo-digits": PhotoDigits,
     "folder": Folder,
@@ -31,7 +31,7 @@ KINDS: dict[str, type[DataSet]] = {
     "voc": Voc,
 }
 _ByKind = Field(discriminator="kind")
-_PluginData = Annotated[OwnData, Tag(PLUGIN)]
+_PluginData = Annotated[PluginData, Tag(PLUGIN)]
 
 
 def _plugin_or_shipped(data: Any) -> str:
@@ -56,21 +56,21 @@ def check_classes(data: DataSet, part: str) -> None:
 
     Raises
     ------
-    OwnCodeError
+    PluginError
         If not.
     """
-    if not isinstance(data, OwnData):
+    if not isinstance(data, PluginData):
         return
     classes = data.classes
     if part == "denoising" and classes is not None:
-        raise OwnCodeError(
+        raise PluginError(
             "Data for denoising has no classes.",
             came=f"`parts.{part}.data.classes: {classes}`",
             do="remove it.",
         )
     most = MOST_LABELS if part == "segmentation" else None
     if part != "denoising" and (classes is None or (most and classes > most)):
-        raise OwnCodeError(
+        raise PluginError(
             f"Plug-in data for {part} needs `classes`, from 2{f' to {most}' if most else ''}.",
             came=f"`parts.{part}.data.classes: {'null' if classes is None else classes}`",
             do="write the number of classes.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from dhl.config.base import Count, Frozen, UserPath
-from dhl.config.plugins import read
+from dhl.config.plugins import load_plugin
 from dhl.errors import ConfigError
 
 # Names of downloadable data sets in place of a folder, and the shortest side of their images (px).
@@ -129,7 +129,7 @@ def not_apart(data: Any, how: str) -> ConfigError:
     )
 
 
-class OwnData(DataSet):
+class PluginData(DataSet):
     """Images that a plug-in function makes or reads, and that the run keeps."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["kind"]})
@@ -156,14 +156,14 @@ class OwnData(DataSet):
         return content
 
     @model_validator(mode="after")
-    def _callable(self) -> OwnData:
-        read(self.kind).check_call("part", keywords=("seed",), options=self.options)
+    def _callable(self) -> PluginData:
+        load_plugin(self.kind).check_call("part", keywords=("seed",), options=self.options)
         return self
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """What is said of images that this program knows nothing of."""
-        return ("own",)
+        """An entry that says that the licence is unknown."""
+        return ("plugin",)
 
     @property
     def code(self) -> tuple[str, ...]:

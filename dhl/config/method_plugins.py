@@ -7,7 +7,7 @@ from typing import Any
 
 from dhl.config.methods import NOT_METHODS, PARTS
 from dhl.config.parts import Parts
-from dhl.config.plugins import OwnCodeError, is_reference, read
+from dhl.config.plugins import PluginError, is_reference, load_plugin
 from dhl.errors import ConfigError
 
 
@@ -49,7 +49,7 @@ def check_method_plugins(plugins: dict[str, str], parts: Parts) -> None:
     """
     used = {name for part in parts for name in parts[part].methods}
     for name, reference in plugins.items():
-        function = read(reference)
+        function = load_plugin(reference)
         function.check_call("noisy", keywords=("sigma",))
         if name != row_name(function.name):
             raise ConfigError(
@@ -64,7 +64,7 @@ def check_method_plugins(plugins: dict[str, str], parts: Parts) -> None:
                 do="add it to a list, or remove it.",
             )
         if name in NOT_METHODS or not re.fullmatch("[A-Za-z][A-Za-z0-9-]*", name):
-            raise OwnCodeError(
+            raise PluginError(
                 f"A plug-in method cannot be named `{name}`.",
                 came=f"`{reference}`",
                 do="give the function another name, of ASCII letters, digits and underscores.",
@@ -80,9 +80,9 @@ def _row(name: Any, plugins: dict[str, str]) -> Any:
     """Replace a reference by the name of its row, and record the reference."""
     if not (isinstance(name, str) and is_reference(name)):
         return name
-    row = row_name(read(name).name)
+    row = row_name(load_plugin(name).name)
     if plugins.setdefault(row, name) != name:
-        raise OwnCodeError(
+        raise PluginError(
             f"Two plug-in methods are named `{row}`.",
             came=f"`{plugins[row]}` and `{name}`",
             do="give one of the functions another name.",

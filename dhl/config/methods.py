@@ -76,18 +76,18 @@ ALLOWED = {
 
 UNTRAINED = ("clean", "noisy", "cbm3d", "cbm3d-2020")
 BASELINES = ("cbm3d", "cbm3d-2020")
-# What the models of an evaluation are called by, and no method of a user's may be.
+# Names that no plug-in may have.
 NOT_METHODS = (*METHODS, "task-network")
 
 
 def label_of(method: str) -> str:
-    """Return what a row is called; that of a user's own method after its function."""
+    """Return the label of a row; that of a plug-in is made from its function's name."""
     known = METHODS.get(method)
     return known.label if known else method.replace("-", " ").capitalize()
 
 
 def is_baseline(method: str) -> bool:
-    """Tell whether a method denoises by itself, untrained: CBM3D, and a user's own methods."""
+    """Tell whether a method denoises without training: CBM3D and plug-ins do."""
     return method in BASELINES or method not in METHODS
 
 
@@ -102,7 +102,7 @@ def model_of(method: str, part: str) -> str | None:
     Parameters
     ----------
     method : str
-        One that `ALLOWED[part]` holds, or a user's own, which is untrained.
+        One of `ALLOWED[part]`, or a plug-in, which is untrained.
     part : {"denoising", "classification", "segmentation"}
     """
     if not is_trained(method):

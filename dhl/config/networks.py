@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from dhl.config.architectures import NETWORKS, entry_of
 from dhl.config.base import Count, Frozen, UserPath, nearest
-from dhl.config.plugins import FORM, is_reference, read
+from dhl.config.plugins import FORM, is_reference, load_plugin
 from dhl.errors import ConfigError
 
 # Keys that `options` must not repeat.
@@ -44,12 +44,12 @@ class Network(Frozen):
     @classmethod
     def _readable(cls, name: str) -> str:
         if is_reference(name):
-            read(name)
+            load_plugin(name)
         return name
 
     @field_validator("options")
     @classmethod
-    def _not_said_twice(cls, options: dict[str, Any]) -> dict[str, Any]:
+    def _not_given_twice(cls, options: dict[str, Any]) -> dict[str, Any]:
         if twice := [name for name in options if name in _RESERVED]:
             raise ConfigError(
                 f"`{twice[0]}` is not an option of a plug-in.",
@@ -117,4 +117,4 @@ def _check_plugin(network: Network, role: str, *, place: str) -> None:
             do="write the path of a file of weights.",
         )
     keywords = () if role == "denoiser" else ("classes",)
-    read(network.name).check_call(keywords=keywords, options=network.builder_options())
+    load_plugin(network.name).check_call(keywords=keywords, options=network.builder_options())

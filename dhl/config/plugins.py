@@ -1,16 +1,13 @@
-"""A user's own code: `path/to/file.py:function` wherever the configuration names a thing.
+"""Plug-ins: a user's function, `path/to/file.py:function`, in place of a name in the configuration.
 
-A configuration is checked by reading the file, and nothing of it is run before it is needed: the
-configuration stays quick and imports no torch. Paths begin at the working directory.
+Checking a configuration imports the file. Relative paths start at the working directory.
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
 import functools
 import hashlib
-import importlib.util
 import inspect
 import re
 import sys
@@ -26,255 +23,196 @@ from dhl.errors import UserError
 
 FORM = "path/to/file.py:function"
 _REFERENCE = re.compile(r"(?P<path>.+\.py):(?P<function>\w+)")
-_RULE = f"own code is `{FORM}`, in a file that has this function."
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-class OwnCodeError(UserError, ValueError):
-    """A mistake in a user's own code; also a `ValueError`, which pydantic collects."""
+class PluginError(UserError, ValueError):
+    """A mistake in a plug-in; also a `ValueError`, which pydantic collects."""
 
 
 @dataclass(frozen=True)
-class OwnFunction:
-    """A function of a user's file, as it is written there.
+class Plugin:
+    """A user's function.
 
     Attributes
     ----------
     reference : str
-        As it stands in the configuration.
+        The function as the configuration names it, `path/to/file.py:function`.
     path : Path
+        The path in the reference.
     name : str
-    signature : inspect.Signature
-        Its defaults are not evaluated.
-    written : str
-        Its parameters in the words of the file.
-    summary : str
-        The first line of its docstring; empty if it has none.
+        The function's name.
+    function : callable
     source : str
-        The whole file.
+        The text of the whole file, as it was imported.
     """
 
     reference: str
     path: Path
     name: str
-    signature: inspect.Signature
-    written: str
-    summary: str
+    function: Callable[..., Any]
     source: str
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """The function's parameters."""
+        with running(self.reference):
+            return inspect.signature(self.function)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring; empty if it has none."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
     def takes(self, keyword: str) -> bool:
         """Tell whether the function can be called with this keyword."""
-        known = self.signature.parameters.values()
         return any(
             one.kind is one.VAR_KEYWORD or (one.name == keyword and one.kind in _BY_NAME)
-            for one in known
+            for one in self.signature.parameters.values()
         )
 
     def check_call(
         self, *positional: str, keywords: Iterable[str] = (), options: Iterable[str] = ()
     ) -> None:
-        """Check that the function can be called so.
+        """Check that the function can be called with these arguments.
 
         Parameters
         ----------
         *positional : str
-            What the arguments by place are called in the documentation.
+            The names, in the documentation, of the positional arguments.
         keywords : iterable of str
-            What this program passes by name.
+            The keyword arguments that `dhl` passes.
         options : iterable of str
-            What the configuration passes by name.
+            The keyword arguments that the configuration passes.
 
         Raises
         ------
-        OwnCodeError
-            If it has no such option, or cannot be called with all of that.
+        PluginError
+            If the function lacks one of the options, or cannot be called with all arguments.
         """
         keywords, options = tuple(keywords), tuple(options)
-        legal = self._options(len(positional), keywords)
         for option in options:
             if not self.takes(option) or option in keywords:
-                close = difflib.get_close_matches(option, legal, n=1)
-                raise OwnCodeError(
-                    f"the options of `{self.reference}` are its function's.",
-                    came=f"no option `{option}` in `{self.name}({self.written})`",
-                    do=f"write `{close[0]}`." if close
-                    else f"use one of {', '.join(legal)}." if legal
-                    else "leave it out: the function takes none.",
-                )  # fmt: skip
+                raise self._unknown_option(option, self._legal_options(len(positional), keywords))
         try:
             self.signature.bind(*positional, **dict.fromkeys((*keywords, *options)))
         except TypeError as error:
             call = ", ".join([*positional, *(f"{name}=..." for name in (*keywords, *options))])
-            raise OwnCodeError(
-                f"`{self.reference}` can be called as `{self.name}({call})`.",
-                came=f"`{self.name}({self.written})`: {error}",
+            raise PluginError(
+                f"`{self.reference}` cannot be called as `{self.name}({call})`: {error}.",
+                came=f"`{self.name}{self.signature}`",
                 do="change the function's parameters; docs/extending.md has an example.",
             ) from None
 
-    def _options(self, by_place: int, keywords: tuple[str, ...]) -> list[str]:
+    def _unknown_option(self, option: str, legal: list[str]) -> PluginError:
+        """Say that the function has no such option."""
+        known = f"use one of {', '.join(legal)}." if legal else "remove it: there are no options."
+        close = difflib.get_close_matches(option, legal, n=1)
+        return PluginError(
+            f"`{self.reference}` has no option `{option}`.",
+            came=f"`{self.name}{self.signature}`",
+            do=f"write `{close[0]}`." if close else known,
+        )
+
+    def _legal_options(self, positional: int, keywords: tuple[str, ...]) -> list[str]:
         """List the parameters that the configuration may set."""
         names = [one.name for one in self.signature.parameters.values() if one.kind in _BY_NAME]
-        return [name for name in names[by_place:] if name not in keywords]
-
-
-_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return [name for name in names[positional:] if name not in keywords]
 
 
 def is_reference(name: str) -> bool:
-    """Tell whether a name of the configuration means a user's own code, well formed or not."""
+    """Tell whether a name in the configuration means a plug-in, well formed or not."""
     return ".py" in name
 
 
 def references(*names: str) -> tuple[str, ...]:
-    """Return which of the names are references."""
+    """Return the names that mean plug-ins."""
     return tuple(name for name in names if is_reference(name))
 
 
-def read(reference: str) -> OwnFunction:
-    """Find a function in a user's file without running anything of it.
+def load_plugin(reference: str) -> Plugin:
+    """Import a user's function; each file is imported once in a process.
 
     Raises
     ------
-    OwnCodeError
-        If the reference has another form, the file is missing or is not Python, has no such
-        function at its top level, or imports another file beside it.
+    PluginError
+        If the reference is malformed, if the file is missing, cannot be parsed or raises an
+        exception, or if it has no such function.
     """
-    path, _ = _parted(reference)
-    return _parsed(reference, _source(path))
+    if not (match := _REFERENCE.fullmatch(reference)):
+        raise PluginError(
+            f"`{reference}` does not name a function in a Python file.",
+            came=f"`{reference}`",
+            do=f"write the path of the file, a colon and the name of the function: `{FORM}`.",
+        )
+    path, name = Path(match["path"]), match["function"]
+    with running(reference):
+        source, module = _import_file(path.resolve())
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise _no_function(path, name, module)
+    return Plugin(reference, path, name, function, source)
 
 
-@functools.cache
-def _parsed(reference: str, source: str) -> OwnFunction:
-    """Find a function in a file's text."""
-    path, name = _parted(reference)
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise OwnCodeError(
-            _RULE, came=f"{path}{line}: {getattr(error, 'msg', error)}", do="mend the syntax."
-        ) from None
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if name not in functions:
-        close = difflib.get_close_matches(name, functions, n=1)
-        there = ", ".join(f"`{path}:{other}`" for other in functions)
-        raise OwnCodeError(
-            _RULE,
-            came=f"no function `{name}` at the top level of {path}",
-            do=f"write `{path}:{close[0]}`." if close
-            else f"write one of {there}." if there
-            else f"write `def {name}(...)` there.",
-        )  # fmt: skip
-    _refuse_neighbours(tree, path)
-    node = functions[name]
-    summary = (ast.get_docstring(node) or "").partition("\n")[0]
-    return OwnFunction(
-        reference, path, name, _signature(node.args), ast.unparse(node.args), summary, source
+def _no_function(path: Path, name: str, module: ModuleType) -> PluginError:
+    """Say that a file has no such function."""
+    functions = [
+        known
+        for known, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", None) == module.__name__
+    ]
+    close = difflib.get_close_matches(name, functions, n=1)
+    listed = ", ".join(f"`{known}`" for known in functions)
+    return PluginError(
+        f"There is no function `{name}` in {path}.",
+        came=f"the functions {listed}" if listed else "a file without functions",
+        do=f"write `{path}:{close[0]}`." if close else f"write `def {name}(...)` there.",
     )
 
 
-def _parted(reference: str) -> tuple[Path, str]:
-    """Split a reference into file and function."""
-    if not (match := _REFERENCE.fullmatch(reference)):
-        raise OwnCodeError(
-            _RULE,
-            came=f"`{reference}`",
-            do="write the path of a Python file, a colon and the name of a function in it.",
-        )
-    return Path(match["path"]), match["function"]
-
-
-def _source(path: Path) -> str:
-    """Read a user's file."""
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise OwnCodeError(
-            _RULE,
-            came=f"no file {path} ({error.strerror})",
-            do=f"mend the path, which begins at the working directory, {Path.cwd()}.",
-        ) from None
-    except UnicodeDecodeError as error:
-        raise OwnCodeError(_RULE, came=f"{path}: {error}", do="write it in UTF-8.") from None
-
-
-def _signature(written: ast.arguments) -> inspect.Signature:
-    """Build a signature whose defaults are not evaluated."""
-    by_place = [*written.posonlyargs, *written.args]
-    required = len(by_place) - len(written.defaults)
-    of = inspect.Parameter
-    found = [
-        of(
-            one.arg,
-            of.POSITIONAL_ONLY if place < len(written.posonlyargs) else of.POSITIONAL_OR_KEYWORD,
-            default=of.empty if place < required else ...,
-        )
-        for place, one in enumerate(by_place)
-    ]
-    if written.vararg:
-        found.append(of(written.vararg.arg, of.VAR_POSITIONAL))
-    for one, default in zip(written.kwonlyargs, written.kw_defaults, strict=True):
-        found.append(of(one.arg, of.KEYWORD_ONLY, default=of.empty if default is None else ...))
-    if written.kwarg:
-        found.append(of(written.kwarg.arg, of.VAR_KEYWORD))
-    return inspect.Signature(found)
-
-
-def _refuse_neighbours(tree: ast.Module, path: Path) -> None:
-    """Refuse imports of other files of the user's: their changes would go unnoticed."""
-    for node in ast.walk(tree):
-        relative = isinstance(node, ast.ImportFrom) and node.level > 0
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names = [one.name for one in node.names] if isinstance(node, ast.Import) else names
-        for name in names:
-            top = name.partition(".")[0]
-            # Python looks beside the file's own folder in that in which the program is started.
-            places = [place / top for place in (path.parent, Path())]
-            beside = any(one.is_dir() or one.with_suffix(".py").is_file() for one in places)
-            if relative or (top != "dhl" and beside):
-                raise OwnCodeError(
-                    "own code is one file: an edit of another one would go unnoticed.",
-                    came=f"{path}, line {node.lineno}: {ast.unparse(node)}",
-                    do="move what it needs into the file, or into an installed package.",
-                )
-
-
-def load(reference: str) -> Callable[..., Any]:
-    """Import a user's function; a file is run once in a process.
-
-    Raises
-    ------
-    OwnCodeError
-        As of `read`, or if the file cannot be run.
-    """
-    path, name = _parted(reference)
-    return _loaded(path.resolve(), name, reference)
-
-
 @functools.cache
-def _loaded(path: Path, name: str, reference: str) -> Callable[..., Any]:
-    """Return a function of a file."""
-    read(reference)
-    with running(reference):
-        return getattr(_module(path), name)
-
-
-@functools.cache
-def _module(path: Path) -> ModuleType:
-    """Run a file as a module with a name of its own, by which its classes can be found again."""
-    name = f"dhl_own_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_Fresh(name, str(path)))
-    module = importlib.util.module_from_spec(spec)
+def _import_file(path: Path) -> tuple[str, ModuleType]:
+    """Import a file under a unique name, by which `pickle` finds its classes again."""
+    source = _read(path)
+    name = f"dhl_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    module = ModuleType(name)
+    module.__file__ = str(path)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        _Fresh(name, str(path)).exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
-    return module
+    return source, module
+
+
+def _read(path: Path) -> str:
+    """Read a file's text, and check its syntax."""
+    try:
+        source = path.read_text("utf-8")
+        compile(source, str(path), "exec")
+    except OSError as error:
+        raise PluginError(
+            f"The plug-in file {path} cannot be read.",
+            came=f"{error.strerror}",
+            do="correct the path; a relative path starts at the working directory.",
+        ) from None
+    except UnicodeDecodeError as error:
+        raise PluginError(
+            f"The plug-in file {path} is not in UTF-8.", came=f"{error}", do="save it in UTF-8."
+        ) from None
+    except (SyntaxError, ValueError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise PluginError(
+            f"There is a syntax error in {path}{line}.",
+            came=f"{getattr(error, 'msg', error)}",
+            do="correct the syntax.",
+        ) from None
+    return source
 
 
 class _Fresh(SourceFileLoader):
-    """Compiles the file as it is now: cached bytecode is told apart by size and second alone."""
+    """Compiles the text of the file: cached bytecode can be stale within one second."""
 
     def get_code(self, fullname: str) -> CodeType:
         """Compile the source."""
@@ -283,12 +221,12 @@ class _Fresh(SourceFileLoader):
 
 @contextmanager
 def running(reference: str) -> Iterator[None]:
-    """Run a user's code; what it raises becomes one message, whose cause has the traceback.
+    """Run a plug-in; an exception becomes one message, whose `__cause__` has the traceback.
 
     Raises
     ------
-    OwnCodeError
-        From any exception inside.
+    PluginError
+        If the code inside raises any exception but a `UserError`.
     """
     try:
         yield
@@ -296,23 +234,23 @@ def running(reference: str) -> Iterator[None]:
         raise
     except Exception as error:
         said = (str(error).splitlines() or [""])[0]
-        raise OwnCodeError(
-            f"`{reference}` runs without an error.",
+        raise PluginError(
+            f"`{reference}` raised an exception.",
             came=f"{type(error).__name__}: {said}".removesuffix(": "),
-            do="mend it; the traceback before this message shows the line.",
+            do="correct the plug-in; the traceback before this message shows the line.",
         ) from error
 
 
-def wrong_result(reference: str, *, expected: str, came: str) -> OwnCodeError:
-    """Say that a user's function returned something else than it should."""
+def wrong_result(reference: str, *, expected: str, came: str) -> PluginError:
+    """Say that a plug-in returned something else than it should."""
     name = reference.rpartition(":")[2]
-    return OwnCodeError(
-        f"`{reference}` returns {expected}.", came=came, do=f"mend what `{name}` returns."
+    return PluginError(
+        f"`{reference}` must return {expected}.", came=came, do=f"correct what `{name}` returns."
     )
 
 
 def described(value: Any) -> str:
-    """Write what a value is: number format and shape of an array or tensor, else its type."""
+    """Describe a value: number format and shape of an array or tensor, else its type."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         shape = ", ".join(map(str, value.shape))
         return f"{str(value.dtype).removeprefix('torch.')} of shape ({shape})"

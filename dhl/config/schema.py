@@ -12,10 +12,10 @@ from dhl.config.method_plugins import check_method_plugins
 from dhl.config.methods import TASKS
 from dhl.config.networks import Network
 from dhl.config.parts import Parts, check_methods
-from dhl.config.plugins import FORM, is_reference, read, references
+from dhl.config.plugins import FORM, is_reference, load_plugin, references
 from dhl.config.sensitivity import Sensitivity
-from dhl.config.sigma import GAUSSIAN
 from dhl.errors import ConfigError
+from dhl.sigma import GAUSSIAN
 
 WIDEST_MARGIN = 0.2
 
@@ -174,7 +174,7 @@ class Config(Frozen):
     @classmethod
     def _known_noise(cls, noise: str) -> str:
         if is_reference(noise):
-            read(noise).check_call("clean", keywords=("noise_std", "generator"))
+            load_plugin(noise).check_call("clean", keywords=("noise_std", "generator"))
         elif noise != GAUSSIAN:
             raise ConfigError(
                 f"Unknown noise `{noise}`.",

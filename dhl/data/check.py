@@ -8,15 +8,15 @@ from pathlib import Path
 
 from dhl.config.catalogue import CATALOGUE, DataSet
 from dhl.config.data_sets import DataSet as Data
-from dhl.config.data_sets import OwnData
+from dhl.config.data_sets import PluginData
 from dhl.config.image_data_sets import Ilsvrc2012, Voc
-from dhl.config.plugins import read
+from dhl.config.plugins import load_plugin
 from dhl.config.schema import Config
 from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
 from dhl.data.download import archive_path, expected_digests, verified_digest
 from dhl.data.layouts import SUFFIXES, VOC
 from dhl.data.locations import data_root, set_folder
-from dhl.data.plugin_data import make_own_part
+from dhl.data.plugin_data import make_plugin_part
 from dhl.data.segmentation import find_pairs, read_list
 from dhl.data.transfer import SourceFailed
 from dhl.data.user_folders import user_folders
@@ -82,7 +82,7 @@ def check_data(config: Config, *, decode: bool) -> Iterator[Finding]:
     Yields
     ------
     Finding
-        One per set, then one per folder, then one per part that the user's own code makes.
+        One per set, then one per folder, then one per part whose images a plug-in makes.
     """
     root = data_root(config)
     for name in needed_sets(config):
@@ -90,8 +90,8 @@ def check_data(config: Config, *, decode: bool) -> Iterator[Finding]:
     for spec, field, key in user_folders(config):
         yield check_folder(spec, field, key, decode=decode)
     for part in config.parts:
-        if isinstance(config.parts[part].data, OwnData):
-            yield check_own_code(config, part)
+        if isinstance(config.parts[part].data, PluginData):
+            yield check_plugin(config, part)
 
 
 def check_set(data_set: DataSet, root: Path, *, decode: bool) -> Finding:
@@ -135,16 +135,16 @@ def check_folder(spec: Data, field: str, key: str, *, decode: bool) -> Finding:
     return _finding(key, folder, missing=missing, damaged=damaged, decode=decode)
 
 
-def check_own_code(config: Config, part: str) -> Finding:
-    """Make the images of a part by the user's own code, and count them.
+def check_plugin(config: Config, part: str) -> Finding:
+    """Make the images of a part by its plug-in, and count them.
 
     Raises
     ------
-    OwnCodeError
-        If the code fails, or returns something else than documented.
+    PluginError
+        If the plug-in fails, or returns something else than documented.
     """
-    path = read(config.parts[part].data.kind).path
-    splits = make_own_part(config, part).values()
+    path = load_plugin(config.parts[part].data.kind).path
+    splits = make_plugin_part(config, part).values()
     size = sum(image.nbytes for images in splits for image in images.images)
     files = sum(map(len, splits))
     return Finding(f"parts.{part}.data", path, files=files, bytes=size, what="images")

@@ -12,7 +12,7 @@ from typing import Literal, overload
 import numpy as np
 from PIL import Image
 
-from dhl.config.class_names import IGNORED_LABEL
+from dhl.data.class_names import IGNORED_LABEL
 from dhl.errors import UserError
 
 SMALLEST_SIDE = 8

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from dhl.config.plugins import described, load, running, wrong_result
-from dhl.config.sigma import GAUSSIAN, noise_std
+from dhl.config.plugins import described, load_plugin, running, wrong_result
 from dhl.errors import UserError
 from dhl.seeding import derive_seed
+from dhl.sigma import GAUSSIAN, noise_std
 
 if TYPE_CHECKING:
     import torch
@@ -71,24 +71,24 @@ def noisy_image(clean: np.ndarray, *, sigma: float, seed: int, model: str = GAUS
 
     Raises
     ------
-    OwnCodeError
-        If a user's own noise fails, or is no image of finite numbers.
+    PluginError
+        If a plug-in fails, or returns no image of finite numbers.
     """
     if model != GAUSSIAN:
-        return _own_noisy_image(model, clean, sigma=sigma, seed=seed)
+        return _plugin_noisy_image(model, clean, sigma=sigma, seed=seed)
     return clean.astype(np.float32) / np.float32(255) + evaluation_noise(
         clean.shape, sigma=sigma, seed=seed
     )
 
 
-def _own_noisy_image(model: str, clean: np.ndarray, *, sigma: float, seed: int) -> np.ndarray:
-    """Return a test image with a user's own noise, drawn on the CPU by one thread."""
+def _plugin_noisy_image(model: str, clean: np.ndarray, *, sigma: float, seed: int) -> np.ndarray:
+    """Return a test image with the noise of a plug-in, drawn on the CPU by one thread."""
     import torch
 
     image = torch.from_numpy(clean.astype(np.float32) / np.float32(255)).permute(2, 0, 1)[None]
     std = torch.full((1, 1, 1, 1), noise_std(sigma))
     with _one_thread():
-        noisy = _own_noise(model, image.contiguous(), std, torch.Generator().manual_seed(seed))
+        noisy = _plugin_noise(model, image.contiguous(), std, torch.Generator().manual_seed(seed))
     if not noisy.isfinite().all():
         raise wrong_result(
             model, expected="finite numbers", came=f"some that are not, at sigma {sigma:g}"
@@ -165,7 +165,7 @@ def add_noise(
 
     Raises
     ------
-    OwnCodeError
+    PluginError
         If a noise plug-in fails, or does not return images like `clean`.
     """
     if model == GAUSSIAN:
@@ -175,7 +175,7 @@ def add_noise(
     std = _std_per_image(clean, sigma, generator)
     # `torch.compile` does not trace plug-ins.
     compiling = torch.compiler.is_compiling()
-    draw = torch.compiler.disable(_own_noise) if compiling else _own_noise
+    draw = torch.compiler.disable(_plugin_noise) if compiling else _plugin_noise
     return draw(model, clean, std, generator)
 
 
@@ -192,13 +192,13 @@ def _std_per_image(
     return low + (high - low) * torch.rand(shape, generator=generator, device=clean.device)
 
 
-def _own_noise(
+def _plugin_noise(
     model: str, clean: torch.Tensor, std: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
     """Call a noise plug-in in float32, and check its result."""
     import torch
 
-    function = load(model)
+    function = load_plugin(model).function
     with running(model), torch.no_grad(), torch.autocast(clean.device.type, enabled=False):
         noisy = function(clean.clone(), noise_std=std, generator=generator)
     like = ("shape", "dtype", "device")

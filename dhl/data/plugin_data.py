@@ -1,4 +1,4 @@
-"""Images that a user's own function makes or reads: called, and checked. No torch."""
+"""Images that a plug-in makes or reads. No torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dhl.config.class_names import IGNORED_LABEL
-from dhl.config.data_sets import OwnData
-from dhl.config.plugins import OwnCodeError, described, load, running, wrong_result
+from dhl.config.data_sets import PluginData
+from dhl.config.plugins import PluginError, described, load_plugin, running, wrong_result
 from dhl.config.schema import Config
+from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.image_set import ImageSet
 from dhl.seeding import derive_seed
 
@@ -19,8 +19,8 @@ REQUIRED, POSSIBLE = ("train", "test"), ("train", "validation", "test")
 KEYS = ("images", "targets", "ids")
 
 
-def make_own_part(config: Config, part: str) -> dict[str, ImageSet]:
-    """Call the user's function for a part, and check what it returns.
+def make_plugin_part(config: Config, part: str) -> dict[str, ImageSet]:
+    """Call the plug-in of a part, and check what it returns.
 
     Returns
     -------
@@ -29,11 +29,11 @@ def make_own_part(config: Config, part: str) -> dict[str, ImageSet]:
 
     Raises
     ------
-    OwnCodeError
-        If the function fails, or returns something else than documented; names split and entry.
+    PluginError
+        If the plug-in fails, or returns something else than documented.
     """
     data = config.parts[part].data
-    function = load(data.kind)
+    function = load_plugin(data.kind).function
     seed = derive_seed(config.base_seed, "own data", data.name, part)
     with running(data.kind):
         splits = function(part, seed=seed, **data.options)
@@ -49,7 +49,7 @@ def make_own_part(config: Config, part: str) -> dict[str, ImageSet]:
     return {name: _split(data, part, name, splits[name]) for name in POSSIBLE if name in splits}
 
 
-def _split(data: OwnData, part: str, split: str, content: Any) -> ImageSet:
+def _split(data: PluginData, part: str, split: str, content: Any) -> ImageSet:
     """Check one split and turn it into an image set."""
     if not isinstance(content, Mapping):
         raise _wrong(data, f"per split a dict of {_listed(KEYS)}", f"{split}: {described(content)}")
@@ -61,7 +61,7 @@ def _split(data: OwnData, part: str, split: str, content: Any) -> ImageSet:
     return ImageSet(ids, images, targets, classes=data.classes)
 
 
-def _images(data: OwnData, split: str, images: Any) -> Any:
+def _images(data: PluginData, split: str, images: Any) -> Any:
     """Check a split's images; those of one size become one array."""
     if not isinstance(images, _SEQUENCES) or not len(images):
         came = "no image" if isinstance(images, _SEQUENCES) else described(images)
@@ -78,7 +78,7 @@ _SEQUENCES = (list, tuple, np.ndarray)
 _IMAGES = "`images` as uint8 arrays (H, W, 3), one at least"
 
 
-def _ids(data: OwnData, split: str, ids: Any, count: int) -> list[str]:
+def _ids(data: PluginData, split: str, ids: Any, count: int) -> list[str]:
     """Check the images' names, or number them."""
     if ids is None:
         return [f"{split}-{index:05d}" for index in range(count)]
@@ -96,7 +96,9 @@ def _ids(data: OwnData, split: str, ids: Any, count: int) -> list[str]:
     return found
 
 
-def _targets(data: OwnData, place: tuple[str, str], targets: Any, images: Any) -> np.ndarray | None:
+def _targets(
+    data: PluginData, place: tuple[str, str], targets: Any, images: Any
+) -> np.ndarray | None:
     """Check the classes or label maps of a split."""
     part, split = place
     if part == "denoising":
@@ -127,8 +129,8 @@ def _targets(data: OwnData, place: tuple[str, str], targets: Any, images: Any) -
     return array.astype(np.uint8 if maps else np.int64)
 
 
-def _wrong(data: OwnData, expected: str, came: str) -> OwnCodeError:
-    """Say that the function returned something else."""
+def _wrong(data: PluginData, expected: str, came: str) -> PluginError:
+    """Say that the plug-in returned something else."""
     return wrong_result(data.kind, expected=expected, came=came)
 
 

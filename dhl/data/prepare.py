@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dhl.config.class_names import IGNORED_LABEL
-from dhl.config.data_sets import Folder, OwnData, PhotoDigits
+from dhl.config.data_sets import Folder, PhotoDigits, PluginData
 from dhl.config.schema import Config
+from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
 from dhl.data.folder import read_denoising
 from dhl.data.image_files import Files
@@ -21,7 +21,7 @@ from dhl.data.listing import Listing, Skipped, inspect
 from dhl.data.locations import data_root
 from dhl.data.noise import evaluation_seed, noisy_image, pixel_digest
 from dhl.data.photo_digits import make_part
-from dhl.data.plugin_data import make_own_part
+from dhl.data.plugin_data import make_plugin_part
 from dhl.data.segmentation import list_voc, list_voc2012
 from dhl.files import atomic_path
 from dhl.progress import Progress
@@ -74,8 +74,8 @@ def read_splits(config: Config, part: str) -> tuple[dict[str, ImageSet], list[Sk
     spec = config.parts[part].data
     if isinstance(spec, PhotoDigits):
         return make_part(part, spec, base_seed=config.base_seed), []
-    if isinstance(spec, OwnData):
-        return make_own_part(config, part), []
+    if isinstance(spec, PluginData):
+        return make_plugin_part(config, part), []
     if isinstance(spec, Folder):
         return read_denoising(spec, data_root(config)), []
     splits, skipped = {}, []

@@ -112,7 +112,7 @@ def _rows(
 class NoisyImages:
     """The clean test images of a part, and the record of their noise at a sigma.
 
-    `model` is the noise's: `gaussian`, or the user's own code.
+    `model` is the noise's: `gaussian`, or a plug-in.
     """
 
     part: str

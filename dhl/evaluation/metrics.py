@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dhl.config.class_names import IGNORED_LABEL
+from dhl.data.class_names import IGNORED_LABEL
 
 BORDER = 3  # pixels that the authors' evaluation leaves out on each side
 

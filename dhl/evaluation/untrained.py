@@ -1,4 +1,4 @@
-"""Denoisers that are not trained here: CBM3D by the `bm3d` package, and a user's own code."""
+"""Denoisers that are not trained here: CBM3D by the `bm3d` package, and plug-ins."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from dhl.config.methods import BASELINES
-from dhl.config.plugins import described, load, running, wrong_result
+from dhl.config.plugins import described, load_plugin, running, wrong_result
 from dhl.config.schema import Config
-from dhl.config.sigma import noise_std
 from dhl.data.image_set import load_split
 from dhl.data.noise import recorded_noisy_image
 from dhl.errors import UserError
@@ -26,6 +25,7 @@ from dhl.progress import Progress
 from dhl.run.folder import RunFolder
 from dhl.run.results import NOISE_COLUMNS, open_arrays, read_csv
 from dhl.run.shards import WHOLE, Shard
+from dhl.sigma import noise_std
 
 # The classical algorithm for white noise, which the paper compared with, and the exact transform
 # variances of the 2020 one: `nf` is the size at which noise spectra are computed.
@@ -77,8 +77,8 @@ def cbm3d(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d") -> np.ndar
     return bm3d_rgb(noisy.astype(np.float64), noise_std(sigma), settings).astype(np.float32)
 
 
-def own_denoised(noisy: np.ndarray, *, sigma: float, reference: str) -> np.ndarray:
-    """Denoise one colour image by a user's own code, and check what it returns.
+def plugin_denoised(noisy: np.ndarray, *, sigma: float, reference: str) -> np.ndarray:
+    """Denoise one colour image by a plug-in, and check what it returns.
 
     Parameters
     ----------
@@ -94,10 +94,10 @@ def own_denoised(noisy: np.ndarray, *, sigma: float, reference: str) -> np.ndarr
 
     Raises
     ------
-    OwnCodeError
-        If the code returns no such image of finite numbers.
+    PluginError
+        If the plug-in returns no such image of finite numbers.
     """
-    denoised = load(reference)(noisy.copy(), sigma=sigma)
+    denoised = load_plugin(reference).function(noisy.copy(), sigma=sigma)
     whole = isinstance(denoised, np.ndarray) and denoised.dtype.kind == "f"
     if not whole or denoised.shape != noisy.shape:
         expected = f"an array of floats of the image's shape, {noisy.shape}"
@@ -192,25 +192,25 @@ def write_baseline(config: Config, job: BaselineJob, folder: RunFolder, *, proce
 
 
 def _denoiser(config: Config, job: BaselineJob) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what denoises an image; a process of its own can be given it."""
+    """Return the function that denoises an image; it can be sent to another process."""
     if job.method in BASELINES:
         require_bm3d()
         return functools.partial(cbm3d, sigma=job.sigma, profile=job.method)
     if job.method not in config.plugin_methods:
         raise UserError(
-            "what denoises without training is CBM3D, or your own code in the lists of `methods`.",
+            f"`{job.method}` is not an untrained method of this configuration.",
             came=f"`{job.method}`",
             do=f"name one of {', '.join((*BASELINES, *config.plugin_methods))}.",
         )
     reference = config.plugin_methods[job.method]
-    load(reference)  # so that a mistake in the file is found once, and here
-    return functools.partial(own_denoised, sigma=job.sigma, reference=reference)
+    load_plugin(reference)  # finds a mistake in the file once, before any process starts
+    return functools.partial(plugin_denoised, sigma=job.sigma, reference=reference)
 
 
 def _guarded(
     config: Config, job: BaselineJob, images: Iterator[np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """Yield the images; what a user's own code raises, in any process, becomes one message."""
+    """Yield the images; an exception of a plug-in, in any process, becomes one message."""
     if job.method in BASELINES:
         yield from images
         return

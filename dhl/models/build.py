@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dhl.config.architectures import NETWORKS
-from dhl.config.plugins import described, is_reference, load, running, wrong_result
+from dhl.config.plugins import described, is_reference, load_plugin, running, wrong_result
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,34 +20,34 @@ def build_network(role: str, name: str, **options: Any) -> nn.Module:
     ----------
     role : {"denoiser", "classifier", "segmenter"}
     name : str
-        A key of `NETWORKS[role]`, or a user's own code.
+        A key of `NETWORKS[role]`, or a plug-in.
     **options
-        Passed to the builder: those of `Entry.options`, `classes` for a task network, and what a
-        user's own one takes besides.
+        Passed to the builder: those of `Entry.options`, `classes` for a task network, and the
+        options of a plug-in.
 
     Raises
     ------
-    OwnCodeError
-        If a user's own function fails, or returns no network.
+    PluginError
+        If a plug-in fails, or returns no network.
     """
     if is_reference(name):
-        return _build_own(role, name, options)
+        return _build_plugin(role, name, options)
     module, _, builder = NETWORKS[role][name].builder.partition(":")
     return getattr(importlib.import_module(module), builder)(**options)
 
 
-def _build_own(role: str, reference: str, options: dict[str, Any]) -> nn.Module:
-    """Build a user's own network, whose output is checked whenever it runs."""
+def _build_plugin(role: str, reference: str, options: dict[str, Any]) -> nn.Module:
+    """Build the network of a plug-in; its output is checked whenever it runs."""
     from torch import nn
 
-    builder = load(reference)
+    builder = load_plugin(reference).function
     with running(reference):
         network = builder(**options)
     if not (isinstance(network, nn.Module) and any(True for _ in network.parameters())):
         raise wrong_result(
             reference,
-            expected="a torch.nn.Module with parameters",
-            came=f"one without parameters, {type(network).__name__}"
+            expected="a `torch.nn.Module` with parameters",
+            came=f"a `{type(network).__name__}` without parameters"
             if isinstance(network, nn.Module)
             else described(network),
         )
@@ -56,7 +56,7 @@ def _build_own(role: str, reference: str, options: dict[str, Any]) -> nn.Module:
 
 
 def _output_check(role: str, reference: str, classes: int | None) -> Callable:
-    """Make a hook that compares the shape of a network's output with what its role asks for."""
+    """Make a hook that checks the shape of a network's output."""
 
     def check(network: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         count, _, height, width = inputs[0].shape
@@ -69,8 +69,8 @@ def _output_check(role: str, reference: str, classes: int | None) -> Callable:
             raise wrong_result(
                 reference,
                 expected=f"a {role} that maps images (N, 3, H, W) to {_OUTPUTS[role]}",
-                came=f"{described(output)} for images of shape {tuple(inputs[0].shape)}, where "
-                f"{wanted} is expected",
+                came=f"{described(output)} for images of shape {tuple(inputs[0].shape)}: "
+                f"the shape must be {wanted}",
             )
 
     return check

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dhl.config.class_names import IGNORED_LABEL
+from dhl.data.class_names import IGNORED_LABEL
 from dhl.models.centre_crop import denoise_centre
 
 

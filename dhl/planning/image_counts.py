@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dhl.config.data_sets import OwnData
+from dhl.config.data_sets import PluginData
 from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet
-from dhl.data.plugin_data import make_own_part
+from dhl.data.plugin_data import make_plugin_part
 from dhl.data.segmentation import list_voc
 from dhl.errors import UserError
 
@@ -59,8 +59,8 @@ def count_all_images(config: Config) -> dict[str, PartCounts]:
     counts = {}
     for part in config.parts:
         data = config.parts[part].data
-        if isinstance(data, OwnData):
-            splits = make_own_part(config, part)
+        if isinstance(data, PluginData):
+            splits = make_plugin_part(config, part)
             counts[part] = PartCounts(*(_in_memory(splits[name]) for name in ("train", "test")))
         else:
             counts[part] = count_images(data)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dhl.config.catalogue import CATALOGUE
-from dhl.config.data_sets import OwnData
+from dhl.config.data_sets import PluginData
 from dhl.config.methods import is_baseline
 from dhl.config.schema import Config
 from dhl.planning.machine import Machine
@@ -88,7 +88,7 @@ def _download(name: str) -> Job:
 def decoding_seconds(config: Config, part: str) -> float:
     """Return the seconds to read an image file; 0 if the run keeps the pixels."""
     data = config.parts[part].data
-    kept = data.kind == "photo-digits" or isinstance(data, OwnData)
+    kept = data.kind == "photo-digits" or isinstance(data, PluginData)
     return 0 if kept or part == "denoising" else DECODING
 
 

@@ -16,10 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from dhl.config.plugins import is_reference
 from dhl.config.schema import Config
-from dhl.config.sigma import GAUSSIAN
 from dhl.models.build import build_network
 from dhl.planning.image_counts import PartCounts, count_all_images
 from dhl.run.model_graph import ModelSpec, all_models, model_spec
+from dhl.sigma import GAUSSIAN
 from dhl.training.train import build_objective
 
 
@@ -80,7 +80,7 @@ def training_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width
     behind = frozen and _without_content(frozen.role, frozen.build_options)
     counter = FlopCounterMode(display=False, custom_mapping=_COUNTED)
     with torch.device("meta"), counter:
-        plain = replace(spec, noise=GAUSSIAN)  # a user's own noise may need real values
+        plain = replace(spec, noise=GAUSSIAN)  # a plug-in may need real values
         objective = build_objective(network, plain, task_network=behind)
         targets = {"classification": (2,), "segmentation": (2, height, width)}.get(spec.part)
         losses = objective.losses(

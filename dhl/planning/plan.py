@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dhl.config.catalogue import CATALOGUE
-from dhl.config.data_sets import OwnData
+from dhl.config.data_sets import PluginData
 from dhl.config.methods import is_baseline
 from dhl.config.recipes import WarmStart
 from dhl.config.schema import Config
@@ -105,7 +105,7 @@ def make_plan(workload: Workload, machine: Machine) -> Plan:
 def _of_unknown_time(config: Config, machine: Machine) -> Iterator[str]:
     """Name the plug-in data and methods, and CBM3D where it is not installed."""
     for part in config.parts:
-        if isinstance(data := config.parts[part].data, OwnData):
+        if isinstance(data := config.parts[part].data, PluginData):
             yield data.name
         for method in filter(is_baseline, config.parts[part].methods):
             if f"{method}, {part}" not in machine.cbm3d_seconds:

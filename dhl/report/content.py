@@ -14,7 +14,6 @@ import yaml
 from dhl.analysis.published import AVERAGE
 from dhl.analysis.sensitivity import denoiser_label, reader_label
 from dhl.config.schema import Config
-from dhl.config.sigma import format_sigma
 from dhl.errors import UserError
 from dhl.run.evaluations import studies
 from dhl.run.folder import RunFolder
@@ -27,6 +26,7 @@ from dhl.run.results import (
     read_benchmarks,
     read_csv,
 )
+from dhl.sigma import format_sigma
 
 ORIGINS = ("paper", "control", "beyond")
 _PLACEHOLDER = re.compile(r"\{([a-z_.]+)\}")

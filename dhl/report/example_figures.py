@@ -14,9 +14,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
-from dhl.config.class_names import IGNORED_LABEL, class_namer
 from dhl.config.methods import METHODS, label_of
 from dhl.config.schema import Config
+from dhl.data.class_names import IGNORED_LABEL, class_namer
 from dhl.errors import UserError
 from dhl.report.figure_style import WIDTH
 from dhl.run.failures import NothingToShow, failure_of

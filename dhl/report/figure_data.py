@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dhl.config.class_names import class_namer
 from dhl.config.schema import Config
+from dhl.data.class_names import class_namer
 from dhl.report.example_figures import read_examples
 from dhl.report.figures import PLOTTED, REFERENCE, read_averages, read_curves
 from dhl.report.sensitivity_figures import read_experiment

@@ -71,14 +71,14 @@ STYLES = {
 }
 
 
-# A user's own methods, in the order of the configuration: Tol's muted colours, and stars of so many
+# Plug-ins, in the order of the configuration: Tol's muted colours, and stars of so many
 # points. When all were used, colours meet other markers.
 _OWN_COLORS = ("#332288", "#999933", "#44aa99", "#aa4499", "#661100", "#ddcc77")
 _OWN_MARKERS = ("h", (4, 1, 0), "8", (6, 1, 0), (3, 1, 0), (8, 1, 0))
 
 
 def styles_of(config: Config) -> dict[str, MethodStyle]:
-    """Return how each method of a configuration is drawn, a user's own ones included."""
+    """Return how each method of a configuration is drawn, plug-ins included."""
     styles = dict(STYLES)
     for place, method in enumerate(config.plugin_methods):
         turn, index = divmod(place, len(_OWN_COLORS))

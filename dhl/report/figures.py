@@ -15,7 +15,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from dhl.analysis.published import AVERAGE
 from dhl.config.methods import METHODS, TABLES, label_of
 from dhl.config.schema import Config
-from dhl.config.sigma import format_sigma
 from dhl.errors import UserError
 from dhl.report import example_figures as strips
 from dhl.report import sensitivity_figures
@@ -32,6 +31,7 @@ from dhl.run.failures import NothingToShow, failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import figure_names
 from dhl.run.results import TABLE_COLUMNS, TRAINING_COLUMNS, read_csv
+from dhl.sigma import format_sigma
 
 PLOTTED = {
     "psnr_over_sigma": ("denoising", "psnr"),

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dhl.config.class_names import IGNORED_LABEL, class_namer
 from dhl.config.methods import label_of
 from dhl.config.schema import Config
+from dhl.data.class_names import IGNORED_LABEL, class_namer
 from dhl.report.example_figures import (
     Examples,
     best_square,

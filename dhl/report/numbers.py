@@ -9,11 +9,11 @@ from typing import Any
 from dhl.analysis.published import AVERAGE
 from dhl.config.methods import TABLES, is_baseline
 from dhl.config.schema import Config
-from dhl.config.sigma import format_sigma
 from dhl.run.evaluations import evaluated_models, evaluated_seeds, experiments, studied
 from dhl.run.folder import RunFolder
 from dhl.run.results import TABLE_COLUMNS, read_csv
 from dhl.run.shards import shards
+from dhl.sigma import format_sigma
 
 
 @dataclass(frozen=True)

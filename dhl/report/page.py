@@ -17,9 +17,8 @@ from dhl.analysis.published import read_literature, read_published
 from dhl.analysis.sensitivity import main_metric
 from dhl.analysis.tables import FAILED, UNITS
 from dhl.config.methods import METHODS, TABLES, TASKS, Method, label_of
-from dhl.config.plugins import is_reference, read
+from dhl.config.plugins import is_reference, load_plugin
 from dhl.config.schema import Config
-from dhl.config.sigma import format_sigma
 from dhl.errors import UserError
 from dhl.files import atomic_path
 from dhl.report import content
@@ -35,6 +34,7 @@ from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest
 from dhl.run.outputs import EXPERIMENT_FIGURES, FIGURE_PARTS, command_for, figure_names, how_to_make
+from dhl.sigma import format_sigma
 
 STRIPS = {name: part for name, part in FIGURE_PARTS.items() if name.startswith("example_")}
 SCRIPTS = (
@@ -99,7 +99,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "experiments": content.read_experiments(config, folder),
         "origins_of_experiments": trace_studies(config, folder, manifest),
         "methods": _methods(config),
-        "own_noise": read(config.noise).summary if is_reference(config.noise) else None,
+        "noise_summary": load_plugin(config.noise).summary if is_reference(config.noise) else None,
         "used_methods": {name for part in config.parts for name in config.parts[part].methods},
         "joint_recipes": [
             (task, recipe)
@@ -117,12 +117,12 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
 
 
 def _methods(config: Config) -> dict[str, Method]:
-    """Return all methods; the user's own are explained by their docstrings."""
-    own = {}
+    """Return all methods; plug-ins are explained by their docstrings."""
+    plugins = {}
     for name, reference in config.plugin_methods.items():
-        said = read(reference).summary or "No docstring says what it does."
-        own[name] = Method(label_of(name), f"Own code, {reference}: {said}", in_paper=False)
-    return METHODS | own
+        said = load_plugin(reference).summary or "No docstring says what it does."
+        plugins[name] = Method(label_of(name), f"Plug-in, {reference}: {said}", in_paper=False)
+    return METHODS | plugins
 
 
 def _environment(templates: Path) -> jinja2.Environment:

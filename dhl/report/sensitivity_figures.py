@@ -15,12 +15,12 @@ from dhl.analysis.sensitivity import denoiser_label, main_metric, reader_label
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import TASKS
 from dhl.config.schema import Config
-from dhl.config.sigma import format_sigma
 from dhl.report.figure_style import WIDTH
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import model_spec
 from dhl.run.results import SENSITIVITY_COLUMNS, read_csv
+from dhl.sigma import format_sigma
 
 _LINE = "#d55e00"
 _CELL = 0.52  # inches: the height of a row of a matrix

@@ -34,7 +34,7 @@ CITATION = "CITATION.cff"
 
 # The files of the archive that the run did not make, by the first part of their path.
 SOFTWARE = {
-    "own_code": "A plug-in as it was for the run, under its path in the configuration",
+    "plugins": "A plug-in as it was for the run, under its path in the configuration",
     WORKFLOW: "The entry point of the workflow, from the checkout that wrote this archive",
     "workflow": "Rules of the workflow, from the checkout that wrote this archive",
     "environment.yml": "The conda environment of the workflow's jobs",

@@ -10,7 +10,6 @@ from typing import Any
 
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
-from dhl.config.sigma import format_sigma
 from dhl.errors import UserError
 from dhl.files import PROJECT, atomic_path, project_file
 from dhl.run.contents import files_of
@@ -27,6 +26,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.manifest import check_untouched, read_manifest
 from dhl.run.outputs import OUTPUTS
 from dhl.run.results import file_digest
+from dhl.sigma import format_sigma
 
 BIBTEX = "citation.bib"
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip file
@@ -52,7 +52,7 @@ def export_run(root: Path, output: Path | None = None, *, models: bool = False) 
     Raises
     ------
     UserError
-        If the run is not finished, a file differs from the manifest, own code was changed since
+        If the run is not finished, a file differs from the manifest, a plug-in was changed since
         the run, or the zip file would lie in the run's folder.
     """
     folder = RunFolder(root.resolve())
@@ -67,7 +67,7 @@ def export_run(root: Path, output: Path | None = None, *, models: bool = False) 
     config = load_config(folder.config)
     manifest = read_manifest(folder)
     results = _result_files(config, folder, models=models)
-    contents: dict[str, Path | bytes] = {**results, **_software(), **_own_code(manifest)}
+    contents: dict[str, Path | bytes] = {**results, **_software(), **_plugin_files(manifest)}
     description = (
         f"Results of the run {manifest['run']} of dhl, which replicates Liu et al., IJCAI 2018: "
         f"{'; '.join(describe_scope(config))}."
@@ -108,19 +108,19 @@ def _software() -> dict[str, Path]:
     return {path.relative_to(PROJECT).as_posix(): path for path in paths}
 
 
-def _own_code(manifest: dict[str, Any]) -> dict[str, Path]:
-    """Return the user's own code files by their names in the archive, if they are unchanged."""
+def _plugin_files(manifest: dict[str, Any]) -> dict[str, Path]:
+    """Return the files of plug-ins by their names in the archive, if they are unchanged."""
     files = {}
-    for name, digest in manifest.get("own_code", {}).items():
+    for name, digest in manifest.get("plugins", {}).items():
         path = Path(name)
         if not path.is_file() or file_digest(path) != digest:
             raise UserError(
-                f"The own code {path} is missing, or was changed since the run.",
+                f"The plug-in {path} is missing, or was changed since the run.",
                 came=f"not the file of the run, seen from {Path.cwd()}",
                 do="go to the folder where the run was made, put the file back, or run it again.",
             )
         inside = [part for part in path.parts if part not in (path.anchor, "..")]
-        files["/".join(["own_code", *inside])] = path
+        files["/".join(["plugins", *inside])] = path
     return files
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dhl.config.sigma import format_sigma
 from dhl.run.outputs import BY_NAME
 from dhl.run.shards import WHOLE, Shard
 from dhl.seeding import seed_suffix
+from dhl.sigma import format_sigma
 
 
 class RunFolder:

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dhl.config.plugins import read
+from dhl.config.plugins import load_plugin
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.files import PROJECT, atomic_path
@@ -44,9 +44,9 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
         "wall_seconds": _wall_seconds(),
         "compute_seconds": round(float(read_benchmarks(folder)["s"].sum()), 1),
         "configuration": config.model_dump(mode="json"),
-        "own_code": {
+        "plugins": {
             str(path): file_digest(path)
-            for path in dict.fromkeys(read(name).path for name in config.plugins)
+            for path in dict.fromkeys(load_plugin(name).path for name in config.plugins)
         },
         "files": {
             str(path.relative_to(folder.root)): file_digest(path) for path in _results(folder)

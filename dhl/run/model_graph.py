@@ -22,11 +22,11 @@ from dhl.config.parts import TaskPart
 from dhl.config.plugins import references
 from dhl.config.recipes import DenoiserRecipes, Recipe
 from dhl.config.schema import Config
-from dhl.config.sigma import GAUSSIAN, format_sigma, noise_std
 from dhl.errors import UserError
 from dhl.run.evaluations import evaluated_models, evaluations
 from dhl.run.model_keys import sigma_key, task_network_key, times_suffix
 from dhl.seeding import seed_suffix
+from dhl.sigma import GAUSSIAN, format_sigma, noise_std
 
 _TIMES = re.compile(r"-times([0-9.]+)")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dhl.config.methods import TASK_NETWORKS
-from dhl.config.sigma import format_sigma
 from dhl.seeding import seed_suffix
+from dhl.sigma import format_sigma
 
 
 def sigma_key(name: str, sigma: float, seed: int = 1, *, factor: float = 1) -> str:

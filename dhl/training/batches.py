@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dhl.config.class_names import IGNORED_LABEL
 from dhl.config.recipes import Recipe
+from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.image_files import ImageFiles
 from dhl.data.image_set import ImageSet
 from dhl.errors import UserError

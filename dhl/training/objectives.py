@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dhl.config.class_names import IGNORED_LABEL
-from dhl.config.sigma import GAUSSIAN
+from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.noise import add_noise
 from dhl.models.cascade import Cascade, labels_for_loss, logits_for_loss
 from dhl.models.centre_crop import centre_crop, denoise_centre
+from dhl.sigma import GAUSSIAN
 
 
 def reconstruction_loss(*, denoised: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:

@@ -60,11 +60,11 @@ def test_deviations_of_the_data_follow_its_kind():
     assert "Classification data" not in found[2]
     assert "5,000 to test on" in found[2]["Number of images for classification"]
     assert "1,464 images" in found[2]["Segmentation data"]
-    assert found[3]["Denoising data"] == f"data set shapes, made by own code, {SHAPES}"
-    assert found[3]["Segmentation data"].endswith(f"mine, made by own code, {SHAPES}, 5 classes")
+    assert found[3]["Denoising data"] == f"data set shapes, made by plug-in {SHAPES}"
+    assert found[3]["Segmentation data"].endswith(f"mine, made by plug-in {SHAPES}, 5 classes")
 
 
-def test_own_noise_and_an_own_denoiser_are_deviations(tmp_path):
+def test_noise_and_denoiser_of_plug_ins_are_deviations(tmp_path):
     source = "def f(clean=0, *, noise_std=0, generator=0): ..."
     (tmp_path / "own.py").write_text(source)
     reference = f"{tmp_path}/own.py:f"
@@ -74,7 +74,7 @@ def test_own_noise_and_an_own_denoiser_are_deviations(tmp_path):
     content |= {"noise": reference}
     content["parts"]["denoising"]["denoiser"] = {"name": reference}
     found = {entry["topic"]: entry["ours"] for entry in deviations(content)}
-    assert found["Noise"] == found["Architecture of the denoiser"] == f"own code, {reference}"
+    assert found["Noise"] == found["Architecture of the denoiser"] == f"plug-in {reference}"
     assert "Width of the denoiser" in plain - set(found)
 
 
@@ -93,9 +93,9 @@ def test_the_sources_of_all_data_are_credited(data):
     assert any("Boundaries" in name for name in credited) == ("extra" in data["segmentation"])
 
 
-def test_of_own_code_is_said_that_its_images_are_the_users():
+def test_the_images_of_a_plug_in_are_credited():
     first, *others = report._sources(config_with(OTHER_DATA[3]), TEMPLATES)
-    assert "own code" in first["name"]
+    assert "plug-in" in first["name"]
     assert ["bm3d" in one["name"] for one in others] == [True]
 
 

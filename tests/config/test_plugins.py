@@ -1,20 +1,20 @@
-"""Own code in a configuration: read without running it, and each mistake is named."""
+"""Plug-ins in a configuration: imported, checked by their signatures, and part of fingerprints."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import pickle
 from pathlib import Path
 
 import pytest
-from own_code import CLASSIFIER, DATA, DENOISER, METHOD, NOISE, write
+from plugin_samples import CLASSIFIER, DATA, DENOISER, METHOD, NOISE, write
 from settings import changed
 
-from dhl.config import plugins as own
+from dhl.config import plugins
 from dhl.config.methods import is_baseline, is_trained, label_of, model_of
 from dhl.config.parse import parse_config
+from dhl.config.plugins import PluginError, load_plugin, running, wrong_result
 from dhl.errors import UserError
-from dhl.run.fingerprints import code_digest, fingerprint
+from dhl.run.fingerprints import fingerprint
 from dhl.run.model_graph import all_models
 
 SOURCES = {
@@ -25,146 +25,180 @@ SOURCES = {
 
 @pytest.fixture(autouse=True)
 def files(tmp_path, monkeypatch) -> Path:
-    """The files in the working directory, each of which would fail if it were run."""
+    """The sample plug-ins in the working directory."""
     monkeypatch.chdir(tmp_path)
     for name, source in SOURCES.items():
-        write(tmp_path, name, source + "\nraise SystemExit('this file was run')\n")
+        write(tmp_path, name, source)
     return tmp_path
 
 
-def configured(content: dict, path: str, value):
-    """Check settings with one value changed."""
-    return parse_config(changed(content, path, value), source="mine.yaml")
+def test_a_plugin_has_a_function_its_signature_and_its_source(files):
+    plugin = load_plugin("method.py:halved_noise")
+    assert (plugin.path, plugin.name) == (Path("method.py"), "halved_noise")
+    assert list(plugin.signature.parameters) == ["noisy", "sigma"]
+    assert plugin.summary == "Half of what is too much."
+    assert plugin.source == (files / "method.py").read_text()
+    assert plugin.takes("sigma")
+    assert not plugin.takes("width")
 
 
-def test_a_function_is_read_without_being_run(files):
-    function = own.read("method.py:halved_noise")
-    assert (function.name, function.written) == ("halved_noise", "noisy, *, sigma")
-    assert function.summary == "Half of what is too much."
-    assert function.takes("sigma")
-    assert not function.takes("width")
+def test_a_class_can_be_a_plugin(files):
+    write(files, "net.py", "class Net:\n    def __init__(self, classes): ...\n")
+    load_plugin("net.py:Net").check_call(keywords=("classes",))
+
+
+def test_a_file_is_imported_once_and_its_classes_can_be_pickled(files):
+    write(files, "counted.py", "class One: ...\ndef f(): return One()\n")
+    function = load_plugin("counted.py:f").function
+    assert load_plugin(f"{files}/counted.py:f").function is function
+    one = function()
+    assert type(pickle.loads(pickle.dumps(one))) is type(one)
+
+
+def test_two_files_of_one_name_are_two_modules(files):
+    (files / "a").mkdir()
+    write(files, "same.py", "def f(): return 1\n")
+    write(files / "a", "same.py", "def f(): return 2\n")
+    assert [load_plugin(f"{path}.py:f").function() for path in ("same", "a/same")] == [1, 2]
 
 
 @pytest.mark.parametrize(
-    ("reference", "said"),
+    ("reference", "mistake", "do"),
     [
-        ("method.py", ["`method.py`", "a colon and the name of a function"]),
-        ("method.py:", ["`method.py:`", "a colon and the name of a function"]),
-        ("missing.py:f", ["no file missing.py", "begins at the working directory"]),
-        (".py:f", ["`.py:f`"]),
-        ("broken.py:f", ["broken.py, line 2", "mend the syntax"]),
-        ("latin.py:f", ["latin.py", "UTF-8"]),
-        ("method.py:halfed_noise", ["no function `halfed_noise`", "`method.py:halved_noise`"]),
-        ("method.py:zzz", ["no function `zzz`", "one of `method.py:halved_noise`"]),
-        ("empty.py:f", ["no function `f`", "`def f(...)`"]),
-        ("class.py:Net", ["no function `Net`", "`class.py:build`"]),
-        ("neighbour.py:f", ["neighbour.py, line 1: from method import x", "one file"]),
-        ("relative.py:f", ["from . import method"]),
-        ("mine/net.py:f", ["mine/net.py, line 1: from method import x", "one file"]),
-        ("mine/part.py:f", ["mine/part.py, line 1: import mine.blocks", "one file"]),
+        ("method.py", "`method.py`", plugins.FORM),
+        ("method.py:", "`method.py:`", plugins.FORM),
+        (".py:f", "`.py:f`", plugins.FORM),
+        ("missing.py:f", "missing.py", "working directory"),
+        ("broken.py:f", "broken.py, line 2", ""),
+        ("latin.py:f", "latin.py", "UTF-8"),
+        ("method.py:halfed_noise", "`halfed_noise`", "`method.py:halved_noise`"),
+        ("method.py:zzz", "`zzz`", "`def zzz(...)`"),
+        ("value.py:f", "`f`", "`def f(...)`"),
     ],
 )
-def test_a_reference_that_leads_nowhere_is_explained(files, reference, said):
+def test_a_reference_to_nothing_is_an_error(files, reference, mistake, do):
     write(files, "broken.py", "x = 1\ndef f(:\n")
-    write(files, "empty.py", "")
-    write(files, "class.py", "class Net: ...\ndef build(): ...\n")
-    write(files, "neighbour.py", "from method import x\ndef f(): ...\n")
-    write(files, "relative.py", "from . import method\ndef f(): ...\n")
-    (files / "mine").mkdir()  # from there, the folder of the program's start is searched too
-    write(files, "mine/net.py", "from method import x\ndef f(): ...\n")
-    write(files, "mine/part.py", "import mine.blocks\ndef f(): ...\n")
+    write(files, "value.py", "f = 1\n")
     (files / "latin.py").write_bytes(b"# caf\xe9\n")
-    with pytest.raises(UserError) as caught:
-        own.read(reference)
-    for words in said:
-        assert words in str(caught.value)
+    with pytest.raises(PluginError) as caught:
+        load_plugin(reference)
+    assert mistake in caught.value.mistake
+    assert do in caught.value.do
+
+
+def test_an_exception_of_a_file_is_the_cause_of_the_error(files):
+    write(files, "raising.py", "def f(): ...\n1 / 0\n")
+    for _ in range(2):  # a failed import is not kept
+        with pytest.raises(PluginError) as caught:
+            load_plugin("raising.py:f")
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert "raising.py:f" in caught.value.mistake
+    assert caught.value.came == "ZeroDivisionError: division by zero"
+
+
+def test_an_exception_of_a_function_is_the_cause_of_the_error():
+    with pytest.raises(PluginError) as caught, running("a.py:f"):
+        raise LookupError("one\ntwo")
+    assert isinstance(caught.value.__cause__, LookupError)
+    assert caught.value.came == "LookupError: one"
+    error = wrong_result("a.py:f", expected="x", came="y")
+    with pytest.raises(PluginError) as caught, running("a.py:f"):
+        raise error
+    assert caught.value is error
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("reference", "arguments", "mistake", "do"),
     [
-        ("noise", "poisson", ["noise is gaussian, or your own code (path/to/file.py:function)"]),
-        ("noise", "noise.py:brigther", ["`noise.py:brighter`", "`noise` in mine.yaml"]),
-        ("noise", "method.py:halved_noise", ["can be called as", "noise_std=..., generator=...",
-                                             "`halved_noise(noisy, *, sigma)`", "docs/extending"]),
-        ("parts.denoising.methods", ["noisy", "metod.py:f"], ["no file metod.py", "`methods`"]),
-        ("parts.denoising.methods", ["noisy", "bm4d"], ["`bm4d`", "path/to/file.py:function"]),
-        ("parts.denoising.methods", ["data.py:squares"], ["`squares(noisy, sigma=...)`", "'seed'"]),
-        ("parts.denoising.methods", ["method.py:halved_noise", "method.py:halved_noise"],
-         ["`halved-noise` twice"]),
-        ("parts.denoising.methods", ["method.py:halved_noise", "other.py:halved_noise"],
-         ["`method.py:halved_noise` and `other.py:halved_noise`", "`halved-noise`"]),
-        ("parts.denoising.methods", ["names.py:task_network"], ["`task-network`", "another name"]),
-        ("parts.denoising.methods", ["noisy", "names.py:cbm3d"], ["`cbm3d`", "another name"]),
-        ("parts.denoising.methods", ["names.py:_own"], ["`-own`", "another name"]),
-        ("plugin_methods", {"halved-noise": "method.py:halved_noise"},
-         ["stands in a list", "`plugin_methods.halved-noise`"]),
-        ("plugin_methods", {"half": "method.py:halved_noise"},
-         ["as its function", "call it `halved-noise`"]),
-        ("plugin_methods", ["half"], ["`plugin_methods`"]),
-        ("parts.classification.task_network", {"name": "classifier.py:bild"},
-         ["`parts.classification.task_network.name`", "`classifier.py:build`"]),
-        ("parts.classification.task_network", {"name": "my_net"}, ["small-vgg", "path/to/file.py:function"]),
-        ("parts.classification.task_network", {"name": "classifier.py:build", "options": {"bais": True}},
-         ["no option `bais` in `build(classes, width=4, *, bias=True)`", "write `bias`"]),
-        ("parts.classification.task_network", {"name": "classifier.py:build", "options": {"zzz": 1}},
-         ["use one of width, bias"]),
-        ("parts.classification.task_network", {"name": "classifier.py:build", "depth": 3}, ["`depth`"]),
-        ("parts.classification.task_network", {"name": "classifier.py:build", "weights": "imagenet"},
-         ["`parts.classification.task_network.weights: imagenet`", "in a file"]),
-        ("parts.classification.task_network", {"name": "classifier.py:build", "options": {"classes": 3}},
-         ["`parts.classification.task_network.options`", "`classes`"]),
-        ("parts.classification.task_network", {"name": "denoiser.py:build"}, ["'classes'", "classes=..."]),
-        ("parts.denoising.denoiser", {"name": "denoiser.py:build", "weights": "w.pt"},
-         ["`parts.denoising.denoiser.weights: w.pt`", "not to denoisers"]),
-        ("parts.denoising.denoiser", {"name": "denoiser.py:build", "input": "authors"}, ["`input`"]),
-        ("parts.denoising.denoiser", {"name": "released", "options": {"blocks": 3}},
-         ["`parts.denoising.denoiser.blocks`, which is no option of `released`"]),
-        ("parts.denoising.data", {"kind": "data.py:sqares"},
-         ["`data.py:squares`", "`parts.denoising.data`"]),
-        ("parts.denoising.data", {"kind": "data.py:squares", "options": {"conut": 3}},
-         ["no option `conut`", "write `count`"]),
-        ("parts.denoising.data", {"kind": "data.py:squares", "options": {"seed": 3}}, ["option `seed`"]),
-        ("parts.denoising.data", {"kind": "data.py:squares", "clases": 3},
-         ["unknown key `parts.denoising.data.clases`", "write `classes`"]),
-        ("parts.denoising.data", {"kind": "data.py:squares", "classes": 3}, ["has no classes"]),
+        ("data.py:squares", {"options": {"conut": 1}}, "no option `conut`", "write `count`"),
+        ("data.py:squares", {"options": {"zzz": 1}}, "no option `zzz`", "count, size"),
+        ("data.py:squares", {"options": {"seed": 1}}, "no option `seed`", ""),
+        ("noise.py:brighter", {"options": {"zzz": 1}}, "no option `zzz`", ""),
+        ("denoiser.py:build", {}, "build(part, seed=...)", "docs/extending.md"),
+        ("method.py:halved_noise", {}, "halved_noise(part, seed=...)", "docs/extending.md"),
+    ],
+)
+def test_a_function_that_cannot_be_called_is_an_error(reference, arguments, mistake, do):
+    with pytest.raises(PluginError) as caught:
+        load_plugin(reference).check_call("part", keywords=("seed",), **arguments)
+    assert mistake in caught.value.mistake
+    assert do in caught.value.do
+    load_plugin("data.py:squares").check_call("part", keywords=("seed",), options=("count",))
+
+
+NETWORK = "parts.classification.task_network"
+DENOISER_KEY = "parts.denoising.denoiser"
+METHODS = "parts.denoising.methods"
+DATA_KEY = "parts.denoising.data"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key"),
+    [
+        ("noise", "poisson", "noise"),
+        ("noise", "noise.py:brigther", "noise"),
+        ("noise", "method.py:halved_noise", "noise"),
+        (METHODS, ["noisy", "missing.py:f"], "missing.py"),
+        (METHODS, ["noisy", "bm4d"], "bm4d"),
+        (METHODS, ["data.py:squares"], "data.py:squares"),
+        (METHODS, ["method.py:halved_noise", "method.py:halved_noise"], "halved-noise"),
+        (METHODS, ["method.py:halved_noise", "other.py:halved_noise"], "halved-noise"),
+        (METHODS, ["names.py:task_network"], "task-network"),
+        (METHODS, ["noisy", "names.py:cbm3d"], "cbm3d"),
+        (METHODS, ["names.py:_private"], "-private"),
+        ("plugin_methods", {"halved-noise": "method.py:halved_noise"}, "halved-noise"),
+        ("plugin_methods", {"half": "method.py:halved_noise"}, "half"),
+        ("plugin_methods", ["half"], "plugin_methods"),
+        (NETWORK, {"name": "classifier.py:bild"}, f"{NETWORK}.name"),
+        (NETWORK, {"name": "my_net"}, "my_net"),
+        (NETWORK, {"name": "classifier.py:build", "options": {"bais": True}}, "bais"),
+        (NETWORK, {"name": "classifier.py:build", "depth": 3}, "depth"),
+        (NETWORK, {"name": "classifier.py:build", "weights": "imagenet"}, f"{NETWORK}.weights"),
+        (NETWORK, {"name": "classifier.py:build", "options": {"classes": 3}}, "classes"),
+        (NETWORK, {"name": "denoiser.py:build"}, "denoiser.py:build"),
+        (DENOISER_KEY, {"name": "denoiser.py:build", "weights": "w.pt"}, f"{DENOISER_KEY}.weights"),
+        (DENOISER_KEY, {"name": "denoiser.py:build", "input": "authors"}, "input"),
+        (DENOISER_KEY, {"name": "released", "options": {"blocks": 3}}, f"{DENOISER_KEY}.blocks"),
+        (DATA_KEY, {"kind": "data.py:sqares"}, DATA_KEY),
+        (DATA_KEY, {"kind": "data.py:squares", "options": {"conut": 3}}, DATA_KEY),
+        (DATA_KEY, {"kind": "data.py:squares", "clases": 3}, f"{DATA_KEY}.clases"),
+        (DATA_KEY, {"kind": "data.py:squares", "classes": 3}, f"{DATA_KEY}.classes"),
         ("parts.classification.data", {"kind": "data.py:squares"},
-         ["`parts.classification.data`", "`classes`, from 2"]),
-        ("parts.segmentation.data", {"kind": "data.py:squares", "classes": 256}, ["from 2 to 255"]),
+         "parts.classification.data.classes"),
+        ("parts.segmentation.data", {"kind": "data.py:squares", "classes": 256},
+         "parts.segmentation.data.classes"),
         ("parts.classification.data", {"kind": "data.py:squares", "classes": 1},
-         ["`parts.classification.data.classes`", "greater than or equal to 2"]),
-        ("parts.denoising.data", {"kind": 3}, ["`parts.denoising.data.kind`", "photo-digits"]),
+         "parts.classification.data.classes"),
+        (DATA_KEY, {"kind": 3}, f"{DATA_KEY}.kind"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named_with_its_place_value_and_remedy(files, tiny_content, path, value, said):
+def test_a_mistake_in_a_configuration_is_named_with_its_key_and_file(
+    files, tiny_content, path, value, key
+):
     write(files, "other.py", METHOD)
-    names = ("task_network", "cbm3d", "_own")
+    names = ("task_network", "cbm3d", "_private")
     write(files, "names.py", "".join(f"def {name}(x, *, sigma): ...\n" for name in names))
     with pytest.raises(UserError) as caught:
-        configured(tiny_content, path, value)
-    message = str(caught.value)
-    for words in said:
-        assert words in message
-    assert "mine.yaml" in message
-    assert message.index("\n  found: ") < message.index("\n  to do: ")
+        parse_config(changed(tiny_content, path, value), source="mine.yaml")
+    assert key in caught.value.mistake + caught.value.came
+    assert "mine.yaml" in caught.value.mistake + caught.value.came
 
 
-def with_own_code(content: dict) -> dict:
-    """Return settings with own code in every place that can have some."""
+def with_plugins(content: dict) -> dict:
+    """Return settings with plug-ins of all four kinds."""
     content = changed(content, "noise", "noise.py:brighter")
+    parts = content["parts"]
     for part in ("denoising", "segmentation"):
-        content["parts"][part]["methods"] = ["noisy", "method.py:halved_noise", "separate"]
-    content["parts"]["denoising"]["denoiser"] = {"name": "denoiser.py:build", "width": 4}
-    content["parts"]["classification"]["task_network"] = {
-        "name": "classifier.py:build",
-        "options": {"bias": False},
-    }
-    content["parts"]["classification"]["data"] = {"kind": "data.py:squares", "classes": 3}
+        parts[part]["methods"] = ["noisy", "method.py:halved_noise", "separate"]
+    parts["denoising"]["denoiser"] = {"name": "denoiser.py:build", "width": 4}
+    network = {"name": "classifier.py:build", "options": {"bias": False}}
+    parts["classification"]["task_network"] = network
+    parts["classification"]["data"] = {"kind": "data.py:squares", "classes": 3}
     return content
 
 
 def test_the_resolved_configuration_is_a_configuration_and_the_same(tiny_content):
-    config = parse_config(with_own_code(tiny_content), source="mine.yaml")
+    config = parse_config(with_plugins(tiny_content), source="mine.yaml")
     assert config.parts.denoising.methods == ("noisy", "halved-noise", "separate")
     assert config.plugin_methods == {"halved-noise": "method.py:halved_noise"}
     assert config.parts.classification.data.name == "squares"
@@ -176,46 +210,11 @@ def test_the_resolved_configuration_is_a_configuration_and_the_same(tiny_content
     )  # fmt: skip
 
 
-def test_an_own_method_is_untrained_and_called_after_its_function():
+def test_a_plugged_in_method_is_untrained_and_has_the_name_of_its_function():
     assert label_of("halved-noise") == "Halved noise"
-    assert label_of("joint") == "Joint"
-    assert [is_baseline(name) for name in ("halved-noise", "cbm3d", "noisy", "joint")] == [
-        True, True, False, False,
-    ]  # fmt: skip
+    assert is_baseline("halved-noise")
     assert not is_trained("halved-noise")
     assert model_of("halved-noise", "denoising") is None
-
-
-def test_the_configuration_with_own_code_loads_no_torch(files, tiny_content):
-    import yaml
-
-    (files / "own.yaml").write_text(yaml.safe_dump(with_own_code(tiny_content)))
-    program = (
-        "import sys; from dhl.config.parse import load_config; from dhl.run.model_graph import *\n"
-        "config = load_config('own.yaml'); [fingerprint(config, key) for key in all_models(config)]"
-        "\nprint('torch' in sys.modules)"
-    )
-    said = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True)
-    assert said.stdout == "False\n", said.stderr
-
-
-def test_a_digest_knows_code_and_not_comments_nor_other_files(files):
-    def digest() -> str:
-        return code_digest("noise.py:brighter")
-
-    before = digest()
-    text = (files / "noise.py").read_text()
-    write(files, "noise.py", "# Why.\n" + text)
-    assert digest() == before
-    write(files, "noise.py", text.replace("0.5", "0.6"))
-    assert digest() != before
-    write(files, "noise.py", "from dhl.evaluation.metrics import psnr\n" + text)
-    assert digest() not in (before, code_digest("dhl.evaluation.metrics"))
-    write(files, "noise.py", "from dhl.no_such_module import x\n" + text)  # fails when it is run
-    assert digest() != before
-
-
-PARENTS = {"separate": "separate-start/all", "dncnn": "dncnn-start/all"}
 
 
 @pytest.mark.parametrize(
@@ -230,12 +229,14 @@ PARENTS = {"separate": "separate-start/all", "dncnn": "dncnn-start/all"}
     ],
 )  # fmt: skip
 def test_an_edit_makes_the_models_stale_that_it_changes(files, tiny_content, file, stale):
-    content = with_own_code(tiny_content)
+    content = with_plugins(tiny_content)
     content["parts"]["denoising"]["methods"].append("dncnn")
     config = parse_config(content, source="mine.yaml")
     keys = all_models(config)
     before = {key: fingerprint(config, key) for key in keys}
     write(files, file, (files / file).read_text() + "\nMORE = 1\n")
+    assert {key: fingerprint(config, key) for key in keys} == before  # of the imported code
+    plugins._import_file.cache_clear()
     assert {key for key in keys if fingerprint(config, key) != before[key]} == {
         key for key in keys if stale(key)
     }
@@ -244,7 +245,7 @@ def test_an_edit_makes_the_models_stale_that_it_changes(files, tiny_content, fil
 def test_options_are_part_of_a_models_identity(tiny_content):
     prints = []
     for bias in (True, False):
-        content = with_own_code(tiny_content)
+        content = with_plugins(tiny_content)
         content["parts"]["classification"]["task_network"]["options"] = {"bias": bias}
         prints.append(fingerprint(parse_config(content, source="m"), "classifier/clean"))
     assert prints[0] != prints[1]

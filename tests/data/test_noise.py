@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy import stats
 
-from dhl.config.sigma import format_sigma, noise_std
 from dhl.data.noise import (
     add_gaussian_noise,
     evaluation_noise,
@@ -19,6 +18,7 @@ from dhl.data.noise import (
     recorded_noisy_image,
 )
 from dhl.errors import UserError
+from dhl.sigma import format_sigma, noise_std
 
 NAMES = {"base_seed": 1706, "dataset": "kodak", "image_id": "kodim01", "sigma": 30.0}
 SHAPE = (200, 300, 3)

@@ -113,13 +113,13 @@ def test_what_a_run_may_lack_is_in_it_where_it_is_there(folder):
         assert f"| `{top}` |" in page
 
 
-def test_a_run_of_a_version_before_own_code_has_none(folder):
+def test_a_run_of_a_version_before_plug_ins_has_none(folder):
     manifest = json.loads(folder.manifest.read_text())
-    del manifest["own_code"]
+    del manifest["plugins"]
     folder.manifest.write_text(json.dumps(manifest))
     with zipfile.ZipFile(export_run(folder.root)) as archive:
         assert "claims.csv" in archive.namelist()
-        assert not [name for name in archive.namelist() if name.startswith("own_code")]
+        assert not [name for name in archive.namelist() if name.startswith("plugins")]
 
 
 def test_its_page_says_what_is_not_in_it(archive, folder):

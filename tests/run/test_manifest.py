@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 from importlib import metadata
 
 import pandas as pd
 import pytest
 
 from dhl.errors import UserError
-from dhl.run.fingerprints import code_digest, settings_digest
+from dhl.run.fingerprints import settings_digest
 from dhl.run.manifest import verify, write_manifest
 from dhl.run.results import file_digest
 
@@ -30,32 +29,6 @@ def test_settings_have_equal_digests_only_if_they_are_equal(tiny_config):
         tiny_config.model_copy(update={"base_seed": 2})
     )
     assert settings_digest("a", "b") != settings_digest("ab")
-
-
-def test_code_digests_follow_imports_and_name_the_closure():
-    digests = {
-        name: code_digest(name)
-        for name in (
-            "dhl.data.noise",
-            "dhl.models.cascade",
-            "dhl.training.batches",
-            "dhl.training.objectives",
-        )
-    }
-    assert len(set(digests.values())) == 4
-    assert code_digest("dhl.data.noise", "dhl.training.objectives") == code_digest(
-        "dhl.training.objectives", "dhl.data.noise"
-    )
-    with pytest.raises(ModuleNotFoundError, match=r"dhl\.missing"):
-        code_digest("dhl.missing")
-
-
-def test_code_digests_are_the_same_in_another_process():
-    program = (
-        "from dhl.run.fingerprints import code_digest; print(code_digest('dhl.training.train'))"
-    )
-    output = subprocess.check_output([sys.executable, "-c", program], text=True)
-    assert output.strip() == code_digest("dhl.training.train")
 
 
 @pytest.fixture

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from dhl.run.evaluated import evaluated_models
 
 from dhl.config.parse import load_config, parse_config
 from dhl.config.recipes import Recipe
 from dhl.config.rules import used_recipes
 from dhl.errors import UserError
+from dhl.run.evaluations import evaluated_models
 from dhl.run.fingerprints import fingerprint
 from dhl.run.model_graph import all_models, model_spec
 
@@ -198,61 +192,6 @@ def test_a_setting_makes_exactly_the_models_stale_that_it_decides(tiny_content, 
     node[last] = value
     after = fingerprints(config_of(tiny_content))
     assert {key for key in ALL if after.get(key) != before[key]} == stale
-
-
-@pytest.fixture(scope="module")
-def fingerprints_of_a_copy(tiny_config, tmp_path_factory):
-    """Return what computes the fingerprints by a copy of the code with one edit."""
-    folder = tmp_path_factory.mktemp("code")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
-    shutil.copytree(PROJECT / "dhl", folder / "dhl")
-    program = (
-        "import json, dhl; from dhl.config.parse import load_config; "
-        "from dhl.run.model_graph import *; "
-        "from dhl.run.fingerprints import *; "
-        f"assert dhl.__file__.startswith({str(folder)!r}); config = load_config('tiny.yaml'); "
-        "print(json.dumps({key: fingerprint(config, key) for key in all_models(config)}))"
-    )
-
-    def compute(module: str, old: str = "", new: str = "") -> dict[str, str]:
-        source = folder / "dhl" / module
-        text = source.read_text()
-        assert old in text
-        source.write_text(text.replace(old, new, 1))
-        environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-c", program]
-        result = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=True
-        )
-        source.write_text(text)
-        return json.loads(result.stdout)
-
-    return compute
-
-
-@pytest.mark.parametrize(
-    ("module", "old", "new", "stale"),
-    [
-        ("objectives/joint.py", "task_weight * task", "2 * task_weight * task", JOINT),
-        ("objectives/joint.py", '"""The paper', '# A comment.\n"""Another docstring', set()),
-        ("models/cascade.py", "self.task_network.eval()", "self.task_network.train()", JOINT),
-        ("models/dncnn.py", "depth - 2", "depth - 1", {"dncnn-start/all", "dncnn/sigma30"}),
-        (
-            "models/initialisation.py",
-            "std=1e-3",
-            "std=1e-2",
-            {key for key in ALL if not key.startswith(("classifier", "segmenter", "retrained"))},
-        ),
-        ("noise.py", "return sigma / 255.0", "return sigma / 256.0", ALL),
-        ("figures.py", "from __future__", "import os\nfrom __future__", set()),
-    ],
-)
-def test_an_edit_makes_exactly_the_models_stale_that_it_can_change(
-    tiny_config, fingerprints_of_a_copy, module, old, new, stale
-):
-    after = fingerprints_of_a_copy(module, old, new)
-    before = fingerprints(tiny_config)
-    assert {key for key in ALL if after[key] != before[key]} == stale
 
 
 def test_the_joint_denoiser_of_cropped_images_feeds_the_classifier_its_own_crop(tiny_content):

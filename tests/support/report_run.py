@@ -35,7 +35,7 @@ MANIFEST = {
     "configuration": {"run": "mini"},
     "wall_seconds": None,
     "compute_seconds": 300.0,
-    "own_code": {},
+    "plugins": {},
     "files": {"claims.csv": "ab" * 32},
 }
 

@@ -26,11 +26,12 @@ from dhl.config.plugins import references
 from dhl.data.user_folders import files_digest
 from dhl.errors import UserError
 from dhl.files import PROJECT, atomic_path, project_file
+from dhl.run.code_digest import code_digest
 from dhl.run.contents import baselines_of, files_of
 from dhl.run.downloads import downloaded_weights, downloads_of
 from dhl.run.evaluations import evaluated_models, evaluated_seeds, studied
 from dhl.run.failures import failed_results
-from dhl.run.fingerprints import code_digest, fingerprint, settings_digest
+from dhl.run.fingerprints import fingerprint, settings_digest
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import model_spec
 from dhl.run.outputs import FIGURE_FORMATS
@@ -173,14 +174,14 @@ def baselines_of_evaluation(wildcards):
     return baselines_of(CONFIG, RUN, wildcards.part, *place)
 
 
-def files_of_own_code():
+def plugin_files():
     return sorted({reference.rpartition(":")[0] for reference in CONFIG.plugins})
 
 
 def code_of_baseline(wildcards):
-    """The code of an untrained method, the user's own included."""
-    own = CONFIG.plugin_methods.get(wildcards.method, "")
-    return code_digest("dhl.evaluation.untrained", *references(own))
+    """The code of an untrained method, which can be a plug-in."""
+    plugin = CONFIG.plugin_methods.get(wildcards.method, "")
+    return code_digest("dhl.evaluation.untrained", *references(plugin))
 
 
 def evaluation_files(places):

@@ -24,7 +24,7 @@ rule table:
         config=configfile,
         part=lambda w: TABLE_PARTS[int(w.number)],
         settings=settings_digest(CONFIG.statistics, methods_of()),
-        code=code_digest("dhl.analysis.tables"),
+        code=code_digest("dhl.analysis.tables", "dhl.config.methods"),
     shell:
         "dhl table --part {params.part} --configfile {params.config} > {log} 2>&1"
 
@@ -43,7 +43,7 @@ rule claims:
     params:
         config=configfile,
         settings=settings_digest(CONFIG.statistics, methods_of()),
-        code=code_digest("dhl.analysis.claims"),
+        code=code_digest("dhl.analysis.claims", "dhl.config.methods"),
     shell:
         "dhl claims --configfile {params.config} > {log} 2>&1"
 
@@ -62,7 +62,7 @@ rule sensitivity:
     params:
         config=configfile,
         settings=settings_digest(CONFIG.statistics, CONFIG.sensitivity, methods_of()),
-        code=code_digest("dhl.analysis.sensitivity"),
+        code=code_digest("dhl.analysis.sensitivity", "dhl.config.methods"),
     shell:
         "dhl sensitivity --configfile {params.config} > {log} 2>&1"
 
@@ -84,7 +84,7 @@ rule figures:
         "../../environment.yml"
     params:
         config=configfile,
-        code=code_digest("dhl.report.figures", "dhl.report.figure_data"),
+        code=code_digest("dhl.report.figure_data", "dhl.config.methods"),
     shell:
         "dhl figures --configfile {params.config} > {log} 2>&1"
 
@@ -111,7 +111,7 @@ rule manifest:
         figures=figures(),
         sensitivity=sensitivity(),
         claims=RUN.claims,
-        plugins=files_of_own_code(),
+        plugins=plugin_files(),
     output:
         json=RUN.manifest,
     log:
@@ -141,6 +141,6 @@ rule report:
         "../../environment.yml"
     params:
         config=configfile,
-        code=code_digest("dhl.report.page"),
+        code=code_digest("dhl.report.page", "dhl.config.methods"),
     shell:
         "dhl report --configfile {params.config} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""What the classes of a data set are called, for pictures that people read."""
+"""Names of the classes of a data set, and the label of pixels that do not count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dhl.config.schema import Config
 
-IGNORED_LABEL = 255  # of pixels of a label map that count for nothing
+IGNORED_LABEL = 255  # marks the pixels of a label map that do not count
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
     "cow", "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",

@@ -1,4 +1,4 @@
-"""Files of a user's own code that tests write."""
+"""Plug-ins that tests write."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def squares(part, *, seed, count=6, size=32):
 
 
 def write(folder: Path, name: str, source: str) -> str:
-    """Write a file of own code and return its path as text."""
+    """Write a file of plug-ins and return its path as text."""
     path = folder / name
     path.write_text(textwrap.dedent(source))
     return str(path)
