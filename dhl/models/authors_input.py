@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from dhl.models.denoiser import PaddedDenoiser
+from dhl.models.padded_denoiser import PaddedDenoiser
 
 MEAN_BGR = (104.0, 117.0, 123.0)
 
@@ -21,7 +18,7 @@ class AuthorsInput(nn.Module):
     Attributes
     ----------
     border, multiple : int
-        As the network's, see `dhl.models.denoiser.PaddedDenoiser`.
+        As the network's, see `PaddedDenoiser`.
     """
 
     mean: torch.Tensor

@@ -7,6 +7,7 @@ missing files are all made from `OUTPUTS`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,9 +113,9 @@ WILDCARDS = {
 _PARTS = {str(number): part for part, number in TABLES.items()}
 
 
-def figure_names(parts: tuple[str, ...], experiments: tuple[str, ...] = ()) -> tuple[str, ...]:
+def figure_names(parts: Iterable[str], studies: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the names of the figures of a run with these parts and studies."""
-    known = ((FIGURE_PARTS, parts), (EXPERIMENT_FIGURES, experiments))
+    known = ((FIGURE_PARTS, set(parts)), (EXPERIMENT_FIGURES, set(studies)))
     return tuple(name for figures, run in known for name, what in figures.items() if what in run)
 
 
