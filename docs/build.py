@@ -1,12 +1,19 @@
-"""Write config/schema.json and the tables of keys in docs/configuration.md: `make docs`."""
+"""Write what is generated in the documentation: `make docs`.
+
+These are config/schema.json, the tables of keys in docs/configuration.md, the tables of results,
+the list of packages, the diagram of imports, and the figure of the README.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import build_architecture
+import build_results
 import yaml
 
 from dhl.config.schema import Config
@@ -144,6 +151,32 @@ def default(key: str, model: Schema, definitions: Schema) -> str:
     return f"`{text.splitlines()[0]}`"
 
 
+def generated_blocks() -> dict[Path, dict[str, str]]:
+    """Return the generated blocks of each page, by name."""
+    packages = {"packages": build_architecture.package_table()}
+    diagram = {"imports": build_architecture.diagram()}
+    return {
+        PROJECT / "README.md": {"answer": build_results.short_block()} | packages,
+        PROJECT / "docs" / "architecture.md": packages | diagram,
+        PROJECT / "docs" / "results.md": build_results.result_blocks(),
+    }
+
+
+def with_block(page: str, name: str, content: str) -> str:
+    """Replace a generated block of a page, between two comments."""
+    begin, end = f"<!-- `make docs` writes: {name} -->", "<!-- end -->"
+    before, found, rest = page.partition(begin)
+    if not found:
+        raise ValueError(f"the page has no line {begin}")
+    return f"{before}{begin}\n\n{content}\n\n{end}{rest.partition(end)[2]}"
+
+
 if __name__ == "__main__":
     SCHEMA.write_text(schema_text())
     PAGE.write_text(page_text())
+    for path, blocks in generated_blocks().items():
+        page = path.read_text()
+        for name, content in blocks.items():
+            page = with_block(page, name, content)
+        path.write_text(page)
+    build_results.draw_figure()

@@ -2,52 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-PACKAGE = Path(__file__).parents[1] / "dhl"
-
-# A package imports from itself, from those before it, and from the helpers at the top of `dhl`.
-PACKAGES = (
-    "config", "run", "data", "models", "training", "evaluation", "planning", "analysis", "report",
-    "cli",
-)  # fmt: skip
-WITHOUT_TORCH = ("config", "run", "analysis", "report", "cli")
-
-
-def module_name(path: Path) -> str:
-    """Return the dotted name of a file."""
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-
-
-def imports_of(name: str) -> set[str]:
-    """Return the modules of the project that a module imports anywhere, for annotations too."""
-    found = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name} has a relative import"
-            found |= {
-                module if (module := f"{node.module}.{alias.name}") in MODULES else node.module
-                for alias in node.names
-            }
-    return found & set(MODULES)
-
-
-def package_of(name: str) -> str | None:
-    """Return the package of a module; None for `dhl` itself and the helpers beside it."""
-    parts = name.split(".")
-    return parts[1] if len(parts) > 1 and parts[1] in PACKAGES else None
-
+from build_architecture import (
+    MODULES,
+    PACKAGE,
+    PACKAGES,
+    WITHOUT_TORCH,
+    imports_of,
+    package_of,
+)
 
 def test_the_packages_are_those_in_the_list():
     folders = {path.parent.name for path in PACKAGE.glob("*/*.py")}

@@ -1,1 +1,1 @@
-"""From per-image results to statistics, verdicts, claims and tables."""
+"""Statistics, verdicts on claims, tables, and the comparison of runs."""

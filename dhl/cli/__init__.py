@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: each command reads files, calls the library and writes files."""

@@ -1,1 +1,1 @@
-"""What a run is: the configuration's schema, presets and rules, and the registries of names."""
+"""The configuration: schema, presets, rules, and the names of methods, networks and data sets."""

@@ -1,1 +1,1 @@
-"""Clean images: the embedded data set, folders, and their form on disk."""
+"""Clean images and their noise: embedded data, downloads, folders of the user."""

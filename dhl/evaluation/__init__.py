@@ -1,1 +1,1 @@
-"""Metrics, untrained methods, inference, and the evaluation of every method."""
+"""Metrics, untrained methods, and the evaluation of every method on the test images."""

@@ -1,1 +1,1 @@
-"""Networks, their weights, and model files."""
+"""Networks, published weights and model files."""

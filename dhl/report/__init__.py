@@ -1,1 +1,1 @@
-"""Figures and the report page."""
+"""Figures and the HTML page."""

@@ -1,1 +1,1 @@
-"""A run: its folder and outputs, the model graph, fingerprints, failed results, the manifest."""
+"""The folder of a run: outputs, model graph, fingerprints, failed results, manifest, export."""

@@ -1,1 +1,1 @@
-"""Batches, objectives, the trainer, optimizers and devices."""
+"""Batches, objectives, the training loop, optimizers and devices."""

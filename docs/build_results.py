@@ -1,40 +1,60 @@
-"""The results in README.md, made from the committed reference: `python tests/readme_block.py`."""
+"""Tables and the figure of README.md and docs/results.md, from the committed reference runs."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from dhl.analysis.sensitivity import denoiser_label, main_metric, reader_label
 from dhl.analysis.verdicts import margin_verdict
-from dhl.config.methods import METHODS, TASKS
+from dhl.config.methods import METHODS, TABLES, TASKS
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
 from dhl.files import PROJECT
+from dhl.report.figure_style import STYLES, WIDTH, draw_method, drawing_style
 from dhl.run.folder import RunFolder
 
 REFERENCE = PROJECT / "results" / "reference"
+MINI = RunFolder(REFERENCE / "mini-3")
+KODAK = RunFolder(REFERENCE / "kodak-cpu")
+TASK_METRICS = (("classification", "top1"), ("segmentation", "miou"))
+FIGURE = PROJECT / "docs" / "images" / "accuracy.svg"
 ORIGINS = {
     "paper": "Claims of the paper",
     "control": "Controls that the paper lacks",
     "beyond": "Beyond the paper",
 }
-METRIC_NAMES = {"psnr": "PSNR", "top1": "top-1", "miou": "mIoU"}
+METRIC_NAMES = {"psnr": "PSNR", "ssim": "SSIM", "top1": "top-1", "miou": "mIoU"}
 
 
-def table_block(folder: RunFolder, columns: tuple[tuple[int, str, str, float, int], ...]) -> str:
-    """Return a Markdown table: methods in rows; table, metric and sigma in columns."""
+def table_block(folder: RunFolder, metrics: tuple[tuple[str, str], ...], sigmas: tuple[float, ...] = ()) -> str:
+    """Return a Markdown table: methods in rows; metric and sigma (all unless named) in columns."""
     cells: dict[str, list[str]] = {}
     head = ["method"]
-    for number, metric, title, factor, decimals in columns:
-        table = pd.read_csv(folder.table(number))
-        table = table[(table["image_id"] == "average") & (table["metric"] == metric)]
-        for sigma, rows in table.groupby("sigma"):
-            head.append(f"{title}, σ {sigma:g}")
+    for part, metric in metrics:
+        for sigma, rows in averages(folder, part, metric).groupby("sigma"):
+            if sigmas and sigma not in sigmas:
+                continue
+            head.append(f"{METRIC_NAMES[metric]}, σ {sigma:g}")
             for method, value in rows.set_index("method")["value"].items():
-                cells.setdefault(method, []).append(f"{factor * value:.{decimals}f}")
+                cells.setdefault(method, []).append(printed(value, metric))
     return markdown(head, [[METHODS[method].label, *row] for method, row in cells.items()])
+
+
+def averages(folder: RunFolder, part: str, metric: str) -> pd.DataFrame:
+    """Read the values of a metric over all test images."""
+    table = pd.read_csv(folder.table(TABLES[part]))
+    return table[(table["image_id"] == "average") & (table["metric"] == metric)]
+
+
+def printed(value: float, metric: str) -> str:
+    """Return a value as the tables print it: fractions in percent."""
+    factor, decimals = {"psnr": (1, 2), "ssim": (1, 3)}.get(metric, (100, 1))
+    return f"{factor * value:.{decimals}f}"
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
@@ -44,27 +64,25 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 
 
 def claims_block(folder: RunFolder) -> str:
-    """Return the verdicts over all sigmas, grouped by who makes the claim."""
+    """Return the verdicts over all sigmas, grouped by the origin of the claim."""
     claims = pd.read_csv(folder.claims)
     single = claims[claims["sigma"].notna()].groupby("claim")["verdict"]
 
     def cells(row) -> list[str]:
         alone = single.get_group(row.claim)
         same = f"{(alone == row.verdict).sum()} of {len(alone)}"
-        alike = (
-            [f"{row.photographs_alike:.0f} of {row.photographs:.0f}"]
-            if "photographs" in claims
-            else []
-        )
-        return [difference(row, "ci"), row.verdict, same, *alike]
+        cells = [difference(row, "ci"), row.verdict, same]
+        if "photographs" in claims:
+            cells.append(f"{row.photographs_alike:.0f} of {row.photographs:.0f}")
+        return cells
 
-    head = ["claim, over all sigmas", "difference", "verdict", "the same at single sigmas"]
-    head += ["alike in photographs"] if "photographs" in claims else []
+    head = ["claim, over all sigmas", "difference", "verdict", "same verdict at single sigmas"]
+    head += ["same sign in photographs"] if "photographs" in claims else []
     return markdown(head, grouped(claims, cells))
 
 
 def grouped(claims: pd.DataFrame, cells: Callable) -> list[list[str]]:
-    """Return a row per claim over all sigmas: its title and cells, below who makes it."""
+    """Return a row per claim over all sigmas, below the origin of the claim."""
     summary = claims[claims["sigma"].isna()]
     lines = []
     for origin, title in ORIGINS.items():
@@ -121,19 +139,6 @@ def unit_of(row) -> tuple[float, str, int]:
     return (1, "dB", 2) if row.metric == "psnr" else (100, "points", 1)
 
 
-def sensitivity_block(config: Config, folder: RunFolder) -> str:
-    """Return what other task weights, noise levels and task networks change."""
-    table = pd.read_csv(folder.sensitivity)
-    rows = dict(tuple(table.groupby("experiment")))
-    return "\n\n".join(
-        [
-            weights_block(config, rows["task-weight"]),
-            mismatch_block(rows["sigma-mismatch"]),
-            transfer_block(config, rows["transfer"]),
-        ]
-    )
-
-
 def weights_block(config: Config, rows: pd.DataFrame) -> str:
     """Return PSNR and the task's metric for each weight of the task's loss."""
     head, cells = [f"task weight, σ {rows['sigma'].iloc[0]:g}"], {}
@@ -164,46 +169,86 @@ def mismatch_block(rows: pd.DataFrame) -> str:
 
 
 def transfer_block(config: Config, rows: pd.DataFrame) -> str:
-    """Return how far each denoiser is above the matched one, by the task network that reads it."""
+    """Return the gain of each denoiser over the matched one, for each task network behind it."""
     rows = rows[[metric == main_metric(part) for metric, part in rows[["metric", "part"]].values]]
     head = [f"above Separate, matched; σ {rows['sigma'].iloc[0]:g}"]
     cells: dict[str, list[str]] = {}
     for reader, own in rows.groupby("reader", sort=False):
         metric = METRIC_NAMES[own["metric"].iloc[0]]
-        head.append(f"{metric}, read by {reader_label(config, reader)}")
+        head.append(f"{metric} with {reader_label(config, reader)}")
         for row in own[own["denoiser"].str.contains("/")].dropna(subset="difference").itertuples():
             label = denoiser_label(config, row.denoiser)
             cells.setdefault(label, []).append(difference(row, "difference"))
     return markdown(head, [[label, *row] for label, row in cells.items()])
 
 
-def mini_block() -> str:
-    """Return the three tables and the verdicts of `mini`, trained three times."""
-    folder = RunFolder(REFERENCE / "mini-3")
-    tasks = ((2, "top1", "top-1", 100, 1), (3, "miou", "mIoU", 100, 1))
-    return "\n\n".join(
-        [
-            table_block(folder, tasks),
-            table_block(folder, ((1, "psnr", "PSNR", 1, 2),)),
-            claims_block(folder),
-            margin_line(folder),
-        ]
+def mini_rows(experiment: str) -> pd.DataFrame:
+    """Read the rows of one sensitivity study of `mini-3`."""
+    table = pd.read_csv(MINI.sensitivity)
+    return table[table["experiment"] == experiment]
+
+
+def psnr_line() -> str:
+    """Return the PSNR at two noise levels of the methods that denoise, in one line."""
+    rows = averages(MINI, "denoising", "psnr").pivot(index="method", columns="sigma")["value"]
+    cells = (
+        f"{METHODS[method].label} {rows.loc[method, 30]:.2f} / {rows.loc[method, 60]:.2f}"
+        for method in ("noisy", "cbm3d", "separate", "joint-classification", "joint-segmentation")
     )
+    return f"PSNR in dB at σ 30 / 60: {'; '.join(cells)}."
 
 
-def kodak_block() -> str:
-    """Return Table 1 on Kodak's images, and its verdicts."""
-    folder = RunFolder(REFERENCE / "kodak-cpu")
-    columns = ((1, "psnr", "PSNR", 1, 2), (1, "ssim", "SSIM", 1, 3))
-    return "\n\n".join([table_block(folder, columns), claims_block(folder)])
+def short_block() -> str:
+    """Return the table of the README."""
+    return f"{table_block(MINI, TASK_METRICS, sigmas=(30, 60))}\n\n{psnr_line()}"
 
 
-def mini_sensitivity_block() -> str:
-    """Return the experiments beyond the paper of the same run."""
+def result_blocks() -> dict[str, str]:
+    """Return the tables of docs/results.md by name."""
     config = load_config(PROJECT / "config" / "mini.yaml")
-    return sensitivity_block(config, RunFolder(REFERENCE / "mini-3"))
+    return {
+        "accuracy": table_block(MINI, TASK_METRICS),
+        "psnr": table_block(MINI, (("denoising", "psnr"),)),
+        "claims": claims_block(MINI),
+        "margin": margin_line(MINI),
+        "task-weight": weights_block(config, mini_rows("task-weight")),
+        "sigma-mismatch": mismatch_block(mini_rows("sigma-mismatch")),
+        "transfer": transfer_block(config, mini_rows("transfer")),
+        "kodak": table_block(KODAK, (("denoising", "psnr"), ("denoising", "ssim"))),
+        "kodak-claims": claims_block(KODAK),
+    }
 
 
-if __name__ == "__main__":
-    blocks = (mini_block, mini_sensitivity_block, kodak_block)
-    print(*(block() for block in blocks), sep="\n\n")
+def figure_source() -> str:
+    """Return the digests of the tables that the figure shows, which it carries as metadata."""
+    paths = [MINI.table(TABLES[part]) for part, _ in TASK_METRICS]
+    return ", ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
+
+
+def draw_figure() -> None:
+    """Draw both metrics over sigma, and below them the difference to `separate`."""
+    with drawing_style():
+        figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
+        panels = figure.subplots(2, 2, sharex=True)
+        for column, (part, metric) in zip(panels.T, TASK_METRICS):
+            rows = averages(MINI, part, metric).pivot(index="method", columns="sigma")["value"]
+            draw_values(column[0], 100 * rows)
+            column[0].set(title=f"{METRIC_NAMES[metric]} in %")
+            draw_values(column[1], 100 * (rows - rows.loc["separate"]).drop(["clean", "noisy"]))
+            column[1].set(title="Difference to Separate in points", xlabel="sigma of the noise")
+        handles, labels = panels[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        FIGURE.parent.mkdir(exist_ok=True)
+        metadata = {"Date": None, "Creator": None, "Description": figure_source()}
+        figure.savefig(FIGURE, metadata=metadata, facecolor="white")
+
+
+def draw_values(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw one line per method over sigma."""
+    for method in METHODS:
+        if method in rows.index:
+            own = rows.loc[method]
+            draw_method(
+                axes, METHODS[method].label, STYLES[method], sigmas=own.index, values=own
+            )
+    axes.set_xticks(rows.columns)
