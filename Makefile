@@ -45,7 +45,7 @@ format: $(READY)  ## Format all code
 	$(RUN) ruff format .
 	$(RUN) snakefmt Snakefile workflow
 
-docs: $(READY)  ## Write config/schema.json and the tables of docs/configuration.md
+docs: $(READY)  ## Write the generated parts of README.md, docs/ and config/schema.json
 	"$(BIN)/python" docs/build.py
 
 vendor:  ## Install the report's JavaScript at the versions of report/vendor/package.json; needs npm

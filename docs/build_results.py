@@ -31,7 +31,9 @@ ORIGINS = {
 METRIC_NAMES = {"psnr": "PSNR", "ssim": "SSIM", "top1": "top-1", "miou": "mIoU"}
 
 
-def table_block(folder: RunFolder, metrics: tuple[tuple[str, str], ...], sigmas: tuple[float, ...] = ()) -> str:
+def table_block(
+    folder: RunFolder, metrics: tuple[tuple[str, str], ...], sigmas: tuple[float, ...] = ()
+) -> str:
     """Return a Markdown table: methods in rows; metric and sigma (all unless named) in columns."""
     cells: dict[str, list[str]] = {}
     head = ["method"]
@@ -248,7 +250,5 @@ def draw_values(axes: Axes, rows: pd.DataFrame) -> None:
     for method in METHODS:
         if method in rows.index:
             own = rows.loc[method]
-            draw_method(
-                axes, METHODS[method].label, STYLES[method], sigmas=own.index, values=own
-            )
+            draw_method(axes, METHODS[method].label, STYLES[method], sigmas=own.index, values=own)
     axes.set_xticks(rows.columns)

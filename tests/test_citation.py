@@ -1,4 +1,4 @@
-"""The citation files agree with each other, with the README and with the software."""
+"""The citation files agree with each other and with the software."""
 
 import re
 
@@ -34,7 +34,3 @@ def test_the_paper_is_the_same_in_every_place():
         "year": str(paper["year"]),
         "note": paper["identifiers"][0]["value"],
     }
-
-
-def test_the_readme_shows_the_bibtex_file():
-    assert f"```bibtex\n{BIBTEX}```" in (PROJECT / "README.md").read_text()

@@ -1,5 +1,6 @@
 """The pages show commands, configurations, links and numbers of the program."""
 
+import doctest
 import re
 import shlex
 import subprocess
@@ -8,6 +9,8 @@ import sys
 import pytest
 import torch
 import yaml
+from build import generated_blocks, with_block
+from snakemake.cli import get_argument_parser
 
 from dhl.analysis.claims import CLAIMS
 from dhl.cli.parser import build_parser
@@ -19,17 +22,29 @@ from dhl.files import PROJECT
 from dhl.models.build import build_network
 
 DOCS = PROJECT / "docs"
-PAGES = [PROJECT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [
+    *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *(PROJECT / folder / "README.md" for folder in ("benchmarks", "results/reference")),
+    *sorted(DOCS.glob("*.md")),
+]
 PAPER = PROJECT / "config" / "paper.yaml"
 COMMANDS = r"^dhl ([a-z-]+ .+|[a-z-]+)$"
 YAML_BLOCKS = r"^```yaml\n([\s\S]*?)^```$"
-LINKS = r"\]\((?!https?:)([^)#]+)\)"
+SHELL_BLOCKS = r"^```sh\n([\s\S]*?)^```$"
+LINKS = r"\]\((?!https?:)([^)]+)\)"
+MAKE_TARGETS = re.findall(r"^([a-z-]+):.*## ", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+WORKFLOW = [PROJECT / "Snakefile", *(PROJECT / "workflow/rules").glob("*.smk")]
+RULES = {"table1", "table2", "table3"} | {
+    name
+    for path in WORKFLOW
+    for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
+}
 
 
 def found(pattern):
     """List what a pattern finds in the pages, with the page."""
     return [
-        pytest.param(page, text, id=f"{page.stem}-{number}")
+        pytest.param(page, text, id=f"{page.relative_to(PROJECT).with_suffix('')}-{number}")
         for page in PAGES
         for number, text in enumerate(re.findall(pattern, page.read_text(), re.MULTILINE))
     ]
@@ -37,11 +52,56 @@ def found(pattern):
 
 @pytest.mark.parametrize(
     ("pattern", "least"),
-    [(COMMANDS, 15), (YAML_BLOCKS, 9), (LINKS, 8)],
-    ids=["dhl", "yaml", "link"],
+    [(COMMANDS, 15), (SHELL_BLOCKS, 20), (YAML_BLOCKS, 9), (LINKS, 60)],
+    ids=["dhl", "shell", "yaml", "link"],
 )
 def test_the_pages_have_commands_configurations_and_links(pattern, least):
     assert len(found(pattern)) >= least
+
+
+@pytest.mark.parametrize("page", generated_blocks(), ids=lambda page: page.name)
+def test_the_generated_blocks_are_up_to_date(page):
+    text = page.read_text()
+    for name, content in generated_blocks()[page].items():
+        assert with_block(text, name, content) == text, "run `make docs`"
+
+
+@pytest.mark.parametrize(("page", "block"), found(SHELL_BLOCKS))
+def test_each_shell_block_can_be_copied(page, block):
+    subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+    copied = set(re.findall(r"^cp config/\S+ (config/\S+)", block, re.MULTILINE))
+    for line in block.splitlines():
+        program, *words = shlex.split(line, comments=True) or [""]
+        if program == "make":
+            check_make(words, copied)
+        elif program == "snakemake":
+            check_snakemake(words, copied)
+        elif program == "python":
+            assert (PROJECT / words[0]).is_file()
+
+
+def check_make(words, copied):
+    """Check that the target exists, and the configuration too."""
+    assignments = dict(word.split("=") for word in words if "=" in word)
+    assert {word for word in words if "=" not in word} <= set(MAKE_TARGETS)
+    assert set(assignments) <= {"CORES", "CONFIG", "PYTHON"}
+    assert is_configuration(assignments.get("CONFIG", "config/mini.yaml"), copied)
+
+
+def check_snakemake(words, copied):
+    """Check that Snakemake understands the options, and that what they name exists."""
+    arguments = get_argument_parser().parse_args(words)
+    assert set(arguments.targets) <= RULES
+    assert all(is_configuration(path, copied) for path in arguments.configfile or ())
+    for option in ("profile", "workflow_profile"):
+        if folder := getattr(arguments, option):
+            assert (PROJECT / folder).is_dir()
+
+
+def is_configuration(path, copied):
+    """Tell whether a configuration is shipped, or stands for the user's own."""
+    path = str(path)
+    return path in copied or path == "config/mine.yaml" or (PROJECT / path).is_file()
 
 
 @pytest.mark.parametrize(("page", "line"), found(COMMANDS))
@@ -66,8 +126,18 @@ def test_each_yaml_block_is_a_configuration_or_fits_into_that_of_the_paper(
 
 
 @pytest.mark.parametrize(("page", "link"), found(LINKS))
-def test_each_relative_link_leads_to_a_file(page, link):
-    assert (page.parent / link).is_file()
+def test_each_relative_link_leads_to_a_file_and_its_heading(page, link):
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    assert target.is_file()
+    headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE) if anchor else []
+    slugs = [re.sub(r"[^a-z0-9_ -]", "", text.lower()).replace(" ", "-") for text in headings]
+    assert not anchor or anchor in slugs
+
+
+def test_the_worked_example_has_the_results_of_the_library():
+    failed, tried = doctest.testfile(str(DOCS / "statistics.md"), module_relative=False)
+    assert (failed, tried) == (0, 9)
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("examples/*")), ids=lambda path: path.name)

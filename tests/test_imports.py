@@ -16,6 +16,7 @@ from build_architecture import (
     package_of,
 )
 
+
 def test_the_packages_are_those_in_the_list():
     folders = {path.parent.name for path in PACKAGE.glob("*/*.py")}
     assert folders == set(PACKAGES)

@@ -1,22 +1,32 @@
-"""README.md shows the numbers of the committed reference run, and commands that exist."""
+"""README.md is short, and its numbers and its figure come from the committed reference run."""
 
 import re
 
-import pytest
-from readme_block import kodak_block, mini_block, mini_sensitivity_block
+import build_results
+from build_results import MINI, claims_block, figure_source
 
-from dhl.cli.parser import build_parser
 from dhl.files import PROJECT
 
-
-@pytest.mark.parametrize("block", [mini_block, mini_sensitivity_block, kodak_block])
-def test_the_results_in_the_readme_are_those_of_the_reference_runs(block):
-    assert block() in (PROJECT / "README.md").read_text()
+README = (PROJECT / "README.md").read_text()
 
 
-@pytest.mark.parametrize(
-    "line", re.findall(r"^dhl (.+?)(?:  +#.*)?$", (PROJECT / "README.md").read_text(), re.MULTILINE)
-)
-def test_each_command_in_the_readme_is_understood(line):
-    arguments = build_parser().parse_args(line.split())
-    assert arguments.command == line.split()[0]
+def test_the_readme_is_short():
+    assert len(README.split()) <= 1200
+
+
+def test_each_difference_in_the_readme_is_one_of_the_reference_run():
+    text = " ".join(README.split())
+    found = re.findall(r"[+-][0-9.]+ (?:points|dB) \([^)]*\)", text)
+    assert len(found) == 7
+    assert all(one in claims_block(MINI) for one in found)
+
+
+def test_the_figure_of_the_readme_shows_the_tables_of_the_reference_run():
+    assert figure_source() in build_results.FIGURE.read_text()
+    assert f"]({build_results.FIGURE.relative_to(PROJECT)})" in README
+
+
+def test_the_readme_has_a_row_for_each_configuration():
+    rows = re.findall(r"^\| \[`(config/[a-z-]+\.yaml)`\]", README, re.MULTILINE)
+    shipped = {str(path.relative_to(PROJECT)) for path in (PROJECT / "config").glob("*.yaml")}
+    assert set(rows) == shipped

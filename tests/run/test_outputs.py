@@ -91,7 +91,7 @@ def test_the_script_of_the_page_makes_a_whole_run(tmp_path):
     ):
         recipe["steps"] = 4
     (tmp_path / "config/smoke.yaml").write_text(yaml.safe_dump(content))
-    (script,) = re.findall(r"^```sh\n([\s\S]*?)^```$", PAGE, re.MULTILINE)
+    script = re.search(r"^```sh\n([\s\S]*?)^```$", PAGE, re.MULTILINE)[1]
     place = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True,
