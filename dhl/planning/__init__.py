@@ -1,1 +1,1 @@
-"""Estimates of the time, memory and disk that a run needs."""
+"""Estimates of the time, disk and downloads that a run needs."""
