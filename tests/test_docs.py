@@ -147,7 +147,7 @@ def test_the_page_about_plug_ins_shows_each_example_whole(path):
 
 
 def test_the_page_about_clusters_shows_the_workflows_own_graph(tmp_path):
-    command = [sys.executable, "-m", "snakemake", "--rulegraph", "mermaid-js"]
+    command = [sys.executable, "-m", "snakemake", "report", "--rulegraph", "mermaid-js"]
     command += ["--configfile", str(PAPER), "--directory", str(tmp_path)]
     said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     shown = re.search(r"```mermaid\n([\s\S]*?)```", (DOCS / "cluster.md").read_text())[1]
