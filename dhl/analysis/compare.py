@@ -1,14 +1,13 @@
 """Which numbers differ between two runs, and whether more than chance explains it.
 
-Each average of the tables that both runs have is a cell. Its difference, b - a, is tested on two
-sides:
+Each average of the tables that both runs have is a cell. Its difference, b - a, is tested in two
+ways:
 
-- over images: paired, by `statistics.paired_test`, where both folders have the results of each
-  image and the noisy images have the same digests. Else unpaired, by the two tables' intervals:
-  the standard error of a value is its interval's width over 2 z, and the difference is taken as
-  normal.
-- over trainings, where a run has several: Welch's t-test. Where one run has one training, the
-  spread of the other's stands for both (Student's t-test with a group of one).
+- over images: paired, by `statistics.paired_test`, if both folders have the results of each image
+  and the noisy images have the same digests. Else unpaired, by the two tables' intervals: the
+  standard error of a value is its interval's width over 2 z, and the difference is taken as normal.
+- over trainings, if a run has several: Welch's t-test. If one run has one training, the spread of
+  the other's stands for both (Student's t-test with a group of one).
 
 As for the claims, the larger p-value counts, and Holm's method corrects for the number of cells.
 A cell is `same` if it prints the same, or if its difference prints as zero; `moved` if its adjusted
@@ -19,7 +18,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,11 +25,18 @@ import pandas as pd
 from scipy.stats import norm, ttest_ind_from_stats
 
 from dhl.analysis import statistics
-from dhl.analysis.finished_run import Average, Cell, FinishedRun, Images, read_images
-from dhl.analysis.measurements import bootstrap_scores
+from dhl.analysis.finished_run import (
+    Average,
+    Cell,
+    FinishedRun,
+    Images,
+    VerdictKey,
+    read_images,
+)
+from dhl.analysis.measurements import Key, bootstrap_scores
 from dhl.analysis.tables import UNITS
 from dhl.errors import UserError
-from dhl.run.results import COMPARISON_COLUMNS, edited_by_hand, write_csv
+from dhl.run.results import COMPARISON_COLUMNS, edited_by_hand
 from dhl.seeding import numpy_generator
 
 SAME = "same"
@@ -40,16 +45,13 @@ MOVED = "moved"
 ONLY_A = "only in a"
 ONLY_B = "only in b"
 
-Place = tuple[str, float]  # part, sigma
-VerdictKey = tuple[str, float | None]  # claim, sigma
-
 _NOTHING = 1e-10  # a spread or difference this small is rounding
 _SECTIONS = ("commit", "dirty", "base_seed", "deployment", "versions", "hardware")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between run a and run b.
+    """The differences between run a and run b.
 
     Attributes
     ----------
@@ -58,16 +60,16 @@ class Comparison:
     confidence : float
         Of the intervals of differences; the level of the tests is 1 - confidence.
     cells : DataFrame with `dhl.run.results.COMPARISON_COLUMNS`
-        First the cells of a in its order, then those that b alone has. PSNR in dB, else fractions;
+        First the cells of a in its order, then those that only b has. PSNR in dB, else fractions;
         differences are b - a, `ci_*` is their interval over images.
     settings : tuple of (name, in a, in b)
-        What the manifests say differently.
+        The differences between the manifests.
     verdicts : dict of (claim, sigma) to (in a, in b)
-        All claims of both; None where a run lacks it.
+        All claims of both; None if a run lacks it.
     unpaired : dict of (part, sigma) to str
         Why the images were not compared one by one.
     powerless : int
-        Cells that have too few images to be found to have moved, however large the difference.
+        Cells with too few images to find any difference, however large.
     """
 
     name_a: str
@@ -76,7 +78,7 @@ class Comparison:
     cells: pd.DataFrame
     settings: tuple[tuple[str, str, str], ...]
     verdicts: dict[VerdictKey, tuple[str | None, str | None]]
-    unpaired: dict[Place, str]
+    unpaired: dict[tuple[str, float], str]
     powerless: int
 
     @property
@@ -86,19 +88,18 @@ class Comparison:
 
     @property
     def changed(self) -> bool:
-        """Whether a cell moved or is in one run alone, or a verdict on a claim is another."""
+        """Whether a cell moved or is in one run alone, or a verdict on a claim changed."""
         alone = self.cells["verdict"].isin([ONLY_A, ONLY_B]).any()
         return self.moved or bool(alone) or any(a != b for a, b in self.verdicts.values())
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Two runs' results on the same noisy images, and the resampled scores with shared indices."""
+    """Two runs' results on the same noisy images, and the resampled differences b - a."""
 
     first: Images
     second: Images
-    draws_first: dict[tuple[str, str], np.ndarray]
-    draws_second: dict[tuple[str, str], np.ndarray]
+    gaps: dict[Key, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,7 @@ class ImageTest:
 def compare(first: FinishedRun, second: FinishedRun) -> Comparison:
     """Compare run a (`first`) with run b (`second`).
 
-    Parameters
-    ----------
-    first, second : FinishedRun
-        The confidence of `first` holds for the tests and the intervals of differences.
+    The confidence of `first` holds for the tests and the intervals of differences.
 
     Raises
     ------
@@ -128,44 +126,32 @@ def compare(first: FinishedRun, second: FinishedRun) -> Comparison:
     shared = [key for key in first.averages if key in second.averages]
     if not shared:
         raise UserError(
-            "two runs that are compared have a part, sigma, method and metric in common.",
-            came=f"{first} and {second} share none",
+            f"The tables of {first} and {second} have no cell in common.",
+            came="no part, sigma, method and metric that both have",
             do="name two runs of one configuration, or of similar ones.",
         )
-    places = dict.fromkeys(key[:2] for key in shared)
-    pairs = {place: pair_images(first, second, *place) for place in places}
-    rows, least = [], []
-    for key in shared:
-        row, floor = _compare_cell(first, second, key, pairs[key[:2]])
-        rows.append(row)
-        least.append(floor)
-    level = 1 - first.confidence
-    _judge(rows, level)
-    for run, other, verdict in ((first, second, ONLY_A), (second, first, ONLY_B)):
+    levels = dict.fromkeys(key[:2] for key in shared)
+    pairs = {level: pair_images(first, second, *level) for level in levels}
+    rows = [_compare_cell(first, second, key, pairs[key[:2]]) for key in shared]
+    least = statistics.holm(np.array([row["least"] for row in rows]))
+    _judge(rows, 1 - first.confidence)
+    for run, other, side, verdict in ((first, second, "a", ONLY_A), (second, first, "b", ONLY_B)):
+        alone = {"test": f"none: not in {'b' if side == 'a' else 'a'}", "verdict": verdict}
         rows += [
-            _lonely(key, one, verdict)
+            _numbers(key, one, side) | alone
             for key, one in run.averages.items()
             if key not in other.averages
         ]
     cells = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+    claims = dict.fromkeys([*first.verdicts, *second.verdicts])
     return Comparison(
         str(first), str(second), first.confidence,
         cells.astype(dict.fromkeys(("n_a", "n_b", "seeds_a", "seeds_b"), "Int64")),
-        differing_settings(first, second), _both_verdicts(first, second),
-        {place: pair for place, pair in pairs.items() if isinstance(pair, str)},
-        int(np.sum(statistics.holm(np.array(least)) >= level)),
+        differing_settings(first, second),
+        {key: (first.verdicts.get(key), second.verdicts.get(key)) for key in claims},
+        {level: pair for level, pair in pairs.items() if isinstance(pair, str)},
+        int(np.sum(least >= 1 - first.confidence)),
     )  # fmt: skip
-
-
-def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write the cells as tidy CSV, atomically.
-
-    Raises
-    ------
-    UserError
-        If nothing can be written there.
-    """
-    write_csv(comparison.cells, path, COMPARISON_COLUMNS)
 
 
 def prints_the_same(value_a: float, value_b: float, metric: str) -> bool:
@@ -176,7 +162,7 @@ def prints_the_same(value_a: float, value_b: float, metric: str) -> bool:
 
 
 def pair_images(first: FinishedRun, second: FinishedRun, part: str, sigma: float) -> Paired | str:
-    """Read both runs' images of one part at one sigma; a reason if they cannot be paired."""
+    """Read both runs' images of one part at one sigma; return a reason if they are not pairs."""
     one, other = read_images(first, part, sigma), read_images(second, part, sigma)
     if isinstance(first.config, str) or isinstance(one, str):
         return str(one)
@@ -186,13 +172,13 @@ def pair_images(first: FinishedRun, second: FinishedRun, part: str, sigma: float
         return "the runs have other images"
     if one.digests != other.digests:
         return "the runs have other noisy images under the same names"
-    # One configuration, for both: the indices depend on its base seed.
-    draws = [bootstrap_scores(first.config, side.measured) for side in (one, other)]
-    return Paired(one, other, *draws)
+    # One configuration for both, because the indices depend on its base seed.
+    before, after = (bootstrap_scores(first.config, side.measured) for side in (one, other))
+    return Paired(one, other, {key: after[key] - before[key] for key in before if key in after})
 
 
 def interval_test(a: Average, b: Average, *, confidences: tuple[float, float]) -> ImageTest:
-    """Test a difference by two separate intervals, as if the images were others.
+    """Test a difference by two separate intervals, as if the images were different ones.
 
     Parameters
     ----------
@@ -207,7 +193,7 @@ def interval_test(a: Average, b: Average, *, confidences: tuple[float, float]) -
     ]
     error, difference = math.hypot(*errors), b.value - a.value
     reach = quantiles[0] * error
-    single = min(a.n, b.n) < 2  # of a single image no resampling tells a spread
+    single = min(a.n, b.n) < 2  # resamples of a single image have no spread
     if single or error <= _NOTHING:
         p_value = 1.0 if single else float(abs(difference) <= _NOTHING)
     else:
@@ -219,26 +205,23 @@ def interval_test(a: Average, b: Average, *, confidences: tuple[float, float]) -
 
 def paired_image_test(paired: Paired, key: Cell, *, confidence: float) -> ImageTest:
     """Test a difference image by image; with unequal numbers of trainings each counts alike."""
-    _, _, method, metric = key
-    sides = [_features(one, method, metric) for one in (paired.first, paired.second)]
+    measured = key[2:]
+    sides = []
+    for one in (paired.first, paired.second):
+        if measured not in one.measured.features:
+            came = f"no {key[3]} of `{key[2]}`, which the table has"
+            raise edited_by_hand(one.path, came)
+        sides.append(one.measured.features[measured])
     count = math.lcm(*(side.shape[1] for side in sides))
     sides = [np.repeat(side, count // side.shape[1], axis=1) for side in sides]
     test, p_value = statistics.paired_test(
-        *sides, metric=metric, generator=numpy_generator("compare", *key)
+        *sides, metric=key[3], generator=numpy_generator("compare", *key)
     )
-    gaps = paired.draws_second[method, metric] - paired.draws_first[method, metric]
-    low, high = statistics.percentile_interval(gaps, confidence=confidence)
+    low, high = statistics.percentile_interval(paired.gaps[measured], confidence=confidence)
     images = len(sides[0])
     exact = images <= statistics.EXACT_LIMIT or test == "exact McNemar"
     least = 2.0 ** (1 - images) if exact else 1 / (statistics.PERMUTATIONS + 1)
     return ImageTest(f"paired, {test}", p_value, low, high, least)
-
-
-def _features(images: Images, method: str, metric: str) -> np.ndarray:
-    """Return what was measured on each image of a cell that the table has."""
-    if (method, metric) not in images.measured.features:
-        raise edited_by_hand(images.path, f"no {metric} of `{method}`, which the table has")
-    return images.measured.features[method, metric]
 
 
 def training_test(a: Average, b: Average) -> tuple[str, float]:
@@ -256,7 +239,7 @@ def training_test(a: Average, b: Average) -> tuple[str, float]:
     name += f" over {a.seeds} and {b.seeds} trainings"
     spreads = [one.seed_std if one.seeds > 1 else 0.0 for one in (a, b)]
     if max(spreads) <= _NOTHING:
-        return name, 1.0  # trainings that tie by chance do not tell how they spread
+        return name, 1.0  # trainings that tie by chance say nothing of their spread
     result = ttest_ind_from_stats(
         a.value, spreads[0], a.seeds, b.value, spreads[1], b.seeds, equal_var=not welch
     )
@@ -265,35 +248,25 @@ def training_test(a: Average, b: Average) -> tuple[str, float]:
 
 def _compare_cell(
     first: FinishedRun, second: FinishedRun, key: Cell, paired: Paired | str
-) -> tuple[dict, float]:
-    """Return a cell's row without its verdict, and the least p-value that it could have had."""
+) -> dict[str, Any]:
+    """Return a cell's row without its verdict, and with the least p-value possible."""
     a, b = first.averages[key], second.averages[key]
-    confidences = (first.confidence, second.confidence)
     if isinstance(paired, str):
-        images = interval_test(a, b, confidences=confidences)
+        images = interval_test(a, b, confidences=(first.confidence, second.confidence))
     else:
         images = paired_image_test(paired, key, confidence=first.confidence)
     test, p_seeds = training_test(a, b)
-    row = _numbers(key, a, "a") | _numbers(key, b, "b")
-    row |= {
+    return _numbers(key, a, "a") | _numbers(key, b, "b") | {
         "difference": b.value - a.value, "ci_low": images.low, "ci_high": images.high,
         "test": f"{images.test}; {test}" if test else images.test,
-        "p_images": images.p_value, "p_seeds": p_seeds,
+        "p_images": images.p_value, "p_seeds": p_seeds, "least": images.least,
     }  # fmt: skip
-    return row, images.least
 
 
-def _numbers(key: Cell, one: Average, side: str) -> dict:
+def _numbers(key: Cell, one: Average, side: str) -> dict[str, Any]:
     """Return the columns of one side of a cell."""
     names = dict(zip(("part", "sigma", "method", "metric"), key, strict=True))
     return names | {f"value_{side}": one.value, f"n_{side}": one.n, f"seeds_{side}": one.seeds}
-
-
-def _lonely(key: Cell, one: Average, verdict: str) -> dict:
-    """Return the row of a cell that one run alone has."""
-    side = verdict[-1]
-    other = "b" if side == "a" else "a"
-    return _numbers(key, one, side) | {"test": f"none: not in {other}", "verdict": verdict}
 
 
 def _judge(rows: list[dict], level: float) -> None:
@@ -307,31 +280,23 @@ def _judge(rows: list[dict], level: float) -> None:
             row["verdict"] = MOVED if p_value < level else WITHIN_CHANCE
 
 
-def _both_verdicts(
-    first: FinishedRun, second: FinishedRun
-) -> dict[VerdictKey, tuple[str | None, str | None]]:
-    """Return the verdicts of both runs side by side."""
-    keys = dict.fromkeys([*first.verdicts, *second.verdicts])
-    return {key: (first.verdicts.get(key), second.verdicts.get(key)) for key in keys}
-
-
 def differing_settings(first: FinishedRun, second: FinishedRun) -> tuple[tuple[str, str, str], ...]:
-    """List what the manifests say differently: code, versions, hardware, configuration.
+    """List the differences between the manifests: code, versions, hardware, configuration.
 
     Returns
     -------
     tuple of (name, in a, in b)
-        Where both configurations are understood, a key that one lacks has its default.
+        If both configurations can be read, a key that one lacks has its default.
     """
-    understood = not any(isinstance(run.config, str) for run in (first, second))
+    readable = not any(isinstance(run.config, str) for run in (first, second))
     sides = []
     for run in (first, second):
         content = {name: run.manifest.get(name) for name in _SECTIONS}
         content["plugins"] = run.manifest.get("plugins", {})
-        raw = run.manifest["configuration"]
-        if understood and not isinstance(run.config, str):
-            raw = run.config.model_dump(mode="json")
-        sides.append(_flat(content) | _flat({"configuration": raw}))
+        content["configuration"] = run.manifest["configuration"]
+        if readable and not isinstance(run.config, str):
+            content["configuration"] = run.config.model_dump(mode="json")
+        sides.append(_flat(content))
     one, other = sides
     return tuple(
         (name, one.get(name, "absent"), other.get(name, "absent"))

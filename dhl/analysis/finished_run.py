@@ -1,8 +1,7 @@
-"""A finished run as a comparison reads it: manifest, averages of the tables, verdicts, images.
+"""A finished run for comparison: manifest, averages of the tables, verdicts, images.
 
-Every file that is read must be the one whose digest the manifest lists, so that nothing is compared
-that was edited by hand. A committed reference has no per-image files, and one of an older version
-lacks columns: what is absent is told apart from what is wrong.
+Each file that is read must have the digest that the manifest lists, so that no edited file is
+compared. A committed reference has no per-image files, and one of an older version lacks columns.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from dhl.run.manifest import read_manifest
 from dhl.run.results import edited_by_hand, file_digest, read_some_columns
 
 Cell = tuple[str, float, str, str]  # part, sigma, method, metric
+VerdictKey = tuple[str, float | None]  # claim, sigma; None for the verdict over all sigmas
 
 _NEEDED = ("method", "sigma", "image_id", "metric", "value", "ci_low", "ci_high", "n")
 _SINCE_SEEDS = ("seeds", "seed_std")  # an older table has neither: it is of one training
-_VERDICT = ("claim", "sigma", "verdict")
 
 
 @dataclass(frozen=True)
 class Average:
-    """A metric over all images and trainings, as a table has it.
+    """A metric over all images and trainings.
 
     Attributes
     ----------
@@ -42,7 +41,7 @@ class Average:
     n : int
         Images.
     seeds : int
-        Trainings; 1 for a table that does not say.
+        Trainings; 1 for a table without this column.
     seed_std : float
         Standard deviation over the trainings; NaN with one.
     """
@@ -57,20 +56,19 @@ class Average:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run's folder says.
+    """The results of a run.
 
     Attributes
     ----------
     folder : RunFolder
     manifest : dict
     config : Config or str
-        Why not, if it cannot be read here: of another version, or with a plug-in that is missing.
+        The reason, if this version cannot read it, or a plug-in is missing.
     confidence : float
         Of the tables' intervals.
     averages : dict of (part, sigma, method, metric) to Average
-        What was measured, in the order of the tables.
+        In the order of the tables, without missing values.
     verdicts : dict of (claim, sigma) to str
-        The sigma is None for the verdict over all of them.
     """
 
     folder: RunFolder
@@ -78,7 +76,7 @@ class FinishedRun:
     config: Config | str
     confidence: float
     averages: dict[Cell, Average]
-    verdicts: dict[tuple[str, float | None], str]
+    verdicts: dict[VerdictKey, str]
 
     def __str__(self) -> str:
         return str(self.folder.root)
@@ -104,7 +102,7 @@ def read_finished(root: Path) -> FinishedRun:
     Raises
     ------
     UserError
-        If it is no run, has no table, or has a file that is not as the manifest lists it.
+        If it is no run, has no table, or has a file that differs from the manifest.
     """
     folder = RunFolder(root)
     manifest = read_manifest(folder)
@@ -114,15 +112,17 @@ def read_finished(root: Path) -> FinishedRun:
             averages |= _read_averages(folder, manifest, part)
     if not averages:
         raise UserError(
-            "a run that is compared has tables.",
-            came=f"no measured value in {folder.root / 'tables'}",
-            do="finish the run with `make report`, or name another folder.",
+            f"The run {root} has no tables.",
+            came=f"no value in {root / 'tables'}",
+            do="complete the run with `make report`, or name another folder.",
         )
-    confidence = _read_confidence(folder, manifest)  # says so if there is no configuration
-    return FinishedRun(
-        folder, manifest, _read_config(folder, manifest), confidence, averages,
-        _read_verdicts(folder, manifest),
-    )  # fmt: skip
+    confidence = _read_confidence(folder, manifest)  # raises if the configuration is absent
+    try:
+        config: Config | str = parse_config(manifest["configuration"], source=str(folder.manifest))
+    except UserError as error:
+        config = error.mistake.removesuffix(".")
+    verdicts = _read_verdicts(folder, manifest)
+    return FinishedRun(folder, manifest, config, confidence, averages, verdicts)
 
 
 def read_images(run: FinishedRun, part: str, sigma: float) -> Images | str:
@@ -131,12 +131,12 @@ def read_images(run: FinishedRun, part: str, sigma: float) -> Images | str:
     Returns
     -------
     Images or str
-        The reason, if the folder does not have them all.
+        The reason, if files are missing.
 
     Raises
     ------
     UserError
-        If a file is not as the manifest lists it, or cannot be what the program wrote.
+        If a file differs from the manifest, or the program cannot have written it.
     """
     if isinstance(run.config, str):
         return f"the configuration of {run} cannot be read here ({run.config})"
@@ -148,7 +148,7 @@ def read_images(run: FinishedRun, part: str, sigma: float) -> Images | str:
         return f"{run} does not have all per-image files"
     noise = run.folder.noise(part, sigma)
     if not noise.exists():
-        return f"{run} lacks {noise.relative_to(run.folder.root)}, which tells its noisy images"
+        return f"{run} lacks {noise.relative_to(run.folder.root)}, the digests of its noisy images"
     for path in (*paths, noise):
         _check_digest(run.folder, run.manifest, path)
     measured = read_measured(run.config, run.folder, part, sigma)
@@ -158,18 +158,18 @@ def read_images(run: FinishedRun, part: str, sigma: float) -> Images | str:
 
 
 def _check_digest(folder: RunFolder, manifest: dict[str, Any], path: Path) -> None:
-    """Refuse a file that was changed or added since the manifest was written."""
+    """Raise if a file was changed or added since the manifest was written."""
     name = path.relative_to(folder.root).as_posix()
     if manifest["files"].get(name) != file_digest(path):
         raise UserError(
-            "the files of a run are those that its manifest lists.",
+            f"The file {path} was changed after the run.",
             came=f"{path} differs from its digest in {folder.manifest.name}",
-            do="delete the file and run `make report` again, which makes it and the manifest anew.",
+            do="delete the file and run `make report` again, which writes it and the manifest.",
         )
 
 
 def _read_averages(folder: RunFolder, manifest: dict[str, Any], part: str) -> dict[Cell, Average]:
-    """Read what a part's table has over all images; what was not measured is left out."""
+    """Read the averages over all images from a part's table, without missing values."""
     path = folder.table(TABLES[part])
     _check_digest(folder, manifest, path)
     frame = read_some_columns(path, _NEEDED, optional=_SINCE_SEEDS)
@@ -181,37 +181,27 @@ def _read_averages(folder: RunFolder, manifest: dict[str, Any], part: str) -> di
         raise edited_by_hand(path, "two averages of one method, sigma and metric")
     if frame[["method", "sigma", "ci_low", "ci_high", "n"]].isna().any(axis=None):
         raise edited_by_hand(path, "an average without method, sigma, interval or count")
+    frame = frame.fillna({"seeds": 1}).astype({"n": int, "seeds": int, "seed_std": float})
     return {
         (part, float(row.sigma), row.method, row.metric): Average(
-            float(row.value), float(row.ci_low), float(row.ci_high), int(row.n),
-            1 if pd.isna(row.seeds) else int(row.seeds), float(row.seed_std),
+            row.value, row.ci_low, row.ci_high, row.n, row.seeds, row.seed_std
         )
         for row in frame.itertuples()
-    }  # fmt: skip
+    }
 
 
-def _read_verdicts(
-    folder: RunFolder, manifest: dict[str, Any]
-) -> dict[tuple[str, float | None], str]:
+def _read_verdicts(folder: RunFolder, manifest: dict[str, Any]) -> dict[VerdictKey, str]:
     """Read the verdicts on the claims; a run may have none."""
     if not folder.claims.exists():
         return {}
     _check_digest(folder, manifest, folder.claims)
-    frame = read_some_columns(folder.claims, _VERDICT)
+    frame = read_some_columns(folder.claims, ("claim", "sigma", "verdict"))
     if frame.duplicated(["claim", "sigma"]).any() or frame["verdict"].isna().any():
         raise edited_by_hand(folder.claims, "not one verdict for each claim and sigma")
     return {
         (row.claim, None if pd.isna(row.sigma) else float(row.sigma)): row.verdict
         for row in frame.itertuples()
     }
-
-
-def _read_config(folder: RunFolder, manifest: dict[str, Any]) -> Config | str:
-    """Return the configuration, or why this version cannot read it in this place."""
-    try:
-        return parse_config(manifest["configuration"], source=str(folder.manifest))
-    except UserError as error:
-        return error.came
 
 
 def _read_confidence(folder: RunFolder, manifest: dict[str, Any]) -> float:
@@ -222,7 +212,7 @@ def _read_confidence(folder: RunFolder, manifest: dict[str, Any]) -> float:
         confidence = float("nan")
     if not 0 < confidence < 1:
         raise UserError(
-            "a manifest states the confidence of the run's intervals.",
+            f"The manifest {folder.manifest} does not state the confidence of the intervals.",
             came=f"no `configuration.statistics.confidence` between 0 and 1 in {folder.manifest}",
             do="run `make report` again, which writes the manifest.",
         )

@@ -195,13 +195,14 @@ def run_compare(arguments: Arguments) -> int:
     int
         The exit status.
     """
-    from dhl.analysis.compare import compare, write_comparison
+    from dhl.analysis.compare import compare
     from dhl.analysis.comparison_text import ALL, to_text
     from dhl.analysis.finished_run import read_finished
+    from dhl.run.results import COMPARISON_COLUMNS, write_csv
 
     comparison = compare(read_finished(arguments.run_a), read_finished(arguments.run_b))
     if arguments.csv:
-        write_comparison(comparison, arguments.csv)
+        write_csv(comparison.cells, arguments.csv, COMPARISON_COLUMNS)
     print(to_text(comparison, ALL) if arguments.all else to_text(comparison))
     return int(comparison.changed if arguments.strict else comparison.moved)
 
