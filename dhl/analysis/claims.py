@@ -1,8 +1,8 @@
 """The paper's claims as data, and their verdicts on a run.
 
-A claim that the paper makes has the origin `paper`; `control` is a comparison that the paper lacks
-and that decides whether the task's guidance, rather than longer training, explains a gain; `beyond`
-is reported because a reader will ask.
+A claim of the paper has the origin `paper`; `control` is a comparison that the paper lacks and that
+decides whether the task's guidance, rather than longer training, explains a gain; `beyond` answers
+a question that readers will ask.
 """
 
 from __future__ import annotations
@@ -27,21 +27,9 @@ Origin = Literal["paper", "control", "beyond"]
 
 @dataclass(frozen=True)
 class Claim:
-    """A comparison of two methods in one metric.
+    """A comparison of two methods in one metric, about a - b, in our own words.
 
-    Attributes
-    ----------
-    id : str
-        Unique; begins with the part.
-    origin : {"paper", "control", "beyond"}
-    part : str
-    metric : str
-    method_a, method_b : str
-        The claim is about a - b.
-    statement : str
-        In our own words.
-    kind : {"better", "nearly-as-good"}
-        Which rule of `dhl.analysis.verdicts` applies.
+    The id is unique and begins with the part; `kind` is the rule of `dhl.analysis.verdicts`.
     """
 
     id: str
@@ -91,8 +79,10 @@ _TASK: tuple[tuple[Origin, str, str, str], ...] = (
      "retrained on noisy images, a baseline that the paper does not show."),
 )  # fmt: skip
 
+_P_VALUES = ("p_images", "p_seeds", "p_both")
 _COUNTS = ("n", "wins", "losses", "photographs", "photographs_alike", "seeds")
 _TASK_METRIC = {"classification": "top1", "segmentation": "miou"}
+_MARGIN = {"top1": "margin_accuracy", "miou": "margin_miou"}
 
 
 def _task_claims(task: str) -> tuple[Claim, ...]:
@@ -139,18 +129,12 @@ def configured_claims(config: Config, part: str) -> tuple[Claim, ...]:
 def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
     """Judge every configured claim at every sigma and over all of them.
 
-    Parameters
-    ----------
-    config : Config
-    folder : RunFolder
-        Where the evaluation of every part lies.
-
     Returns
     -------
     DataFrame with `dhl.run.results.CLAIM_COLUMNS`
         Per claim one row per sigma, then one with an empty sigma for all of them together.
         Metrics are fractions, PSNR is in dB. `ci_*` are over images, `seed_*` over trainings and
-        `both_*` over both. A method that was not measured leaves empty numbers and its reason in
+        `both_*` over both. A method without measurements leaves empty numbers and its reason in
         `test`; the verdict is `inconclusive`.
 
     Raises
@@ -185,7 +169,8 @@ def _judge(
     photographs: dict[str, str],
 ) -> list[dict]:
     """Return a claim's rows: one per sigma, and the summary."""
-    gaps = [_gap(claim, scores) for scores in draws]
+    a, b = (claim.method_a, claim.metric), (claim.method_b, claim.metric)
+    gaps = [scores[a] - scores[b] if a in scores and b in scores else None for scores in draws]
     rows = [
         _compare(config, claim, [one], [gap], photographs) | {"sigma": one.sigma}
         for one, gap in zip(measured, gaps, strict=True)
@@ -193,7 +178,8 @@ def _judge(
     summary = _compare(config, claim, measured, gaps, photographs)
     if claim.kind == "better":
         for family in (rows, [summary]):
-            adjusted = statistics.holm(np.array([_largest_p(row) for row in family]))
+            largest = [np.fmax.reduce([row[name] for name in _P_VALUES]) for row in family]
+            adjusted = statistics.holm(np.array(largest))
             for row, p_adjusted in zip(family, adjusted, strict=True):
                 row["p_adjusted"] = p_adjusted
                 row["verdict"] = verdicts.directional_verdict(
@@ -207,19 +193,6 @@ def _judge(
     return [*rows, summary]
 
 
-def _largest_p(row: dict) -> float:
-    """Return the largest p-value of those over images, trainings and both; NaN if there is none."""
-    return float(np.fmax.reduce([row["p_images"], row["p_seeds"], row["p_both"]]))
-
-
-def _gap(claim: Claim, scores: dict[Key, np.ndarray]) -> np.ndarray | None:
-    """Return the resampled differences a - b, None if a method was not measured."""
-    keys = (claim.method_a, claim.metric), (claim.method_b, claim.metric)
-    if not all(key in scores for key in keys):
-        return None
-    return scores[keys[0]] - scores[keys[1]]
-
-
 def _compare(
     config: Config,
     claim: Claim,
@@ -229,8 +202,8 @@ def _compare(
 ) -> dict:
     """Compare the two methods at one sigma, or on average over several.
 
-    `photographs` tells what images are cut from; a directional verdict waits for the correction of
-    its p-value.
+    `photographs` has the source of each image; a directional verdict follows the correction of its
+    p-value.
     """
     row: dict = dict.fromkeys(CLAIM_COLUMNS, np.nan)
     row |= {key: value for key, value in asdict(claim).items() if key in CLAIM_COLUMNS}
@@ -241,13 +214,18 @@ def _compare(
     row["difference"] = row["mean_a"] - row["mean_b"]
     known = [gap for gap in gaps if gap is not None]
     if len(known) < len(gaps):
-        return row | {"test": f"none: {_what_is_missing(claim, measured)}"}
+        return row | {"test": f"none: {_missing(claim, measured)}"}
     if len({one.image_ids for one in measured}) > 1:
         return row | {"test": "none: not the same images at every sigma"}
     confidence = config.statistics.confidence
     first, second = _pair(claim, measured)
     effect = statistics.effect(first, second, metric=claim.metric)
-    seeds, draws = _seed_differences(claim, measured), np.mean(known, axis=0)
+    scores = (
+        [one.seed_scores(method, claim.metric) for method in (claim.method_a, claim.method_b)]
+        for one in measured
+    )
+    seeds = np.mean([a - b for a, b in scores], axis=0)  # of each training, over the sigmas
+    draws = np.mean(known, axis=0)
     trainings = statistics.over_trainings(seeds, confidence=confidence)
     both = statistics.over_both(seeds, draws, images=len(first), confidence=confidence)
     low, high = statistics.percentile_interval(draws, confidence=confidence)
@@ -259,12 +237,14 @@ def _compare(
         "both_low": both.low, "both_high": both.high,
     }  # fmt: skip
     groups = [photographs[name] for name in measured[0].image_ids if name in photographs]
+    margin = 0.0
+    if claim.kind == "nearly-as-good":
+        margin = getattr(config.statistics, _MARGIN[claim.metric])
     if len(groups) == len(first):
-        line = -_margin(config, claim) if claim.kind == "nearly-as-good" else 0.0
-        alike = statistics.alike(first, second, groups=groups, metric=claim.metric, line=line)
+        alike = statistics.alike(first, second, groups=groups, metric=claim.metric, line=-margin)
         row |= {"photographs": len(set(groups)), "photographs_alike": alike}
     if claim.kind == "nearly-as-good":
-        return row | _judge_margin(config, claim, row)
+        return row | _judge_margin(row, margin)
     name = measured[0].sigma if len(measured) == 1 else "average"
     test, p_images = statistics.paired_test(
         first, second, metric=claim.metric,
@@ -276,8 +256,8 @@ def _compare(
     return row | {"test": test} | p_values
 
 
-def _what_is_missing(claim: Claim, measured: list[Measured]) -> str:
-    """Name the methods that were not measured, and where."""
+def _missing(claim: Claim, measured: list[Measured]) -> str:
+    """Name the methods without measurements, and the sigma or file."""
     pair = (claim.method_a, claim.method_b)
     missing = []
     for one in measured:
@@ -301,27 +281,8 @@ def _pair(claim: Claim, measured: list[Measured]) -> tuple[np.ndarray, np.ndarra
     return np.concatenate(first, axis=1), np.concatenate(second, axis=1)
 
 
-def _seed_differences(claim: Claim, measured: list[Measured]) -> np.ndarray:
-    """Return a - b of each training (s,), averaged over the sigmas."""
-    return np.mean(
-        [
-            one.seed_scores(claim.method_a, claim.metric)
-            - one.seed_scores(claim.method_b, claim.metric)
-            for one in measured
-        ],
-        axis=0,
-    )
-
-
-def _margin(config: Config, claim: Claim) -> float:
-    """Return how much "nearly as good" may be worse, a fraction."""
-    settings = config.statistics
-    return settings.margin_miou if claim.metric == "miou" else settings.margin_accuracy
-
-
-def _judge_margin(config: Config, claim: Claim, row: dict) -> dict:
+def _judge_margin(row: dict, margin: float) -> dict:
     """Judge non-inferiority by the intervals."""
-    margin = _margin(config, claim)
     verdict = verdicts.margin_verdict(
         low=float(np.fmin.reduce([row["ci_low"], row["seed_low"], row["both_low"]])),
         high=float(np.fmax.reduce([row["ci_high"], row["seed_high"], row["both_high"]])),

@@ -107,7 +107,7 @@ def _alone(cells: pd.DataFrame) -> list[str]:
     lines = []
     for verdict in (ONLY_A, ONLY_B):
         alone = cells["verdict"] == verdict
-        names = {}
+        names: dict[str, None] = {}
         for cell in cells[alone].to_dict("records"):
             level = next(
                 columns

@@ -1,4 +1,4 @@
-"""What tables and claims read: the measurements of one part at one sigma, checked.
+"""The measurements of one part at one sigma, read from the evaluation and checked.
 
 With several trainings a metric is the average over them, and a comparison of two methods pairs
 trainings of the same number: `joint` and `separate-matched` of one share batches and noise.
@@ -22,7 +22,7 @@ from dhl.errors import UserError
 from dhl.run.evaluations import evaluated_seeds, experiments, failed_experiments
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
-from dhl.run.results import IMAGE_COLUMNS, edited_by_hand, read_csv
+from dhl.run.results import IMAGE_COLUMNS, edited_by_hand, open_arrays, read_csv
 from dhl.seeding import numpy_generator
 
 Key = tuple[str, str]  # method, metric
@@ -42,12 +42,12 @@ class Measured:
     image_ids : tuple of str
         Sorted; the images of every method.
     protocols : dict of str to str
-        Per method that was measured; one without rows of any of its trainings is absent.
+        Per measured method; a method that lacks rows in a training is absent.
     features : dict of (method, metric) to ndarray of shape (n, s, k)
         Per image and training: the value itself (k = 1), or the margins of its confusion matrix.
         A method that is not trained has s = 1.
     failures : dict of str to str
-        Why methods were not measured, where that is known.
+        The reasons of methods that failed.
     """
 
     part: str
@@ -85,40 +85,36 @@ def read_measured(
 ) -> Measured:
     """Read the evaluation of one part at one sigma.
 
-    Parameters
-    ----------
-    config : Config
-    folder : RunFolder
-    part : {"denoising", "classification", "segmentation"}
-    sigma : float
-        One of the part's sigmas.
-    names : iterable of str, optional
-        The experiments to read; by default the methods of the table.
+    `names` are the experiments to read; by default the methods of the table.
 
     Raises
     ------
     UserError
-        If a file is missing, or its rows cannot be what the program wrote for this configuration.
+        If a file is missing, or the program cannot have written it for this configuration.
     """
     chosen = set(config.parts[part].methods if names is None else names)
     trainings: list[Measured] = []
     failures: dict[str, str] = {}
     for seed in evaluated_seeds(config, part, sigma):
         legal = tuple(one.name for one in experiments(config, part, sigma, seed))
-        trainings.append(_read_training(folder, part, (sigma, seed), legal, chosen))
+        path = folder.evaluation(part, sigma, seed)
+        source = path.relative_to(folder.root).as_posix()
+        empty = Measured(part, sigma, source, (), {}, {})
+        failed = failure_of(path) is not None
+        trainings.append(empty if failed else _read_training(empty, path, legal, chosen))
         failures = failed_experiments(config, folder, part, sigma, seed) | failures
     first = trainings[0]
-    whole = [one for one in trainings if one.image_ids]  # the others failed
-    for other in whole[1:]:
-        if other.image_ids != whole[0].image_ids:
-            source = folder.root / other.source
-            raise edited_by_hand(source, f"other images than {whole[0].source}")
+    complete = [one for one in trainings if one.image_ids]  # the others failed
+    for other in complete[1:]:
+        if other.image_ids != complete[0].image_ids:
+            came = f"other images than {complete[0].source}"
+            raise edited_by_hand(folder.root / other.source, came)
     trained = {one.name for one in experiments(config, part, sigma, seed=2)}
     features = {}
     for key in first.features:
-        own = trainings if key[0] in trained else trainings[:1]
-        if all(key in one.features for one in own):
-            features[key] = np.stack([one.features[key] for one in own], axis=1)
+        needed = trainings if key[0] in trained else trainings[:1]
+        if all(key in one.features for one in needed):
+            features[key] = np.stack([one.features[key] for one in needed], axis=1)
     measured = {method for method, _ in features}
     protocols = {name: value for name, value in first.protocols.items() if name in measured}
     failures = {name: reason for name, reason in failures.items() if name in chosen}
@@ -126,35 +122,27 @@ def read_measured(
 
 
 def _read_training(
-    folder: RunFolder,
-    part: str,
-    place: tuple[float, int],
-    legal: tuple[str, ...],
-    chosen: set[str],
+    empty: Measured, path: Path, legal: tuple[str, ...], chosen: set[str]
 ) -> Measured:
     """Read the evaluation of one training; features have shape (n, k)."""
-    sigma, seed = place
-    path = folder.evaluation(part, sigma, seed)
-    source = path.relative_to(folder.root).as_posix()
-    if failure_of(path) is not None:
-        return Measured(part, sigma, source, (), {}, {})
     frame = read_csv(path, IMAGE_COLUMNS)
-    _check_rows(frame, path, part=part, sigma=sigma, methods=legal)
+    _check_rows(frame, path, part=empty.part, sigma=empty.sigma, methods=legal)
     ids = sorted(frame["image_id"].unique())
     features: dict[Key, np.ndarray] = {}
     protocols = {}
     for method, rows in frame[frame["method"].isin(chosen)].groupby("method", sort=False):
         if len(rows) != len(ids):
-            raise edited_by_hand(
-                path, f"{len(rows)} of {len(ids)} images for the method `{method}`"
-            )
+            came = f"{len(rows)} of {len(ids)} images for the method `{method}`"
+            raise edited_by_hand(path, came)
         rows = rows.set_index("image_id").loc[ids]
-        protocols[method] = _only_value(rows, "protocol", path)
-        for metric, values in _values(rows, part, path).items():
+        if rows["protocol"].nunique(dropna=False) != 1 or rows["protocol"].isna().any():
+            raise edited_by_hand(path, "several or no values of `protocol` for one method")
+        protocols[method] = str(rows["protocol"].iloc[0])
+        for metric, values in _values(rows, empty.part, path).items():
             features[method, metric] = values[:, None]
-    if part == "segmentation" and protocols:
+    if empty.part == "segmentation" and protocols:
         features |= _read_margins(path.with_suffix(".npz"), tuple(protocols), ids)
-    return Measured(part, sigma, source, tuple(ids), protocols, features)
+    return replace(empty, image_ids=tuple(ids), protocols=protocols, features=features)
 
 
 def bootstrap_scores(config: Config, measured: Measured) -> dict[Key, np.ndarray]:
@@ -195,25 +183,13 @@ def _check_rows(
         strange = frame.loc[~frame[column].isin(legal), column]
         if len(strange):
             expected = ", ".join(map(str, legal))
-            raise edited_by_hand(
-                path, f"{column} `{strange.iloc[0]}` where there can be {expected}"
-            )
+            raise edited_by_hand(path, f"{column} `{strange.iloc[0]}` instead of {expected}")
     if frame["image_id"].isna().any():
         raise edited_by_hand(path, "a row without image_id")
     doubled = frame[frame.duplicated(["method", "image_id"])]
     if len(doubled):
-        first = doubled.iloc[0]
-        raise edited_by_hand(
-            path, f"two rows of `{first['method']}` for the image `{first['image_id']}`"
-        )
-
-
-def _only_value(rows: pd.DataFrame, column: str, path: Path) -> str:
-    """Return the one value that a column has for a method."""
-    values = rows[column].unique()
-    if len(values) != 1 or pd.isna(values[0]):
-        raise edited_by_hand(path, f"several or no values of `{column}` for one method")
-    return str(values[0])
+        method, image_id = doubled[["method", "image_id"]].iloc[0]
+        raise edited_by_hand(path, f"two rows of `{method}` for the image `{image_id}`")
 
 
 def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
@@ -227,29 +203,22 @@ def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
             raise edited_by_hand(path, f"a missing `{metric}` of the method `{method}`")
         if np.isinf(column).any():
             raise UserError(
-                f"a mean of `{metric}` needs finite values.",
+                f"A `{metric}` in {path} is infinite, so that it has no mean.",
                 came=f"{path}: `{rows.index[np.isinf(column)][0]}` after `{method}` is infinite",
-                do="take this image out of the test images: the output equals the truth exactly.",
+                do="remove this image from the test images: the output equals the truth exactly.",
             )
         if metric in ("top1", "top5") and not np.isin(column, (0, 1)).all():
-            raise edited_by_hand(
-                path, f"a `{metric}` of the method `{method}` that is neither 0 nor 1"
-            )
+            came = f"a `{metric}` of the method `{method}` that is neither 0 nor 1"
+            raise edited_by_hand(path, came)
     return values
 
 
 def _read_margins(path: Path, methods: tuple[str, ...], ids: list[str]) -> dict[Key, np.ndarray]:
     """Read the confusion matrices of the methods, in the order of `ids`, and reduce them."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open_arrays(path) as arrays:
             stored = [str(image_id) for image_id in arrays["image_ids"]]
             confusions = {method: arrays[f"confusion/{method}"] for method in methods}
-    except FileNotFoundError:
-        raise UserError(
-            "a step finds the results of the steps before it.",
-            came=f"no file {path}",
-            do="delete the CSV file of the same name and run again.",
-        ) from None
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise edited_by_hand(path, str(error)) from None
     if sorted(stored) != ids:
@@ -258,9 +227,8 @@ def _read_margins(path: Path, methods: tuple[str, ...], ids: list[str]) -> dict[
     for method, counts in confusions.items():
         shape = counts.shape
         if len(shape) != 3 or shape[0] != len(ids) or shape[1] != shape[2] or (counts < 0).any():
-            raise edited_by_hand(
-                path, f"`confusion/{method}` of shape {shape} for {len(ids)} images"
-            )
+            came = f"`confusion/{method}` of shape {shape} for {len(ids)} images"
+            raise edited_by_hand(path, came)
     return {
         (method, "miou"): confusion_margins(counts)[order] for method, counts in confusions.items()
     }

@@ -1,7 +1,7 @@
 """The published figures: the paper's tables as far as they are transcribed, and the literature.
 
-Accuracy and mIoU are stored as fractions, PSNR in dB. A cell of the paper that nobody has copied
-yet is a row with an empty value; a cell without a row is not in the paper.
+Accuracy and mIoU are stored as fractions, PSNR in dB. A row with an empty value is a cell of the
+paper that is not transcribed yet; a cell without a row is not in the paper.
 """
 
 from __future__ import annotations
@@ -27,12 +27,9 @@ _FRACTIONS = ("top1", "top5", "miou")
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """One of the paper's tables.
+    """One of the paper's tables: values by method, sigma, metric and image_id.
 
-    Attributes
-    ----------
-    cells : dict of (method, sigma, metric, image_id) to float
-        NaN where the paper has a value that was not transcribed.
+    A value is NaN if the paper has it and it was not transcribed.
     """
 
     cells: dict[tuple[str, float, str, str], float]
@@ -63,13 +60,7 @@ class PublishedTable:
 
 
 def read_published(number: int, path: str | Path) -> PublishedTable:
-    """Read what is known of one of the paper's tables.
-
-    Parameters
-    ----------
-    number : {1, 2, 3}
-    path : str or Path
-        A file like `config/published.csv`.
+    """Read one of the paper's tables from a file like `config/published.csv`.
 
     Raises
     ------
@@ -83,12 +74,7 @@ def read_published(number: int, path: str | Path) -> PublishedTable:
 
 
 def read_literature(path: str | Path) -> pd.DataFrame:
-    """Read the figures on Kodak24 that other papers published.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file like `config/published.csv`.
+    """Read the figures on Kodak24 of other papers from a file like `config/published.csv`.
 
     Returns
     -------
@@ -106,41 +92,41 @@ def read_literature(path: str | Path) -> pd.DataFrame:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """Read the whole file and check it."""
+    """Read the file and check it."""
     text = dict.fromkeys(("table", "source", "method", "metric", "image_id", "status"), str)
     try:
         frame = pd.read_csv(path, dtype=text)
     except FileNotFoundError:
-        raise _mend(f"no file {path}", "run from the repository's root, or give its path") from None
+        raise _error(
+            path, "no such file", "run from the repository's root, or give its path"
+        ) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise _mend(f"{path}: {error}", "mend the file") from None
+        raise _error(path, str(error), "correct the file") from None
     if tuple(frame.columns) != _COLUMNS:
         columns = ", ".join(map(str, frame.columns))
-        raise _mend(f"{path}: columns {columns}", f"give it the columns {', '.join(_COLUMNS)}")
+        raise _error(path, f"columns {columns}", f"give it the columns {', '.join(_COLUMNS)}")
     for column in ("sigma", "value"):
         try:
             frame[column] = pd.to_numeric(frame[column]).astype(float)
         except (ValueError, TypeError) as error:
-            raise _mend(f"{path}: column `{column}`: {error}", "write plain numbers") from None
+            raise _error(path, f"column `{column}`: {error}", "write plain numbers") from None
     _check_cells(frame, path)
     return frame
 
 
 def _check_cells(frame: pd.DataFrame, path: Path) -> None:
-    """Raise if a cell stands twice or a fraction was written in percent."""
+    """Raise if a cell occurs twice or a fraction was written in percent."""
     # The paper has one source; of the literature, two sources may report the same method.
     source = frame["source"].where(frame["table"] == "literature", "")
     doubled = frame[frame.assign(source=source).duplicated(_KEY)]
     if len(doubled):
-        raise _mend(f"{path}: two rows for {_name(doubled.iloc[0])}", "delete one of them")
+        raise _error(path, f"two rows for {_name(doubled.iloc[0])}", "delete one of them")
     fractions = frame["metric"].isin(_FRACTIONS)
     percent = frame[fractions & ((frame["value"] < 0) | (frame["value"] > 1))]
     if len(percent):
         first = percent.iloc[0]
-        raise _mend(
-            f"{path}: {first['value']:g} for {_name(first)}",
-            "write fractions: 0.563 for 56.3 %",
-        )
+        came = f"{first['value']:g} for {_name(first)}"
+        raise _error(path, came, "write fractions: 0.563 for 56.3 %")
 
 
 def _name(row: pd.Series) -> str:
@@ -149,6 +135,7 @@ def _name(row: pd.Series) -> str:
     return f"{row['metric']} of {row['method']} at sigma {sigma} (table {row['table']})"
 
 
-def _mend(came: str, do: str) -> UserError:
-    """Say that the file of published figures must be mended by its author."""
-    return UserError("published figures are a tidy CSV, one row per cell.", came=came, do=f"{do}.")
+def _error(path: Path, came: str, do: str) -> UserError:
+    """Return the error for a file of published figures that its author must correct."""
+    mistake = f"The file of published figures {path} is not a tidy CSV with one row per cell."
+    return UserError(mistake, came=f"{path}: {came}", do=f"{do}.")

@@ -1,7 +1,7 @@
-"""What is averaged over images, and the metric that is then computed of it.
+"""Metrics as functions of features that are averaged over images.
 
-A measurement is an array of features of shape (n, s, k), per image and training, and a score, a
-function from mean features of shape (..., k) to (...): the mean itself, or mIoU from pooled counts.
+Features have shape (n, s, k), per image and training; a score maps mean features of shape (..., k)
+to (...): the mean itself, or mIoU from pooled counts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def confusion_margins(confusions: np.ndarray) -> np.ndarray:
-    """Reduce confusion matrices to what mIoU needs.
+    """Reduce confusion matrices to the counts that mIoU needs.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def miou_score(margins: np.ndarray) -> np.ndarray:
     """
     hits, truth, predicted = np.split(margins, 3, axis=-1)
     union = truth + predicted - hits
-    # Permuted sums leave rounding noise of about 1e-13 pixels where a class is absent.
+    # Sums in another order leave rounding errors of about 1e-13 pixels for an absent class.
     occurs = union > 1e-9
     iou = np.divide(hits, union, out=np.zeros_like(union), where=occurs)
     classes = occurs.sum(axis=-1)

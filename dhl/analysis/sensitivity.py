@@ -10,7 +10,7 @@ from dhl.analysis.statistics import over_both, over_trainings, percentile_interv
 from dhl.analysis.tables import FAILED, NOT_MEASURED
 from dhl.config.methods import METRICS, TASKS, label_of
 from dhl.config.schema import Config
-from dhl.run.evaluations import STUDIES, Comparison, Experiment, comparisons, studied
+from dhl.run.evaluations import STUDIES, Comparison, comparisons, studied
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import model_spec
 from dhl.run.results import SENSITIVITY_COLUMNS, write_csv
@@ -19,20 +19,13 @@ from dhl.run.results import SENSITIVITY_COLUMNS, write_csv
 def build_sensitivity(config: Config, folder: RunFolder) -> pd.DataFrame:
     """Make the tidy table of all experiments.
 
-    Parameters
-    ----------
-    config : Config
-    folder : RunFolder
-        Where the evaluations lie.
-
     Returns
     -------
     DataFrame with `dhl.run.results.SENSITIVITY_COLUMNS`
-        A row per comparison and metric. `denoiser` and `reader` are keys of
-        models, `reference` the denoiser that the difference is taken to, with the same reader.
-        Accuracy and mIoU are fractions, PSNR is in dB. `ci_*` and `difference_*` are over images,
-        paired; `seed_low` and `seed_high` are of the difference over trainings, `both_*` over both,
-        and `seed_std` is of the value.
+        A row per comparison and metric. `denoiser` and `reader` are keys of models; the difference
+        is `denoiser` - `reference`, with the same reader. Accuracy and mIoU are fractions, PSNR is
+        in dB. `ci_*` and `difference_*` are over images, paired; `seed_low` and `seed_high` are of
+        the difference over trainings, `both_*` over both, and `seed_std` is of the value.
 
     Raises
     ------
@@ -46,7 +39,9 @@ def build_sensitivity(config: Config, folder: RunFolder) -> pd.DataFrame:
         measured = read_measured(config, folder, part, sigma, names)
         draws = bootstrap_scores(config, measured)
         for comparison in compared:
-            for metric in _metrics(part, comparison.experiment):
+            # In a task, PSNR is measured too if the experiment denoises.
+            fidelity = part in TASKS and comparison.experiment.source != "clean"
+            for metric in (*(["psnr"] if fidelity else []), *METRICS[part]):
                 rows.append(_row(config, comparison, metric, measured, draws))
     frame = pd.DataFrame(rows, columns=list(SENSITIVITY_COLUMNS))
     return frame.sort_values(
@@ -58,12 +53,6 @@ def build_sensitivity(config: Config, folder: RunFolder) -> pd.DataFrame:
 def write_sensitivity(config: Config, folder: RunFolder) -> None:
     """Write the table of all experiments to `folder.sensitivity`."""
     write_csv(build_sensitivity(config, folder), folder.sensitivity, SENSITIVITY_COLUMNS)
-
-
-def _metrics(part: str, experiment: Experiment) -> tuple[str, ...]:
-    """Return the metrics of an experiment: PSNR too, where it denoises a task's images."""
-    fidelity = () if part not in TASKS or experiment.source == "clean" else ("psnr",)
-    return (*fidelity, *METRICS[part])
 
 
 def _row(
@@ -104,12 +93,12 @@ def _row(
 
 
 def main_metric(part: str) -> str:
-    """Return the metric that stands for a part: PSNR, top-1 accuracy or mIoU."""
+    """Return the main metric of a part: PSNR, top-1 accuracy or mIoU."""
     return METRICS[part][0]
 
 
 def denoiser_label(config: Config, key: str) -> str:
-    """Name a probe's denoiser for people: a guided one by the task network that guided it."""
+    """Name an experiment's denoiser for people: a guided one by its task network."""
     if "/" not in key:
         return label_of(key)
     if guide := model_spec(config, key).frozen:
@@ -121,14 +110,10 @@ def denoiser_label(config: Config, key: str) -> str:
 def reader_label(config: Config, key: str) -> str:
     """Name a task network for people: by its architecture, or the function of a plug-in.
 
-    Where several of a task have one name, their short names in the configuration tell them apart.
+    If several networks of a task have one name, the short name in the configuration is added.
     """
     spec = model_spec(config, key)
-    names = [_short(network.name) for network in config.task_networks(spec.part)]
-    name, label = _short(spec.network.name), key.partition("/")[0].partition("-")[2]
+    names = [network.name.rpartition(":")[2] for network in config.task_networks(spec.part)]
+    name = spec.network.name.rpartition(":")[2]
+    label = key.partition("/")[0].partition("-")[2]
     return f"{name} ({label})" if label and names.count(name) > 1 else name
-
-
-def _short(name: str) -> str:
-    """Return the name of an architecture, or of the function of a plug-in."""
-    return name.rpartition(":")[2]

@@ -1,15 +1,14 @@
 """Intervals and paired tests; pure functions of arrays.
 
-Two questions are kept apart, and a third joins them. "Would other images give the same?":
-percentile bootstrap intervals and paired tests over the images, for which every method of a part,
-at every sigma, is resampled with the same indices. "Would another training give the same?":
-Student's t over the trainings, where a run has several. "Would other trainings on other images?":
-Student's t with the errors of both, for each of the first two takes the draw of the other as given.
-"Other images" are others of the same kind: where many are cut from a few photographs, others cut
-from these, and `alike` tells in how many of them the same holds.
+- Would other images give the same? Percentile bootstrap intervals and paired tests over the images;
+  every method of a part is resampled with the same indices at every sigma.
+- Would another training give the same? Student's t over the trainings, if a run has several.
+- Would other trainings on other images give the same? Student's t with the errors of both, because
+  each of the first two takes the sample of the other as given.
 
-Measurements are features and a score, as in `scores`; `verdicts` judges by what is
-found here.
+"Other images" are others of the same kind: if many are cut from a few photographs, others cut from
+these, and `alike` counts the photographs in which the same holds. Measurements are features and a
+score, as in `scores`.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def bootstrap_means(
     draws : int
         Number of resamples.
     generator : numpy.random.Generator
-        Source of the indices; an equal one gives equal indices for an equal `n`.
+        Draws the indices.
 
     Returns
     -------
@@ -67,7 +66,7 @@ def _blocks(draws: int, images: int) -> Iterator[range]:
 
 
 def percentile_interval(draws: np.ndarray, *, confidence: float) -> tuple[float, float]:
-    """Return the central interval that holds a share `confidence` of the draws."""
+    """Return the central interval that contains a fraction `confidence` of the draws."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
@@ -76,15 +75,7 @@ def percentile_interval(draws: np.ndarray, *, confidence: float) -> tuple[float,
 def mcnemar_test(first: np.ndarray, second: np.ndarray) -> float:
     """Compare two classifiers on the same images: McNemar's exact test, two-sided.
 
-    Parameters
-    ----------
-    first, second : ndarray of n elements, any shape
-        1 where the image is right, else 0.
-
-    Returns
-    -------
-    float
-        The p-value; 1 if the two never differ.
+    Both arrays are 1 where the image is right, else 0; the p-value is 1 if they never differ.
 
     References
     ----------
@@ -100,14 +91,14 @@ def swap_test(
 ) -> float:
     """Compare two methods by exchanging their results image by image, two-sided.
 
-    For a mean this is the sign-flip test of the paired differences; for mIoU whole confusion
-    matrices change sides.
+    For a mean this is the sign-flip test of the paired differences; for mIoU complete confusion
+    matrices are exchanged.
 
     Parameters
     ----------
     first, second : ndarray of shape (n, k) or (n, s, k)
         Features of the same images; with several trainings, or sigmas, the score is averaged over
-        them, and an image changes sides at all of them at once.
+        them, and an image is exchanged at all of them at once.
     metric : str
         A key of `dhl.analysis.scores.SCORES`.
     generator : numpy.random.Generator
@@ -162,7 +153,6 @@ def paired_test(
     first, second : ndarray of shape (n, s, k)
         Features of the same images.
     metric : str
-        A key of `dhl.analysis.scores.SCORES`.
     generator : numpy.random.Generator
         For the tests that draw.
 
@@ -179,7 +169,7 @@ def paired_test(
 
 @dataclass(frozen=True)
 class Effect:
-    """How large a difference is beside the spread of the images.
+    """The size of a difference compared with the spread of the images.
 
     Attributes
     ----------
@@ -202,12 +192,7 @@ class Effect:
 def effect(first: np.ndarray, second: np.ndarray, *, metric: str) -> Effect:
     """Describe the differences of the images, each averaged over its trainings.
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (n, s, k)
-        Features of the same images.
-    metric : str
-        A key of `dhl.analysis.scores.SCORES`.
+    `first` and `second` are features of the same images, of shape (n, s, k).
     """
     gaps = SCORES[metric](first).mean(axis=1) - SCORES[metric](second).mean(axis=1)
     spread = gaps.std(ddof=1) if len(gaps) > 1 else 0.0
@@ -223,7 +208,7 @@ def alike(
     metric: str,
     line: float = 0.0,
 ) -> float:
-    """Count the groups of images whose own difference is on the same side of a line as that of all.
+    """Count the groups of images whose difference is on the same side of a line as that of all.
 
     Parameters
     ----------
@@ -232,7 +217,6 @@ def alike(
     groups : sequence of n str
         Such as the photograph that each image is cut from.
     metric : str
-        A key of `dhl.analysis.scores.SCORES`.
     line : float
         A difference: zero, or minus a margin.
 
@@ -248,14 +232,14 @@ def alike(
         return float(np.sign(distance)) if abs(distance) > _TIE else 0.0
 
     names = np.asarray(groups)
-    whole = side(np.full(len(names), fill_value=True))
-    own = [side(names == name) for name in np.unique(names)]
-    return float(own.count(whole)) if whole else float("nan")
+    overall = side(np.full(len(names), fill_value=True))
+    sides = [side(names == name) for name in np.unique(names)]
+    return float(sides.count(overall)) if overall else float("nan")
 
 
 @dataclass(frozen=True)
 class Student:
-    """What Student's t says of a mean difference; NaN where one training cannot tell.
+    """The interval and test of a mean difference by Student's t; NaN with one training.
 
     Attributes
     ----------
@@ -274,15 +258,7 @@ class Student:
 
 
 def over_trainings(differences: np.ndarray, *, confidence: float) -> Student:
-    """Infer from the trainings what others would give, on the same images.
-
-    Parameters
-    ----------
-    differences : ndarray of shape (s,)
-        One per training.
-    confidence : float
-        Of the interval.
-    """
+    """Infer the mean difference of other trainings on the same images, from one per training."""
     count = len(differences)
     if count < 2:
         return Student(*[float("nan")] * 4)
@@ -293,10 +269,10 @@ def over_trainings(differences: np.ndarray, *, confidence: float) -> Student:
 def over_both(
     differences: np.ndarray, draws: np.ndarray, *, images: int, confidence: float
 ) -> Student:
-    """Infer what other trainings would give on other images.
+    """Infer the mean difference of other trainings on other images.
 
-    Images and trainings are crossed: every training is measured on every image, so that neither's
-    error is in the other's. Their squares add, with the degrees of freedom of Satterthwaite [1]_.
+    Images and trainings are crossed: every training is evaluated on every image, so that neither
+    error includes the other. Their squares add, with the degrees of freedom of Satterthwaite [1]_.
 
     Parameters
     ----------
@@ -307,7 +283,6 @@ def over_both(
     images : int
         Their number.
     confidence : float
-        Of the interval.
 
     References
     ----------
@@ -326,7 +301,7 @@ def over_both(
 def _student(mean: float, error: float, *, freedom: float, confidence: float) -> Student:
     """Return the interval and the test of a mean with its standard error."""
     if error <= _TIE:
-        # Of right and wrong answers a few trainings may tie by chance: their spread is unknown.
+        # A few trainings may have the same accuracy by chance: their spread is unknown.
         return Student(error, -np.inf, np.inf, 1.0)
     reach = error * student_t.ppf((1 + confidence) / 2, freedom)
     p_value = 2 * student_t.sf(abs(mean) / error, freedom)
@@ -339,11 +314,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     p_values : ndarray of shape (m,)
-        NaN for a test that could not be made: it stays NaN and does not count.
-
-    Returns
-    -------
-    ndarray of shape (m,)
+        NaN for a test without a result: it stays NaN and does not count.
 
     References
     ----------

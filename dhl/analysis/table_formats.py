@@ -1,4 +1,4 @@
-"""How Markdown, LaTeX and HTML write a table: marks, intervals and the grid around the cells."""
+"""Markdown, LaTeX and HTML for a table: marks, intervals and the grid around the cells."""
 
 from __future__ import annotations
 
@@ -17,12 +17,9 @@ class Dialect:
     ----------
     best, second, plain : str
         Templates of a value, by its rank in the column.
-    spread : str
-        Template of the deviation that follows a value.
-    span : str
-        Template of an interval's two ends.
-    interval : str
-        Template of what follows the values; LaTeX sets what comes after a line break below them.
+    spread, span, interval : str
+        Templates of the deviation after a value, of an interval's two ends, and of the intervals
+        after the values; LaTeX writes text after a line break below the values.
     sigma : str
         Template of a column's head.
     none : str
@@ -30,7 +27,7 @@ class Dialect:
     escape : callable
         Makes plain text safe.
     render : callable
-        Turns a grid of finished cells (columns: sigma, then `paper` or `ours`), a caption and the
+        Turns a grid of formatted cells (columns: sigma, then `paper` or `ours`), a caption and the
         table's number into text.
     """
 
@@ -78,7 +75,7 @@ _LATEX = r"""% Made by dhl. In the preamble: \usepackage{{booktabs,graphicx}}
 
 
 def _latex(grid: pd.DataFrame, caption: str, number: int) -> str:
-    """Write a `table*` for a two-column page, with the intervals in lines of their own."""
+    """Write a `table*` for a two-column page, with the intervals in separate lines."""
     sigmas = list(grid.columns.get_level_values(0))
     spans = [
         (sigma, sigmas.index(sigma) + 2, sigmas.count(sigma)) for sigma in dict.fromkeys(sigmas)
@@ -107,7 +104,7 @@ def _latex_line(*cells: str) -> str:
 
 
 def _html(grid: pd.DataFrame, caption: str, number: int) -> str:
-    """Write a plain table with classes, for a page that brings its own style."""
+    """Write a plain table with classes, for a page with a style sheet."""
     sigmas = grid.columns.get_level_values(0)
     groups = "".join(
         f'<th scope="colgroup" colspan="{(sigmas == sigma).sum()}">{sigma}</th>'

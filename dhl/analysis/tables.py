@@ -1,15 +1,14 @@
 """The paper's three tables from a run's results: tidy CSV, and Markdown, LaTeX and HTML to read.
 
-The CSV holds full precision; rounding, percent and marks happen here, on the way to the others.
-Its column `status` says `transcribed`, `not transcribed` or `not in the paper` of the published
-value, or, where our own value is missing, `not measured` and the reason.
+The CSV has full precision; the other formats are rounded, in percent and marked. Its column
+`status` is `transcribed`, `not transcribed` or `not in the paper` for the published value, or, if
+our value is missing, `not measured` or `failed` with the reason.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from dhl.analysis.measurements import Measured, bootstrap_scores, read_measured
@@ -33,11 +32,6 @@ UNITS = {
     "top5": ("Top-5 accuracy", 100, 1, "%", "points"),
     "miou": ("mIoU", 100, 1, "%", "points"),
 }
-_SUBJECT = {
-    "denoising": "Denoising",
-    "classification": "Classification",
-    "segmentation": "Segmentation",
-}
 _PAPER_DATA = {
     "denoising": "Kodak",
     "classification": "ILSVRC2012 val",
@@ -49,16 +43,7 @@ _UNRANKED = ("clean",)  # a ceiling, not a competitor
 def build_table(
     config: Config, part: str, folder: RunFolder, published: str | Path
 ) -> pd.DataFrame:
-    """Make the tidy table of one part.
-
-    Parameters
-    ----------
-    config : Config
-    part : {"denoising", "classification", "segmentation"}
-    folder : RunFolder
-        Where the part's evaluation lies.
-    published : str or Path
-        The file of published figures.
+    """Make the tidy table of one part; `published` is the file of published figures.
 
     Returns
     -------
@@ -79,8 +64,13 @@ def build_table(
         draws = bootstrap_scores(config, measured)
         for method in config.parts[part].methods:
             for metric in METRICS[part]:
-                row = _average(measured, method, metric, paper)
-                rows.append(row | _interval(draws.get((method, metric)), config))
+                rows.append(_average(measured, method, metric, paper))
+                if (method, metric) not in draws:
+                    continue
+                low, high = percentile_interval(
+                    draws[method, metric], confidence=config.statistics.confidence
+                )
+                rows[-1] |= {"ci_low": low, "ci_high": high}
                 if part == "denoising":
                     rows += _images(measured, method, metric, paper)
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
@@ -102,20 +92,9 @@ def format_table(
 ) -> str:
     """Lay a table out for reading: a row per method, per sigma the paper's value beside ours.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        From `build_table`.
-    config : Config
-    part : {"denoising", "classification", "segmentation"}
-    paper : PublishedTable
-    suffix : {"md", "tex", "html"}
-
-    Returns
-    -------
-    str
-        The best of a column is bold and the second best underlined; what prints the same is marked
-        the same, `clean` is not ranked, and a column in which all print the same has no marks.
+    `frame` comes from `build_table`, and `suffix` is `md`, `tex` or `html`. The best value of a
+    column is bold and the second best underlined. Values that print the same are marked the same,
+    `clean` is not ranked, and a column in which all print the same has no marks.
     """
     dialect = DIALECTS[suffix]
     averages = frame[frame["image_id"] == AVERAGE]
@@ -139,17 +118,12 @@ def format_table(
 
 
 def _average(measured: Measured, method: str, metric: str, paper: PublishedTable) -> dict:
-    """Return the row of a metric over all images, without its interval."""
+    """Return the row of a metric over all images, without interval."""
     value, status = paper.lookup(method, measured.sigma, metric)
     row = {
-        "method": method,
-        "sigma": measured.sigma,
-        "image_id": AVERAGE,
-        "metric": metric,
-        **measured.summary(method, metric),
-        "published": value,
-        "status": status,
-    }
+        "method": method, "sigma": measured.sigma, "image_id": AVERAGE, "metric": metric,
+        **measured.summary(method, metric), "published": value, "status": status,
+    }  # fmt: skip
     if method not in measured.protocols:
         reason = f"{NOT_MEASURED}: no rows of `{method}` in {measured.source}"
         if method in measured.failures:
@@ -158,36 +132,19 @@ def _average(measured: Measured, method: str, metric: str, paper: PublishedTable
     return row
 
 
-def _interval(draws: np.ndarray | None, config: Config) -> dict:
-    """Return the interval of a row over all images, nothing if it was not measured."""
-    if draws is None:
-        return {}
-    low, high = percentile_interval(draws, confidence=config.statistics.confidence)
-    return {"ci_low": low, "ci_high": high}
-
-
 def _images(measured: Measured, method: str, metric: str, paper: PublishedTable) -> list[dict]:
     """Return the rows of a metric on each image; one image has no interval."""
-    if (method, metric) not in measured.features:
-        return []
+    features = measured.features[method, metric]
     rows = []
-    values = measured.features[method, metric][..., 0].mean(axis=1)
-    for image_id, value in zip(measured.image_ids, values, strict=True):
+    for image_id, value in zip(measured.image_ids, features[..., 0].mean(axis=1), strict=True):
         published, status = paper.lookup(method, measured.sigma, metric, image_id)
         rows.append(
             {
-                "method": method,
-                "sigma": measured.sigma,
-                "image_id": image_id,
-                "metric": metric,
-                "value": value,
-                "n": 1,
-                "seeds": measured.features[method, metric].shape[1],
-                "protocol": measured.protocols[method],
-                "published": published,
-                "status": status,
+                "method": method, "sigma": measured.sigma, "image_id": image_id, "metric": metric,
+                "value": value, "n": 1, "seeds": features.shape[1],
+                "protocol": measured.protocols[method], "published": published, "status": status,
             }
-        )
+        )  # fmt: skip
     return rows
 
 
@@ -225,21 +182,14 @@ def _ours(
             status = str(next(iter(rows.values()))["status"])
             cells.append(FAILED if status.startswith(FAILED) else "n.m.")
             continue
-        values = [
-            getattr(dialect, marks[metric].get(method, "plain")).format(
-                _number(row["value"], metric)
-            )
-            for metric, row in rows.items()
-        ]
-        spreads = [
-            dialect.spread.format(_number(row["seed_std"], metric)) if row["seeds"] > 1 else ""
-            for metric, row in rows.items()
-        ]
-        intervals = [
-            dialect.span.format(_number(row["ci_low"], metric), _number(row["ci_high"], metric))
-            for metric, row in rows.items()
-        ]
-        values = [value + spread for value, spread in zip(values, spreads, strict=True)]
+        values, intervals = [], []
+        for metric, row in rows.items():
+            mark = getattr(dialect, marks[metric].get(method, "plain"))
+            spread = dialect.spread.format(_number(row["seed_std"], metric))
+            value = mark.format(_number(row["value"], metric))
+            values.append(value + spread if row["seeds"] > 1 else value)
+            ends = (_number(row[end], metric) for end in ("ci_low", "ci_high"))
+            intervals.append(dialect.span.format(*ends))
         cells.append(" / ".join(values) + dialect.interval.format(" / ".join(intervals)))
     return cells
 
@@ -259,7 +209,7 @@ def _marks(block: Block, methods: tuple[str, ...], metric: str) -> dict[str, str
 
 
 def _caption(averages: pd.DataFrame, config: Config, part: str, paper: PublishedTable) -> str:
-    """Say what was measured, how, and what the marks mean."""
+    """Describe the metrics, the data, the protocol and the marks."""
     metrics = ", ".join(
         f"{UNITS[metric][0]} in {UNITS[metric][3]}".removesuffix(" in ") for metric in METRICS[part]
     )
@@ -268,7 +218,7 @@ def _caption(averages: pd.DataFrame, config: Config, part: str, paper: Published
     protocols = ", ".join(sorted(ours["protocol"].unique())) or "none"
     level = f"{100 * config.statistics.confidence:g} %"
     text = (
-        f"{_SUBJECT[part]}: {metrics}. Data set {config.parts[part].data.name}, "
+        f"{part.capitalize()}: {metrics}. Data set {config.parts[part].data.name}, "
         f"n = {counts} images, protocol {protocols}. In brackets: {level} percentile interval, "
         f"bootstrap over images ({config.statistics.bootstrap} draws). Bold: best; underlined: "
         "second."
@@ -291,7 +241,7 @@ def _legend(config: Config, part: str, paper: PublishedTable) -> str:
     known = f"Table {TABLES[part]} of Liu et al. 2018 ({_PAPER_DATA[part]})"
     if not shared:
         levels = ", ".join(map(format_sigma, paper.sigmas))
-        return f"{known} has sigma {levels}: nothing of it stands beside these." if levels else ""
+        return f"{known} has sigma {levels}: no column here has its values." if levels else ""
     absent = [m for m in paper.methods if m not in config.parts[part].methods]
     others = f" Rows of it that were not run: {', '.join(absent)}." if absent else ""
     return (

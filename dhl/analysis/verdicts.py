@@ -1,4 +1,4 @@
-"""The rules that judge claims, which stand here and nowhere else.
+"""The rules that judge claims.
 
 - "a is better than b" (`directional_verdict`): two-sided paired test over the images, and, with
   several trainings, two-sided t-tests over these and over both. The largest p-value counts. It is
@@ -7,9 +7,9 @@
 - "a is nearly as good as b" (`margin_verdict`), with a margin: by the intervals of a - b over
   images and, with several trainings, over these and over both. All of each above -margin is
   `reproduced`, all below `not reproduced`, else `inconclusive`; uncorrected.
-- a claim over all sigmas (`overall_verdict`): the same rule on the average over the sigmas, whose
-  test exchanges an image's results at all sigmas at once; `inconclusive` if the verdict at a single
-  sigma is the opposite.
+- a claim over all sigmas (`overall_verdict`): the same rule on the average over the sigmas. Its
+  test exchanges an image's results at all sigmas at once. It is `inconclusive` if the verdict at a
+  single sigma is the opposite.
 
 The tests and intervals are those of `dhl.analysis.statistics`.
 """
