@@ -126,7 +126,7 @@ def drawn_run(tmp_path_factory) -> RunFolder:
 @pytest.fixture(scope="session")
 def base_run(tmp_path_factory) -> RunFolder:
     """A made-up finished run of one training; not to be changed."""
-    from finished_runs import CONFIG, IMAGES, finish
+    from compared_runs import CONFIG, IMAGES, finish
     from synthetic_run import write_synthetic_run
 
     def make(root: Path) -> None:
@@ -144,7 +144,7 @@ def base_copy(base_run, tmp_path) -> RunFolder:
 @pytest.fixture(scope="session")
 def two_runs(tmp_path_factory) -> tuple[RunFolder, RunFolder]:
     """Two finished runs that differ by chance alone, of three and of two trainings."""
-    from finished_runs import write_two_runs
+    from compared_runs import write_two_runs
 
     root = made_once("two-runs", write_two_runs, tmp_path_factory)
     return RunFolder(root / "run3"), RunFolder(root / "run2")

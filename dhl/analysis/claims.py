@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dhl.analysis import statistics, verdicts
-from dhl.analysis.measurements import Key, Measured, bootstrap_scores, read_measured
+from dhl.analysis.measurements import Key, Measurements, bootstrap_scores, read_measurements
 from dhl.config.methods import TASKS
 from dhl.config.schema import Config
 from dhl.data.image_set import read_origins
@@ -148,11 +148,11 @@ def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
         if not claims:
             continue
         sigmas = config.parts[part].sigmas
-        measured = [read_measured(config, folder, part, sigma) for sigma in sigmas]
-        draws = [bootstrap_scores(config, one) for one in measured]
+        measurements = [read_measurements(config, folder, part, sigma) for sigma in sigmas]
+        draws = [bootstrap_scores(config, one) for one in measurements]
         photographs = read_origins(folder.data(part), "test", "photographs")
         for claim in claims:
-            rows += _judge(config, claim, measured, draws, photographs)
+            rows += _judge(config, claim, measurements, draws, photographs)
     return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS)).astype(dict.fromkeys(_COUNTS, "Int64"))
 
 
@@ -164,7 +164,7 @@ def write_claims(config: Config, folder: RunFolder) -> None:
 def _judge(
     config: Config,
     claim: Claim,
-    measured: list[Measured],
+    measurements: list[Measurements],
     draws: list[dict[Key, np.ndarray]],
     photographs: dict[str, str],
 ) -> list[dict]:
@@ -173,9 +173,9 @@ def _judge(
     gaps = [scores[a] - scores[b] if a in scores and b in scores else None for scores in draws]
     rows = [
         _compare(config, claim, [one], [gap], photographs) | {"sigma": one.sigma}
-        for one, gap in zip(measured, gaps, strict=True)
+        for one, gap in zip(measurements, gaps, strict=True)
     ]
-    summary = _compare(config, claim, measured, gaps, photographs)
+    summary = _compare(config, claim, measurements, gaps, photographs)
     if claim.kind == "better":
         for family in (rows, [summary]):
             largest = [np.fmax.reduce([row[name] for name in _P_VALUES]) for row in family]
@@ -196,7 +196,7 @@ def _judge(
 def _compare(
     config: Config,
     claim: Claim,
-    measured: list[Measured],
+    measurements: list[Measurements],
     gaps: list[np.ndarray | None],
     photographs: dict[str, str],
 ) -> dict:
@@ -210,19 +210,19 @@ def _compare(
     row |= {"claim": claim.id, "verdict": verdicts.INCONCLUSIVE}
     for side in "ab":
         method = getattr(claim, f"method_{side}")
-        row[f"mean_{side}"] = np.mean([one.score(method, claim.metric) for one in measured])
+        row[f"mean_{side}"] = np.mean([one.score(method, claim.metric) for one in measurements])
     row["difference"] = row["mean_a"] - row["mean_b"]
     known = [gap for gap in gaps if gap is not None]
     if len(known) < len(gaps):
-        return row | {"test": f"none: {_missing(claim, measured)}"}
-    if len({one.image_ids for one in measured}) > 1:
+        return row | {"test": f"none: {_missing(claim, measurements)}"}
+    if len({one.image_ids for one in measurements}) > 1:
         return row | {"test": "none: not the same images at every sigma"}
     confidence = config.statistics.confidence
-    first, second = _pair(claim, measured)
+    first, second = _pair(claim, measurements)
     effect = statistics.effect(first, second, metric=claim.metric)
     scores = (
         [one.seed_scores(method, claim.metric) for method in (claim.method_a, claim.method_b)]
-        for one in measured
+        for one in measurements
     )
     seeds = np.mean([a - b for a, b in scores], axis=0)  # of each training, over the sigmas
     draws = np.mean(known, axis=0)
@@ -236,7 +236,7 @@ def _compare(
         "seed_low": trainings.low, "seed_high": trainings.high,
         "both_low": both.low, "both_high": both.high,
     }  # fmt: skip
-    groups = [photographs[name] for name in measured[0].image_ids if name in photographs]
+    groups = [photographs[name] for name in measurements[0].image_ids if name in photographs]
     margin = 0.0
     if claim.kind == "nearly-as-good":
         margin = getattr(config.statistics, _MARGIN[claim.metric])
@@ -245,22 +245,22 @@ def _compare(
         row |= {"photographs": len(set(groups)), "photographs_alike": alike}
     if claim.kind == "nearly-as-good":
         return row | _judge_margin(row, margin)
-    name = measured[0].sigma if len(measured) == 1 else "average"
+    name = measurements[0].sigma if len(measurements) == 1 else "average"
     test, p_images = statistics.paired_test(
         first, second, metric=claim.metric,
         generator=numpy_generator(config.base_seed, "permutation", claim.id, name),
     )  # fmt: skip
-    test += " of the average over sigma" if len(measured) > 1 else ""
+    test += " of the average over sigma" if len(measurements) > 1 else ""
     test += f", and t-tests over {len(seeds)} trainings and both" if len(seeds) > 1 else ""
     p_values = {"p_images": p_images, "p_seeds": trainings.p_value, "p_both": both.p_value}
     return row | {"test": test} | p_values
 
 
-def _missing(claim: Claim, measured: list[Measured]) -> str:
+def _missing(claim: Claim, measurements: list[Measurements]) -> str:
     """Name the methods without measurements, and the sigma or file."""
     pair = (claim.method_a, claim.method_b)
     missing = []
-    for one in measured:
+    for one in measurements:
         absent = [method for method in pair if (method, claim.metric) not in one.features]
         failed = [method for method in absent if method in one.failures]
         missing += [f"{method} failed at sigma {one.sigma:g}" for method in failed]
@@ -269,13 +269,13 @@ def _missing(claim: Claim, measured: list[Measured]) -> str:
     return "; ".join(missing)
 
 
-def _pair(claim: Claim, measured: list[Measured]) -> tuple[np.ndarray, np.ndarray]:
+def _pair(claim: Claim, measurements: list[Measurements]) -> tuple[np.ndarray, np.ndarray]:
     """Return the two methods' features (n, s, k) of the same images, at all sigmas in a row."""
     pairs = [
         np.broadcast_arrays(
             one.features[claim.method_a, claim.metric], one.features[claim.method_b, claim.metric]
         )
-        for one in measured
+        for one in measurements
     ]
     first, second = zip(*pairs, strict=True)
     return np.concatenate(first, axis=1), np.concatenate(second, axis=1)

@@ -25,15 +25,15 @@ import pandas as pd
 from scipy.stats import norm, ttest_ind_from_stats
 
 from dhl.analysis import statistics
-from dhl.analysis.finished_run import (
+from dhl.analysis.measurements import Key, bootstrap_scores
+from dhl.analysis.run_results import (
     Average,
     Cell,
-    FinishedRun,
     Images,
+    RunResults,
     VerdictKey,
     read_images,
 )
-from dhl.analysis.measurements import Key, bootstrap_scores
 from dhl.analysis.tables import UNITS
 from dhl.errors import UserError
 from dhl.run.results import COMPARISON_COLUMNS, edited_by_hand
@@ -113,7 +113,7 @@ class ImageTest:
     least: float
 
 
-def compare(first: FinishedRun, second: FinishedRun) -> Comparison:
+def compare(first: RunResults, second: RunResults) -> Comparison:
     """Compare run a (`first`) with run b (`second`).
 
     The confidence of `first` holds for the tests and the intervals of differences.
@@ -161,19 +161,19 @@ def prints_the_same(value_a: float, value_b: float, metric: str) -> bool:
     return texts[0] == texts[1] or float(f"{factor * (value_b - value_a):.{decimals}f}") == 0
 
 
-def pair_images(first: FinishedRun, second: FinishedRun, part: str, sigma: float) -> Paired | str:
+def pair_images(first: RunResults, second: RunResults, part: str, sigma: float) -> Paired | str:
     """Read both runs' images of one part at one sigma; return a reason if they are not pairs."""
     one, other = read_images(first, part, sigma), read_images(second, part, sigma)
     if isinstance(first.config, str) or isinstance(one, str):
         return str(one)
     if isinstance(other, str):
         return other
-    if one.measured.image_ids != other.measured.image_ids:
+    if one.measurements.image_ids != other.measurements.image_ids:
         return "the runs have other images"
     if one.digests != other.digests:
         return "the runs have other noisy images under the same names"
     # One configuration for both, because the indices depend on its base seed.
-    before, after = (bootstrap_scores(first.config, side.measured) for side in (one, other))
+    before, after = (bootstrap_scores(first.config, side.measurements) for side in (one, other))
     return Paired(one, other, {key: after[key] - before[key] for key in before if key in after})
 
 
@@ -205,19 +205,19 @@ def interval_test(a: Average, b: Average, *, confidences: tuple[float, float]) -
 
 def paired_image_test(paired: Paired, key: Cell, *, confidence: float) -> ImageTest:
     """Test a difference image by image; with unequal numbers of trainings each counts alike."""
-    measured = key[2:]
+    measurements = key[2:]
     sides = []
     for one in (paired.first, paired.second):
-        if measured not in one.measured.features:
+        if measurements not in one.measurements.features:
             came = f"no {key[3]} of `{key[2]}`, which the table has"
             raise edited_by_hand(one.path, came)
-        sides.append(one.measured.features[measured])
+        sides.append(one.measurements.features[measurements])
     count = math.lcm(*(side.shape[1] for side in sides))
     sides = [np.repeat(side, count // side.shape[1], axis=1) for side in sides]
     test, p_value = statistics.paired_test(
         *sides, metric=key[3], generator=numpy_generator("compare", *key)
     )
-    low, high = statistics.percentile_interval(paired.gaps[measured], confidence=confidence)
+    low, high = statistics.percentile_interval(paired.gaps[measurements], confidence=confidence)
     images = len(sides[0])
     exact = images <= statistics.EXACT_LIMIT or test == "exact McNemar"
     least = 2.0 ** (1 - images) if exact else 1 / (statistics.PERMUTATIONS + 1)
@@ -247,7 +247,7 @@ def training_test(a: Average, b: Average) -> tuple[str, float]:
 
 
 def _compare_cell(
-    first: FinishedRun, second: FinishedRun, key: Cell, paired: Paired | str
+    first: RunResults, second: RunResults, key: Cell, paired: Paired | str
 ) -> dict[str, Any]:
     """Return a cell's row without its verdict, and with the least p-value possible."""
     a, b = first.averages[key], second.averages[key]
@@ -280,7 +280,7 @@ def _judge(rows: list[dict], level: float) -> None:
             row["verdict"] = MOVED if p_value < level else WITHIN_CHANCE
 
 
-def differing_settings(first: FinishedRun, second: FinishedRun) -> tuple[tuple[str, str, str], ...]:
+def differing_settings(first: RunResults, second: RunResults) -> tuple[tuple[str, str, str], ...]:
     """List the differences between the manifests: code, versions, hardware, configuration.
 
     Returns

@@ -29,7 +29,7 @@ Key = tuple[str, str]  # method, metric
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurements:
     """The measurements of one part at one sigma.
 
     Attributes
@@ -80,9 +80,9 @@ class Measured:
         return SCORES[metric](self.features[method, metric].mean(axis=0))
 
 
-def read_measured(
+def read_measurements(
     config: Config, folder: RunFolder, part: str, sigma: float, names: Iterable[str] | None = None
-) -> Measured:
+) -> Measurements:
     """Read the evaluation of one part at one sigma.
 
     `names` are the experiments to read; by default the methods of the table.
@@ -93,13 +93,13 @@ def read_measured(
         If a file is missing, or the program cannot have written it for this configuration.
     """
     chosen = set(config.parts[part].methods if names is None else names)
-    trainings: list[Measured] = []
+    trainings: list[Measurements] = []
     failures: dict[str, str] = {}
     for seed in evaluated_seeds(config, part, sigma):
         legal = tuple(one.name for one in experiments(config, part, sigma, seed))
         path = folder.evaluation(part, sigma, seed)
         source = path.relative_to(folder.root).as_posix()
-        empty = Measured(part, sigma, source, (), {}, {})
+        empty = Measurements(part, sigma, source, (), {}, {})
         failed = failure_of(path) is not None
         trainings.append(empty if failed else _read_training(empty, path, legal, chosen))
         failures = failed_experiments(config, folder, part, sigma, seed) | failures
@@ -115,15 +115,15 @@ def read_measured(
         needed = trainings if key[0] in trained else trainings[:1]
         if all(key in one.features for one in needed):
             features[key] = np.stack([one.features[key] for one in needed], axis=1)
-    measured = {method for method, _ in features}
-    protocols = {name: value for name, value in first.protocols.items() if name in measured}
+    measurements = {method for method, _ in features}
+    protocols = {name: value for name, value in first.protocols.items() if name in measurements}
     failures = {name: reason for name, reason in failures.items() if name in chosen}
     return replace(first, protocols=protocols, features=features, failures=failures)
 
 
 def _read_training(
-    empty: Measured, path: Path, legal: tuple[str, ...], chosen: set[str]
-) -> Measured:
+    empty: Measurements, path: Path, legal: tuple[str, ...], chosen: set[str]
+) -> Measurements:
     """Read the evaluation of one training; features have shape (n, k)."""
     frame = read_csv(path, IMAGE_COLUMNS)
     _check_rows(frame, path, part=empty.part, sigma=empty.sigma, methods=legal)
@@ -145,7 +145,7 @@ def _read_training(
     return replace(empty, image_ids=tuple(ids), protocols=protocols, features=features)
 
 
-def bootstrap_scores(config: Config, measured: Measured) -> dict[Key, np.ndarray]:
+def bootstrap_scores(config: Config, measurements: Measurements) -> dict[Key, np.ndarray]:
     """Resample the images and score every method on each resample, averaged over its trainings.
 
     Parameters
@@ -153,23 +153,23 @@ def bootstrap_scores(config: Config, measured: Measured) -> dict[Key, np.ndarray
     config : Config
         Gives the number of draws, and the base seed. The indices depend on it, the part and the
         number of images alone, so they are shared by all methods and all sigmas.
-    measured : Measured
+    measurements : Measurements
 
     Returns
     -------
     dict of (method, metric) to ndarray of shape (draws,)
     """
-    if not measured.features:
+    if not measurements.features:
         return {}
-    flat = [features.reshape(len(features), -1) for features in measured.features.values()]
+    flat = [features.reshape(len(features), -1) for features in measurements.features.values()]
     means = bootstrap_means(
         np.concatenate(flat, axis=1),
         draws=config.statistics.bootstrap,
-        generator=numpy_generator(config.base_seed, "bootstrap", measured.part),
+        generator=numpy_generator(config.base_seed, "bootstrap", measurements.part),
     )
     blocks = np.split(means, np.cumsum([one.shape[1] for one in flat])[:-1], axis=1)
     scores = {}
-    for (key, features), block in zip(measured.features.items(), blocks, strict=True):
+    for (key, features), block in zip(measurements.features.items(), blocks, strict=True):
         of_trainings = block.reshape(len(block), *features.shape[1:])
         scores[key] = SCORES[key[1]](of_trainings).mean(axis=-1)
     return scores

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dhl.analysis.measurements import Key, Measured, bootstrap_scores, read_measured
+from dhl.analysis.measurements import Key, Measurements, bootstrap_scores, read_measurements
 from dhl.analysis.statistics import over_both, over_trainings, percentile_interval
 from dhl.analysis.tables import FAILED, NOT_MEASURED
 from dhl.config.methods import METRICS, TASKS, label_of
@@ -36,13 +36,13 @@ def build_sensitivity(config: Config, folder: RunFolder) -> pd.DataFrame:
     for part, sigma in studied(config):
         compared = comparisons(config, part, sigma)
         names = {one.name for pair in compared for one in (pair.experiment, pair.reference) if one}
-        measured = read_measured(config, folder, part, sigma, names)
-        draws = bootstrap_scores(config, measured)
+        measurements = read_measurements(config, folder, part, sigma, names)
+        draws = bootstrap_scores(config, measurements)
         for comparison in compared:
             # In a task, PSNR is measured too if the experiment denoises.
             fidelity = part in TASKS and comparison.experiment.source != "clean"
             for metric in (*(["psnr"] if fidelity else []), *METRICS[part]):
-                rows.append(_row(config, comparison, metric, measured, draws))
+                rows.append(_row(config, comparison, metric, measurements, draws))
     frame = pd.DataFrame(rows, columns=list(SENSITIVITY_COLUMNS))
     return frame.sort_values(
         "experiment", key=lambda names: names.map(STUDIES.index), kind="stable",
@@ -59,30 +59,30 @@ def _row(
     config: Config,
     comparison: Comparison,
     metric: str,
-    measured: Measured,
+    measurements: Measurements,
     draws: dict[Key, np.ndarray],
 ) -> dict:
     """Return the row of a comparison in a metric."""
     experiment, reference = comparison.experiment, comparison.reference
     row: dict = {
-        "experiment": comparison.study, "part": measured.part, "sigma": measured.sigma,
+        "experiment": comparison.study, "part": measurements.part, "sigma": measurements.sigma,
         "denoiser": experiment.source, "trained_sigma": comparison.trained_sigma,
         "task_weight": comparison.task_weight, "reader": experiment.task_network,
         "metric": metric, "reference": reference and reference.source, "n": 0, "seeds": 0,
     }  # fmt: skip
     key = experiment.name, metric
     if key not in draws:
-        why = measured.failures.get(experiment.name)
+        why = measurements.failures.get(experiment.name)
         return row | {"status": f"{FAILED}: {why}" if why else NOT_MEASURED}
     confidence = config.statistics.confidence
     low, high = percentile_interval(draws[key], confidence=confidence)
-    row |= measured.summary(*key) | {"ci_low": low, "ci_high": high}
+    row |= measurements.summary(*key) | {"ci_low": low, "ci_high": high}
     against = reference and (reference.name, metric)
     if against not in draws:
         return row
     images = draws[key] - draws[against]
     low, high = percentile_interval(images, confidence=confidence)
-    gaps = measured.seed_scores(*key) - measured.seed_scores(*against)
+    gaps = measurements.seed_scores(*key) - measurements.seed_scores(*against)
     trainings = over_trainings(gaps, confidence=confidence)
     both = over_both(gaps, images, images=row["n"], confidence=confidence)
     return row | {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dhl.analysis.measurements import Measured, bootstrap_scores, read_measured
+from dhl.analysis.measurements import Measurements, bootstrap_scores, read_measurements
 from dhl.analysis.published import AVERAGE, NOT_IN_PAPER, PublishedTable, read_published
 from dhl.analysis.statistics import percentile_interval
 from dhl.analysis.table_formats import DIALECTS, Dialect
@@ -60,11 +60,11 @@ def build_table(
     paper = read_published(TABLES[part], published)
     rows: list[dict] = []
     for sigma in config.parts[part].sigmas:
-        measured = read_measured(config, folder, part, sigma)
-        draws = bootstrap_scores(config, measured)
+        measurements = read_measurements(config, folder, part, sigma)
+        draws = bootstrap_scores(config, measurements)
         for method in config.parts[part].methods:
             for metric in METRICS[part]:
-                rows.append(_average(measured, method, metric, paper))
+                rows.append(_average(measurements, method, metric, paper))
                 if (method, metric) not in draws:
                     continue
                 low, high = percentile_interval(
@@ -72,7 +72,7 @@ def build_table(
                 )
                 rows[-1] |= {"ci_low": low, "ci_high": high}
                 if part == "denoising":
-                    rows += _images(measured, method, metric, paper)
+                    rows += _images(measurements, method, metric, paper)
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
 
 
@@ -117,32 +117,35 @@ def format_table(
     return dialect.render(grid, caption, TABLES[part])
 
 
-def _average(measured: Measured, method: str, metric: str, paper: PublishedTable) -> dict:
+def _average(measurements: Measurements, method: str, metric: str, paper: PublishedTable) -> dict:
     """Return the row of a metric over all images, without interval."""
-    value, status = paper.lookup(method, measured.sigma, metric)
+    value, status = paper.lookup(method, measurements.sigma, metric)
     row = {
-        "method": method, "sigma": measured.sigma, "image_id": AVERAGE, "metric": metric,
-        **measured.summary(method, metric), "published": value, "status": status,
+        "method": method, "sigma": measurements.sigma, "image_id": AVERAGE, "metric": metric,
+        **measurements.summary(method, metric), "published": value, "status": status,
     }  # fmt: skip
-    if method not in measured.protocols:
-        reason = f"{NOT_MEASURED}: no rows of `{method}` in {measured.source}"
-        if method in measured.failures:
-            reason = f"{FAILED}: {measured.failures[method]}"
+    if method not in measurements.protocols:
+        reason = f"{NOT_MEASURED}: no rows of `{method}` in {measurements.source}"
+        if method in measurements.failures:
+            reason = f"{FAILED}: {measurements.failures[method]}"
         return row | {"n": 0, "seeds": 0, "status": reason}
     return row
 
 
-def _images(measured: Measured, method: str, metric: str, paper: PublishedTable) -> list[dict]:
+def _images(
+    measurements: Measurements, method: str, metric: str, paper: PublishedTable
+) -> list[dict]:
     """Return the rows of a metric on each image; one image has no interval."""
-    features = measured.features[method, metric]
+    features = measurements.features[method, metric]
     rows = []
-    for image_id, value in zip(measured.image_ids, features[..., 0].mean(axis=1), strict=True):
-        published, status = paper.lookup(method, measured.sigma, metric, image_id)
+    for image_id, value in zip(measurements.image_ids, features[..., 0].mean(axis=1), strict=True):
+        published, status = paper.lookup(method, measurements.sigma, metric, image_id)
         rows.append(
             {
-                "method": method, "sigma": measured.sigma, "image_id": image_id, "metric": metric,
-                "value": value, "n": 1, "seeds": features.shape[1],
-                "protocol": measured.protocols[method], "published": published, "status": status,
+                "method": method, "sigma": measurements.sigma, "image_id": image_id,
+                "metric": metric, "value": value, "n": 1, "seeds": features.shape[1],
+                "protocol": measurements.protocols[method],
+                "published": published, "status": status,
             }
         )  # fmt: skip
     return rows

@@ -197,10 +197,10 @@ def run_compare(arguments: Arguments) -> int:
     """
     from dhl.analysis.compare import compare
     from dhl.analysis.comparison_text import ALL, to_text
-    from dhl.analysis.finished_run import read_finished
+    from dhl.analysis.run_results import read_run_results
     from dhl.run.results import COMPARISON_COLUMNS, write_csv
 
-    comparison = compare(read_finished(arguments.run_a), read_finished(arguments.run_b))
+    comparison = compare(read_run_results(arguments.run_a), read_run_results(arguments.run_b))
     if arguments.csv:
         write_csv(comparison.cells, arguments.csv, COMPARISON_COLUMNS)
     print(to_text(comparison, ALL) if arguments.all else to_text(comparison))

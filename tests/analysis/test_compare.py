@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from finished_runs import (
+from compared_runs import (
     CONFIG,
     IMAGES,
     REFERENCE,

@@ -8,7 +8,7 @@ from scipy import stats
 
 from dhl.analysis import statistics
 from dhl.analysis.compare import compare, interval_test, prints_the_same, training_test
-from dhl.analysis.finished_run import Average, FinishedRun
+from dhl.analysis.run_results import Average, RunResults
 from dhl.run.folder import RunFolder
 
 NAN = float("nan")
@@ -56,12 +56,12 @@ def test_intervals_without_width(values, images, p_value):
     assert result.least == (images == 1)
 
 
-def in_memory(name: str, averages: dict) -> FinishedRun:
+def in_memory(name: str, averages: dict) -> RunResults:
     """Return a run that has a table and nothing else."""
-    return FinishedRun(RunFolder(name), {"configuration": {}}, "there is none", 0.95, averages, {})
+    return RunResults(RunFolder(name), {"configuration": {}}, "there is none", 0.95, averages, {})
 
 
-def by_chance(rng, *, methods=8, images=60) -> FinishedRun:
+def by_chance(rng, *, methods=8, images=60) -> RunResults:
     """Draw the tables of a run whose methods are what they are in every other run."""
     averages = {}
     for number in range(methods):

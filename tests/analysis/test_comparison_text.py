@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from finished_runs import (
+from compared_runs import (
     CONFIG,
     REFERENCE,
     SIGMA,

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from synthetic_run import write_synthetic_run
 
-from dhl.analysis.measurements import bootstrap_scores, read_measured
+from dhl.analysis.measurements import bootstrap_scores, read_measurements
 from dhl.config.parse import parse_config
 from dhl.errors import UserError
 from dhl.files import PROJECT
@@ -49,7 +49,7 @@ def edit_arrays(folder, change):
 
 
 def test_values_are_those_of_the_file(config, folder):
-    measured = read_measured(config, folder, "denoising", 30)
+    measured = read_measurements(config, folder, "denoising", 30)
     frame = pd.read_csv(folder.evaluation("denoising", 30))
     expected = frame[frame["method"] == "cbm3d"].sort_values("image_id")
     assert measured.image_ids == tuple(expected["image_id"])
@@ -59,7 +59,7 @@ def test_values_are_those_of_the_file(config, folder):
 
 
 def test_the_order_of_rows_and_arrays_does_not_matter(config, folder):
-    before = read_measured(config, folder, "segmentation", 30)
+    before = read_measurements(config, folder, "segmentation", 30)
     edit(folder, "segmentation", lambda frame: frame.sample(frac=1, random_state=1))
     order = np.random.default_rng(2).permutation(12)
 
@@ -69,7 +69,7 @@ def test_the_order_of_rows_and_arrays_does_not_matter(config, folder):
                 arrays[name] = arrays[name][order]
 
     edit_arrays(folder, shuffle)
-    after = read_measured(config, folder, "segmentation", 30)
+    after = read_measurements(config, folder, "segmentation", 30)
     for key, features in before.features.items():
         np.testing.assert_array_equal(features, after.features[key])
 
@@ -83,7 +83,7 @@ def test_methods_share_the_bootstrap_indices(config, folder):
             + frame["method"].map({"separate": 1.0}).fillna(0.0)
         ),
     )
-    draws = bootstrap_scores(config, read_measured(config, folder, "denoising", 30))
+    draws = bootstrap_scores(config, read_measurements(config, folder, "denoising", 30))
     gap = draws["separate", "psnr"] - draws["cbm3d", "psnr"]
     np.testing.assert_allclose(gap, 1.0, atol=1e-12)
     assert draws["cbm3d", "psnr"].std() > 0.05
@@ -95,7 +95,7 @@ def test_without_psnr_a_task_method_has_none(config, folder):
         "classification",
         lambda frame: frame.assign(psnr=frame["psnr"].where(frame["method"] != "retrained")),
     )
-    measured = read_measured(config, folder, "classification", 30)
+    measured = read_measurements(config, folder, "classification", 30)
     assert ("retrained", "psnr") not in measured.features
     assert ("joint", "psnr") in measured.features
     assert np.isnan(measured.score("retrained", "psnr"))
@@ -142,7 +142,7 @@ def put(column, value):
 def test_hand_edited_rows_are_refused(config, folder, part, change, message):
     path = edit(folder, part, change)
     with pytest.raises(UserError, match=message) as caught:
-        read_measured(config, folder, part, 30)
+        read_measurements(config, folder, part, 30)
     assert str(path.with_suffix("")) in str(caught.value)
 
 
@@ -158,7 +158,7 @@ def test_hand_edited_rows_are_refused(config, folder, part, change, message):
 def test_hand_edited_arrays_are_refused(config, folder, change, message):
     path = edit_arrays(folder, change)
     with pytest.raises(UserError, match=message) as caught:
-        read_measured(config, folder, "segmentation", 30)
+        read_measurements(config, folder, "segmentation", 30)
     assert str(path) in str(caught.value)
 
 
@@ -166,16 +166,16 @@ def test_missing_and_broken_array_files_are_named(config, folder):
     path = folder.evaluation("segmentation", 30).with_suffix(".npz")
     path.write_bytes(b"PK not a zip file")
     with pytest.raises(UserError, match="was edited"):
-        read_measured(config, folder, "segmentation", 30)
+        read_measurements(config, folder, "segmentation", 30)
     path.unlink()
     with pytest.raises(UserError, match="no file"):
-        read_measured(config, folder, "segmentation", 30)
+        read_measurements(config, folder, "segmentation", 30)
 
 
 def test_an_infinite_psnr_is_explained(config, folder):
     edit(folder, "denoising", put("psnr", np.inf))
     with pytest.raises(UserError, match="`test-0000` after `noisy` is infinite"):
-        read_measured(config, folder, "denoising", 30)
+        read_measurements(config, folder, "denoising", 30)
 
 
 def test_an_image_may_be_called_like_what_is_missing(tmp_path):

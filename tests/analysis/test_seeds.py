@@ -14,7 +14,7 @@ from synthetic_run import write_synthetic_run
 
 from dhl.analysis import scores, statistics
 from dhl.analysis.claims import compute_claims
-from dhl.analysis.measurements import bootstrap_scores, read_measured
+from dhl.analysis.measurements import bootstrap_scores, read_measurements
 from dhl.analysis.published import read_published
 from dhl.analysis.tables import build_table, format_table
 from dhl.config.parse import parse_config
@@ -121,14 +121,14 @@ def test_a_second_training_gives_other_weights_and_only_trained_methods(tiny_con
     ]
     assert all((states[0][name] != value).any() for name, value in states[1].items()
                if name.endswith("weight"))  # fmt: skip
-    measured = read_measured(tiny, run_copy, "denoising", SIGMA)
+    measured = read_measurements(tiny, run_copy, "denoising", SIGMA)
     assert measured.features["separate", "psnr"].shape == (4, 2, 1)
     assert measured.features["noisy", "psnr"].shape == (4, 1, 1)
 
 
 def test_a_score_is_the_mean_of_the_trainings(config, folder):
     psnr = values(folder, "denoising", "psnr")
-    measured = read_measured(config, folder, "denoising", SIGMA)
+    measured = read_measurements(config, folder, "denoising", SIGMA)
     means = psnr["separate"].mean()
     np.testing.assert_allclose(measured.seed_scores("separate", "psnr"), means)
     assert measured.score("separate", "psnr") == pytest.approx(means.mean())
@@ -144,7 +144,7 @@ def test_a_score_is_the_mean_of_the_trainings(config, folder):
 
 
 def test_the_mean_of_miou_is_over_pooled_trainings(config, folder):
-    measured = read_measured(config, folder, "segmentation", SIGMA)
+    measured = read_measurements(config, folder, "segmentation", SIGMA)
     expected = []
     for seed in range(1, SEEDS + 1):
         path = folder.evaluation("segmentation", SIGMA, seed).with_suffix(".npz")
@@ -232,7 +232,7 @@ def test_a_method_that_lacks_a_training_is_not_measured(config, tmp_path):
     path = other.evaluation("denoising", SIGMA, 2)
     frame = pd.read_csv(path)
     frame[frame["method"] != "dncnn"].to_csv(path, index=False)
-    measured = read_measured(config, other, "denoising", SIGMA)
+    measured = read_measurements(config, other, "denoising", SIGMA)
     assert ("dncnn", "psnr") not in measured.features
     assert "dncnn" not in measured.protocols
     assert ("separate", "psnr") in measured.features
@@ -244,7 +244,7 @@ def test_other_images_in_a_further_training_are_refused(config, tmp_path):
     frame = pd.read_csv(path)
     frame.assign(image_id=frame["image_id"] + "x").to_csv(path, index=False)
     with pytest.raises(UserError, match=r"sigma30-seed3\.csv: other images than evaluation/"):
-        read_measured(config, other, "denoising", SIGMA)
+        read_measurements(config, other, "denoising", SIGMA)
 
 
 def test_over_trainings_it_is_students_t():

@@ -13,7 +13,7 @@ import torch
 from report_run import small_config, write_run
 from skimage.metrics import peak_signal_noise_ratio
 
-from dhl.analysis.measurements import read_measured
+from dhl.analysis.measurements import read_measurements
 from dhl.analysis.sensitivity import build_sensitivity, denoiser_label
 from dhl.cli.parser import main
 from dhl.config.parse import parse_config
@@ -242,8 +242,8 @@ def test_a_method_of_the_table_is_evaluated_once_and_as_without_the_studies(
     sources = [(one.source, one.task_network) for one in experiments(config, part, SIGMA)]
     assert len(set(names)) == len(set(sources)) == len(names)
     assert names[: len(config.parts[part].methods)] == list(config.parts[part].methods)
-    with_studies = read_measured(config, folder, part, SIGMA)
-    without = read_measured(tiny_config, tiny_run, part, SIGMA)
+    with_studies = read_measurements(config, folder, part, SIGMA)
+    without = read_measurements(tiny_config, tiny_run, part, SIGMA)
     assert with_studies.features.keys() == without.features.keys()
     for key, values in without.features.items():
         np.testing.assert_array_equal(with_studies.features[key], values)

@@ -11,7 +11,7 @@ from html_tree import parse
 from report_run import PUBLISHED, TEMPLATES, small_config, write_shown_figures
 
 from dhl.analysis.claims import write_claims
-from dhl.analysis.measurements import read_measured
+from dhl.analysis.measurements import read_measurements
 from dhl.analysis.tables import write_table
 from dhl.cli.parser import main
 from dhl.errors import UserError
@@ -175,7 +175,7 @@ def test_a_whole_evaluation_may_be_missing(config, folder):
     other = folder.evaluation("segmentation", 60)
     record_failure([other, other.with_suffix(".npz")], status=1, log=folder.root / "none")
     finish(config, folder)
-    measured = read_measured(config, folder, "classification", 30)
+    measured = read_measurements(config, folder, "classification", 30)
     assert measured.features == {}
     assert set(measured.failures) == set(config.parts.classification.methods)
     page = parse(folder.report.read_text("utf-8"))
@@ -212,10 +212,11 @@ def test_the_manifest_lists_no_failed_results(config, folder):
 
 
 def test_one_failed_method_changes_no_other_number(config, folder, drawn_run):
-    before = {part: read_measured(config, drawn_run, part, 60) for part in list(config.parts)[1:]}
+    tasks = list(config.parts)[1:]
+    before = {part: read_measurements(config, drawn_run, part, 60) for part in tasks}
     fail_joint(folder)
     for part, old in before.items():
-        new = read_measured(config, folder, part, 60)
+        new = read_measurements(config, folder, part, 60)
         lost = {"segmentation": "joint", "classification": "cross"}[part]
         assert set(old.features) - set(new.features) == {
             key for key in old.features if key[0] == lost

@@ -13,7 +13,7 @@ from synthetic_run import write_synthetic_run
 
 from dhl.analysis.claims import write_claims
 from dhl.analysis.compare import compare
-from dhl.analysis.finished_run import read_finished
+from dhl.analysis.run_results import read_run_results
 from dhl.analysis.sensitivity import write_sensitivity
 from dhl.analysis.tables import write_table
 from dhl.config.parse import parse_config
@@ -54,7 +54,7 @@ def finish(config, folder: RunFolder) -> RunFolder:
 def compared(first: RunFolder | Path, second: RunFolder | Path):
     """Compare two folders."""
     roots = [one.root if isinstance(one, RunFolder) else one for one in (first, second)]
-    return compare(*map(read_finished, roots))
+    return compare(*map(read_run_results, roots))
 
 
 def edit(folder: RunFolder, part: str, change, seed: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""A finished run for comparison: manifest, averages of the tables, verdicts, images.
+"""The results of a complete run for comparison: manifest, averages, verdicts, images.
 
 Each file that is read must have the digest that the manifest lists, so that no edited file is
 compared. A committed reference has no per-image files, and one of an older version lacks columns.
@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from dhl.analysis.measurements import Measured, read_measured
+from dhl.analysis.measurements import Measurements, read_measurements
 from dhl.analysis.published import AVERAGE
 from dhl.config.methods import METRICS, TABLES
 from dhl.config.parse import parse_config
@@ -55,7 +55,7 @@ class Average:
 
 
 @dataclass(frozen=True)
-class FinishedRun:
+class RunResults:
     """The results of a run.
 
     Attributes
@@ -87,11 +87,11 @@ class Images:
     """The per-image measurements of one part at one sigma, and each noisy image's SHA-256."""
 
     path: Path
-    measured: Measured
+    measurements: Measurements
     digests: dict[str, str]
 
 
-def read_finished(root: Path) -> FinishedRun:
+def read_run_results(root: Path) -> RunResults:
     """Read a run's folder.
 
     Parameters
@@ -122,10 +122,10 @@ def read_finished(root: Path) -> FinishedRun:
     except UserError as error:
         config = error.mistake.removesuffix(".")
     verdicts = _read_verdicts(folder, manifest)
-    return FinishedRun(folder, manifest, config, confidence, averages, verdicts)
+    return RunResults(folder, manifest, config, confidence, averages, verdicts)
 
 
-def read_images(run: FinishedRun, part: str, sigma: float) -> Images | str:
+def read_images(run: RunResults, part: str, sigma: float) -> Images | str:
     """Read the per-image measurements of one part at one sigma.
 
     Returns
@@ -151,10 +151,10 @@ def read_images(run: FinishedRun, part: str, sigma: float) -> Images | str:
         return f"{run} lacks {noise.relative_to(run.folder.root)}, the digests of its noisy images"
     for path in (*paths, noise):
         _check_digest(run.folder, run.manifest, path)
-    measured = read_measured(run.config, run.folder, part, sigma)
+    measurements = read_measurements(run.config, run.folder, part, sigma)
     record = read_some_columns(noise, ("image_id", "sha256"))
     digests = dict(zip(record["image_id"], record["sha256"], strict=True))
-    return Images(paths[0], measured, digests)
+    return Images(paths[0], measurements, digests)
 
 
 def _check_digest(folder: RunFolder, manifest: dict[str, Any], path: Path) -> None:
