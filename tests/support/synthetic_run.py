@@ -1,8 +1,9 @@
-"""A run folder with made-up results of the true layout, for what reads results."""
+"""A run folder with made-up results in the true layout."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.model_keys import sigma_key
 from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, TRAINING_COLUMNS, write_csv
 
-# How good a made-up method is, from 0 (useless) to 1.
+# The quality of a made-up method, from 0 (useless) to 1.
 QUALITY = {
     "clean": 0.95, "noisy": 0.30, "cbm3d": 0.70, "dncnn": 0.72, "separate": 0.74,
     "separate-matched": 0.75, "joint": 0.80, "cross": 0.79, "retrained": 0.82,
@@ -26,22 +27,21 @@ QUALITY = {
 def write_synthetic_run(
     config: Config, root: Path, *, images: int = 60, draw: int = 0
 ) -> RunFolder:
-    """Write evaluation, training and benchmark files of a whole run; chance decides by `draw`."""
+    """Write evaluations and training curves of a run; `draw` is the seed of chance."""
     folder = RunFolder(root)
     rng = np.random.default_rng(draw)
     for part, sigma, seed in evaluations(config):
         write_noise(folder, part, sigma, images)
-        write_evaluation(config, folder, part, (sigma, seed), rng, images)
+        write_evaluation(config, folder, (part, sigma, seed), rng, images)
     for part in config.parts:
-        for method in config.parts[part].methods:
-            if model := model_of(method, part):
-                for sigma in config.parts[part].sigmas:
-                    write_curve(folder, sigma_key(model, sigma))
+        models = {model_of(method, part) for method in config.parts[part].methods} - {None}
+        for model, sigma in itertools.product(models, config.parts[part].sigmas):
+            write_curve(folder, sigma_key(model, sigma))
     return folder
 
 
 def write_noise(folder, part, sigma, images) -> None:
-    """Write a record of noise that is the same in every run."""
+    """Write the record of the noise, which is the same in every run."""
     ids = [f"test-{i:04d}" for i in range(images)]
     digests = [hashlib.sha256(f"{part} {sigma} {name}".encode()).hexdigest() for name in ids]
     frame = pd.DataFrame({"image_id": ids, "seed": range(images), "sha256": digests})
@@ -49,37 +49,34 @@ def write_noise(folder, part, sigma, images) -> None:
 
 
 def quality_of(experiment: Experiment, sigma: float) -> float:
-    """Return how good an experiment is; one of the studies is as good as its denoiser."""
+    """Return the quality of an experiment; in a study it is that of its denoiser."""
     kind = experiment.source.partition("/")[0].partition("-")[0]
     kind = "separate-matched" if kind == "matched" else kind
     return QUALITY.get(experiment.name, QUALITY.get(kind, 0.5)) - sigma / 300
 
 
-def write_evaluation(config, folder, part, place, rng, images) -> None:
-    """Write per-image rows, and of the first training arrays of two example images."""
-    sigma, seed = place
+def write_evaluation(config, folder, level, rng, images) -> None:
+    """Write per-image rows, and arrays of two example images of the first training."""
+    part, sigma, seed = level
     difficulty = rng.random(images)
-    rows, arrays = [], {"image_ids": np.array([f"test-{i:04d}" for i in range(images)])}
+    ids = np.array([f"test-{i:04d}" for i in range(images)])
     examples = 2 if seed == 1 else 0
-    arrays["example_ids"] = arrays["image_ids"][:examples]
+    frames, arrays = [], {"image_ids": ids, "example_ids": ids[:examples]}
     for i in range(examples):
         arrays[f"clean/{i}"] = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
         shape = (64, 64) if part == "segmentation" else ()
         arrays[f"labels/{i}"] = rng.integers(0, 10, shape, dtype=np.uint8)
     for experiment in experiments(config, part, sigma, seed):
         method, quality = experiment.name, quality_of(experiment, sigma)
-        right = difficulty < quality
-        for i in range(images):
-            rows.append(
-                {
-                    "dataset": "photo-digits", "part": part, "sigma": sigma, "method": method,
-                    "image_id": f"test-{i:04d}", "noise_seed": i, "protocol": "authors",
-                    "psnr": 20 + 10 * quality + rng.normal() if experiment.has_psnr else np.nan,
-                    "ssim": quality if part == "denoising" else np.nan,
-                    "top1": float(right[i]) if part == "classification" else np.nan,
-                    "top5": 1.0 if part == "classification" else np.nan,
-                }
-            )  # fmt: skip
+        has_psnr, classifies = experiment.has_psnr, part == "classification"
+        frames.append(pd.DataFrame({
+            "dataset": "photo-digits", "part": part, "sigma": sigma, "method": method,
+            "image_id": ids, "noise_seed": range(images), "protocol": "authors",
+            "psnr": 20 + 10 * quality + rng.normal(size=images) if has_psnr else np.nan,
+            "ssim": quality if part == "denoising" else np.nan,
+            "top1": (difficulty < quality).astype(float) if classifies else np.nan,
+            "top5": 1.0 if classifies else np.nan,
+        }))  # fmt: skip
         for i in range(examples if method in config.parts[part].methods else 0):
             arrays[f"image/{method}/{i}"] = arrays[f"clean/{i}"]
             arrays[f"prediction/{method}/{i}"] = arrays[f"labels/{i}"]
@@ -87,7 +84,7 @@ def write_evaluation(config, folder, part, place, rng, images) -> None:
         if part == "segmentation":
             arrays[f"confusion/{method}"] = confusions(rng, quality, images)
     path = folder.evaluation(part, sigma, seed)
-    write_csv(pd.DataFrame(rows), path, IMAGE_COLUMNS)
+    write_csv(pd.concat(frames), path, IMAGE_COLUMNS)
     np.savez(path.with_suffix(".npz"), **arrays)
 
 
