@@ -99,7 +99,7 @@ def write_two_runs(root: Path) -> None:
     """Write runs that differ by chance alone: `run3` of three trainings, `run2` of two."""
     for seeds in (3, 2):
         config = configure(seeds)
-        folder = write_synthetic_run(config, root / f"run{seeds}", images=IMAGES, draw=seeds)
+        folder = write_synthetic_run(config, root / f"run{seeds}", images=IMAGES, draw=10 * seeds)
         finish(config, folder, claims=False)
 
 
