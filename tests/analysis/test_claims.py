@@ -1,6 +1,5 @@
 """The claims: which there are, and their numbers against pandas, SciPy and plain loops."""
 
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -286,16 +286,6 @@ def test_an_old_reference_is_of_one_training(tmp_path):
     assert "Tested without pairing" in text
 
 
-def test_an_old_reference_and_a_new_run_share_their_cells(base_run, tmp_path):
-    comparison = compared(old_reference(tmp_path / "old"), base_run)
-    shared = comparison.cells[comparison.cells["p_adjusted"].notna()]
-    assert set(shared["sigma"]) == {SIGMA}
-    assert len(shared) == 6 * 2 + 8 * 2 + 8
-    assert comparison.moved  # made-up numbers
-    alone = comparison.cells[comparison.cells["verdict"] == ONLY_A]
-    assert set(alone["sigma"]) == {15, 45, 60}
-
-
 def test_cells_that_can_never_move_are_counted(tmp_path):
     folders = []
     for draw in (0, 1):

@@ -1,4 +1,6 @@
-"""Reading of evaluation files: what was edited by hand is refused, with the file's name."""
+"""Reading of evaluation files: files that were edited by hand are refused by name."""
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -6,7 +8,7 @@ import pytest
 import yaml
 from synthetic_run import write_synthetic_run
 
-from dhl.analysis.measurements import bootstrap_scores, read_measurements
+from dhl.analysis.measurements import read_measurements
 from dhl.config.parse import parse_config
 from dhl.errors import UserError
 from dhl.files import PROJECT
@@ -18,10 +20,9 @@ MINI = PROJECT / "config" / "mini.yaml"
 
 @pytest.fixture(scope="module")
 def config():
-    content = yaml.safe_load(MINI.read_text())
+    content = yaml.safe_load(MINI.read_text()) | {"sensitivity": None}
     for part in content["parts"].values():
         part["sigmas"] = [30]
-    content["sensitivity"] = None
     return parse_config(content, source="mini, sigma 30")
 
 
@@ -31,11 +32,9 @@ def folder(config, tmp_path) -> RunFolder:
 
 
 def edit(folder, part, change):
-    """Change the rows of an evaluation as a hand would."""
+    """Change the rows of an evaluation."""
     path = folder.evaluation(part, 30)
-    frame = pd.read_csv(path)
-    frame = change(frame)
-    frame.to_csv(path, index=False)
+    change(pd.read_csv(path)).to_csv(path, index=False)
     return path
 
 
@@ -72,21 +71,6 @@ def test_the_order_of_rows_and_arrays_does_not_matter(config, folder):
     after = read_measurements(config, folder, "segmentation", 30)
     for key, features in before.features.items():
         np.testing.assert_array_equal(features, after.features[key])
-
-
-def test_methods_share_the_bootstrap_indices(config, folder):
-    edit(
-        folder,
-        "denoising",
-        lambda frame: frame.assign(
-            psnr=frame.groupby("image_id")["psnr"].transform("first")
-            + frame["method"].map({"separate": 1.0}).fillna(0.0)
-        ),
-    )
-    draws = bootstrap_scores(config, read_measurements(config, folder, "denoising", 30))
-    gap = draws["separate", "psnr"] - draws["cbm3d", "psnr"]
-    np.testing.assert_allclose(gap, 1.0, atol=1e-12)
-    assert draws["cbm3d", "psnr"].std() > 0.05
 
 
 def test_without_psnr_a_task_method_has_none(config, folder):
@@ -128,6 +112,7 @@ def put(column, value):
         ("denoising", blank("psnr"), "a missing `psnr` of the method `noisy`"),
         ("denoising", blank("ssim"), "a missing `ssim`"),
         ("denoising", blank("image_id"), "a row without image_id"),
+        ("denoising", put("psnr", np.inf), "`test-0000` after `noisy` is infinite"),
         ("denoising", put("sigma", 25), "sigma `25"),
         ("denoising", put("part", "segmentation"), "part `segmentation`"),
         ("denoising", put("method", "mine"), "method `mine`"),
@@ -141,9 +126,10 @@ def put(column, value):
 )
 def test_hand_edited_rows_are_refused(config, folder, part, change, message):
     path = edit(folder, part, change)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError) as caught:
         read_measurements(config, folder, part, 30)
-    assert str(path.with_suffix("")) in str(caught.value)
+    assert str(path.with_suffix("")) in caught.value.came
+    assert message in caught.value.came
 
 
 @pytest.mark.parametrize(
@@ -157,25 +143,19 @@ def test_hand_edited_rows_are_refused(config, folder, part, change, message):
 )
 def test_hand_edited_arrays_are_refused(config, folder, change, message):
     path = edit_arrays(folder, change)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError) as caught:
         read_measurements(config, folder, "segmentation", 30)
-    assert str(path) in str(caught.value)
+    assert str(path) in caught.value.came
+    assert message in caught.value.came
 
 
-def test_missing_and_broken_array_files_are_named(config, folder):
+@pytest.mark.parametrize("change", [lambda path: path.write_bytes(b"PK no zip"), Path.unlink])
+def test_missing_and_broken_array_files_are_named(config, folder, change):
     path = folder.evaluation("segmentation", 30).with_suffix(".npz")
-    path.write_bytes(b"PK not a zip file")
-    with pytest.raises(UserError, match="was edited"):
+    change(path)
+    with pytest.raises(UserError) as caught:
         read_measurements(config, folder, "segmentation", 30)
-    path.unlink()
-    with pytest.raises(UserError, match="no file"):
-        read_measurements(config, folder, "segmentation", 30)
-
-
-def test_an_infinite_psnr_is_explained(config, folder):
-    edit(folder, "denoising", put("psnr", np.inf))
-    with pytest.raises(UserError, match="`test-0000` after `noisy` is infinite"):
-        read_measurements(config, folder, "denoising", 30)
+    assert str(path) in caught.value.came
 
 
 def test_an_image_may_be_called_like_what_is_missing(tmp_path):

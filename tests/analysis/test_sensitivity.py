@@ -10,11 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from report_run import small_config, write_run
+import yaml
+from report_run import small_config
 from skimage.metrics import peak_signal_noise_ratio
+from synthetic_run import write_synthetic_run
 
 from dhl.analysis.measurements import read_measurements
-from dhl.analysis.sensitivity import build_sensitivity, denoiser_label
+from dhl.analysis.sensitivity import (
+    build_sensitivity,
+    denoiser_label,
+    reader_label,
+    write_sensitivity,
+)
 from dhl.cli.parser import main
 from dhl.config.parse import parse_config
 from dhl.data.image_set import load_split
@@ -36,7 +43,6 @@ from dhl.run.results import (
     IMAGE_COLUMNS,
     NOISE_COLUMNS,
     SENSITIVITY_COLUMNS,
-    TABLE_COLUMNS,
     read_csv,
 )
 from dhl.training.train import train_model
@@ -152,29 +158,25 @@ def test_no_multiple_of_a_weight_of_zero_is_trained(tiny_content, task):
     assert studies(parse_config(content, source="mine.yaml")) == ("sigma-mismatch", "transfer")
 
 
-def without_tasks(content: dict, **section) -> dict:
-    """Return settings of denoising alone, which meets other noise."""
-    content = with_sensitivity(content, **(NOTHING | {"mismatch": ["denoising"]} | section))
+def test_weights_are_varied_only_with_a_task(tiny_content):
+    content = with_sensitivity(tiny_content, **NOTHING | {"mismatch": ["denoising"]})
     content["parts"] = {"denoising": content["parts"]["denoising"]}
     content["parts"]["denoising"]["methods"] = ["noisy", "separate"]
-    return content
-
-
-def test_weights_are_varied_only_with_a_task(tiny_content):
-    content = without_tasks(tiny_content)
     assert studies(parse_config(content, source="mine.yaml")) == ("sigma-mismatch",)
     content["sensitivity"]["weight_factors"] = [10]
     assert "no part classification or segmentation" in refused(content).came
 
 
-def test_a_mismatch_needs_a_denoiser_that_meets_other_noise(tiny_content):
-    content = without_tasks(tiny_content)
-    content["parts"]["denoising"]["methods"] = ["noisy", "cbm3d"]
-    assert "`separate` nor `dncnn` in `parts.denoising.methods`" in refused(content).came
-    content = with_sensitivity(tiny_content, mismatch=["classification"])
-    content["parts"]["classification"]["sigmas"] = [SIGMA, OTHER]
-    content["parts"]["classification"]["methods"] = ["noisy", "separate"]
-    assert "`joint` in `parts.classification.methods`" in refused(content).came
+@pytest.mark.parametrize(
+    ("part", "methods", "came"),
+    [("denoising", ["noisy", "cbm3d"], "`separate` nor `dncnn` in `parts.denoising.methods`"),
+     ("classification", ["noisy", "separate"], "`joint` in `parts.classification.methods`")],
+)  # fmt: skip
+def test_a_mismatch_needs_a_trained_denoiser(tiny_content, part, methods, came):
+    content = with_sensitivity(tiny_content, **NOTHING | {"mismatch": [part]})
+    content["parts"] = {part: content["parts"][part] | {"methods": methods}}
+    content["parts"][part]["sigmas"] = [SIGMA, OTHER]
+    assert came in refused(content).came
 
 
 def test_a_network_of_a_task_that_is_not_run_is_refused(tiny_content):
@@ -262,7 +264,7 @@ def test_methods_are_experiments_of_the_studies(measured):
     ]  # fmt: skip
 
 
-def test_a_denoiser_meets_the_noise_of_another_sigma(measured):
+def test_a_denoiser_is_applied_to_the_noise_of_another_sigma(measured):
     _, folder = measured
     rows = read_csv(folder.evaluation("denoising", SIGMA), IMAGE_COLUMNS)
     assert {name for name in rows["method"] if "/" in name} == {
@@ -271,17 +273,17 @@ def test_a_denoiser_meets_the_noise_of_another_sigma(measured):
     clean = load_split(folder.data("denoising"), "test")
     noise = read_csv(folder.noise("denoising", SIGMA), NOISE_COLUMNS).set_index("image_id")
     network, _ = checkpoint.load_model(folder.model("dncnn/sigma45"))
-    own = rows[rows["method"] == "dncnn/sigma45"].set_index("image_id")["psnr"]
+    psnr = rows[rows["method"] == "dncnn/sigma45"].set_index("image_id")["psnr"]
     for image_id, image in zip(clean.ids, clean.images, strict=True):
         noisy = noisy_image(image, sigma=SIGMA, seed=int(noise.loc[image_id, "seed"]))
         with torch.inference_mode():
-            done = network(torch.from_numpy(noisy).permute(2, 0, 1)[None])[0]
-        levels = np.rint(np.clip(done.permute(1, 2, 0).numpy(), 0, 1).astype(float) * 255)
+            denoised = network(torch.from_numpy(noisy).permute(2, 0, 1)[None])[0]
+        levels = np.rint(np.clip(denoised.permute(1, 2, 0).numpy(), 0, 1).astype(float) * 255)
         inner = np.s_[3:-3, 3:-3]
         expected = peak_signal_noise_ratio(
             image[inner], levels.astype(np.uint8)[inner], data_range=255
         )
-        assert own[image_id] == pytest.approx(expected, abs=1e-3)
+        assert psnr[image_id] == pytest.approx(expected, abs=1e-3)
 
 
 def test_almost_no_weight_trains_almost_the_matched_control(measured):
@@ -306,10 +308,10 @@ def test_the_table_holds_the_values_and_the_paired_differences(measured):
     assert list(dict.fromkeys(table["experiment"])) == list(studies(config))
     rows = pd.read_csv(folder.evaluation("classification", SIGMA))
     found = {one.name: one for one in experiments(config, "classification", SIGMA)}
-    rows["place"] = [
+    rows["models"] = [
         f"{found[name].source} + {found[name].task_network}" for name in rows["method"]
     ]
-    means = rows.groupby("place")[["psnr", "top1", "top5"]].mean()
+    means = rows.groupby("models")[["psnr", "top1", "top5"]].mean()
     chosen = table[table["part"] == "classification"]
     assert len(chosen) > 30
     for row in chosen.itertuples():
@@ -338,21 +340,11 @@ def test_a_network_that_failed_leaves_a_reason_and_the_rest(measured, tmp_path):
     assert set(failed["reader"]) == {"classifier-resnet/clean"}
     assert set(failed["status"]) == {"failed: exit status 9"}
     assert failed["value"].isna().all()
-    assert len(failed) == sum(
-        table["reader"] == "classifier-resnet/clean"
-    )  # and no other row has one
+    assert len(failed) == sum(table["reader"] == "classifier-resnet/clean")
     assert table.loc[table["status"].isna(), "value"].notna().all()
-    figure = transfer(config, write_table(config, folder))
-    texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts.count("failed") == 8  # of sixteen cells
-
-
-def write_table(config, folder):
-    """Write the table, and return the folder."""
-    from dhl.analysis.sensitivity import write_sensitivity
-
     write_sensitivity(config, folder)
-    return folder
+    texts = [text.get_text() for text in transfer(config, folder).axes[0].texts]
+    assert texts.count("failed") == 8  # of sixteen cells
 
 
 def test_further_trainings_evaluate_trained_experiments_only(tiny_content):
@@ -367,8 +359,8 @@ def test_further_trainings_evaluate_trained_experiments_only(tiny_content):
 
 def test_with_several_trainings_values_are_averages_with_their_spread(tmp_path):
     config = small_config(seeds=3)
-    folder = write_run(config, tmp_path / "run")
-    table = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)
+    folder = write_synthetic_run(config, tmp_path, images=20)
+    table = build_sensitivity(config, folder)
     row = table[
         (table["experiment"] == "transfer") & (table["reader"] == "segmenter-unet/clean")
         & (table["denoiser"] == "joint-classification/sigma60") & (table["metric"] == "psnr")
@@ -396,9 +388,12 @@ def test_with_several_trainings_values_are_averages_with_their_spread(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def drawn(drawn_run):
+def drawn(tmp_path_factory):
     """A made-up run of mini at two sigmas, and its configuration."""
-    return small_config(), drawn_run
+    config = small_config()
+    folder = write_synthetic_run(config, tmp_path_factory.mktemp("drawn"), images=20)
+    write_sensitivity(config, folder)
+    return config, folder
 
 
 def test_the_trade_off_goes_through_the_values_in_the_order_of_the_weights(drawn):
@@ -418,14 +413,15 @@ def test_a_matrix_of_mismatches_has_the_tables_values_on_its_diagonal(drawn):
     (axes,) = [
         one for one in figure.axes if one.get_title() == "Segmentation: Joint with small-largefov"
     ]
-    texts = np.array([text.get_text() for text in axes.texts]).reshape(2, 2)
+    texts = [text.get_text() for text in axes.texts]
     table = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)
     rows = table[(table["experiment"] == "sigma-mismatch") & (table["metric"] == "miou")]
-    rows = rows.set_index(["denoiser", "sigma"])["value"]
-    for line, trained in enumerate((30, 60)):
-        for column, noise in enumerate((30, 60)):
-            value = rows[f"joint-segmentation/sigma{trained}", noise]
-            assert texts[line, column] == f"{100 * value:.1f}"
+    values = rows.set_index(["denoiser", "sigma"])["value"]
+    assert texts == [
+        f"{100 * values[f'joint-segmentation/sigma{trained}', noise]:.1f}"
+        for trained in (30, 60)
+        for noise in (30, 60)
+    ]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["30", "60"]
     assert {(patch.get_x(), patch.get_y()) for patch in axes.patches} == {(0, 0), (1, 1)}
 
@@ -454,12 +450,6 @@ def test_the_colour_of_a_cell_is_its_difference_to_the_control(drawn):
     assert noisy[2] > noisy[0]  # violet: worse
 
 
-def test_a_denoiser_is_named_by_the_network_that_guided_it(drawn):
-    config, _ = drawn
-    assert denoiser_label(config, "joint-classification/sigma60-times10") == "Joint with small-vgg"
-    assert denoiser_label(config, "matched-segmentation/sigma60") == "Separate, matched"
-
-
 def test_curves_of_other_weights_are_not_drawn_among_the_others(measured):
     _, folder = measured
     curves = read_curves(folder)
@@ -469,8 +459,6 @@ def test_curves_of_other_weights_are_not_drawn_among_the_others(measured):
 
 
 def test_a_seed_or_a_table_that_does_not_exist_is_refused(tmp_path, tiny_content, capsys):
-    import yaml
-
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(with_sensitivity(tiny_content)))
     common = ["--configfile", str(path), "--folder", str(tmp_path / "run")]
@@ -487,30 +475,20 @@ def test_a_seed_or_a_table_that_does_not_exist_is_refused(tmp_path, tiny_content
     assert "studies of denoising at sigma 45: sigma-mismatch" in printed
 
 
-def test_the_tables_own_files_do_not_depend_on_the_section(drawn):
-    config, folder = drawn
-    table = read_csv(folder.table(2), TABLE_COLUMNS)
-    assert set(table["method"]) == set(config.parts.classification.methods)
-
-
-@pytest.fixture
-def with_wide(tmp_path):
-    """A made-up run with a second classifier of the first one's architecture."""
+def test_two_networks_of_one_architecture_are_told_apart():
     section = {"sigma": 60, "classifiers": {"wide": {"name": "small-vgg", "width": 48}}}
     config = small_config(sensitivity=section)
-    return config, write_run(config, tmp_path / "run")
-
-
-def test_two_networks_of_one_architecture_are_told_apart(with_wide):
-    axes = transfer(*with_wide).axes[0]
-    readers = [label.get_text() for label in axes.get_xticklabels()]
-    assert readers == ["small-vgg", "small-vgg (wide)"]
-    assert "Joint with small-vgg (wide)" in [label.get_text() for label in axes.get_yticklabels()]
+    assert reader_label(config, "classifier/clean") == "small-vgg"
+    assert reader_label(config, "classifier-wide/clean") == "small-vgg (wide)"
+    assert denoiser_label(config, "joint-classification/sigma60") == "Joint with small-vgg"
+    assert denoiser_label(config, "matched-segmentation/sigma60") == "Separate, matched"
+    key = "joint-classification-wide/sigma60"
+    assert denoiser_label(config, key) == "Joint with small-vgg (wide)"
 
 
 def test_a_first_training_that_failed_leaves_the_rest_of_the_table(tmp_path):
     config = small_config(seeds=2)
-    folder = write_run(config, tmp_path / "run")
+    folder = write_synthetic_run(config, tmp_path, images=8)
     path = folder.evaluation("segmentation", 60)
     record_failure([path, path.with_suffix(".npz")], status=9, log=tmp_path / "none")
     table = build_sensitivity(config, folder)

@@ -24,10 +24,9 @@ HEAD = "table,source,method,sigma,metric,image_id,value,status\n"
 
 @pytest.fixture(scope="module")
 def config():
-    content = yaml.safe_load((PROJECT / "config" / "mini.yaml").read_text())
+    content = yaml.safe_load((PROJECT / "config" / "mini.yaml").read_text()) | {"sensitivity": None}
     for part, sigmas in zip(PARTS, ([15, 25], [30], [30, 60])):
         content["parts"][part]["sigmas"] = sigmas
-    content["sensitivity"] = None
     return parse_config(content, source="mini, other sigmas")
 
 
@@ -44,29 +43,8 @@ def written(config, folder, part, number, published=PUBLISHED):
 
 def cell(frame, method, sigma, metric, image_id="average"):
     """Return the one row of a cell."""
-    chosen = frame[
-        (frame["method"] == method)
-        & (frame["sigma"] == sigma)
-        & (frame["metric"] == metric)
-        & (frame["image_id"] == image_id)
-    ]
-    assert len(chosen) == 1
-    return chosen.iloc[0]
-
-
-def overwrite(folder, part, sigma, values):
-    """Give methods a constant value in every image: {(method, metric): value}."""
-    path = folder.evaluation(part, sigma)
-    frame = pd.read_csv(path)
-    for (method, metric), value in values.items():
-        frame.loc[frame["method"] == method, metric] = value
-    frame.to_csv(path, index=False)
-
-
-def drop_method(folder, part, sigma, method):
-    path = folder.evaluation(part, sigma)
-    frame = pd.read_csv(path)
-    frame[frame["method"] != method].to_csv(path, index=False)
+    key = ["method", "sigma", "metric", "image_id"]
+    return frame.set_index(key, verify_integrity=True).loc[(method, sigma, metric, image_id)]
 
 
 def html_cells(folder, number):
@@ -107,17 +85,6 @@ def test_task_tables_hold_averages_in_the_order_of_the_configuration(config, fol
     assert list(table["metric"]) == ["top1", "top5"] * 8
 
 
-def test_miou_is_pooled_over_images(config, folder):
-    table = written(config, folder, "segmentation", 3)
-    with np.load(folder.evaluation("segmentation", 60).with_suffix(".npz")) as arrays:
-        pooled = arrays["confusion/separate"].sum(axis=0)
-    hits = np.diag(pooled)
-    expected = np.mean(hits / (pooled.sum(0) + pooled.sum(1) - hits))
-    row = cell(table, "separate", 60, "miou")
-    assert row["value"] == pytest.approx(expected)
-    assert row["ci_low"] < row["value"] < row["ci_high"]
-
-
 def test_status_tells_missing_transcription_from_absence(config, folder):
     table = written(config, folder, "denoising", 1)
     assert cell(table, "cbm3d", 25, "psnr")["status"] == "not transcribed"
@@ -127,7 +94,7 @@ def test_status_tells_missing_transcription_from_absence(config, folder):
     assert table["published"].isna().all()
 
 
-def test_a_transcribed_value_stands_beside_ours(config, folder, tmp_path):
+def test_a_transcribed_value_is_shown_next_to_ours(config, folder, tmp_path):
     path = tmp_path / "published.csv"
     path.write_text(
         HEAD
@@ -154,7 +121,9 @@ def test_a_sigma_that_the_paper_lacks_has_no_column_of_the_paper(config, folder)
 
 
 def test_a_method_without_rows_keeps_its_row_and_a_reason(config, folder):
-    drop_method(folder, "classification", 30, "cross")
+    path = folder.evaluation("classification", 30)
+    frame = pd.read_csv(path)
+    frame[frame["method"] != "cross"].to_csv(path, index=False)
     table = written(config, folder, "classification", 2)
     row = cell(table, "cross", 30, "top1")
     assert np.isnan(row["value"])
@@ -170,9 +139,9 @@ def test_a_method_without_rows_keeps_its_row_and_a_reason(config, folder):
 def test_best_is_bold_second_underlined_and_clean_takes_no_part(config, folder):
     methods = config.parts.denoising.methods
     psnr = dict(zip(methods, (20, 26.004, 26.0, 27.0, 27.001, 25), strict=True))
-    values = {(method, "psnr"): value for method, value in psnr.items()}
-    values |= {(method, "ssim"): 0.5 for method in methods}
-    overwrite(folder, "denoising", 15, values)
+    path = folder.evaluation("denoising", 15)
+    frame = pd.read_csv(path)
+    frame.assign(psnr=frame["method"].map(psnr), ssim=0.5).to_csv(path, index=False)
     write_table(config, "denoising", folder, PUBLISHED)
     ours = {label: cells[0] for label, cells in html_cells(folder, 1).items()}
     # 27.000 and 27.001 print the same, as do 26.004 and 26.000; SSIM is the same everywhere.
@@ -207,14 +176,6 @@ def test_cells_show_percent_with_their_interval(config, folder):
         *(100 * row[name] for name in ("value", "ci_low", "ci_high"))
     )
     assert f"| Noisy image | n.t. | {expected} |" in folder.table(3, "md").read_text()
-
-
-def test_the_caption_says_how_it_was_measured(config, folder):
-    write_table(config, "segmentation", folder, PUBLISHED)
-    for suffix in ("md", "html"):
-        text = folder.table(3, suffix).read_text()
-        for part in ("mIoU in %", "photo-digits", "n = 20", "protocol authors", "95 %", "VOC"):
-            assert part in text
 
 
 def test_html_is_a_plain_table_with_scopes(config, folder):
@@ -271,7 +232,7 @@ def test_the_papers_tables_have_their_shape():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no file"),
+        (None, "no such file"),
         ("table,method\n", "columns table, method"),
         (HEAD + "2,L,joint,30,top1,average,56.8,transcribed\n", "0.563 for 56.3 %"),
         (HEAD + "1,L,cbm3d,25,psnr,average,31?,transcribed\n", "column `value`"),
@@ -282,6 +243,7 @@ def test_mistakes_in_the_published_file_are_explained(tmp_path, content, message
     path = tmp_path / "published.csv"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError) as caught:
         read_published(1, path)
-    assert str(path) in str(caught.value)
+    assert str(path) in caught.value.mistake
+    assert message in caught.value.came + caught.value.do
