@@ -23,24 +23,24 @@ _LEVELS = (["part"], ["part", "sigma"], ["part", "method"], ["part", "sigma", "m
 
 def to_text(comparison: Comparison, shown: tuple[str, ...] = (MOVED,)) -> str:
     """Write a comparison for people, with a row for each cell whose verdict is in `shown`."""
+    counts = {verdict: int((comparison.cells["verdict"] == verdict).sum()) for verdict in ALL}
     blocks = [
         [f"A: {comparison.name_a}", f"B: {comparison.name_b}"],
         [_settings(comparison)],
         _table(comparison, shown),
-        [_counts(comparison)],
+        [f"Of {sum(counts.values())} cells: {', '.join(f'{counts[v]} {v}' for v in ALL)}."],
         _alone(comparison.cells),
         _verdicts(comparison),
         _tests(comparison),
         _trainings(comparison.cells),
     ]
-    return "\n\n".join("\n".join(_wrapped(line) for line in lines) for lines in blocks if lines)
-
-
-def _wrapped(line: str) -> str:
-    """Break a sentence into lines, but no row of the table, which begins with two spaces."""
-    if line.startswith("  "):
-        return line
-    return textwrap.fill(line, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    fill = textwrap.TextWrapper(_WIDTH, break_long_words=False, break_on_hyphens=False).fill
+    return "\n\n".join(
+        # A row of the table begins with two spaces and stays one line.
+        "\n".join(line if line.startswith("  ") else fill(line) for line in lines)
+        for lines in blocks
+        if lines
+    )
 
 
 def _settings(comparison: Comparison) -> str:
@@ -95,13 +95,6 @@ def _signed(value: float, decimals: int) -> str:
     return f"{0:.{decimals}f}" if float(text) == 0 else text
 
 
-def _counts(comparison: Comparison) -> str:
-    """Count the cells by verdict."""
-    counts = {verdict: int((comparison.cells["verdict"] == verdict).sum()) for verdict in ALL}
-    texts = [f"{count} {verdict}" for verdict, count in counts.items()]
-    return f"Of {sum(counts.values())} cells: {', '.join(texts)}."
-
-
 def _alone(cells: pd.DataFrame) -> list[str]:
     """Name what only one run has, each by the coarsest level that the other run lacks."""
     lines = []
@@ -112,9 +105,9 @@ def _alone(cells: pd.DataFrame) -> list[str]:
             level = next(
                 columns
                 for columns in _LEVELS
-                if not (cells.loc[~alone, columns] == [cell[name] for name in columns])
-                .all(axis=1)
-                .any()
+                if (cells.loc[~alone, columns] != [cell[name] for name in columns])
+                .any(axis=1)
+                .all()
             )
             texts = cell | {
                 "sigma": f"sigma {format_sigma(cell['sigma'])}",

@@ -122,23 +122,20 @@ def swap_test(
 
     observed = abs(score(mean_first) - score(mean_second))
     extreme = 0
-    exact = len(first) <= EXACT_LIMIT
-    for swaps in _all_swaps(len(first)) if exact else _random_swaps(len(first), generator):
+    for swaps in _swaps(len(first), generator):
         moved = np.tensordot(swaps, gap, axes=1)
         difference = score(mean_first - moved) - score(mean_second + moved)
         extreme += int(np.sum(np.abs(difference) >= observed - _TIE))
-    if exact:
+    if len(first) <= EXACT_LIMIT:
         return extreme / 2 ** len(first)
     return (extreme + 1) / (PERMUTATIONS + 1)
 
 
-def _all_swaps(images: int) -> Iterator[np.ndarray]:
-    """Yield every choice of images to exchange, as rows of 0 and 1."""
-    yield (np.arange(2**images)[:, None] >> np.arange(images) & 1).astype(float)
-
-
-def _random_swaps(images: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield random choices of images to exchange, in blocks of rows of 0 and 1."""
+def _swaps(images: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield choices of images to exchange, as rows of 0 and 1: all, or `PERMUTATIONS` random."""
+    if images <= EXACT_LIMIT:
+        yield (np.arange(2**images)[:, None] >> np.arange(images) & 1).astype(float)
+        return
     for rows in _blocks(PERMUTATIONS, images):
         yield generator.integers(0, 2, (len(rows), images), dtype=np.int8).astype(float)
 

@@ -48,13 +48,13 @@ def edit_arrays(folder, change):
 
 
 def test_values_are_those_of_the_file(config, folder):
-    measured = read_measurements(config, folder, "denoising", 30)
+    measurements = read_measurements(config, folder, "denoising", 30)
     frame = pd.read_csv(folder.evaluation("denoising", 30))
     expected = frame[frame["method"] == "cbm3d"].sort_values("image_id")
-    assert measured.image_ids == tuple(expected["image_id"])
-    np.testing.assert_array_equal(measured.features["cbm3d", "psnr"][:, 0, 0], expected["psnr"])
-    assert measured.score("cbm3d", "psnr") == pytest.approx(expected["psnr"].mean())
-    assert measured.source == "evaluation/denoising/sigma30.csv"
+    assert measurements.image_ids == tuple(expected["image_id"])
+    np.testing.assert_array_equal(measurements.features["cbm3d", "psnr"][:, 0, 0], expected["psnr"])
+    assert measurements.score("cbm3d", "psnr") == pytest.approx(expected["psnr"].mean())
+    assert measurements.source == "evaluation/denoising/sigma30.csv"
 
 
 def test_the_order_of_rows_and_arrays_does_not_matter(config, folder):
@@ -79,10 +79,10 @@ def test_without_psnr_a_task_method_has_none(config, folder):
         "classification",
         lambda frame: frame.assign(psnr=frame["psnr"].where(frame["method"] != "retrained")),
     )
-    measured = read_measurements(config, folder, "classification", 30)
-    assert ("retrained", "psnr") not in measured.features
-    assert ("joint", "psnr") in measured.features
-    assert np.isnan(measured.score("retrained", "psnr"))
+    measurements = read_measurements(config, folder, "classification", 30)
+    assert ("retrained", "psnr") not in measurements.features
+    assert ("joint", "psnr") in measurements.features
+    assert np.isnan(measurements.score("retrained", "psnr"))
 
 
 def blank(column):

@@ -218,7 +218,7 @@ def test_the_studies_follow_from_the_section(tiny_content):
 
 
 @pytest.fixture(scope="module")
-def measured(tiny_run, tmp_path_factory):
+def studied_run(tiny_run, tmp_path_factory):
     """The tiny run with the experiments of the studies; not to be changed."""
     from conftest import tiny_settings
 
@@ -237,9 +237,9 @@ def measured(tiny_run, tmp_path_factory):
 
 @pytest.mark.parametrize("part", ["classification", "segmentation"])
 def test_a_method_of_the_table_is_evaluated_once_and_as_without_the_studies(
-    measured, tiny_run, tiny_config, part
+    studied_run, tiny_run, tiny_config, part
 ):
-    config, folder = measured
+    config, folder = studied_run
     names = [one.name for one in experiments(config, part, SIGMA)]
     sources = [(one.source, one.task_network) for one in experiments(config, part, SIGMA)]
     assert len(set(names)) == len(set(sources)) == len(names)
@@ -251,8 +251,8 @@ def test_a_method_of_the_table_is_evaluated_once_and_as_without_the_studies(
         np.testing.assert_array_equal(with_studies.features[key], values)
 
 
-def test_methods_are_experiments_of_the_studies(measured):
-    config, _ = measured
+def test_methods_are_experiments_of_the_studies(studied_run):
+    config, _ = studied_run
     found = {one.name: one for one in experiments(config, "classification", SIGMA)}
     assert found["cross"].source == "joint-segmentation/sigma30"
     assert found["cross"].task_network == "classifier/clean"
@@ -264,8 +264,8 @@ def test_methods_are_experiments_of_the_studies(measured):
     ]  # fmt: skip
 
 
-def test_a_denoiser_is_applied_to_the_noise_of_another_sigma(measured):
-    _, folder = measured
+def test_a_denoiser_is_applied_to_the_noise_of_another_sigma(studied_run):
+    _, folder = studied_run
     rows = read_csv(folder.evaluation("denoising", SIGMA), IMAGE_COLUMNS)
     assert {name for name in rows["method"] if "/" in name} == {
         "separate/sigma45", "dncnn/sigma45",
@@ -286,8 +286,8 @@ def test_a_denoiser_is_applied_to_the_noise_of_another_sigma(measured):
         assert psnr[image_id] == pytest.approx(expected, abs=1e-3)
 
 
-def test_almost_no_weight_trains_almost_the_matched_control(measured):
-    _, folder = measured
+def test_almost_no_weight_trains_almost_the_matched_control(studied_run):
+    _, folder = studied_run
 
     def weights(key):
         state = checkpoint.load(folder.model(key))["state"]
@@ -301,8 +301,8 @@ def test_almost_no_weight_trains_almost_the_matched_control(measured):
     assert distances[0] < 0.1 * distances[1] < 0.1 * distances[2]
 
 
-def test_the_table_holds_the_values_and_the_paired_differences(measured):
-    config, folder = measured
+def test_the_table_holds_the_values_and_the_paired_differences(studied_run):
+    config, folder = studied_run
     table = build_sensitivity(config, folder)
     assert tuple(table.columns) == SENSITIVITY_COLUMNS
     assert list(dict.fromkeys(table["experiment"])) == list(studies(config))
@@ -330,8 +330,8 @@ def test_the_table_holds_the_values_and_the_paired_differences(measured):
     np.testing.assert_allclose(weights, [0, 4.1e-7, 0.0041, 0.041])
 
 
-def test_a_network_that_failed_leaves_a_reason_and_the_rest(measured, tmp_path):
-    config, folder = measured
+def test_a_network_that_failed_leaves_a_reason_and_the_rest(studied_run, tmp_path):
+    config, folder = studied_run
     folder = RunFolder(shutil.copytree(folder.root, tmp_path / "run"))
     record_failure([folder.model("classifier-resnet/clean")], status=9, log=tmp_path / "none")
     evaluate(config, "classification", SIGMA, folder)
@@ -450,8 +450,8 @@ def test_the_colour_of_a_cell_is_its_difference_to_the_control(drawn):
     assert noisy[2] > noisy[0]  # violet: worse
 
 
-def test_curves_of_other_weights_are_not_drawn_among_the_others(measured):
-    _, folder = measured
+def test_curves_of_other_weights_are_not_drawn_among_the_others(studied_run):
+    _, folder = studied_run
     curves = read_curves(folder)
     assert set(curves["joint-classification"]) == {SIGMA, OTHER}
     assert folder.training(f"{JOINT}-times10").exists()
@@ -501,8 +501,9 @@ def test_a_segmenter_with_imagenets_first_layers_needs_a_recipe(tiny_content):
     content = with_sensitivity(tiny_content)
     network = {"name": "deeplab-largefov", "weights": "imagenet"}
     content["sensitivity"]["segmenters"] = {"dl": network}
-    content["parts"]["segmentation"]["task_network"] = network | {"weights": "mine.pth"}
-    content["parts"]["segmentation"]["training"]["task_network"] = None
+    segmentation = content["parts"]["segmentation"]
+    segmentation["task_network"] = network | {"weights": "mine.pth"}
+    segmentation["training"]["task_network"] = None
     mistake = refused(content).mistake
     assert "`deeplab-largefov`" in mistake
     assert "parts.segmentation.training.task_network" in mistake

@@ -11,20 +11,6 @@ from dhl.analysis import scores, statistics, verdicts
 from dhl.seeding import numpy_generator
 
 
-def random_confusions(rng, images, classes=3):
-    return rng.integers(0, 30, (images, classes, classes))
-
-
-def simple_miou(confusion):
-    """Intersection over union by loops, over the classes that occur."""
-    values = []
-    for c in range(len(confusion)):
-        union = confusion[c, :].sum() + confusion[:, c].sum() - confusion[c, c]
-        if union:
-            values.append(confusion[c, c] / union)
-    return sum(values) / len(values)
-
-
 def test_bootstrap_means_are_means_over_drawn_images():
     features = np.random.default_rng(1).normal(size=(12, 3))
     drawn = numpy_generator(5, "bootstrap", "x").integers(0, 12, (40, 12))
@@ -36,10 +22,10 @@ def test_bootstrap_means_are_means_over_drawn_images():
 
 def test_the_size_of_a_block_does_not_change_the_draws(monkeypatch):
     features = np.random.default_rng(1).normal(size=(13, 2))
-    whole = statistics.bootstrap_means(features, draws=31, generator=np.random.default_rng(2))
+    at_once = statistics.bootstrap_means(features, draws=31, generator=np.random.default_rng(2))
     monkeypatch.setattr(statistics, "_CHUNK", 50)
     blocks = statistics.bootstrap_means(features, draws=31, generator=np.random.default_rng(2))
-    np.testing.assert_array_equal(whole, blocks)
+    np.testing.assert_array_equal(at_once, blocks)
 
 
 def test_the_interval_of_a_mean_agrees_with_scipy():
@@ -54,19 +40,6 @@ def test_the_interval_of_a_mean_agrees_with_scipy():
     np.testing.assert_allclose(ours, theirs, atol=0.02 * values.std())
 
 
-def test_the_interval_holds_the_true_mean_about_as_often_as_it_says():
-    rng = np.random.default_rng(6)
-    covered = 0
-    for _ in range(400):
-        values = rng.normal(1.0, 2.0, size=(60, 1))
-        draws = statistics.bootstrap_means(values, draws=400, generator=rng)
-        low, high = statistics.percentile_interval(draws[:, 0], confidence=0.95)
-        covered += low < 1.0 < high
-    # Binomial(400, 0.95) has a standard deviation of 1.1 points; the percentile method is a
-    # little narrow at n = 60.
-    assert 0.91 <= covered / 400 <= 0.98
-
-
 def test_miou_agrees_with_scikit_learn():
     rng = np.random.default_rng(7)
     truth, predicted = rng.integers(0, 5, (2, 6, 400))
@@ -77,23 +50,13 @@ def test_miou_agrees_with_scikit_learn():
 
 
 def test_miou_by_hand_leaves_out_a_class_that_never_occurs():
-    # Class 0: 3 hits of 4 in the truth, 1 wrongly predicted: 3 / 5. Class 1: 2 / 4. Class 2: none.
+    # Class 0: 3 hits of 4 in the truth, 1 wrong prediction: 3 / 5. Class 1: 2 / 4. Class 2: none.
     confusions = np.array([[[2, 1, 0], [0, 2, 0], [0, 0, 0]], [[1, 0, 0], [1, 0, 0], [0, 0, 0]]])
     assert scores.miou(confusions) == pytest.approx((3 / 5 + 2 / 4) / 2)
 
 
 def test_miou_counts_a_class_that_is_only_predicted_as_zero():
     assert scores.miou(np.array([[[4, 1], [0, 0]]])) == pytest.approx((4 / 5 + 0) / 2)
-
-
-def test_resampled_miou_is_the_miou_of_the_drawn_images():
-    confusions = random_confusions(np.random.default_rng(8), 9)
-    drawn = np.random.default_rng(9).integers(0, 9, (25, 9))
-    means = statistics.bootstrap_means(
-        scores.confusion_margins(confusions), draws=25, generator=np.random.default_rng(9)
-    )
-    expected = [simple_miou(confusions[picks].sum(axis=0)) for picks in drawn]
-    np.testing.assert_allclose(scores.miou_score(means), expected, rtol=1e-12)
 
 
 def test_mcnemar_by_hand():
@@ -138,7 +101,7 @@ def test_each_metric_has_its_test(metric, name):
     assert found == (name, 1.0)
 
 
-def test_groups_on_the_side_of_the_whole_by_hand():
+def test_groups_on_the_side_of_all_by_hand():
     # Means of a - b: +3 and -1 and 0 in the groups, +2/3 in all; two trainings, which are averaged.
     gaps = np.array([[4.0, 2.0], [3.0, 3.0], [-2.0, 0.0], [-1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]])
     first, second = 20 + gaps[..., None], np.full((6, 2, 1), 20.0)
@@ -236,8 +199,8 @@ def test_an_image_is_exchanged_at_all_sigmas_at_once(metric, sigmas):
     extreme = 0
     for swaps in itertools.product([False, True], repeat=7):
         swapped = np.array(swaps)[:, None, None]
-        there, back = np.where(swapped, second, first), np.where(swapped, first, second)
-        extreme += abs(gap(there, back)) >= abs(gap(first, second)) - 1e-9
+        a, b = np.where(swapped, second, first), np.where(swapped, first, second)
+        extreme += abs(gap(a, b)) >= abs(gap(first, second)) - 1e-9
     found = statistics.swap_test(first, second, metric=metric, generator=rng)
     assert found == pytest.approx(extreme / 2**7)
 

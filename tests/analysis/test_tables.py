@@ -43,8 +43,9 @@ def written(config, folder, part, number, published=PUBLISHED):
 
 def cell(frame, method, sigma, metric, image_id="average"):
     """Return the one row of a cell."""
-    key = ["method", "sigma", "metric", "image_id"]
-    return frame.set_index(key, verify_integrity=True).loc[(method, sigma, metric, image_id)]
+    cells = frame.set_index(["method", "sigma", "metric", "image_id"])
+    assert cells.index.is_unique
+    return cells.loc[(method, sigma, metric, image_id)]
 
 
 def html_cells(folder, number):
