@@ -174,8 +174,9 @@ def test_weights_are_varied_only_with_a_task(tiny_content):
 )  # fmt: skip
 def test_a_mismatch_needs_a_trained_denoiser(tiny_content, part, methods, came):
     content = with_sensitivity(tiny_content, **NOTHING | {"mismatch": [part]})
-    content["parts"] = {part: content["parts"][part] | {"methods": methods}}
-    content["parts"][part]["sigmas"] = [SIGMA, OTHER]
+    content["parts"][part] |= {"methods": methods, "sigmas": [SIGMA, OTHER]}
+    if part == "denoising":
+        content["parts"] = {part: content["parts"][part]}
     assert came in refused(content).came
 
 
@@ -369,11 +370,8 @@ def test_with_several_trainings_values_are_averages_with_their_spread(tmp_path):
     against = "matched-segmentation/sigma60 + segmenter-unet/clean"
     values, gaps = [], []
     for seed in (1, 2, 3):
-        means = (
-            pd.read_csv(folder.evaluation("segmentation", 60, seed))
-            .groupby("method")["psnr"]
-            .mean()
-        )
+        frame = pd.read_csv(folder.evaluation("segmentation", 60, seed))
+        means = frame.groupby("method")["psnr"].mean()
         values.append(means[name])
         gaps.append(means[name] - means[against])
     assert row["seeds"] == 3
