@@ -1,4 +1,7 @@
-"""The commands of the program: each reads, calls, writes; no arithmetic."""
+"""The commands of the program: each reads, calls and writes.
+
+Their docstrings are the help texts of the command line.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ PUBLISHED = "config/published.csv"
 
 
 def run_data_make(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Make or read a part's clean images."""
+    """Make or read the clean images of a part."""
     from dhl.data.prepare import write_data
 
     write_data(config, arguments.part, folder)
 
 
 def run_data_download(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Download the named data sets and weights, or all that the configuration needs."""
+    """Download data sets and weights: the given ones, or all that the configuration needs."""
     from dhl.data.download import fetch, write_receipt
     from dhl.data.locations import data_root
     from dhl.run.downloads import mirrors_of, needed_sets
@@ -38,7 +41,7 @@ def run_data_download(arguments: Arguments, config: Config, folder: RunFolder) -
 
 
 def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Tell whether the data sets of a configuration are there and whole."""
+    """Check that the data sets of a configuration are present and complete."""
     from dhl.data.check import check_data
 
     findings = []
@@ -46,12 +49,14 @@ def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> N
         print(finding, flush=True)
         findings.append(finding)
     if not findings:
-        print(f"{config.run}: its data is made from installed packages, nothing is downloaded.")
+        print(
+            f"{config.run}: the data comes from installed packages; there is nothing to download."
+        )
     if bad := [finding.name for finding in findings if not finding.complete]:
         raise UserError(
-            "the data sets of a run are there and whole.",
-            came=f"{len(bad)} of {len(findings)} are not: {', '.join(bad)}",
-            do="run `dhl data download` with the same configuration, and mend folders of your own.",
+            f"{len(bad)} of {len(findings)} data sets are incomplete or damaged.",
+            came=", ".join(bad),
+            do="run `dhl data download` with the same configuration, and correct your own folders.",
         )
 
 
@@ -63,7 +68,7 @@ def run_noise(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 
 def run_baseline(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Denoise a part's test images by a method that is not trained here."""
+    """Denoise the test images of a part with an untrained method."""
     from dhl.evaluation.untrained import BaselineJob, write_baseline
 
     job = BaselineJob(arguments.part, arguments.method, arguments.sigma, arguments.shard)
@@ -78,7 +83,7 @@ def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 
 def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Evaluate every method of a part at a sigma, and the experiments of `sensitivity`."""
+    """Evaluate all methods of a part at a sigma, and the experiments of `sensitivity`."""
     from dhl.evaluation.evaluate import evaluate
     from dhl.run.evaluations import evaluated_seeds
 
@@ -94,14 +99,14 @@ def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> Non
 
 
 def run_sensitivity(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Make the table of the studies beyond the paper."""
+    """Make the table of the sensitivity studies."""
     from dhl.analysis.sensitivity import write_sensitivity
     from dhl.run.evaluations import studies
 
     if not studies(config):
         raise UserError(
             f"There is no `sensitivity` in {arguments.configfile}.",
-            came="no study to make a table of",
+            came="no study",
             do="add the section to the configuration; docs/sensitivity.md has an example.",
         )
     write_sensitivity(config, folder)
@@ -131,7 +136,7 @@ def run_figures(arguments: Arguments, config: Config, folder: RunFolder) -> None
 
 
 def run_manifest(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Write versions, seeds and digests."""
+    """Write the manifest: versions, seeds and digests."""
     from dhl.run.manifest import write_manifest
 
     write_manifest(config, folder)
@@ -147,7 +152,7 @@ def run_report(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 
 def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Print what a configuration consists of: models, their parents, and whether they are there."""
+    """Print the parts, methods and models of a configuration, and which models are trained."""
     from dhl.run.evaluations import comparisons, studied
     from dhl.run.model_graph import all_models, model_spec
 
@@ -167,7 +172,7 @@ def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> Non
 
 
 def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Print what a run needs on this machine: jobs, time, disk and downloads."""
+    """Print the jobs, time, disk space and downloads of a run on this machine."""
     from dhl.planning.machine import measure_machine
     from dhl.planning.operations import describe_workload
     from dhl.planning.plan import make_plan
@@ -180,7 +185,7 @@ def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 
 def run_verify(arguments: Arguments) -> None:
-    """Compare a run's files with its manifest."""
+    """Compare the files of a run with its manifest."""
     from dhl.run.manifest import check_untouched
 
     check_untouched(arguments.run)
@@ -188,12 +193,11 @@ def run_verify(arguments: Arguments) -> None:
 
 
 def run_compare(arguments: Arguments) -> int:
-    """Tell which numbers moved from one run to another, and whether more than chance explains it.
+    """Compare two runs, and name the numbers that moved by more than chance explains.
 
-    Returns
-    -------
-    int
-        The exit status.
+    Exit status: 0 if no number moved, 1 if one moved, 2 if the runs cannot be compared. Changed
+    verdicts, and cells and verdicts of one run only, are listed and count only with --strict. If
+    both runs have one training, two trainings with different seeds may count as moved.
     """
     from dhl.analysis.compare import compare
     from dhl.analysis.comparison_text import ALL, to_text
@@ -208,7 +212,7 @@ def run_compare(arguments: Arguments) -> int:
 
 
 def run_export(arguments: Arguments) -> None:
-    """Write a finished run as one archive that describes itself (an RO-Crate)."""
+    """Write a complete run as one archive that describes itself (an RO-Crate)."""
     from dhl.run.export import export_run
 
     print(export_run(arguments.run, arguments.output, models=arguments.models))
@@ -228,19 +232,19 @@ def run_denoise(arguments: Arguments) -> None:
 
 
 def run_record_failure(arguments: Arguments) -> int:
-    """Write failed results in place of a failed job's outputs, so that the run goes on."""
+    """Write failed results for the outputs of a failed job, so that the run continues."""
     from dhl.run.failures import has_failed, record_failure
 
     if not (arguments.last and has_failed(arguments.status)):
         return arguments.status
     reason = record_failure(arguments.results, status=arguments.status, log=arguments.log)
     print(f"dhl: failed: {arguments.results[0]}: {reason}\n"
-          f"  the run goes on without it; see {arguments.log}", file=sys.stderr)  # fmt: skip
+          f"  the run continues without it; see {arguments.log}", file=sys.stderr)  # fmt: skip
     return 0
 
 
 def run_import_caffe(arguments: Arguments) -> None:
-    """Make a model file of a denoiser that the authors' Caffe code trained."""
+    """Convert a denoiser of the authors' Caffe code to a model file."""
     from dhl.models.caffe import import_denoiser
 
     if arguments.sigma is not None:

@@ -1,177 +1,176 @@
-"""The command line: which commands there are, and what each is told."""
+"""The command line: one table of the commands with their arguments, and the program."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import logging
 import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from dhl import __version__
 from dhl.cli import commands
 from dhl.cli.commands import Arguments
 from dhl.config.methods import PARTS
 from dhl.config.parse import load_config
+from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.run.folder import RunFolder
 from dhl.run.shards import WHOLE, Shard
 from dhl.sigma import noise_std
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-    from dhl.config.schema import Config
+def _positive(text: str) -> int:
+    """Read an integer above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    return int(text)
+
+
+def _shard(text: str) -> Shard:
+    """Read a slice of the images, such as 2-of-3."""
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _arg(name: str, **settings: Any) -> tuple[str, dict[str, Any]]:
+    """Return an argument as its name and the settings of `add_argument`."""
+    return name, settings
+
+
+PART = _arg("--part", choices=PARTS, required=True)
+SIGMA = _arg("--sigma", type=float, required=True, help="noise level on the 0-255 scale")
+RUN = _arg("run", type=Path, help="folder of a complete run, such as results/mini")
+COMMON = (
+    _arg("--configfile", type=Path, default="config/mini.yaml", help="default: %(default)s"),
+    _arg("--folder", type=Path, help="folder of the run; default: results/<run>"),
+)
+
+# Name, function (its docstring is the help text), and arguments of each command.
+# These commands read a configuration; they accept COMMON too.
+CONFIGURED: tuple[tuple, ...] = (
+    ("data make", commands.run_data_make, PART),
+    (
+        "data download",
+        commands.run_data_download,
+        _arg("sets", nargs="*", metavar="SET", help="such as kodak or vgg16-imagenet"),
+    ),
+    (
+        "data check",
+        commands.run_data_check,
+        _arg("--decode", action="store_true", help="decode every image (minutes to hours)"),
+    ),
+    ("noise", commands.run_noise, PART, SIGMA),
+    (
+        "baseline",
+        commands.run_baseline,
+        PART,
+        SIGMA,
+        _arg("--method", required=True, help="such as cbm3d, or the name of a plug-in"),
+        _arg("--processes", type=_positive, default=1, help="number of parallel processes"),
+        _arg("--shard", type=_shard, default=WHOLE, help="slice of the images, such as 2-of-3"),
+    ),
+    (
+        "train",
+        commands.run_train,
+        _arg("model", help="such as separate/sigma30; `dhl describe` lists the models"),
+    ),
+    (
+        "evaluate",
+        commands.run_evaluate,
+        PART,
+        SIGMA,
+        _arg("--seed", type=_positive, default=1, help="number of the training, up to `seeds`"),
+    ),
+    ("table", commands.run_table, PART),
+    ("claims", commands.run_claims),
+    ("sensitivity", commands.run_sensitivity),
+    ("figures", commands.run_figures),
+    ("manifest", commands.run_manifest),
+    ("report", commands.run_report),
+    ("describe", commands.run_describe),
+    (
+        "plan",
+        commands.run_plan,
+        _arg("--cores", type=_positive, help="cores for jobs; default: all of this machine"),
+        _arg("--tflops", type=float, help="rate of one training; default: measured here"),
+        _arg("--json", action="store_true", help="print JSON"),
+    ),
+)
+# These commands read no configuration.
+UNCONFIGURED: tuple[tuple, ...] = (
+    ("verify", commands.run_verify, RUN),
+    (
+        "compare",
+        commands.run_compare,
+        _arg("run_a", type=Path, metavar="RUN_A", help="such as results/reference/mini"),
+        _arg("run_b", type=Path, metavar="RUN_B", help="such as results/mini; shown is B - A"),
+        _arg("--all", action="store_true", help="print every cell, not only moved cells"),
+        _arg("--csv", type=Path, metavar="FILE", help="write every cell as tidy CSV"),
+        _arg("--strict", action="store_true", help="count changed and unpaired results too"),
+    ),
+    (
+        "export",
+        commands.run_export,
+        RUN,
+        _arg("--output", type=Path, help="zip file; default: beside the run"),
+        _arg("--models", action="store_true", help="include the weights"),
+    ),
+    (
+        "denoise",
+        commands.run_denoise,
+        _arg("input", type=Path, help="noisy picture, 8-bit RGB, any size"),
+        _arg("output", type=Path, help="its ending sets the format, such as .png"),
+        _arg("--model", type=Path, required=True, help="such as .../separate/sigma30.pt"),
+        _arg("--device", default="auto", help="auto, cpu, cuda or cuda:1"),
+        _arg("--blocks", action="store_true", help="average overlapping blocks, as the authors do"),
+    ),
+    (
+        "record-failure",
+        commands.run_record_failure,
+        _arg("results", nargs="+", type=Path, help="outputs of the job"),
+        _arg("--status", type=int, required=True, help="exit status of the job"),
+        _arg("--log", type=Path, required=True, help="log of the job"),
+        _arg("--last", type=int, choices=(0, 1), default=1, help="0: the job is tried again"),
+    ),
+    (
+        "import-caffe",
+        commands.run_import_caffe,
+        _arg("file", type=Path, help="binary .caffemodel"),
+        _arg("--output", type=Path, required=True, help="such as denoiser.pt"),
+        _arg("--sigma", type=float, help="noise level of its training, on the 0-255 scale"),
+    ),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Describe commands and arguments."""
+    """Build the parser from the tables; help texts are the docstrings of the commands."""
     parser = argparse.ArgumentParser(
         prog="dhl",
         description="Replication of: When Image Denoising Meets High-Level Vision Tasks.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--configfile", type=Path, default=Path("config/mini.yaml"), help="default: %(default)s"
-    )
-    common.add_argument("--folder", type=Path, help="the run's folder; default: results/<run>")
-
-    def step(name: str, run: Callable) -> argparse.ArgumentParser:
-        summary = str(run.__doc__).splitlines()[0]
-        command = subparsers.add_parser(name, parents=[common], help=summary, description=summary)
-        command.set_defaults(step=run)
-        return command
-
-    for name, run in (("noise", commands.run_noise), ("baseline", commands.run_baseline),
-                      ("evaluate", commands.run_evaluate),
-                      ("table", commands.run_table)):  # fmt: skip
-        command = step(name, run)
-        command.add_argument("--part", choices=PARTS, required=True)
-        if name != "table":
-            command.add_argument("--sigma", type=float, required=True, help="on the 0-255 scale")
-        if name == "evaluate":
-            command.add_argument(
-                "--seed", type=_positive, default=1, help="number of the training, up to `seeds`"
-            )
-        if name == "baseline":
-            command.add_argument("--method", required=True, help="such as cbm3d, or a plug-in's")
-            command.add_argument("--processes", type=_positive, default=1, help="run side by side")
-            command.add_argument(
-                "--shard", type=_shard, default=WHOLE, help="a slice of the images, such as 2-of-3"
-            )
-    step("train", commands.run_train).add_argument(
-        "model", help="such as separate/sigma30; `dhl describe` lists them"
-    )
-    for name, run in (("claims", commands.run_claims), ("sensitivity", commands.run_sensitivity),
-                      ("figures", commands.run_figures),
-                      ("manifest", commands.run_manifest), ("report", commands.run_report),
-                      ("describe", commands.run_describe)):  # fmt: skip
-        step(name, run)
-    command = step("plan", commands.run_plan)
-    command.add_argument("--cores", type=_positive, help="for jobs; default: all of this machine")
-    command.add_argument(
-        "--tflops", type=float, help="sustained rate of one training; default: measured here"
-    )
-    command.add_argument("--json", action="store_true", help="print JSON, for machines")
-    _add_data_commands(subparsers, common)
-    _add_free_commands(subparsers)
+    top = parser.add_subparsers(metavar="COMMAND")
+    data = top.add_parser("data", help="Download, check and make the data.")
+    groups = {"": top, "data": data.add_subparsers(required=True, metavar="ACTION")}
+    for name, function, *arguments in CONFIGURED + UNCONFIGURED:
+        group, _, last = name.rpartition(" ")
+        configured = any(name == row[0] for row in CONFIGURED)
+        summary, _, details = str(inspect.getdoc(function)).partition("\n\n")
+        command = groups[group].add_parser(last, help=summary, description=summary, epilog=details)
+        command.set_defaults(function=function, configured=configured)
+        for argument, settings in (*(COMMON if configured else ()), *arguments):
+            command.add_argument(argument, **settings)
     return parser
 
 
-def _add_data_commands(
-    subparsers: argparse._SubParsersAction, common: argparse.ArgumentParser
-) -> None:
-    """Describe the commands about data sets."""
-    summary = "Download, check and make the data."
-    group = subparsers.add_parser("data", help=summary, description=summary)
-    actions = group.add_subparsers(required=True, metavar="ACTION")
-
-    def action(name: str, run: Callable) -> argparse.ArgumentParser:
-        summary = str(run.__doc__).splitlines()[0]
-        command = actions.add_parser(name, parents=[common], help=summary, description=summary)
-        command.set_defaults(step=run)
-        return command
-
-    action("make", commands.run_data_make).add_argument("--part", choices=PARTS, required=True)
-    action("download", commands.run_data_download).add_argument(
-        "sets", nargs="*", metavar="SET", help="such as kodak or vgg16-imagenet"
-    )
-    action("check", commands.run_data_check).add_argument(
-        "--decode", action="store_true", help="decode every image; takes minutes to hours"
-    )
-
-
-def _add_free_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Describe the commands that need no configuration."""
-
-    def free(name: str, run: Callable) -> argparse.ArgumentParser:
-        summary = str(run.__doc__).splitlines()[0]
-        command = subparsers.add_parser(name, help=summary, description=summary)
-        command.set_defaults(free=run)
-        return command
-
-    command = free("verify", commands.run_verify)
-    command.add_argument("run", type=Path, help="such as results/mini")
-    _describe_compare(free("compare", commands.run_compare))
-    command = free("export", commands.run_export)
-    command.add_argument("run", type=Path, help="a finished run, such as results/mini")
-    command.add_argument(
-        "--output", type=Path, help="a zip file; default: beside the run, such as results/mini.zip"
-    )
-    command.add_argument("--models", action="store_true", help="with the weights")
-    command = free("denoise", commands.run_denoise)
-    command.add_argument("input", type=Path, help="a noisy picture, 8-bit RGB, of any size")
-    command.add_argument("output", type=Path, help="its ending names the format, such as .png")
-    command.add_argument(
-        "--model",
-        type=Path,
-        required=True,
-        help="such as results/mini/models/joint-classification/sigma30.pt",
-    )
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
-    command.add_argument(
-        "--blocks",
-        action="store_true",
-        help="average overlapping blocks, as the authors' deployment does",
-    )
-    command = free("record-failure", commands.run_record_failure)
-    command.add_argument("results", nargs="+", type=Path, help="the outputs of the job")
-    command.add_argument("--status", type=int, required=True, help="the exit status of the job")
-    command.add_argument("--log", type=Path, required=True, help="the log of the job")
-    command.add_argument("--last", type=int, choices=(0, 1), default=1, help="0: it is tried again")
-    command = free("import-caffe", commands.run_import_caffe)
-    command.add_argument("file", type=Path, help="a binary .caffemodel")
-    command.add_argument("--output", type=Path, required=True, help="such as denoiser.pt")
-    command.add_argument("--sigma", type=float, help="what it was trained for, on the 0-255 scale")
-
-
-def _describe_compare(command: argparse.ArgumentParser) -> None:
-    """Describe the arguments and the exit status of a comparison."""
-    command.epilog = (
-        "Exit status: 0 if no number moved by more than chance explains, 1 if one did, 2 if the "
-        "runs could not be compared. Cells and verdicts that one run alone has, and verdicts that "
-        "changed, are listed and count only with --strict. With one training in both runs, two "
-        "draws of the same training may count as moved."
-    )
-    command.set_defaults(mistake=2)
-    command.add_argument("run_a", type=Path, metavar="RUN_A", help="such as results/reference/mini")
-    command.add_argument(
-        "run_b", type=Path, metavar="RUN_B", help="such as results/mini; differences are B - A"
-    )
-    command.add_argument("--all", action="store_true", help="print every cell, not the moved alone")
-    command.add_argument("--csv", type=Path, metavar="FILE", help="write every cell as tidy CSV")
-    command.add_argument(
-        "--strict", action="store_true",
-        help="exit with 1 also for a changed verdict, or what one run alone has",
-    )  # fmt: skip
-
-
 def _check_part(arguments: Arguments, config: Config) -> None:
-    """Refuse a part that the configuration has no data for, and a sigma off the 0-255 scale."""
+    """Check that the configuration has the part, and that sigma is on the 0-255 scale."""
     part = getattr(arguments, "part", None)
     if part is not None and part not in config.parts:
         raise UserError(
@@ -182,42 +181,34 @@ def _check_part(arguments: Arguments, config: Config) -> None:
     noise_std(getattr(arguments, "sigma", 0))
 
 
-def _positive(text: str) -> int:
-    """Read a number that counts something."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, not {text}")
-    return int(text)
-
-
-def _shard(text: str) -> Shard:
-    """Read a slice of the images."""
-    try:
-        return Shard.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _run(arguments: Arguments) -> int:
+    """Run a command and return its exit status."""
+    if not arguments.configured:
+        return arguments.function(arguments) or 0
+    config = load_config(arguments.configfile)
+    _check_part(arguments, config)
+    folder = RunFolder(arguments.folder or Path("results") / config.run)
+    return arguments.function(arguments, config, folder) or 0
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    A user's mistake is one message and status 1, or 2 for a command where 1 is an answer.
+    A user's mistake is one message and status 1; `dhl compare`, where 1 is an answer, returns 2.
     """
     if hasattr(signal, "SIGPIPE"):  # `dhl describe | head` ends quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("dhl").setLevel(logging.INFO)
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if "function" not in arguments:
+        parser.print_help()
+        return 0
     try:
-        if "free" in arguments:
-            return arguments.free(arguments) or 0
-        else:
-            config = load_config(arguments.configfile)
-            _check_part(arguments, config)
-            folder = RunFolder(arguments.folder or Path("results") / config.run)
-            arguments.step(arguments, config, folder)
+        return _run(arguments)
     except UserError as error:
         if error.__cause__ is not None:  # a plug-in's exception: the message does not name the line
             traceback.print_exception(error.__cause__)
         print(f"dhl: {error}", file=sys.stderr)
-        return getattr(arguments, "mistake", error.status)
-    return 0
+        return 2 if arguments.function is commands.run_compare else error.status
