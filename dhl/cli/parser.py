@@ -155,7 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Replication of: When Image Denoising Meets High-Level Vision Tasks.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    top = parser.add_subparsers(metavar="COMMAND")
+    top = parser.add_subparsers(dest="command", metavar="COMMAND")
     data = top.add_parser("data", help="Download, check and make the data.")
     groups = {"": top, "data": data.add_subparsers(required=True, metavar="ACTION")}
     for name, function, *arguments in CONFIGURED + UNCONFIGURED:

@@ -139,10 +139,9 @@ def test_a_seed_without_training_is_refused_before_files_are_read(
 
 
 def test_the_program_ends_with_the_message_and_the_status(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-m", "dhl", "describe", "--configfile", "missing.yaml"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "dhl", "describe", "--configfile", "missing.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (1, "")
     assert_three_parts(result.stderr)
     assert result.stderr.count("\n") == 3
