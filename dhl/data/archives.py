@@ -1,4 +1,4 @@
-"""From verified archives to a set's folder, which appears whole or not at all."""
+"""Unpack verified archives into the folder of a data set, completely or not at all."""
 
 from __future__ import annotations
 
@@ -20,23 +20,18 @@ from dhl.progress import Progress, megabytes
 
 if sys.version_info >= (3, 11, 4):
     import tarfile
-else:  # as in Debian 12: without filters of what is extracted
+else:  # the Python of Debian 12 has no extraction filters
     from backports import tarfile  # type: ignore[no-redef]
 
-LISTING = "files.json"  # what a whole set consisted of; written last
-_DISK = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.EEXIST,
-    errno.ENOTDIR,
-)
+LISTING = "files.json"  # files of a complete set; written last
+_DISK_ERRORS = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EEXIST", "ENOTDIR")
+}
 
 
 class Verified(NamedTuple):
-    """A file that was compared with its digest, algorithm and colon before it."""
+    """A file with a verified digest, written as `algorithm:digest`."""
 
     path: Path
     digest: str
@@ -44,36 +39,28 @@ class Verified(NamedTuple):
 
 @contextmanager
 def disk_explained(folder: Path) -> Iterator[None]:
-    """Turn a full or forbidden disk into a message."""
+    """Raise a `UserError` if the disk is full or not writable."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK:
+        if error.errno not in _DISK_ERRORS:
             raise
         raise UserError(
-            "a data set is kept in full or not at all.",
+            f"The data set cannot be written below {folder}.",
             came=f"{error.strerror}: {error.filename or folder}",
-            do="free some space there, or name a folder on another disk in `downloads.root`, and "
-            "run the same command again; what is downloaded is kept.",
+            do="free some space, or set `downloads.root` to a folder on another disk, and run the "
+            "same command again; complete downloads are kept.",
         ) from None
 
 
 def unpack(data_set: DataSet, files: Mapping[str, Verified], folder: Path) -> None:
-    """Unpack the files of a set into its folder.
-
-    Parameters
-    ----------
-    data_set : DataSet
-    files : mapping of str to Verified
-        By the names of the set's archives.
-    folder : Path
-        Replaced, if it is there, once the new one is whole.
+    """Unpack the files of a set, by archive name, and replace its folder when all are unpacked.
 
     Raises
     ------
     UserError
-        If an archive is damaged or reaches outside the folder, or the set is not whole in the end;
-        what stood there before is kept.
+        If an archive is damaged or has a path outside the folder, or files are missing; the old
+        folder is kept.
     """
     with _new_folder(folder) as temporary:
         for archive in data_set.archives:
@@ -82,16 +69,16 @@ def unpack(data_set: DataSet, files: Mapping[str, Verified], folder: Path) -> No
                 UNPACKERS[archive.unpack](source, temporary, archive)
         if mismatches := count_mismatches(data_set, temporary):
             raise UserError(
-                f"the archives of `{data_set.name}` hold the whole set.",
+                f"The archives of `{data_set.name}` do not contain the complete set.",
                 came="; ".join(mismatches),
                 do=f"delete {', '.join(str(path) for path, _ in files.values())} and download "
-                f"again, from another place if need be (`downloads.mirrors.{data_set.name}`).",
+                f"again, or use another mirror (`downloads.mirrors.{data_set.name}`).",
             )
         write_listing(temporary, {name: file.digest for name, file in files.items()})
 
 
 def count_mismatches(data_set: DataSet, folder: Path) -> list[str]:
-    """Say of which files a set's folder has too few or too many."""
+    """Describe the file patterns with too few or too many files."""
     counts = {pattern: sum(1 for _ in folder.glob(pattern)) for pattern in data_set.members}
     return [
         f"{counts[pattern]} of {count} files {pattern}"
@@ -101,14 +88,14 @@ def count_mismatches(data_set: DataSet, folder: Path) -> list[str]:
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Yield the files of a set, at any depth, in a fixed order and not all at once."""
-    for place, folders, names in os.walk(folder):
+    """Yield the files of a set at any depth, in a fixed order."""
+    for parent, folders, names in os.walk(folder):
         folders.sort()
-        yield from (Path(place, name) for name in sorted(names) if name != LISTING)
+        yield from (Path(parent, name) for name in sorted(names) if name != LISTING)
 
 
 def write_listing(folder: Path, digests: Mapping[str, str]) -> None:
-    """List all files of a set with their sizes, and the digests of the archives they are from."""
+    """Write the sizes of all files of a set, and the digests of its archives."""
     files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files_of(folder)}
     temporary = folder.with_name(f".{folder.name}.{LISTING}")
     listing = {"archives": dict(digests), "files": files}
@@ -117,7 +104,7 @@ def write_listing(folder: Path, digests: Mapping[str, str]) -> None:
 
 
 def read_listing(folder: Path) -> dict | None:
-    """Read the list of a set's files; None if the set was not unpacked by this program."""
+    """Read the sizes and digests of a set; None if this program did not unpack it."""
     try:
         return json.loads((folder / LISTING).read_text())
     except (OSError, ValueError):
@@ -125,20 +112,20 @@ def read_listing(folder: Path) -> dict | None:
 
 
 def differing_files(folder: Path, listing: dict) -> tuple[list[str], list[str]]:
-    """Name the files of a set that are gone, and those that have another size than before."""
-    gone, resized = [], []
+    """Name the missing files of a set, and the files with another size than listed."""
+    missing, resized = [], []
     for name, size in listing["files"].items():
         path = folder / name
         if not path.is_file():
-            gone.append(name)
+            missing.append(name)
         elif path.stat().st_size != size:
             resized.append(name)
-    return gone, resized
+    return missing, resized
 
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty sibling that takes the folder's place only if the block succeeds."""
+    """Yield an empty folder that replaces `folder` if the block succeeds."""
     temporary = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
     temporary.mkdir(parents=True)
@@ -152,19 +139,19 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _damage_explained(source: Path) -> Iterator[None]:
-    """Turn what damaged and hostile archives raise into a message."""
+    """Raise a `UserError` for damaged and hostile archives."""
     try:
         yield
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(
-            "an archive is whole, and all that it holds stays inside its folder.",
+            f"The archive {source.name} is damaged, or has a path outside its folder.",
             came=f"{source}: {error}",
-            do="delete the file and download it again, from another place if need be.",
+            do="delete the file and download it again, or use another mirror.",
         ) from None
 
 
 def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    """Refuse absolute names and `..`, which Python's filter would mend, and all that it refuses."""
+    """Refuse absolute names and `..`, which Python's filter would correct, and unsafe members."""
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts:
         raise tarfile.OutsideDestinationError(member, str(Path(folder) / name))
@@ -172,7 +159,7 @@ def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
 
 
 def _extract(source: Path, folder: Path) -> Iterator[int]:
-    """Extract a tar file of any compression; yields how many of its bytes are read so far."""
+    """Extract a tar file of any compression, and yield the bytes that are read so far."""
     with open(source, "rb") as file, tarfile.open(fileobj=file) as tar:
         for member in tar:
             tar.extract(member, folder, filter=_inside)
@@ -180,7 +167,7 @@ def _extract(source: Path, folder: Path) -> Iterator[int]:
 
 
 def extract_tar(source: Path, folder: Path) -> None:
-    """Extract a tar file, showing how far it is; refuses what reaches outside the folder."""
+    """Extract a tar file and show the progress; refuse paths outside the folder."""
     total = megabytes(source.stat().st_size)
     with Progress(f"unpacking {source.name} (MB)", total) as progress:
         for position in _extract(source, folder):
@@ -189,38 +176,33 @@ def extract_tar(source: Path, folder: Path) -> None:
 
 
 def _unpack_tar(source: Path, folder: Path, archive: Archive) -> None:
-    """Extract a tar file, and move up the folder inside it that is the set."""
+    """Extract a tar file, and move the files of `archive.inside` up to the folder."""
     extract_tar(source, folder)
     if archive.inside is None:
         return
     if not (folder / archive.inside).is_dir():
-        raise tarfile.ReadError(f"no folder {archive.inside} in it")
+        raise tarfile.ReadError(f"no folder {archive.inside} in the archive")
     for entry in (folder / archive.inside).iterdir():
         os.replace(entry, folder / entry.name)
     shutil.rmtree(folder / PurePosixPath(archive.inside).parts[0])
 
 
-def _place_file(source: Path, folder: Path, archive: Archive) -> None:
-    """Put a file that is no archive into the set."""
+def _copy_file(source: Path, folder: Path, archive: Archive) -> None:
+    """Copy a file that is not an archive into the set."""
     shutil.copyfile(source, folder / archive.name)
 
 
-def _unpack_devkit(source: Path, folder: Path, archive: Archive) -> None:
-    """Read the synsets and the classes of the validation images, with torchvision."""
-    from torchvision.datasets.imagenet import parse_devkit_archive
+def _unpack_with_torchvision(source: Path, folder: Path, archive: Archive) -> None:
+    """Unpack the development kit, or sort the validation images into a folder per synset."""
+    from torchvision.datasets import imagenet
 
-    parse_devkit_archive(folder, str(source.absolute()))
-
-
-def _unpack_validation(source: Path, folder: Path, archive: Archive) -> None:
-    """Sort the validation images into a folder per synset, with torchvision."""
-    from torchvision.datasets.imagenet import parse_val_archive
-
-    parse_val_archive(folder, str(source.absolute()))
+    devkit = archive.unpack == "ilsvrc-devkit"
+    parse = imagenet.parse_devkit_archive if devkit else imagenet.parse_val_archive
+    parse(folder, str(source.absolute()))
 
 
 def _unpack_training(source: Path, folder: Path, archive: Archive) -> None:
-    """Unpack the training images, a tar file per synset in one tar file."""
+    """Unpack the training images: one tar file that contains a tar file per synset."""
     extract_tar(source, folder / "train")
     synsets = sorted((folder / "train").glob("*.tar"))
     with Progress("unpacking synsets", len(synsets)) as progress:
@@ -233,8 +215,8 @@ def _unpack_training(source: Path, folder: Path, archive: Archive) -> None:
 
 UNPACKERS = {
     "tar": _unpack_tar,
-    "file": _place_file,
-    "ilsvrc-devkit": _unpack_devkit,
-    "ilsvrc-val": _unpack_validation,
+    "file": _copy_file,
+    "ilsvrc-devkit": _unpack_with_torchvision,
+    "ilsvrc-val": _unpack_with_torchvision,
     "ilsvrc-train": _unpack_training,
 }

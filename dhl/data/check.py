@@ -1,4 +1,4 @@
-"""Whether the data sets of a configuration are there and whole: one finding per set or folder."""
+"""Check that the data sets of a configuration are present and complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dhl.config.schema import Config
 from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
 from dhl.data.download import archive_path, expected_digests, verified_digest
 from dhl.data.layouts import SUFFIXES, VOC
-from dhl.data.locations import data_root, set_folder
+from dhl.data.locations import data_root
 from dhl.data.plugin_data import make_plugin_part
 from dhl.data.segmentation import find_pairs, read_list
 from dhl.data.transfer import SourceFailed
@@ -24,24 +24,24 @@ from dhl.errors import UserError
 from dhl.progress import Progress
 from dhl.run.downloads import needed_sets
 
-NAMED = 3  # so many files of a kind are named, the others counted
+NAMED = 3  # a finding names so many files, and counts the others
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known about a set.
+    """The state of a data set.
 
     Attributes
     ----------
     name : str
-        In the catalogue, or the key of the configuration that names a folder.
+        Name in the catalogue, or the configuration key of a folder.
     folder : Path
     missing, damaged : tuple of str
-        What is not there; what is there, but not as it should be.
+        Descriptions of missing and of damaged files.
     files, bytes : int
-        How much is there.
-    what : str
-        What is counted.
+        Number and total size of the present files.
+    unit : str
+        What `files` counts.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Finding:
     damaged: tuple[str, ...] = ()
     files: int = 0
     bytes: int = 0
-    what: str = "files"
+    unit: str = "files"
 
     @property
     def complete(self) -> bool:
@@ -58,31 +58,20 @@ class Finding:
         return not self.missing and not self.damaged
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Return one line with the state, names of bad files, and counts."""
         state = "damaged" if self.damaged else "incomplete" if self.missing else "complete"
-        there = f"{self.files} {self.what}, {self.bytes / 1e6:.1f} MB in {self.folder}"
-        said = [
-            f"{word}: {', '.join(names[:NAMED])}{more}"
-            for word, names in (("damaged", self.damaged), ("missing", self.missing))
-            if names
-            for more in [f" and {len(names) - NAMED} more" if len(names) > NAMED else ""]
-        ]
-        return f"{self.name}: {'; '.join([state, *said, there])}"
+        present = f"{self.files} {self.unit}, {self.bytes / 1e6:.1f} MB in {self.folder}"
+        lists = []
+        for word, names in (("damaged", self.damaged), ("missing", self.missing)):
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            lists += [f"{word}: {', '.join(names[:NAMED])}{more}"] if names else []
+        return f"{self.name}: {'; '.join([state, *lists, present])}"
 
 
 def check_data(config: Config, *, decode: bool) -> Iterator[Finding]:
-    """Check the sets that a configuration downloads, and the folders that it names.
+    """Check downloaded sets, then user folders, then parts of plug-ins; yield a finding for each.
 
-    Parameters
-    ----------
-    config : Config
-    decode : bool
-        Whether to decode every image.
-
-    Yields
-    ------
-    Finding
-        One per set, then one per folder, then one per part whose images a plug-in makes.
+    With `decode`, every image file is decoded, which takes minutes to hours.
     """
     root = data_root(config)
     for name in needed_sets(config):
@@ -95,11 +84,11 @@ def check_data(config: Config, *, decode: bool) -> Iterator[Finding]:
 
 
 def check_set(data_set: DataSet, root: Path, *, decode: bool) -> Finding:
-    """Check a set of the catalogue: its files, and the archives that were kept."""
-    folder = set_folder(root, data_set.name)
+    """Check the files of a set of the catalogue, and its archives if they are kept."""
+    folder = root / data_set.name
     if not folder.is_dir():
         size = f"{data_set.bytes / 1e6:.0f} MB"
-        return Finding(data_set.name, folder, missing=(f"the whole set, {size} to download",))
+        return Finding(data_set.name, folder, missing=(f"the complete set, {size} to download",))
     listing = read_listing(folder)
     damaged: list[str] = []
     if listing is None:
@@ -111,16 +100,7 @@ def check_set(data_set: DataSet, root: Path, *, decode: bool) -> Finding:
 
 
 def check_folder(spec: Data, field: str, key: str, *, decode: bool) -> Finding:
-    """Check a user's folder, by what the kind of data expects there.
-
-    Parameters
-    ----------
-    spec : dhl.config.data_sets.DataSet
-        The model of the data.
-    field, key : str
-        Its field that names the folder, and that field's key path.
-    decode : bool
-    """
+    """Check a user's folder: the value of `spec.field`, at the key path `key`."""
     folder = Path(getattr(spec, field))
     if not folder.is_dir():
         return Finding(key, folder, missing=("the folder",))
@@ -136,22 +116,16 @@ def check_folder(spec: Data, field: str, key: str, *, decode: bool) -> Finding:
 
 
 def check_plugin(config: Config, part: str) -> Finding:
-    """Make the images of a part by its plug-in, and count them.
-
-    Raises
-    ------
-    PluginError
-        If the plug-in fails, or returns something else than documented.
-    """
+    """Make the images of a part with its plug-in, and count them."""
     path = load_plugin(config.parts[part].data.kind).path
     splits = make_plugin_part(config, part).values()
     size = sum(image.nbytes for images in splits for image in images.images)
     files = sum(map(len, splits))
-    return Finding(f"parts.{part}.data", path, files=files, bytes=size, what="images")
+    return Finding(f"parts.{part}.data", path, files=files, bytes=size, unit="images")
 
 
 def _official(data_set: DataSet, folder: Path) -> tuple[list[str], list[str]]:
-    """Say what is missing and damaged in a folder of a set's archives, or of the unpacked set."""
+    """Return missing and damaged files of a folder with the archives or the unpacked set."""
     present = [archive for archive in data_set.archives if (folder / archive.name).is_file()]
     if not present:
         return count_mismatches(data_set, folder), []
@@ -161,7 +135,7 @@ def _official(data_set: DataSet, folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _unlisted(folder: Path, lists: list[str]) -> list[str]:
-    """Say which lists of a VOC layout, or which files of those that they name, a run would miss."""
+    """Describe missing lists of a VOC layout, and missing files of these lists."""
     missing = []
     for name in lists:
         try:
@@ -174,8 +148,7 @@ def _unlisted(folder: Path, lists: list[str]) -> list[str]:
 def _finding(
     name: str, folder: Path, *, missing: list[str], damaged: list[str], decode: bool
 ) -> Finding:
-    """Add up a folder's files, and look for empty ones and, if told to, for broken images."""
-    damaged = list(damaged)
+    """Count the files of a folder, and find empty files and, with `decode`, damaged images."""
     count = size = 0
     with Progress(f"checking {name}", sum(1 for _ in files_of(folder))) as progress:
         for path in files_of(folder):
@@ -187,14 +160,14 @@ def _finding(
 
 
 def _wrong_digests(data_set: DataSet, root: Path) -> list[str]:
-    """Name the files of a set, as downloaded, that have not the digest they should have."""
+    """Describe the downloaded files of a set with a wrong digest."""
     expected = expected_digests(data_set, root)
     paths = {
         path: expected[archive.name]
         for archive in data_set.archives
         for path in (
             archive_path(root, data_set.name, archive.name),
-            set_folder(root, data_set.name) / archive.name,
+            root / data_set.name / archive.name,
         )
         if path.is_file()
     }
@@ -202,7 +175,7 @@ def _wrong_digests(data_set: DataSet, root: Path) -> list[str]:
 
 
 def _wrong_digest(path: Path, expected: str | None) -> str | None:
-    """Say so if a file's digest is not what it should be."""
+    """Describe a wrong digest; None if the digest is right."""
     try:
         verified_digest(path, expected)
     except SourceFailed as failure:
@@ -211,7 +184,7 @@ def _wrong_digest(path: Path, expected: str | None) -> str | None:
 
 
 def _is_broken(path: Path) -> bool:
-    """Tell whether a file is an image that cannot be decoded."""
+    """Return whether a file is an image that cannot be decoded."""
     from PIL import Image
 
     if path.suffix.lower() not in SUFFIXES:

@@ -1,4 +1,4 @@
-"""Images with one class each: Imagenette, ILSVRC2012, and a folder per class."""
+"""Classified images: Imagenette, ILSVRC2012, and user data with a folder per class."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from dhl.config.image_data_sets import (
 from dhl.data.folder import refuse_shared
 from dhl.data.layouts import SUFFIXES
 from dhl.data.listing import Listing, named
-from dhl.data.locations import downloaded, set_folder
+from dhl.data.locations import downloaded
 from dhl.errors import UserError
 
-# The ten of Imagenette, and where they stand among ImageNet's thousand.
+# The ten synsets of Imagenette and their class indices in ImageNet.
 IMAGENETTE = {
     "n01440764": 0, "n02102040": 217, "n02979186": 482, "n03000684": 491, "n03028079": 497,
     "n03394916": 566, "n03417042": 569, "n03425413": 571, "n03445777": 574, "n03888257": 701,
 }  # fmt: skip
 
-VALIDATION = "ILSVRC2012_val_"  # how the names of ImageNet's validation images begin
+VALIDATION = "ILSVRC2012_val_"  # prefix of ImageNet's validation images
 
-# Of each synset, ILSVRC2012 has 732 to 1,300 images to train on and 50 to validate.
+# A synset of ILSVRC2012 has 732 to 1,300 training images and 50 validation images.
 LEAST_OF_SYNSET = {"train": 732, "val": 50}
 TOTAL = {"train": 1_281_167, "val": 50_000}
 DEVELOPMENT_KIT = "ILSVRC2012_devkit_t12"
@@ -38,40 +38,32 @@ GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 
 
 def imagenet_synsets() -> dict[str, int]:
-    """Return ImageNet's synsets and their indices, which are the order of their names.
-
-    It is the order of torchvision's, and so of the published networks' outputs.
-    """
+    """Return the class index of each synset, in the order of torchvision and published networks."""
     names = (Path(__file__).parent / "imagenet_synsets.txt").read_text().split()
     return {name: index for index, name in enumerate(names)}
 
 
 def list_imagenette(spec: Imagenette, root: Path) -> dict[str, Listing]:
-    """List the files of Imagenette, split as ImageNet is, whatever folder they lie in.
+    """List the files of Imagenette, split like ImageNet.
 
-    The archive's own `train` and `val` mix ImageNet's training and validation images. Networks with
-    published weights have seen the training images, so that none of them may be tested on.
-
-    Raises
-    ------
-    UserError
-        If a class has no validation image, or no training image.
+    The folders `train` and `val` of the archive mix training and validation images of ImageNet. The
+    published networks were trained on the training images, so only validation images are tested.
     """
     suffix = "" if spec.size == "full" else f"-{spec.size}"
     folder = downloaded(root, spec.name) / f"imagenette2{suffix}"
     samples = sorted(
-        (image_id, f"{place}/{path}", target)
-        for place in ("train", "val")
-        for part in [list_classes(folder / place, IMAGENETTE, CLASSES_OF_IMAGENET, name=_stem)]
+        (image_id, f"{name}/{path}", target)
+        for name in ("train", "val")
+        for part in [list_classes(folder / name, IMAGENETTE, CLASSES_OF_IMAGENET, image_id=_stem)]
         for image_id, path, target in zip(part.ids, part.paths, part.targets, strict=True)
     )
     ids, paths, targets = zip(*samples)
     every = Listing(folder, ids, paths, np.array(targets, np.int64), CLASSES_OF_IMAGENET)
-    unseen = np.array([image_id.startswith(VALIDATION) for image_id in ids])
-    train, test = (every.take(np.flatnonzero(chosen)) for chosen in (~unseen, unseen))
+    validation = np.array([image_id.startswith(VALIDATION) for image_id in ids])
+    train, test = (every.take(np.flatnonzero(chosen)) for chosen in (~validation, validation))
     if absent := [name for name, index in IMAGENETTE.items() if index not in test.targets]:
         raise UserError(
-            f"Imagenette's files have ImageNet's names; those called `{VALIDATION}*` are the test.",
+            f"Some classes of Imagenette have no test image `{VALIDATION}*`.",
             came=f"{len(absent)} classes without one in {folder}: {named(absent)}",
             do=f"delete {downloaded(root, spec.name)} and unpack the archive again: "
             f"`dhl data download {spec.name}`.",
@@ -81,13 +73,7 @@ def list_imagenette(spec: Imagenette, root: Path) -> dict[str, Listing]:
 
 
 def list_image_folder(spec: ImageFolder, root: Path) -> dict[str, Listing]:
-    """List the user's images.
-
-    Raises
-    ------
-    UserError
-        If a folder is missing, empty, or is none of the classes; or an image is in both splits.
-    """
+    """List the user's images; a `UserError` for unknown classes and images in both splits."""
     known = imagenet_synsets()
     if spec.classes == "folders":
         names = class_folders(Path(spec.train or spec.test))
@@ -100,10 +86,10 @@ def list_image_folder(spec: ImageFolder, root: Path) -> dict[str, Listing]:
         present = class_folders(folder)
         if strange := [name for name in present if name not in known]:
             raise UserError(
-                "the folders are those of the classes: of ImageNet's synsets with "
-                "`classes: imagenet`, of the training folder otherwise.",
+                f"Some folders in {folder} are not classes.",
                 came=f"{named(strange)} in {folder}",
-                do="rename or remove them.",
+                do="rename or remove them: classes are the training folders, or ImageNet's synsets "
+                "with `classes: imagenet`.",
             )
         indices = {name: known[name] for name in present}
         listings[split] = list_classes(folder, indices, len(known))
@@ -113,46 +99,41 @@ def list_image_folder(spec: ImageFolder, root: Path) -> dict[str, Listing]:
 
 
 def list_ilsvrc2012(spec: Ilsvrc2012, root: Path) -> dict[str, Listing]:
-    """List ILSVRC2012 as the user has it, or as it was extracted from the official archives.
+    """List ILSVRC2012 in the user's folder, or unpacked from the official archives.
 
-    Without a `train` folder there is only a test split: enough to measure published networks.
-
-    Raises
-    ------
-    UserError
-        If a folder or a synset is missing, or has too few images.
+    Without a folder `train` only the test split is listed, which suffices for published networks.
     """
     folder = Path(spec.path)
     if not (folder / "val").is_dir():
-        folder = set_folder(root, spec.name)
+        folder = root / spec.name
     if not (folder / "val").is_dir():
         raise UserError(
-            "`path` holds ILSVRC2012 with a folder `val`, or its archives, which are extracted.",
-            came=f"no folder {Path(spec.path) / 'val'}, and nothing extracted in {folder}",
-            do=f"mend `path`, or extract the archives with `dhl data download {spec.name}`.",
+            "ILSVRC2012 has no folder `val`.",
+            came=f"no folder {Path(spec.path) / 'val'}, and nothing unpacked in {folder}",
+            do=f"correct `path`, or unpack the archives with `dhl data download {spec.name}`.",
         )
     synsets = imagenet_synsets()
     listings = {}
-    for split, place in (("train", "train"), ("test", "val")):
-        if not (folder / place).is_dir():
+    for split, name in (("train", "train"), ("test", "val")):
+        if not (folder / name).is_dir():
             continue
-        if place == "val" and any(folder.glob(f"val/{VALIDATION}*")):
-            listing = _flat_validation(folder / place, (folder, Path(spec.path)), synsets)
+        if name == "val" and any(folder.glob(f"val/{VALIDATION}*")):
+            listing = _flat_validation(folder / name, (folder, Path(spec.path)), synsets)
         else:
-            listing = list_classes(folder / place, synsets, len(synsets), name=_stem)
+            listing = list_classes(folder / name, synsets, len(synsets), image_id=_stem)
         if spec.complete:
-            check_counts(listing, synsets, LEAST_OF_SYNSET[place], TOTAL[place])
+            check_counts(listing, synsets, LEAST_OF_SYNSET[name], TOTAL[name])
         listings[split] = listing
     return listings
 
 
 def _stem(path: str) -> str:
-    """Name an image by its file, which is unique in ImageNet, however the files are sorted."""
+    """Return the stem of a path, which is unique in ImageNet."""
     return PurePosixPath(path).stem
 
 
-def _below(path: str) -> str:
-    """Name an image by its path without the ending."""
+def _without_ending(path: str) -> str:
+    """Return a path without its ending."""
     return str(PurePosixPath(path).with_suffix(""))
 
 
@@ -161,19 +142,19 @@ def list_classes(
     indices: Mapping[str, int],
     classes: int,
     *,
-    name: Callable[[str], str] = _below,
+    image_id: Callable[[str], str] = _without_ending,
 ) -> Listing:
-    """List the images in the classes' folders, sorted by name.
+    """List the images in the folders of the classes, sorted by name.
 
     Parameters
     ----------
     folder : Path
     indices : mapping of str to int
-        From the names of the folders to their targets.
+        The class index of each folder name.
     classes : int
-        How many classes the targets are indices of.
-    name : callable
-        From a path below the folder to the image's name.
+        Number of all classes.
+    image_id : callable
+        Returns the name of an image from its path relative to the folder.
 
     Raises
     ------
@@ -185,14 +166,9 @@ def list_classes(
     class_folders(folder)
     samples = make_dataset(folder, indices, extensions=SUFFIXES, allow_empty=True)
     paths = [path.removeprefix(f"{folder}/") for path, _ in samples]
-    samples = sorted((name(path), path, target) for path, (_, target) in zip(paths, samples))
-    listing = Listing(
-        folder=folder,
-        ids=[image_id for image_id, _, _ in samples],
-        paths=[path for _, path, _ in samples],
-        targets=np.array([target for _, _, target in samples], np.int64),
-        classes=classes,
-    )
+    samples = sorted((image_id(path), path, target) for path, (_, target) in zip(paths, samples))
+    ids, sorted_paths, targets = zip(*samples) if samples else ((), (), ())
+    listing = Listing(folder, ids, sorted_paths, np.array(targets, np.int64), classes)
     check_counts(listing, indices, 1)
     return listing
 
@@ -200,31 +176,31 @@ def list_classes(
 def check_counts(
     listing: Listing, indices: Mapping[str, int], least: int, total: int | None = None
 ) -> None:
-    """Refuse a split with too few images of a class, or in all."""
+    """Raise a `UserError` if a split has too few images of a class, or a wrong total."""
     counts = np.bincount(listing.targets, minlength=listing.classes)
     few = [f"{name} ({counts[at]})" for name, at in indices.items() if counts[at] < least]
     if few or (total is not None and len(listing) != total):
-        wanted = f", and {total} in all" if total else ""
-        short = f"; of {len(few)} classes fewer: {named(few)}" if few else ""
+        wanted = f" and {total} in total" if total else ""
+        short = f"; {len(few)} classes with fewer: {named(few)}" if few else ""
         raise UserError(
-            f"{listing.folder} has {least} images or more of each class{wanted}.",
+            f"{listing.folder} does not have {least} images or more of each class{wanted}.",
             came=f"{len(listing)} images{short}",
-            do="extract or copy the set again"
-            + ("; `complete: false` in `data` takes what there is." if total else "."),
+            do="unpack or copy the set again"
+            + ("; or set `complete: false` in `data` to use fewer images." if total else "."),
         )
 
 
-def _flat_validation(folder: Path, places: tuple[Path, ...], synsets: dict[str, int]) -> Listing:
-    """List validation images that lie in one folder; the development kit has their classes."""
-    truth = _ground_truth(places)
+def _flat_validation(folder: Path, kits: tuple[Path, ...], synsets: dict[str, int]) -> Listing:
+    """List validation images in one folder, with their classes from the development kit."""
+    truth = _ground_truth(kits)
     paths = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     numbers = [_stem(path).rpartition("_")[2] for path in paths]
     try:
         targets = [synsets[truth[int(number) - 1]] for number in numbers]
     except (IndexError, KeyError, ValueError) as error:
         raise UserError(
-            f"validation images are called `{VALIDATION}00000001.JPEG` and so on, and the "
-            f"development kit has one of the {len(synsets)} synsets for each.",
+            f"Some validation images are not numbered (`{VALIDATION}00000001.JPEG`), or have no "
+            f"class in the development kit.",
             came=f"{len(paths)} images in {folder} and {len(truth)} classes: {error}",
             do="copy the images and the development kit again.",
         ) from None
@@ -232,28 +208,28 @@ def _flat_validation(folder: Path, places: tuple[Path, ...], synsets: dict[str, 
     return Listing(folder, ids, paths, np.array(targets, np.int64), len(synsets))
 
 
-def _ground_truth(places: tuple[Path, ...]) -> list[str]:
+def _ground_truth(kits: tuple[Path, ...]) -> list[str]:
     """Return the synset of each validation image, from the development kit."""
     from scipy.io import loadmat
 
-    meta, truth = (_from_development_kit(places, name) for name in ("meta.mat", GROUND_TRUTH))
+    meta, truth = (_from_development_kit(kits, name) for name in ("meta.mat", GROUND_TRUTH))
     try:
         table = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
         columns = (table["ILSVRC2012_ID"], table["WNID"], table["num_children"])
-        # The table has inner nodes of the hierarchy as well.
+        # The table also has inner nodes of the hierarchy.
         leaves = {int(number): str(name) for number, name, below in zip(*columns) if below == 0}
         return [leaves.get(number, f"class {number}") for number in map(int, truth.split())]
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise _broken_kit(f"{places[0]}: {error}") from None
+        raise _broken_kit(f"{kits[0]}: {error}") from None
 
 
-def _from_development_kit(places: tuple[Path, ...], name: str) -> bytes:
-    """Read a file of the development kit, which is extracted or in its archive."""
+def _from_development_kit(kits: tuple[Path, ...], name: str) -> bytes:
+    """Read a file of the development kit, which is unpacked or an archive in one of the folders."""
     inside = f"{DEVELOPMENT_KIT}/data/{name}"
-    for place in places:
-        archive = place / f"{DEVELOPMENT_KIT}.tar.gz"
-        if (place / inside).is_file():
-            return (place / inside).read_bytes()
+    for folder in kits:
+        archive = folder / f"{DEVELOPMENT_KIT}.tar.gz"
+        if (folder / inside).is_file():
+            return (folder / inside).read_bytes()
         if archive.is_file():
             try:
                 with tarfile.open(archive) as content:
@@ -263,16 +239,14 @@ def _from_development_kit(places: tuple[Path, ...], name: str) -> bytes:
             except (tarfile.TarError, KeyError, OSError, EOFError) as error:
                 raise _broken_kit(f"{archive}: {error}") from None
     raise UserError(
-        "validation images in one folder come with the development kit, which has their classes.",
-        came=f"neither {inside} nor {DEVELOPMENT_KIT}.tar.gz in {' or '.join(map(str, places))}",
+        "The development kit with the classes of the validation images is missing.",
+        came=f"neither {inside} nor {DEVELOPMENT_KIT}.tar.gz in {' or '.join(map(str, kits))}",
         do="put one of them beside `val`, or sort the images into a folder per synset.",
     )
 
 
 def _broken_kit(came: str) -> UserError:
-    """Refuse a development kit."""
+    """Return the error for a damaged development kit."""
     return UserError(
-        "the development kit is whole, as the official archive has it.",
-        came=came,
-        do="copy it again.",
+        "The development kit is damaged.", came=came, do="copy the official archive again."
     )

@@ -1,4 +1,4 @@
-"""Images and label maps that stay in their files until they are asked for."""
+"""Images and label maps that are read from their files on demand."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ Damaged = Literal["stop", "skip"]
 
 @dataclass(frozen=True)
 class DamagedImage:
-    """A file that is no image, and why."""
+    """A file that cannot be decoded, and the reason."""
 
     path: Path
     reason: str
 
     def error(self) -> UserError:
-        """Return the error that stops a run because of it."""
+        """Return the error for a run that does not skip damaged images."""
         return UserError(
-            "an image can be decoded.",
+            f"The image {self.path.name} cannot be decoded.",
             came=f"{self.path}: {self.reason}",
-            do="fetch the file again, or leave such images out with `damaged: skip` in `data`.",
+            do="copy the file again, or set `damaged: skip` in `data` to skip damaged images.",
         )
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to an image before anything else sees it, as torchvision's `Resize` does.
+    """Resizing and cropping of an image, as with torchvision's `Resize` and `CenterCrop`.
 
     Attributes
     ----------
     resize : int or None
-        The short side in pixels; antialiased bilinear, which the published networks were measured
-        with.
+        The new short side in pixels; antialiased bilinear, as in the evaluation of the published
+        networks.
     crop : int or None
-        The side of the square that is cut out of the middle.
+        The side of the central square in pixels.
     """
 
     resize: int | None = None
@@ -61,7 +61,7 @@ class Preparation:
         return (self.resize, long) if height <= width else (long, self.resize)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of an image when all is done."""
+        """Return height and width of an image after resizing and cropping."""
         return self.resized(height, width) if self.crop is None else (self.crop, self.crop)
 
     def __call__(self, image: Image.Image) -> np.ndarray:
@@ -70,21 +70,16 @@ class Preparation:
         if (width, height) != image.size:
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         if self.crop is not None:
-            # To the even number, as torchvision's `CenterCrop` rounds.
+            # `round` goes to the even number, as in torchvision's `CenterCrop`.
             top, left = (round((side - self.crop) / 2) for side in (height, width))
             image = image.crop((left, top, left + self.crop, top + self.crop))
         return np.array(image)
 
 
 class Files(Sequence[np.ndarray]):
-    """Arrays that stay in files below a folder; each is read when it is asked for.
+    """Arrays in files below a folder; each one is read on demand.
 
-    Parameters
-    ----------
-    folder : Path
-    paths : sequence of str
-        Below the folder. They are kept as one array of bytes, so that a million of them are cheap
-        to hand to the processes that read.
+    The paths, relative to the folder, are one array of bytes: a million of them are pickled fast.
     """
 
     def __init__(self, folder: Path, paths: Sequence[str] | np.ndarray):
@@ -113,26 +108,25 @@ class Files(Sequence[np.ndarray]):
         return self.folder / os.fsdecode(self.names[index])
 
     def read(self, index: int) -> np.ndarray | DamagedImage:
-        """Return an item, or what is wrong with its file; an index raises that as a UserError."""
+        """Return an item or its damage, which indexing raises as a `UserError`."""
         raise NotImplementedError
 
 
 class ImageFiles(Files):
-    """Images of one split as uint8 arrays (H, W, 3), decoded when they are asked for.
+    """Images of one split as uint8 arrays (H, W, 3), decoded on demand.
 
-    Grey, CMYK and palette images become RGB, as everyone reads the public sets. Whoever draws
-    images to train on calls `read`, and where it returns a `DamagedImage` does what `damaged` says.
+    Grey, CMYK and palette images become RGB, as usual with the public sets.
 
     Parameters
     ----------
     folder : Path
     paths : sequence of str
-        Below the folder.
+        Relative to the folder.
     sizes : ndarray of int, shape (N, 2)
-        Height and width of each image as it is returned, known without decoding it.
+        Height and width of each prepared image, known without decoding.
     preparation : Preparation
     damaged : {"stop", "skip"}
-        Raise its `error()`, or take another image.
+        What training does if `read` returns a `DamagedImage`: stop, or draw another image.
     """
 
     def __init__(
@@ -148,20 +142,15 @@ class ImageFiles(Files):
         self.sizes, self.preparation, self.damaged = sizes, preparation, damaged
 
     def read(self, index: int) -> np.ndarray | DamagedImage:
-        """Return an image, or what is wrong with its file."""
+        """Return a prepared image or its damage."""
         return read_prepared(self.path(index), self.preparation)
 
 
 class LabelFiles(Files):
-    """Label maps of one split as uint8 arrays (H, W), read when they are asked for.
+    """Label maps of one split as uint8 arrays (H, W), read on demand.
 
-    Parameters
-    ----------
-    folder : Path
-    paths : sequence of str
-        Below the folder: PNGs whose pixels are the classes, or the `.mat` files of SBD.
-    classes : int
-        Pixels hold 0 to `classes` - 1, and 255 where they are ignored.
+    The files are images with one channel, or the `.mat` files of SBD. Pixels are 0 to
+    `classes` - 1, or 255 (ignored).
     """
 
     def __init__(self, folder: Path, paths: Sequence[str] | np.ndarray, classes: int):
@@ -169,13 +158,7 @@ class LabelFiles(Files):
         self.classes = classes
 
     def read(self, index: int) -> np.ndarray | DamagedImage:
-        """Return a label map, or what is wrong with its file.
-
-        Raises
-        ------
-        UserError
-            If it can be read, and is no map of these classes.
-        """
+        """Return a label map or its damage; a `UserError` for pixels of other classes."""
         path = self.path(index)
         labels = _read_labels(path)
         if isinstance(labels, np.ndarray):
@@ -184,10 +167,7 @@ class LabelFiles(Files):
 
 
 def read_prepared(path: Path, preparation: Preparation) -> np.ndarray | DamagedImage:
-    """Decode an image and prepare it, or say what is wrong with its file.
-
-    What the decoder passes over, such as zeros inside the data of a JPEG, goes unnoticed here too.
-    """
+    """Decode and prepare an image, or return its damage, as far as the decoder notices it."""
     try:
         with Image.open(path) as image:
             return preparation(image.convert("RGB"))
@@ -196,47 +176,41 @@ def read_prepared(path: Path, preparation: Preparation) -> np.ndarray | DamagedI
 
 
 def read_size(path: Path, preparation: Preparation) -> tuple[int, int] | DamagedImage:
-    """Read an image's header and return the height and width that it will have when prepared."""
+    """Return height and width of the prepared image from the header of its file."""
     try:
         with Image.open(path) as image:
             height, width, mode = image.height, image.width, image.mode
     except Exception as error:
         return _damage(path, error)
     if mode.startswith(("I", "F")):  # Pillow would cut the values off at 255
-        return DamagedImage(path, "it has more than 8 bits a pixel in one channel")
+        return DamagedImage(path, "more than 8 bits a pixel in one channel")
     if min(height, width) < SMALLEST_SIDE:
         return DamagedImage(path, f"{width} x {height} px, below {SMALLEST_SIDE} px a side")
     return preparation.size(height, width)
 
 
 def _damage(path: Path, error: Exception) -> DamagedImage:
-    """Say why the content of a file cannot be decoded: decoders raise whatever their parts do.
-
-    Raises
-    ------
-    UserError
-        If the system cannot open the file, which says nothing about its content.
-    """
+    """Return the damage for an error of a decoder; a `UserError` if the file cannot be opened."""
     if isinstance(error, OSError) and error.errno is not None:
         raise _unreadable(path, error) from None
     if isinstance(error, MemoryError):
         raise error
     reason = str(error).replace(repr(str(path)), "").strip() or type(error).__name__
     unknown = "cannot identify" in reason
-    return DamagedImage(path, "it is of no known image format" if unknown else reason)
+    return DamagedImage(path, "unknown image format" if unknown else reason)
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:
-    """Say that the system cannot read a file."""
+    """Return the error for a file that the system cannot read."""
     return UserError(
-        "the files of a data set are there and can be opened.",
+        f"The file {path.name} cannot be opened.",
         came=f"{path}: {error.strerror}",
         do="check the disk, the path in `data` and the permissions, and run again.",
     )
 
 
 def content_digest(path: Path, *, most: int = -1) -> bytes:
-    """Digest a file's size and its bytes, the first `most` of them if that is not negative."""
+    """Digest the size and the bytes of a file; only the first `most` bytes if `most` >= 0."""
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -257,7 +231,7 @@ def _read_labels(path: Path) -> np.ndarray | DamagedImage:
     except Exception as error:
         return _damage(path, error)
     raise UserError(
-        "a label map has one channel, whose values are the classes.",
+        f"The label map {path.name} has colour channels instead of class indices.",
         came=f"{path} has {mode}",
         do="save it with a palette or in grey, 8 bits a pixel.",
     )
@@ -272,18 +246,17 @@ def _read_sbd(path: Path) -> np.ndarray:
 
 
 def _check_labels(labels: np.ndarray, path: Path, classes: int) -> None:
-    """Refuse a label map with other classes."""
+    """Raise a `UserError` if a label map has other classes."""
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
     wrong = [int(value) for value in present if classes <= value < IGNORED_LABEL]
     if wrong:
         raise UserError(
-            f"the pixels of a label map are classes 0 to {classes - 1}, or {IGNORED_LABEL} "
-            "(ignored).",
+            f"The label map {path.name} has labels outside 0 to {classes - 1} and {IGNORED_LABEL}.",
             came=f"{path} has {', '.join(map(str, wrong))}",
-            do="mend the label map, or set the number of classes in `data`.",
+            do="correct the label map, or set `classes` in `data`.",
         )
 
 
 def encoded(names: Sequence[str]) -> np.ndarray:
-    """Return names as an array of their bytes: a million of them stay small, and pickle fast."""
+    """Return names as an array of bytes, which is small and pickled fast."""
     return np.array([os.fsencode(name) for name in names], dtype=np.bytes_)

@@ -1,4 +1,4 @@
-"""A split of a data set: clean images in memory or in their files, their names, their targets."""
+"""A split of a data set: clean images, in memory or in files, with names and targets."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from dhl.run.results import open_arrays
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Clean images only; noise is added by whoever reads them.
+    """The clean images of a split.
 
     Attributes
     ----------
     ids : sequence of str
         Unique names.
     images : sequence of ndarray, uint8, each (H, W, 3)
-        One array (N, H, W, 3) where all have one size and are in memory; `ImageFiles` are decoded
-        when they are asked for.
+        One array (N, H, W, 3) if all are in memory and have one size; `ImageFiles` are decoded on
+        demand.
     targets : ndarray, LabelFiles or None
-        Classes (N,), or label maps (H, W) as one array or as files; 255 is ignored.
+        Classes (N,), or label maps (H, W) as one array or as files with 255 for ignored pixels.
     origins : mapping of str to ndarray
-        What each image was made from, for the test that splits share nothing.
+        Sources of each image, to test that splits share none.
     classes : int or None
-        How many classes there are, None without targets.
+        Number of classes; None without targets.
     content : str
-        Digest of the bytes of the images and label maps that stay in files.
+        Digest of the bytes of images and label maps in files.
     """
 
     ids: Sequence[str]
@@ -46,7 +46,6 @@ class ImageSet:
     content: str = ""
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.ids)
 
     @property
@@ -58,13 +57,13 @@ class ImageSet:
 
     @property
     def sizes(self) -> np.ndarray:
-        """Height and width of each image, shape (N, 2); no file is decoded for it."""
+        """Height and width of each image, shape (N, 2), without decoding files."""
         if isinstance(self.images, ImageFiles):
             return self.images.sizes
         return np.array([image.shape[:2] for image in self.images])
 
     def batches(self, size: int) -> Iterator[slice]:
-        """Yield slices of at most `size` neighbours that share one image shape."""
+        """Yield slices of at most `size` neighbours with the same image shape."""
         start, sizes = 0, self.sizes.tolist()
         for end in range(1, len(self) + 1):
             full = end - start == size or end == len(self)
@@ -74,9 +73,9 @@ class ImageSet:
 
 
 def save_splits(splits: Mapping[str, ImageSet], path: Path) -> None:
-    """Write the splits of a data set to one `.npz`, byte for byte the same for the same images.
+    """Write the splits of a data set to one `.npz` with reproducible bytes.
 
-    Of images in files, it is an index: where they are, their sizes, targets and preparation.
+    Images in files are not copied: the file has their paths, sizes, targets and preparation.
     """
     arrays: dict[str, Any] = {}
     for split, images in splits.items():
@@ -90,7 +89,7 @@ def save_splits(splits: Mapping[str, ImageSet], path: Path) -> None:
 
 
 def _pixels(images: ImageSet) -> dict[str, np.ndarray]:
-    """Return the arrays of a split that is in memory."""
+    """Return the arrays of a split in memory."""
     arrays = {"ids": np.array(images.ids)}
     if len({image.shape for image in images.images}) == 1:
         arrays["images"] = np.asarray(images.images)
@@ -102,13 +101,13 @@ def _pixels(images: ImageSet) -> dict[str, np.ndarray]:
 
 
 def _index(images: ImageSet, files: ImageFiles) -> dict[str, np.ndarray]:
-    """Return the arrays of a split whose images stay in their files."""
+    """Return the arrays of a split in files."""
     arrays = {
         "folder": encoded([str(files.folder)]),
         "ids": encoded(images.ids),
         "paths": files.names,
         "sizes": files.sizes,
-        "resize": np.array(files.preparation.resize or 0),  # 0 is none
+        "resize": np.array(files.preparation.resize or 0),  # 0 is None
         "crop": np.array(files.preparation.crop or 0),
         "damaged": np.array(files.damaged),
         "content": np.array(images.content),
@@ -121,7 +120,7 @@ def _index(images: ImageSet, files: ImageFiles) -> dict[str, np.ndarray]:
 
 
 def load_split(path: Path, split: str) -> ImageSet:
-    """Read one split; images in files are not read yet.
+    """Read one split, without the images in files.
 
     Raises
     ------
@@ -131,22 +130,17 @@ def load_split(path: Path, split: str) -> ImageSet:
     with open_arrays(path) as arrays:
         if f"{split}/ids" not in arrays:
             raise UserError(
-                f"the data set has a split `{split}`.",
-                came=f"{path} without it",
-                do=f"give the folder of the {split} images in the configuration's `data`.",
+                f"The data set has no split `{split}`.",
+                came=f"{path} without `{split}`",
+                do=f"add the folder of the {split} images to `data` in the configuration.",
             )
-        prefix = f"{split}/"
-        content = {
-            name.removeprefix(prefix): arrays[name]
-            for name in arrays.files
-            if name.startswith(prefix)
-        }
+        content = _below(f"{split}/", arrays)
         classes = int(arrays["classes"]) if "classes" in arrays else None
     return _from_index(content, classes) if "paths" in content else _in_memory(content, classes)
 
 
 def read_origins(path: Path, split: str, name: str) -> dict[str, str]:
-    """Return what each image of a split was made from, by its name; empty if nobody has said."""
+    """Return the origin of each image of a split, by image name; empty if it is not recorded."""
     if not path.exists():
         return {}
     with open_arrays(path) as arrays:
@@ -156,8 +150,14 @@ def read_origins(path: Path, split: str, name: str) -> dict[str, str]:
         return dict(zip(*names, strict=True))
 
 
+def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays whose names start with a prefix, without the prefix."""
+    found = [name for name in arrays if name.startswith(prefix)]
+    return {name.removeprefix(prefix): arrays[name] for name in found}
+
+
 def _in_memory(content: dict[str, np.ndarray], classes: int | None) -> ImageSet:
-    """Rebuild what `_pixels` took apart."""
+    """Return the split from the arrays of `_pixels`."""
     ids = content["ids"].tolist()
     return ImageSet(
         ids=ids,
@@ -165,21 +165,15 @@ def _in_memory(content: dict[str, np.ndarray], classes: int | None) -> ImageSet:
         if "images" in content
         else [content[f"images/{index}"] for index in range(len(ids))],
         targets=content.get("targets"),
-        origins={
-            name.removeprefix("origins/"): values
-            for name, values in content.items()
-            if name.startswith("origins/")
-        },
+        origins=_below("origins/", content),
         classes=classes,
     )
 
 
 def _from_index(content: dict[str, np.ndarray], classes: int | None) -> ImageSet:
-    """Rebuild what `_index` took apart."""
+    """Return the split from the arrays of `_index`."""
     folder = Path(os.fsdecode(content["folder"][0]))
-    preparation = Preparation(
-        *(int(content[name]) or None for name in ("resize", "crop")),
-    )
+    preparation = Preparation(int(content["resize"]) or None, int(content["crop"]) or None)
     targets: np.ndarray | LabelFiles | None = content.get("targets")
     if "label_paths" in content and classes is not None:
         targets = LabelFiles(folder, content["label_paths"], classes)
@@ -199,13 +193,7 @@ def _from_index(content: dict[str, np.ndarray], classes: int | None) -> ImageSet
 
 
 def split_digest(path: Path, split: str) -> str:
-    """Digest a split: its images or their files' bytes, wherever the files lie.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
-    """
+    """Digest a split: the pixels in memory, or the bytes of its files but not their folder."""
     digest = hashlib.sha256()
     with open_arrays(path) as arrays:
         for name in sorted(arrays.files):

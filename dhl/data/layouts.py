@@ -1,4 +1,4 @@
-"""How files lie in sets of pictures; needs nothing that reads pictures."""
+"""Endings of image files, and folder layouts of data sets with label maps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a data set has its images, label maps and lists; label maps end in `endings`."""
+    """Folders of images, label maps and lists, and the file endings of label maps."""
 
     images: str
     labels: str

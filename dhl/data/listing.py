@@ -1,4 +1,4 @@
-"""Every file is opened once before a run: what is damaged stops it, or is left out and listed."""
+"""List the files of a split, and open each once to find damaged images before a run."""
 
 from __future__ import annotations
 
@@ -29,24 +29,13 @@ from dhl.errors import UserError
 from dhl.progress import Progress
 
 logger = logging.getLogger("dhl")
-NAMED = 5  # how many of many files a message names
-HEAD = 65_536  # bytes of a training image that are digested: all of a small file
+NAMED = 5  # a message names so many files, and counts the others
+HEAD = 65_536  # the digest of a training image is of so many bytes
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a split, before any is opened.
-
-    Attributes
-    ----------
-    folder : Path
-    ids : sequence of str
-        Unique names.
-    paths : sequence of str
-        Below the folder.
-    targets : ndarray of int, shape (N,), or LabelFiles
-    classes : int
-    """
+    """The files of a split: unique names, paths relative to the folder, classes or label maps."""
 
     folder: Path
     ids: Sequence[str]
@@ -57,65 +46,58 @@ class Listing:
     def __post_init__(self) -> None:
         if twice := [name for name, count in Counter(self.ids).items() if count > 1]:
             raise UserError(
-                "the images of a split have different names.",
-                came=f"{named(twice)} more than once in {self.folder}",
-                do="rename one of each, or take it out of the list.",
+                f"Images of a split in {self.folder} have the same name.",
+                came=f"{named(twice)} more than once",
+                do="rename all but one, or remove them from the list.",
             )
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.ids)
 
-    def take(self, places: Sequence[int] | np.ndarray) -> Listing:
+    def take(self, indices: Sequence[int] | np.ndarray) -> Listing:
         """Return the listing of some of the images."""
         targets = self.targets
         if isinstance(targets, LabelFiles):
-            targets = LabelFiles(targets.folder, targets.names[places], targets.classes)
+            targets = LabelFiles(targets.folder, targets.names[indices], targets.classes)
         else:
-            targets = targets[places]
-        ids, paths = ([names[place] for place in places] for names in (self.ids, self.paths))
+            targets = targets[indices]
+        ids, paths = ([names[index] for index in indices] for names in (self.ids, self.paths))
         return Listing(self.folder, ids, paths, targets, self.classes)
 
     def evenly(self, count: int | None) -> Listing:
-        """Return `count` images, evenly spaced, and as many of each class as there are.
-
-        Raises
-        ------
-        UserError
-            If there are fewer.
-        """
+        """Return `count` evenly spaced images, the same number of each class if possible."""
         if count is None:
             return self
         if count > len(self):
             raise UserError(
-                "`train_images` and `test_images` are at most as many as there are.",
+                f"`train_images` or `test_images` is {count}, but there are {len(self)} images.",
                 came=f"{count} of the {len(self)} images in {self.folder}",
-                do="lower the number, or leave it out to take all.",
+                do="lower the number, or remove the key to use all images.",
             )
         classes = None if isinstance(self.targets, LabelFiles) else self.targets
         return self.take(evenly_spaced(len(self), count, classes=classes))
 
 
 def evenly_spaced(total: int, count: int, *, classes: np.ndarray | None = None) -> np.ndarray:
-    """Choose `count` of `total` items, without a draw.
+    """Choose `count` of `total` items without randomness.
 
     Parameters
     ----------
     total, count : int
     classes : ndarray of int, shape (total,), or None
-        Of each class the same number is chosen, as far as it goes round.
+        If given, the numbers per class differ by 1 at most, unless a class has too few items.
 
     Returns
     -------
     ndarray of int, shape (count,)
-        Sorted places.
+        Sorted indices.
     """
     classes = np.zeros(total, int) if classes is None else classes
     order = np.argsort(classes, kind="stable")
     _, starts, sizes = np.unique(classes[order], return_index=True, return_counts=True)
     ranks = np.arange(total) - np.repeat(starts, sizes)
     group = np.repeat(np.arange(len(sizes)), sizes)
-    # First of each class one, then of each another: how many of each that makes.
+    # Round-robin quota per class.
     shares = np.bincount(group[np.argsort(ranks, kind="stable")[:count]], minlength=len(sizes))
     chosen = [
         order[start + np.arange(share) * size // share]
@@ -127,7 +109,7 @@ def evenly_spaced(total: int, count: int, *, classes: np.ndarray | None = None) 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A damaged image that was left out; a row of `data/<part>.skipped.csv`."""
+    """A damaged image that is skipped; a row of `data/<part>.skipped.csv`."""
 
     split: str
     image_id: str
@@ -138,29 +120,20 @@ class Skipped:
 def inspect(
     listing: Listing, split: str, spec: Pictures, *, threads: int
 ) -> tuple[ImageSet, list[Skipped]]:
-    """Open every file of a split: the head of a training image, all of a test image or label map.
+    """Open and digest every file of a split, by several threads.
 
-    What is read is digested, with the files' sizes.
-
-    Parameters
-    ----------
-    listing : Listing
-    split : {"train", "test"}
-    spec : Pictures
-        How images are prepared, and what a damaged one does.
-    threads : int
-        Files that are opened at a time.
+    Of a training image only the first bytes are read; test images and label maps are decoded.
 
     Returns
     -------
     ImageSet, list of Skipped
-        What can be read, and what was left out.
+        The readable and the skipped images.
 
     Raises
     ------
     UserError
-        If an image is damaged and `spec.damaged` is `stop`, none is left, or a label map does not
-        fit.
+        If an image is damaged and `spec.damaged` is `stop`, all images are damaged, or a label map
+        does not fit its image.
     """
     preparation = preparation_of(spec, split)
     look = functools.partial(_look, listing, preparation, split)
@@ -170,19 +143,18 @@ def inspect(
         for one in pool.imap(look, range(len(listing)), chunksize=16):
             found.append(one)
             progress.advance()
-    whole = [place for place, one in enumerate(found) if not isinstance(one, DamagedImage)]
+    readable = [index for index, one in enumerate(found) if not isinstance(one, DamagedImage)]
     skipped = [
         Skipped(split, image_id, str(one.path), one.reason)
         for image_id, one in zip(listing.ids, found, strict=True)
         if isinstance(one, DamagedImage)
     ]
-    if skipped and (spec.damaged == "stop" or not whole):
-        raise _all_named(skipped, len(listing))
+    if skipped and (spec.damaged == "stop" or not readable):
+        raise _damaged_error(skipped, len(listing))
     if skipped:
-        counts = (len(skipped), len(listing))
-        logger.warning("%s, %s: %d of %d images are damaged, left out and listed.",
-                       spec.name, split, *counts)  # fmt: skip
-    listing = listing.take(whole)
+        message = "%s, %s: %d of %d images are damaged and skipped."
+        logger.warning(message, spec.name, split, len(skipped), len(listing))
+    listing = listing.take(readable)
     seen = [one for one in found if not isinstance(one, DamagedImage)]
     sizes = np.array([one.size for one in seen], np.int32)
     content = hashlib.sha256(b"".join(one.digest for one in seen)).hexdigest()
@@ -194,24 +166,24 @@ def inspect(
 
 
 def preparation_of(spec: Pictures, split: str) -> Preparation:
-    """Return what is done to the images of a split: training images are cropped when drawn."""
+    """Return the preparation of a split; training images are not cropped before they are drawn."""
     if not isinstance(spec, ClassifiedPictures):
         return Preparation()
     return Preparation(spec.resize, spec.crop if split == "test" else None)
 
 
 class _Seen(NamedTuple):
-    """Height and width of an image when prepared, and the digest of its file and label map."""
+    """Height and width of a prepared image, and the digest of its file and label map."""
 
     size: tuple[int, int]
     digest: bytes
 
 
 def _look(
-    listing: Listing, preparation: Preparation, split: str, place: int
+    listing: Listing, preparation: Preparation, split: str, index: int
 ) -> _Seen | DamagedImage:
     """Open the files of one image."""
-    path = listing.folder / listing.paths[place]
+    path = listing.folder / listing.paths[index]
     size = read_size(path, preparation)
     if isinstance(size, DamagedImage):
         return size
@@ -221,32 +193,32 @@ def _look(
             return image
     digest = content_digest(path, most=-1 if split == "test" else HEAD)
     if isinstance(listing.targets, LabelFiles):
-        labels = listing.targets.read(place)
+        labels = listing.targets.read(index)
         if isinstance(labels, DamagedImage):
             return labels
         if labels.shape != size:
             raise UserError(
-                "an image and its label map have one size.",
+                f"The image {path.name} and its label map have different sizes.",
                 came=f"{path} has {size[1]} x {size[0]} px, "
-                f"{listing.targets.path(place)} has {labels.shape[1]} x {labels.shape[0]} px",
-                do="mend one of the two, or take the image out of its list.",
+                f"{listing.targets.path(index)} has {labels.shape[1]} x {labels.shape[0]} px",
+                do="correct one of the two, or remove the image from its list.",
             )
-        digest += content_digest(listing.targets.path(place))
+        digest += content_digest(listing.targets.path(index))
     return _Seen(size, digest)
 
 
-def _all_named(damaged: list[Skipped], total: int) -> UserError:
-    """Name damaged images."""
+def _damaged_error(damaged: list[Skipped], total: int) -> UserError:
+    """Return the error for damaged images."""
     shown = named([f"{image.path} ({image.reason})" for image in damaged], separator="\n    ")
     return UserError(
-        "every image can be decoded.",
-        came=f"{len(damaged)} of {total} cannot:\n    {shown}",
-        do="fetch the files again; or set `damaged: skip` in `data`, which leaves such images out "
-        "and lists them in `data/<part>.skipped.csv`, as long as others are left.",
+        f"{len(damaged)} of {total} images cannot be decoded.",
+        came=shown,
+        do="copy the files again; or set `damaged: skip` in `data`, which skips damaged images, "
+        "if others remain, and lists them in `data/<part>.skipped.csv`.",
     )
 
 
 def named(names: Sequence[str], *, separator: str = ", ") -> str:
-    """Write the first few of many names, and how many more there are."""
+    """Join the first names, and add the number of the others."""
     more = f"{separator}and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return separator.join(names[:NAMED]) + more

@@ -1,4 +1,4 @@
-"""Where downloaded sets lie."""
+"""The folders of downloaded data sets."""
 
 from __future__ import annotations
 
@@ -13,28 +13,17 @@ if TYPE_CHECKING:
 
 
 def data_root(config: Config) -> Path:
-    """Return the folder of downloaded sets."""
+    """Return the folder of all downloaded sets."""
     return Path(config.downloads.root or os.environ.get("DHL_DATA") or "datasets").expanduser()
 
 
-def set_folder(root: Path, name: str) -> Path:
-    """Return where a set is unpacked."""
-    return root / name
-
-
 def downloaded(root: Path, name: str) -> Path:
-    """Return the folder of one extracted set.
-
-    Raises
-    ------
-    UserError
-        If it is not there.
-    """
-    folder = set_folder(root, name)
+    """Return the folder of one unpacked set, or raise a `UserError` if it is missing."""
+    folder = root / name
     if not folder.is_dir():
         raise UserError(
-            "the data sets of a run are downloaded before they are read.",
+            f"The data set `{name}` is not downloaded.",
             came=f"no folder {folder}",
-            do=f"`dhl data download {name}`, or set `downloads.root` to where the sets lie.",
+            do=f"run `dhl data download {name}`, or set `downloads.root` to the right folder.",
         )
     return folder

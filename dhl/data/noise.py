@@ -1,7 +1,4 @@
-"""The noise of test and training images: white Gaussian noise, or a plug-in.
-
-Only this module turns sigma (0-255) into a standard deviation on [0, 1].
-"""
+"""The noise of test and training images: white Gaussian noise, or a plug-in."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NoiseRecord(Protocol):
-    """A row of the run's record of noise."""
+    """A row of the recorded noise of a run."""
 
     image_id: str
     seed: int
@@ -30,12 +27,12 @@ class NoiseRecord(Protocol):
 
 
 def evaluation_seed(*, base_seed: int, dataset: str, image_id: str, sigma: float) -> int:
-    """Return the seed of the noise of one test image: a pure function of its arguments."""
+    """Return the seed of the noise of one test image."""
     return derive_seed(base_seed, "noise", dataset, image_id, float(sigma))
 
 
 def evaluation_noise(shape: tuple[int, ...], *, sigma: float, seed: int) -> np.ndarray:
-    """Draw the noise that every method sees on one test image.
+    """Draw the noise of one test image, which is the same for every method.
 
     Parameters
     ----------
@@ -49,8 +46,7 @@ def evaluation_noise(shape: tuple[int, ...], *, sigma: float, seed: int) -> np.n
     Returns
     -------
     ndarray of float32 with `shape`
-        On the [0, 1] scale. Drawn by NumPy on the CPU, so neither the device nor the batch size
-        can change it.
+        On the [0, 1] scale. NumPy draws it on the CPU: device and batch size do not change it.
     """
     draw = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
     return draw * np.float32(noise_std(sigma))
@@ -67,7 +63,7 @@ def noisy_image(clean: np.ndarray, *, sigma: float, seed: int, model: str = GAUS
     seed : int
         From `evaluation_seed`.
     model : str
-        The configuration's `noise`.
+        `noise` of the configuration.
 
     Raises
     ------
@@ -98,7 +94,7 @@ def _plugin_noisy_image(model: str, clean: np.ndarray, *, sigma: float, seed: in
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: how work is split can change the last bits."""
+    """Let torch compute in one thread: the number of threads can change the last bits."""
     import torch
 
     threads = torch.get_num_threads()
@@ -112,32 +108,29 @@ def _one_thread() -> Iterator[None]:
 def recorded_noisy_image(
     clean: np.ndarray, *, sigma: float, record: NoiseRecord, model: str = GAUSSIAN
 ) -> np.ndarray:
-    """Return a test image with the noise that was recorded for it.
+    """Return a test image with its recorded noise.
 
     Parameters
     ----------
-    clean : ndarray of uint8, shape (H, W, 3)
-    sigma : float
-        Standard deviation on the 0-255 scale.
-    record : named tuple
-        A row of the run's noise file.
-    model : str
-        The configuration's `noise`.
+    clean, sigma, model
+        As in `noisy_image`.
+    record : NoiseRecord
+        A row of the noise file of the run.
 
     Raises
     ------
     UserError
-        If the pixels are not those whose digest was recorded.
+        If the digest of the pixels differs from the recorded digest.
     """
     noisy = noisy_image(clean, sigma=sigma, seed=int(record.seed), model=model)
     if pixel_digest(noisy) != record.sha256:
         raise UserError(
-            f"The noise of `{record.image_id}` is not the recorded one.",
+            f"The noise of `{record.image_id}` differs from the recorded noise.",
             came=f"`{record.image_id}` at sigma {sigma:g} differs from its recorded digest",
             do="delete the run's `noise` folder and run again."
             if model == GAUSSIAN
-            else f"let `{model}` draw from its generator alone, and make and read the noise on one "
-            "kind of processor, with one version of torch.",
+            else f"let `{model}` draw from its generator only, and make and read the noise on one "
+            "kind of processor with one version of torch.",
         )
     return noisy
 
@@ -154,14 +147,14 @@ def add_noise(
     generator: torch.Generator,
     model: str = GAUSSIAN,
 ) -> torch.Tensor:
-    """Add a configuration's noise for training, without clipping.
+    """Add the noise of a configuration for training, without clipping.
 
     Parameters
     ----------
     clean, sigma, generator
         As in `add_gaussian_noise`.
     model : str
-        The configuration's `noise`.
+        `noise` of the configuration.
 
     Raises
     ------

@@ -1,9 +1,8 @@
 """photo-digits: handwritten digits as textured strokes on photographs, all from pip packages.
 
-The recipe is MNIST-M's (Ganin and Lempitsky, 2015): the digits of `sklearn.datasets.load_digits`
-are blended into crops of the colour photographs of scikit-image, scikit-learn and matplotlib. Every
-image is a pure function of base seed, part, split and index; photographs and handwritten samples
-are each used in one split only.
+As in MNIST-M (Ganin and Lempitsky, 2015), digits of `sklearn.datasets.load_digits` are blended into
+crops of the colour photographs of scikit-image, scikit-learn and matplotlib. Base seed, part, split
+and index determine an image. Each photograph and each handwritten sample is in one split only.
 """
 
 from __future__ import annotations
@@ -29,66 +28,67 @@ DIGIT_SHARES = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
 @dataclass(frozen=True)
 class Photograph:
-    """A photograph inside a pip package, the only split that uses it, and its credit."""
+    """A photograph inside a pip package, with its split and its credit."""
 
     name: str
     split: str
     credit: str
-    load: Callable[[], np.ndarray]
+    package: Callable[[str], np.ndarray]
+    file: str
 
 
-def _skimage(name: str) -> Callable[[], np.ndarray]:
-    """Return a loader of one of scikit-image's bundled pictures."""
+def _skimage(name: str) -> np.ndarray:
+    """Load a picture of scikit-image."""
+    import skimage.data
 
-    def load() -> np.ndarray:
-        import skimage.data
-
-        image = getattr(skimage.data, name)()
-        return image[0] if isinstance(image, tuple) else image
-
-    return load
+    image = getattr(skimage.data, name)()
+    return image[0] if isinstance(image, tuple) else image
 
 
-def _sklearn(name: str) -> Callable[[], np.ndarray]:
-    """Return a loader of one of scikit-learn's two sample pictures."""
+def _sklearn(name: str) -> np.ndarray:
+    """Load a sample picture of scikit-learn."""
+    from sklearn.datasets import load_sample_image
 
-    def load() -> np.ndarray:
-        from sklearn.datasets import load_sample_image
-
-        return load_sample_image(name)
-
-    return load
+    return load_sample_image(name)
 
 
-def _grace_hopper() -> np.ndarray:
-    """Load matplotlib's sample portrait."""
+def _matplotlib(name: str) -> np.ndarray:
+    """Load a sample picture of matplotlib."""
     import matplotlib
 
-    with Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg") as image:
+    with Image.open(Path(matplotlib.get_data_path()) / "sample_data" / name) as image:
         return np.asarray(image.convert("RGB"))
 
 
 PHOTOGRAPHS = (
-    Photograph("astronaut", "train", "NASA, public domain", _skimage("astronaut")),
+    Photograph("astronaut", "train", "NASA, public domain", _skimage, "astronaut"),
     Photograph(
-        "motorcycle",
-        "train",
-        "Scharstein et al., Middlebury Stereo 2014, by way of scikit-image",
-        _skimage("stereo_motorcycle"),
+        name="motorcycle",
+        split="train",
+        credit="Scharstein et al., Middlebury Stereo 2014, by way of scikit-image",
+        package=_skimage,
+        file="stereo_motorcycle",
     ),
     Photograph(
-        "immunohistochemistry",
-        "train",
-        "CMMI, no known copyright restrictions",
-        _skimage("immunohistochemistry"),
+        name="immunohistochemistry",
+        split="train",
+        credit="CMMI, no known copyright restrictions",
+        package=_skimage,
+        file="immunohistochemistry",
     ),
-    Photograph("china", "train", "danielbuechele, CC BY 2.0", _sklearn("china.jpg")),
-    Photograph("rocket", "validation", "SpaceX, public domain", _skimage("rocket")),
-    Photograph("retina", "validation", "Häggström 2014, CC0", _skimage("retina")),
-    Photograph("chelsea", "test", "Stefan van der Walt, CC0", _skimage("chelsea")),
-    Photograph("coffee", "test", "Rachel Michetti, CC0", _skimage("coffee")),
-    Photograph("flower", "test", "vultilion, CC BY 2.0", _sklearn("flower.jpg")),
-    Photograph("grace_hopper", "test", "US Navy, public domain; matplotlib", _grace_hopper),
+    Photograph("china", "train", "danielbuechele, CC BY 2.0", _sklearn, "china.jpg"),
+    Photograph("rocket", "validation", "SpaceX, public domain", _skimage, "rocket"),
+    Photograph("retina", "validation", "Häggström 2014, CC0", _skimage, "retina"),
+    Photograph("chelsea", "test", "Stefan van der Walt, CC0", _skimage, "chelsea"),
+    Photograph("coffee", "test", "Rachel Michetti, CC0", _skimage, "coffee"),
+    Photograph("flower", "test", "vultilion, CC BY 2.0", _sklearn, "flower.jpg"),
+    Photograph(
+        name="grace_hopper",
+        split="test",
+        credit="US Navy, public domain; matplotlib",
+        package=_matplotlib,
+        file="grace_hopper.jpg",
+    ),
 )
 
 
@@ -96,7 +96,7 @@ PHOTOGRAPHS = (
 def photographs(split: str, short_side: int = SHORT_SIDE) -> dict[str, np.ndarray]:
     """Return the photographs of a split by name, uint8 (H, W, 3), shrunk to a short side."""
     return {
-        photo.name: _shrink(photo.load(), short_side)
+        photo.name: _shrink(photo.package(photo.file), short_side)
         for photo in PHOTOGRAPHS
         if photo.split == split
     }
@@ -118,48 +118,33 @@ def digits(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     images, classes = load_digits(return_X_y=True)
     order = numpy_generator("photo-digits", "digit split").permutation(len(images))
     bounds = np.cumsum([0, *(round(share * len(order)) for share in DIGIT_SHARES.values())])
-    place = SPLITS.index(split)
-    chosen = np.sort(order[bounds[place] : bounds[place + 1]])
+    number = SPLITS.index(split)
+    chosen = np.sort(order[bounds[number] : bounds[number + 1]])
     return chosen, images[chosen].reshape(-1, 8, 8) / 16, classes[chosen]
 
 
 def make_part(part: str, spec: PhotoDigits, *, base_seed: int) -> dict[str, ImageSet]:
-    """Make all splits of one part.
+    """Make the splits of one part, by name.
 
-    Parameters
-    ----------
-    part : {"denoising", "classification", "segmentation"}
-    spec : PhotoDigits
-        Counts, size, contrast.
-    base_seed : int
-        A longer split begins with the images of a shorter one of the same seed.
-
-    Returns
-    -------
-    dict of str to ImageSet
-        Keyed by split.
+    With the same seed, a longer split begins with the images of a shorter one.
     """
-    makers: dict[str, Callable[..., ImageSet]] = {
-        "denoising": _denoising_split,
-        "classification": functools.partial(_digit_split, part="classification"),
-        "segmentation": functools.partial(_digit_split, part="segmentation"),
-    }
-    return {split: makers[part](spec, split=split, base_seed=base_seed) for split in SPLITS}
+    make = _denoising_split if part == "denoising" else _digit_split
+    return {split: make(spec, part=part, split=split, base_seed=base_seed) for split in SPLITS}
 
 
-def _denoising_split(spec: PhotoDigits, *, split: str, base_seed: int) -> ImageSet:
+def _denoising_split(spec: PhotoDigits, *, part: str, split: str, base_seed: int) -> ImageSet:
     """Cut scenes without digits from each photograph in turn.
 
-    To train on, random crops at several scales; to measure on, tiles that do not overlap, then
-    random crops.
+    Training scenes are random crops at several scales. The others are tiles that do not overlap,
+    then random crops.
     """
     photos = photographs(split)
     tiles = {name: _tiles(photo, spec.size) for name, photo in photos.items()}
     images, names = [], []
     for index in range(getattr(spec, split)):
-        generator = numpy_generator(base_seed, "photo-digits", "denoising", split, index)
-        turn, place = divmod(index, len(photos))
-        name = list(photos)[place]
+        generator = numpy_generator(base_seed, "photo-digits", part, split, index)
+        turn, number = divmod(index, len(photos))
+        name = list(photos)[number]
         if split == "train":
             short_side = int(generator.choice(TRAINING_SHORT_SIDES))
             images.append(_crop(photographs(split, short_side)[name], spec.size, generator))
@@ -212,7 +197,7 @@ def _digit_split(spec: PhotoDigits, *, part: str, split: str, base_seed: int) ->
 
 
 def _crop(photo: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """Cut a random square out of a photograph and mirror it half of the time."""
+    """Cut a random square out of a photograph, and mirror it with probability 0.5."""
     top = generator.integers(photo.shape[0] - size + 1)
     left = generator.integers(photo.shape[1] - size + 1)
     crop = photo[top : top + size, left : left + size]
@@ -220,7 +205,7 @@ def _crop(photo: np.ndarray, size: int, generator: np.random.Generator) -> np.nd
 
 
 class _Painter:
-    """Paints handwritten digits on one canvas, and keeps their label map."""
+    """Paints handwritten digits on one canvas, and records their label map."""
 
     def __init__(self, canvas: np.ndarray, texture: np.ndarray, contrast: float, split: str):
         self.canvas = canvas
@@ -246,30 +231,26 @@ class _Painter:
             self._paint(generator, centre, generator.uniform(0.34, 0.46) * side)
 
     def _paint(self, generator: np.random.Generator, centre: np.ndarray, size: float) -> None:
-        """Blend one digit into the canvas: the paper towards which the ink is lighter or darker."""
+        """Blend one digit into the canvas, lighter or darker than the photograph."""
         indices, images, classes = digits(self.split)
         pick = int(generator.integers(len(indices)))
-        alpha = _place(images[pick], centre, size, self.canvas.shape[0], generator)
-        under = (self.canvas * alpha[..., None]).sum((0, 1)) / max(float(alpha.sum()), 1e-6)
+        alpha = _opacity(images[pick], centre, size, self.canvas.shape[0], generator)
+        colour = (self.canvas * alpha[..., None]).sum((0, 1)) / max(float(alpha.sum()), 1e-6)
         direction = generator.choice([-1.0, 1.0])
-        if not 0.25 < under.mean() < 0.75:
-            direction = np.sign(0.5 - under.mean())
+        if not 0.25 < colour.mean() < 0.75:
+            direction = np.sign(0.5 - colour.mean())
         tint = generator.uniform(0.6, 1.0, 3) * self.contrast * direction
-        ink = np.clip(under + tint + 0.5 * self.texture, 0, 1)
+        ink = np.clip(colour + tint + 0.5 * self.texture, 0, 1)
         self.canvas = (self.canvas * (1 - alpha[..., None]) + ink * alpha[..., None]).astype("f4")
         self.labels[alpha > 0.5] = classes[pick] + 1
         self.classes.append(int(classes[pick]))
         self.samples.append(int(indices[pick]))
 
 
-def _place(
-    digit: np.ndarray,
-    centre: np.ndarray,
-    size: float,
-    side: int,
-    generator: np.random.Generator,
+def _opacity(
+    digit: np.ndarray, centre: np.ndarray, size: float, side: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Enlarge, turn and shear an 8x8 digit onto a (side, side) canvas; returns its opacity."""
+    """Enlarge, turn and shear an 8x8 digit onto a (side, side) canvas; return its opacity."""
     angle, shear = generator.uniform(-0.2, 0.2), generator.uniform(-0.2, 0.2)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = turn @ np.array([[1, 0], [shear, 1]]) * (8 / size)

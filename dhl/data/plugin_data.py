@@ -1,4 +1,4 @@
-"""Images that a plug-in makes or reads. No torch."""
+"""Images that a plug-in makes or reads."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ from dhl.seeding import derive_seed
 
 REQUIRED, POSSIBLE = ("train", "test"), ("train", "validation", "test")
 KEYS = ("images", "targets", "ids")
+_SPLIT = f"per split a dict of {', '.join(f'`{key}`' for key in KEYS)}"
+_SEQUENCES = (list, tuple, np.ndarray)
+_IMAGES = "`images` as uint8 arrays (H, W, 3), at least one"
 
 
 def make_plugin_part(config: Config, part: str) -> dict[str, ImageSet]:
-    """Call the plug-in of a part, and check what it returns.
-
-    Returns
-    -------
-    dict of str to ImageSet
-        Keyed by split.
+    """Call the plug-in of a part, check its result, and return the image sets by split.
 
     Raises
     ------
     PluginError
-        If the plug-in fails, or returns something else than documented.
+        If the plug-in fails, or its result is not as documented.
     """
     data = config.parts[part].data
     function = load_plugin(data.kind).function
@@ -52,9 +50,9 @@ def make_plugin_part(config: Config, part: str) -> dict[str, ImageSet]:
 def _split(data: PluginData, part: str, split: str, content: Any) -> ImageSet:
     """Check one split and turn it into an image set."""
     if not isinstance(content, Mapping):
-        raise _wrong(data, f"per split a dict of {_listed(KEYS)}", f"{split}: {described(content)}")
+        raise _wrong(data, _SPLIT, f"{split}: {described(content)}")
     if unknown := [key for key in content if key not in KEYS]:
-        raise _wrong(data, f"per split a dict of {_listed(KEYS)}", f"{split}: `{unknown[0]}`")
+        raise _wrong(data, _SPLIT, f"{split}: `{unknown[0]}`")
     images = _images(data, split, content.get("images"))
     ids = _ids(data, split, content.get("ids"), len(images))
     targets = _targets(data, (part, split), content.get("targets"), images)
@@ -62,7 +60,7 @@ def _split(data: PluginData, part: str, split: str, content: Any) -> ImageSet:
 
 
 def _images(data: PluginData, split: str, images: Any) -> Any:
-    """Check a split's images; those of one size become one array."""
+    """Check the images of a split; images of one size become one array."""
     if not isinstance(images, _SEQUENCES) or not len(images):
         came = "no image" if isinstance(images, _SEQUENCES) else described(images)
         raise _wrong(data, _IMAGES, f"{split}: {came}")
@@ -70,26 +68,22 @@ def _images(data: PluginData, split: str, images: Any) -> Any:
         fits = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
         if not fits or image.shape[2] != 3 or not image.size:
             raise _wrong(data, _IMAGES, f"{split}: {described(image)}")
-    alike = len({image.shape for image in images}) == 1
-    return np.ascontiguousarray(images) if alike else list(images)
-
-
-_SEQUENCES = (list, tuple, np.ndarray)
-_IMAGES = "`images` as uint8 arrays (H, W, 3), one at least"
+    one_size = len({image.shape for image in images}) == 1
+    return np.ascontiguousarray(images) if one_size else list(images)
 
 
 def _ids(data: PluginData, split: str, ids: Any, count: int) -> list[str]:
-    """Check the images' names, or number them."""
+    """Check the names of the images, or number the images."""
     if ids is None:
         return [f"{split}-{index:05d}" for index in range(count)]
-    expected = "`ids` that are unique texts, one an image"
+    expected = "`ids` as unique texts, one for each image"
     if not isinstance(ids, _SEQUENCES):
         raise _wrong(data, expected, f"{split}: {described(ids)}")
     if len(ids) != count:
         raise _wrong(data, expected, f"{split}: {len(ids)} ids for {count} images")
     found = [str(name) for name in ids if isinstance(name, str) and name]
     if len(found) < count:
-        raise _wrong(data, expected, f"{split}: an id that is empty or no text")
+        raise _wrong(data, expected, f"{split}: an id that is empty or not a text")
     name, times = Counter(found).most_common(1)[0]
     if times > 1:
         raise _wrong(data, expected, f"{split}: `{name}` {times} times")
@@ -97,10 +91,10 @@ def _ids(data: PluginData, split: str, ids: Any, count: int) -> list[str]:
 
 
 def _targets(
-    data: PluginData, place: tuple[str, str], targets: Any, images: Any
+    data: PluginData, part_split: tuple[str, str], targets: Any, images: Any
 ) -> np.ndarray | None:
     """Check the classes or label maps of a split."""
-    part, split = place
+    part, split = part_split
     if part == "denoising":
         if targets is not None:
             raise _wrong(data, "no `targets` for denoising", f"{split}: {described(targets)}")
@@ -117,23 +111,16 @@ def _targets(
         raise _wrong(data, expected, f"{split}: label maps of several sizes") from None
     if array.shape != shape or array.dtype.kind not in "iu":
         raise _wrong(data, f"{expected}, here {shape}", f"{split}: {described(array)}")
-    assert data.classes is not None, "the configuration of a task was checked"
+    assert data.classes is not None, "the configuration of a task has classes"
     strange = (array < 0) | (array >= data.classes)
     strange &= ~(maps & (array == IGNORED_LABEL))
     if strange.any():
-        ignored = f", or {IGNORED_LABEL} where ignored" if maps else ""
-        raise _wrong(
-            data, f"targets from 0 to {data.classes - 1}{ignored} (`classes: {data.classes}`)",
-            f"{split}: {array[strange].ravel()[0]}",
-        )  # fmt: skip
+        ignored = f", or {IGNORED_LABEL} (ignored)" if maps else ""
+        expected = f"targets from 0 to {data.classes - 1}{ignored} (`classes: {data.classes}`)"
+        raise _wrong(data, expected, f"{split}: {array[strange].ravel()[0]}")
     return array.astype(np.uint8 if maps else np.int64)
 
 
 def _wrong(data: PluginData, expected: str, came: str) -> PluginError:
-    """Say that the plug-in returned something else."""
+    """Return the error for a wrong result."""
     return wrong_result(data.kind, expected=expected, came=came)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    """Write names in a sentence."""
-    return ", ".join(f"`{name}`" for name in names)

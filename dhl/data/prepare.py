@@ -1,4 +1,4 @@
-"""The first two steps of a run: clean images on disk, and the record of their noise. No torch."""
+"""The first two steps of a run: write clean images, and record their noise."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dhl.run.results import NOISE_COLUMNS, SKIPPED_COLUMNS, write_csv
 logger = logging.getLogger("dhl")
 SHEET_COLUMNS = 20
 
-# The kinds of data whose images stay in their files, and how these are listed.
+# Kinds of data whose images stay in files, with the functions that list the files.
 LISTINGS: dict[str, Callable[..., dict[str, Listing]]] = {
     "imagenette": list_imagenette,
     "ilsvrc2012": list_ilsvrc2012,
@@ -42,10 +42,7 @@ LISTINGS: dict[str, Callable[..., dict[str, Listing]]] = {
 
 
 def write_data(config: Config, part: str, folder: RunFolder) -> None:
-    """Write the clean images of a part, or the index of their files.
-
-    Beside it come a contact sheet of the splits, and the list of damaged images that were left out.
-    """
+    """Write images or the index of their files, a contact sheet, and the skipped images."""
     splits, skipped = read_splits(config, part)
     for split, images in splits.items():
         logger.info("%s, %s: %d images", part, split, len(images))
@@ -57,20 +54,7 @@ def write_data(config: Config, part: str, folder: RunFolder) -> None:
 
 
 def read_splits(config: Config, part: str) -> tuple[dict[str, ImageSet], list[Skipped]]:
-    """Make, read or list the images of a part.
-
-    Returns
-    -------
-    dict of str to ImageSet
-        Keyed by split.
-    list of Skipped
-        The damaged images that were left out.
-
-    Raises
-    ------
-    UserError
-        If a file is missing or damaged, or the set is not what it should be.
-    """
+    """Make, read or list the images of a part; return them by split, and the skipped images."""
     spec = config.parts[part].data
     if isinstance(spec, PhotoDigits):
         return make_part(part, spec, base_seed=config.base_seed), []
@@ -81,13 +65,13 @@ def read_splits(config: Config, part: str) -> tuple[dict[str, ImageSet], list[Sk
     splits, skipped = {}, []
     for split, listing in LISTINGS[spec.kind](spec, data_root(config)).items():
         chosen = listing.evenly(getattr(spec, f"{split}_images"))
-        splits[split], left_out = inspect(chosen, split, spec, threads=config.threads)
-        skipped += left_out
+        splits[split], damaged = inspect(chosen, split, spec, threads=config.threads)
+        skipped += damaged
     return splits, skipped
 
 
 def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:
-    """Draw the first images of each split in a row, label maps below them in VOC's colours."""
+    """Draw the first images of each split in a row, and their label maps in VOC's colours below."""
     side = 64
     sheet_rows = []
     for images in splits.values():
@@ -104,7 +88,7 @@ def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:
 
 
 def _first(images: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
-    """Return the images of one row of the contact sheet; one that is damaged is grey."""
+    """Return the images of one row of the contact sheet; damaged images are grey."""
     if not isinstance(images, Files):
         return [np.asarray(image) for image in images[:SHEET_COLUMNS]]
     shown = [images.read(index) for index in range(min(SHEET_COLUMNS, len(images)))]
@@ -115,21 +99,16 @@ def _first(images: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
 def label_colours() -> np.ndarray:
     """Return VOC's colours of the labels 0 to 255, uint8 (256, 3).
 
-    The bits of a label are dealt to red, green and blue in turn, from the highest bit down; 255 is
-    near white.
+    Bit 3 i + c of a label is bit 7 - i of its colour channel c.
     """
-    labels = np.arange(IGNORED_LABEL + 1)
-    colours = np.zeros((len(labels), 3), np.uint8)
-    for place in range(8):
-        for channel in range(3):
-            colours[:, channel] |= ((labels >> (3 * place + channel) & 1) << (7 - place)).astype(
-                "u1"
-            )
-    return colours
+    labels = np.arange(IGNORED_LABEL + 1)[:, None]
+    channels = np.arange(3)
+    bits = [(labels >> (3 * i + channels) & 1) << (7 - i) for i in range(8)]
+    return np.sum(bits, axis=0).astype(np.uint8)
 
 
 def write_noise(config: Config, part: str, sigma: float, folder: RunFolder) -> None:
-    """Record seed, digest and moments of the noise of each test image at a sigma."""
+    """Record the seed, the digest and the moments of the noise of each test image."""
     clean = load_split(folder.data(part), "test")
     dataset = f"{config.parts[part].data.name}/{part}"
     rows = []
@@ -140,12 +119,9 @@ def write_noise(config: Config, part: str, sigma: float, folder: RunFolder) -> N
             )
             noisy = noisy_image(image, sigma=sigma, seed=seed, model=config.noise)
             noise = (noisy.astype(np.float64) - image / 255) * 255
-            rows.append(
-                {
-                    "image_id": image_id, "height": image.shape[0], "width": image.shape[1],
-                    "seed": seed, "sha256": pixel_digest(noisy),
-                    "noise_mean": noise.mean(), "noise_std": noise.std(),
-                }
-            )  # fmt: skip
+            row = (image_id, *image.shape[:2], seed, pixel_digest(noisy), noise.mean(), noise.std())
+            rows.append(row)
             progress.advance()
-    write_csv(pd.DataFrame(rows), folder.noise(part, sigma), NOISE_COLUMNS)
+    write_csv(
+        pd.DataFrame(rows, columns=list(NOISE_COLUMNS)), folder.noise(part, sigma), NOISE_COLUMNS
+    )

@@ -1,4 +1,4 @@
-"""Images with label maps: VOC 2012, with the Semantic Boundaries Dataset, and VOC's layout."""
+"""Images with label maps: VOC 2012, the Semantic Boundaries Dataset, user data in VOC's layout."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dhl.data.listing import Listing, named
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
 
-# From an image's name to its file and its label map's, below the folder of the listing.
+# The paths of an image and its label map, relative to the folder of the listing, by image name.
 Pairs = dict[str, tuple[str, str]]
 
 
 def list_voc2012(spec: Voc2012, root: Path) -> dict[str, Listing]:
-    """List VOC 2012's `train` or `train_aug`, and its `val`, which is tested on.
+    """List VOC 2012: `train` or `train_aug` for training, `val` for the test.
 
-    `train_aug`, 10,582 images, is all of SBD and VOC's `train`, less VOC's `val`. Where both sets
-    have a label map it is VOC's, whose borders are marked to be ignored.
+    `train_aug` (10,582 images) is SBD and VOC's `train` without VOC's `val`. If both sets have a
+    label map, VOC's map is used: its object borders are ignored.
     """
     voc = downloaded(root, "voc2012") / "VOCdevkit" / "VOC2012"
     test = read_list(voc, VOC, "val")
@@ -33,13 +33,7 @@ def list_voc2012(spec: Voc2012, root: Path) -> dict[str, Listing]:
 
 
 def list_voc(spec: Voc, root: Path) -> dict[str, Listing]:
-    """List the user's images and label maps.
-
-    Raises
-    ------
-    UserError
-        If a list or a file in it is missing, or an image stands in both lists.
-    """
+    """List the user's images and label maps."""
     folder = Path(spec.path)
     train, test = (
         find_pairs(folder, folder, VOC, read_list(folder, VOC, name)) if name is not None else {}
@@ -47,21 +41,15 @@ def list_voc(spec: Voc, root: Path) -> dict[str, Listing]:
     )
     if both := sorted(set(train) & set(test)):
         raise UserError(
-            "no image is trained on and tested on.",
+            f"The lists `{spec.train}` and `{spec.test}` contain the same images.",
             came=f"{len(both)} in both `{spec.train}` and `{spec.test}`: {named(both)}",
-            do=f"take them out of one of the lists in {folder / VOC.lists}.",
+            do=f"remove them from one of the lists in {folder / VOC.lists}.",
         )
     return _listings(folder, train, test, spec.classes)
 
 
 def read_list(folder: Path, layout: Layout, name: str) -> list[str]:
-    """Read the names of images in a list; what follows a name in its line is not read.
-
-    Raises
-    ------
-    UserError
-        If the list is missing, or has no name.
-    """
+    """Read the names of images in a list: the first word of each line."""
     path = folder / layout.lists / f"{name}.txt"
     try:
         names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
@@ -70,29 +58,20 @@ def read_list(folder: Path, layout: Layout, name: str) -> list[str]:
         names, came = [], f"{path}: {error.strerror if isinstance(error, OSError) else error}"
     if not names:
         raise UserError(
-            "a list of images is a text file with a name in each line.",
+            f"The list of images {path.name} is missing, unreadable or empty.",
             came=came,
-            do="mend the path or the list's name in `data`, or download the set again.",
+            do="correct the path or the name of the list in `data`, or download the set again.",
         )
     return names
 
 
 def find_pairs(root: Path, folder: Path, layout: Layout, names: Iterable[str]) -> Pairs:
-    """Find the image and the label map of each name.
-
-    Parameters
-    ----------
-    root : Path
-        What the paths that are returned are below.
-    folder : Path
-        The data set's.
-    layout : Layout
-    names : iterable of str
+    """Find image and label map of each name in a data set; return paths relative to `root`.
 
     Raises
     ------
     UserError
-        If one is missing, or two files have one name.
+        If a file is missing, or two files have the same name.
     """
     names = sorted(set(names))
     images = _find(root, folder / layout.images, names, SUFFIXES)
@@ -101,7 +80,7 @@ def find_pairs(root: Path, folder: Path, layout: Layout, names: Iterable[str]) -
 
 
 def _find(root: Path, folder: Path, names: list[str], endings: tuple[str, ...]) -> dict[str, str]:
-    """Return the one file of each name, below the root."""
+    """Return the file of each name, relative to the root."""
     files: dict[str, list[str]] = {}
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.suffix.lower() in endings:
@@ -109,17 +88,16 @@ def _find(root: Path, folder: Path, names: list[str], endings: tuple[str, ...]) 
     if wrong := [name for name in names if len(files.get(name, [])) != 1]:
         shown = named([f"{name} ({len(files.get(name, []))} files)" for name in wrong])
         raise UserError(
-            f"a list names images and label maps that are there: one file each, {endings[0]} or "
-            "such, in the folder.",
+            f"{len(wrong)} of {len(names)} listed names do not have exactly one file.",
             came=f"{len(wrong)} of {len(names)} not in {folder}: {shown}",
-            do="copy or download the files again, or take the names out of the list.",
+            do="copy or download the files again, or remove the names from the list.",
         )
     below = folder.relative_to(root)
     return {name: str(below / files[name][0]) for name in names}
 
 
 def _listings(folder: Path, train: Pairs, test: Pairs, classes: int) -> dict[str, Listing]:
-    """Return the listings of both splits, without an empty one."""
+    """Return the listings of the splits that have images."""
     return {
         split: Listing(
             folder=folder,

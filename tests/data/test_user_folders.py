@@ -94,7 +94,7 @@ def test_what_no_run_reads_changes_nothing(digest, tmp_path, kind, name):
 def test_of_a_huge_set_the_folders_times_tell(digest, tmp_path, monkeypatch):
     folder = tmp_path / "mine/train/n01440764"
     write_sets(tmp_path / "mine", "image_folder")
-    monkeypatch.setattr(own_files, "MOST_FILES", 1)
+    monkeypatch.setattr(own_files, "MAX_FILES", 1)
     before = digest("image_folder")
     write_into(folder / "1.png")
     assert digest("image_folder") == before
