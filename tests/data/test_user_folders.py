@@ -1,7 +1,8 @@
-"""Files of the user's own that change: the data step is repeated, without a file being opened."""
+"""A changed user file changes the digest that repeats the data step."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tiny_sets import encoded, make_folders, make_voc_layout, write_picture
 from workflow_runs import planned, snakemake
 
 from dhl.config.data import KINDS
-from dhl.data import user_folders as own_files
+from dhl.data import user_folders
 from dhl.data.user_folders import files_digest
 
 PARTS = {"folder": "denoising", "image_folder": "classification", "ilsvrc2012": "classification",
@@ -21,7 +22,7 @@ PARTS = {"folder": "denoising", "image_folder": "classification", "ilsvrc2012": 
 
 @pytest.fixture
 def digest(tiny_config, tmp_path):
-    """Return a function from a kind of data, which lies in `tmp_path / "mine"`, to its digest."""
+    """Return a function from a kind of data in `tmp_path / "mine"` to its digest."""
 
     def of_kind(kind: str) -> str:
         root = tmp_path / "mine"
@@ -38,7 +39,7 @@ def digest(tiny_config, tmp_path):
 
 
 def write_sets(root: Path, kind: str) -> None:
-    """Write a little set of a kind, and files beside it that no run reads."""
+    """Write a tiny set of a kind."""
     if kind == "voc":
         make_voc_layout(root, {"one": "ab", "two": "cd"})
     elif kind == "folder":
@@ -51,7 +52,7 @@ def write_sets(root: Path, kind: str) -> None:
 
 
 def write_into(path: Path) -> None:
-    """Change a byte of a file in place, with the time that the clock would show."""
+    """Change a byte and the time of a file in place."""
     before = path.stat()
     with open(path, "r+b") as file:
         file.seek(-1, os.SEEK_END)
@@ -66,7 +67,7 @@ def write_into(path: Path) -> None:
      ("voc", "JPEGImages/c.jpg"), ("voc", "SegmentationClass/a.png"),
      ("voc", "ImageSets/Segmentation/one.txt")],
 )  # fmt: skip
-def test_a_file_that_is_written_into_or_removed_changes_the_digest(digest, tmp_path, kind, name):
+def test_a_changed_or_removed_file_changes_the_digest(digest, tmp_path, kind, name):
     write_sets(tmp_path / "mine", kind)
     digests = [digest(kind), digest(kind)]
     assert digests[0] == digests[1]
@@ -82,7 +83,7 @@ def test_a_file_that_is_written_into_or_removed_changes_the_digest(digest, tmp_p
     [("folder", "test/Thumbs.db"), ("folder", "test/below/b.png"), ("folder", "c.png"),
      ("voc", "results/d.png"), ("ilsvrc2012", "logs/e.txt")],
 )  # fmt: skip
-def test_what_no_run_reads_changes_nothing(digest, tmp_path, kind, name):
+def test_a_file_that_no_run_reads_changes_nothing(digest, tmp_path, kind, name):
     write_sets(tmp_path / "mine", kind)
     before = digest(kind)
     path = tmp_path / "mine" / name
@@ -91,10 +92,10 @@ def test_what_no_run_reads_changes_nothing(digest, tmp_path, kind, name):
     assert digest(kind) == before
 
 
-def test_of_a_huge_set_the_folders_times_tell(digest, tmp_path, monkeypatch):
+def test_the_digest_of_a_huge_set_is_of_the_times_of_its_folders(digest, tmp_path, monkeypatch):
     folder = tmp_path / "mine/train/n01440764"
     write_sets(tmp_path / "mine", "image_folder")
-    monkeypatch.setattr(own_files, "MAX_FILES", 1)
+    monkeypatch.setattr(user_folders, "MAX_FILES", 1)
     before = digest("image_folder")
     write_into(folder / "1.png")
     assert digest("image_folder") == before
@@ -105,27 +106,32 @@ def test_of_a_huge_set_the_folders_times_tell(digest, tmp_path, monkeypatch):
     assert digest("image_folder") != before
 
 
-def test_what_is_not_there_is_left_to_the_data_step(digest, tmp_path):
+def test_missing_files_have_a_digest(digest, tmp_path):
     assert digest("voc") == digest("voc")
     (tmp_path / "mine/train").mkdir(parents=True)
     (tmp_path / "mine/train/lost.png").symlink_to("nowhere")
     assert digest("folder") == digest("folder")
 
 
-def test_the_workflow_repeats_the_data_step_when_an_image_was_replaced(tiny_content, tmp_path):
-    photos = tmp_path / "photos"
-    for split in ("train", "test"):
-        write_picture(photos / split / "a.bmp", height=64, width=64)
+def test_the_workflow_downloads_once_and_repeats_the_data_step_for_a_changed_image(
+    tiny_content, tmp_path
+):
+    write_picture(tmp_path / "test/a.bmp", height=64, width=64)
+    for number in range(1, 25):
+        write_picture(tmp_path / f"mirror/kodim{number:02d}.png")
     part = tiny_content["parts"]["denoising"]
-    part |= {"methods": ["noisy"], "data": {
-        "kind": "folder", "name": "mine", "train": "photos/train", "test": "photos/test",
-    }}  # fmt: skip
-    tiny_content["parts"] = {"denoising": part}
+    data = {"kind": "folder", "name": "mine", "train": "kodak", "test": "test"}
+    tiny_content["parts"] = {"denoising": part | {"methods": ["noisy"], "data": data}}
+    tiny_content["downloads"] = {"root": "sets", "mirrors": {"kodak": [str(tmp_path / "mirror")]}}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_content))
     target = ("results/tiny/data/denoising.npz", "--configfile", str(tmp_path / "tiny.yaml"))
-    assert snakemake(tmp_path, *target).returncode == 0
+    result = snakemake(tmp_path, *target)
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "sets/kodak").glob("*.png"))) == 24
+    receipt = json.loads((tmp_path / "results/tiny/downloads/kodak.json").read_text())
+    assert (receipt["name"], receipt["files"]) == ("kodak", 24)
     assert planned(snakemake(tmp_path, *target, "--dry-run")) == {}
-    image = photos / "test/a.bmp"
+    image = tmp_path / "test/a.bmp"
     size = image.stat().st_size
     image.write_bytes(encoded("other", 64, 64, "bmp"))
     assert image.stat().st_size == size
