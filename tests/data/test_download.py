@@ -1,4 +1,4 @@
-"""Downloads from a real server on this machine that cuts, lies, moves and refuses."""
+"""Downloads from a local server that interrupts, changes files and refuses; sets without download."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny_archives import FILE, NAME, offer, picture
@@ -19,21 +20,22 @@ from tiny_archives import FILE, NAME, offer, picture
 from dhl.config.catalogue import CATALOGUE, Archive
 from dhl.data import transfer
 from dhl.data.download import archive_path, fetch, write_receipt
+from dhl.data.locations import data_root
 from dhl.errors import UserError
 
 
 def kept(root: Path) -> Path:
-    """Where the archive of the tiny Imagenette is kept."""
+    """Return the path of the archive of the tiny Imagenette."""
     return archive_path(root, NAME, FILE)
 
 
 def part(root: Path) -> Path:
-    """Where it grows."""
+    """Return the path of its incomplete download."""
     return kept(root).with_name(f"{FILE}.part")
 
 
 def refused(root: Path, name: str = NAME, **mirrors: list[str]) -> str:
-    """Fetch in vain, and return the message."""
+    """Fetch a set with an error, and return the message."""
     with pytest.raises(UserError) as caught:
         fetch(name, root=root, mirrors=mirrors)
     return str(caught.value)
@@ -51,7 +53,7 @@ def test_a_set_is_downloaded_once(name, site, monkeypatch, tmp_path):
     assert len(site.requests) == 1
 
 
-def test_a_cut_download_goes_on_where_it_was_cut(site, content, tmp_path):
+def test_an_interrupted_download_is_resumed(site, content, tmp_path):
     site.cuts = [1000, 500]
     fetch(NAME, root=tmp_path, mirrors={})
     assert kept(tmp_path).read_bytes() == content
@@ -61,10 +63,9 @@ def test_a_cut_download_goes_on_where_it_was_cut(site, content, tmp_path):
     assert sorted(path.name for path in kept(tmp_path).parent.iterdir()) == [FILE]
 
 
-def test_what_has_arrived_is_kept_for_the_next_run(site, content, tmp_path):
+def test_received_bytes_are_kept_for_the_next_run(site, content, tmp_path):
     site.cuts = [1000, 0, 0, 0]
-    message = refused(tmp_path)
-    assert "no connection, or a cut one" in message
+    refused(tmp_path)
     assert part(tmp_path).read_bytes() == content[:1000]
     assert not kept(tmp_path).exists()
     fetch(NAME, root=tmp_path, mirrors={})
@@ -73,9 +74,9 @@ def test_what_has_arrived_is_kept_for_the_next_run(site, content, tmp_path):
     assert site.sent == len(content)
 
 
-def test_a_server_that_sends_nothing_is_given_up(site, content, tmp_path):
+def test_a_server_that_sends_nothing_is_skipped(site, content, tmp_path):
     site.cuts = [0] * 20
-    assert "cut one" in refused(tmp_path)
+    assert site.address in refused(tmp_path)
     assert len(site.requests) == 1
 
 
@@ -88,7 +89,7 @@ def test_a_server_without_ranges_sends_everything_again(site, content, tmp_path)
 
 
 @pytest.mark.parametrize("knows_versions", [True, False])
-def test_a_file_that_changed_is_begun_anew(knows_versions, site, content, tmp_path):
+def test_a_changed_file_is_downloaded_from_its_start(knows_versions, site, content, tmp_path):
     address = f"/{FILE}"
     site.files[address] = bytes(len(content))
     site.cuts, site.knows_versions = [1000, 0, 0, 0], knows_versions
@@ -100,7 +101,7 @@ def test_a_file_that_changed_is_begun_anew(knows_versions, site, content, tmp_pa
     assert site.ranges[4:] == again
 
 
-def test_a_download_that_had_all_arrived_is_only_verified(site, content, tmp_path):
+def test_a_complete_part_is_only_verified(site, content, tmp_path):
     site.cuts = [len(content) - 1, 0, 0, 0]
     refused(tmp_path)
     part(tmp_path).write_bytes(content)
@@ -110,7 +111,7 @@ def test_a_download_that_had_all_arrived_is_only_verified(site, content, tmp_pat
     assert (site.sent, kept(tmp_path).read_bytes()) == (sent, content)
 
 
-def test_a_part_longer_than_the_file_is_begun_anew(site, content, tmp_path):
+def test_a_part_longer_than_the_file_is_downloaded_again(site, content, tmp_path):
     site.cuts = [1000, 0, 0, 0]
     refused(tmp_path)
     part(tmp_path).write_bytes(content + b"more")
@@ -118,7 +119,7 @@ def test_a_part_longer_than_the_file_is_begun_anew(site, content, tmp_path):
     assert kept(tmp_path).read_bytes() == content
 
 
-def test_the_part_of_one_address_is_not_continued_from_another(site, content, tmp_path):
+def test_a_part_is_not_resumed_from_another_address(site, content, tmp_path):
     site.cuts = [1000, 0, 0, 0]
     refused(tmp_path)
     site.files[f"/mirror/{FILE}"] = content
@@ -129,14 +130,14 @@ def test_the_part_of_one_address_is_not_continued_from_another(site, content, tm
 @pytest.mark.parametrize(
     "mirror", ["/first", "/first/", f"/first/{FILE}", f"/first/{FILE}?version=3"]
 )
-def test_mirrors_come_before_the_official_place(mirror, site, content, tmp_path):
+def test_mirrors_come_before_the_official_address(mirror, site, content, tmp_path):
     site.files[mirror.rstrip("/") if FILE in mirror else f"/first/{FILE}"] = content
     fetch(NAME, root=tmp_path, mirrors={NAME: [site.address + mirror]})
     assert len(site.paths) == 1
     assert site.paths[0].startswith(f"/first/{FILE}")
 
 
-def test_a_wrong_file_and_a_missing_one_lead_to_the_next_place(site, content, tmp_path):
+def test_wrong_and_missing_files_lead_to_the_next_source(site, content, tmp_path):
     site.files[f"/wrong/{FILE}"] = content[:-1] + b"!"
     mirrors = {NAME: [f"{site.address}/wrong", f"{site.address}/absent"]}
     fetch(NAME, root=tmp_path, mirrors=mirrors)
@@ -144,19 +145,17 @@ def test_a_wrong_file_and_a_missing_one_lead_to_the_next_place(site, content, tm
     assert kept(tmp_path).read_bytes() == content
 
 
-def test_one_message_lists_every_place_with_its_reason(site, content, tmp_path):
+def test_the_error_lists_every_source_with_its_reason(site, content, tmp_path):
     wrong = content[:-1] + b"!"
     site.files[f"/wrong/{FILE}"] = wrong
     site.statuses[f"/{FILE}"] = 503
     mirrors = [f"{site.address}/wrong", f"{site.address}/absent", str(tmp_path / "no")]
     message = refused(tmp_path, **{NAME: mirrors})
     found, wanted = hashlib.md5(wrong).hexdigest(), hashlib.md5(content).hexdigest()
-    assert f"{FILE} from none of 4" in message
     assert f"{site.address}/wrong/{FILE}: its digest is md5:{found}, not md5:{wanted}" in message
     assert f"{site.address}/absent/{FILE}: 404 Not Found" in message
     assert f"{tmp_path}/no/{FILE}: no such file" in message
     assert f"{site.address}/{FILE}: 503 Service Unavailable" in message
-    assert "downloads.mirrors" in message
     assert list(kept(tmp_path).parent.iterdir()) == []
     assert not (tmp_path / NAME).exists()
 
@@ -168,9 +167,8 @@ def test_without_a_network_the_message_says_so(content, tmp_path, monkeypatch):
         archive = replace(CATALOGUE[NAME].archives[0], urls=(address,))
         monkeypatch.setitem(CATALOGUE, NAME, replace(CATALOGUE[NAME], archives=(archive,)))
         message = refused(tmp_path)
-    assert f"{address}: no connection" in message
+    assert f"{address}: " in message
     assert "Connection refused" in message
-    assert "check the connection" in message
 
 
 @pytest.mark.parametrize("place", ["{}", "file://{}", "{}/" + FILE])
@@ -184,7 +182,7 @@ def test_a_folder_is_a_mirror_and_is_not_copied(place, site, content, tmp_path):
     assert not kept(tmp_path / "root").exists()
 
 
-def test_a_file_that_is_lost_comes_back_from_the_kept_archive(site, content, tmp_path):
+def test_a_lost_file_is_restored_from_the_kept_archive(site, content, tmp_path):
     folder = fetch(NAME, root=tmp_path, mirrors={})
     lost = next(folder.glob("imagenette2-160/val/*/*.JPEG"))
     pixels = lost.read_bytes()
@@ -194,14 +192,14 @@ def test_a_file_that_is_lost_comes_back_from_the_kept_archive(site, content, tmp
     assert len(site.requests) == 1
 
 
-def test_a_kept_archive_that_was_damaged_is_downloaded_anew(site, content, tmp_path):
+def test_a_damaged_kept_archive_is_downloaded_again(site, content, tmp_path):
     kept(tmp_path).parent.mkdir(parents=True)
     kept(tmp_path).write_bytes(content[:-1] + b"!")
     fetch(NAME, root=tmp_path, mirrors={})
     assert kept(tmp_path).read_bytes() == content
 
 
-def test_a_file_without_a_public_digest_is_compared_with_its_first_download(
+def test_a_file_without_public_digest_is_compared_with_its_first_download(
     site, monkeypatch, tmp_path
 ):
     first = offer("bsds500", site, monkeypatch)
@@ -215,21 +213,21 @@ def test_a_file_without_a_public_digest_is_compared_with_its_first_download(
     assert f"not {digest}" in refused(tmp_path, "bsds500")
 
 
-def test_a_page_is_not_taken_for_an_archive(site, monkeypatch, tmp_path):
+def test_a_web_page_is_not_an_archive(site, monkeypatch, tmp_path):
     offer("bsds500", site, monkeypatch)
     site.files["/BSR_bsds500.tgz"] = b"<html>Please accept our terms of use.</html>"
-    assert "neither a picture nor an archive" in refused(tmp_path, "bsds500")
+    assert "/BSR_bsds500.tgz: it is neither" in refused(tmp_path, "bsds500")
     assert not (tmp_path / "digests.json").exists()
 
 
-def test_a_set_of_single_files_is_whole_with_its_last_file(site, monkeypatch, tmp_path):
+def test_a_set_of_single_files_appears_when_all_are_downloaded(site, monkeypatch, tmp_path):
     names = ("kodim01.png", "kodim02.png")
     archives = tuple(Archive(name, (f"{site.address}/{name}",), unpack="file") for name in names)
     kodak = replace(CATALOGUE["kodak"], archives=archives, members={"kodim[0-2][0-9].png": 2})
     monkeypatch.setitem(CATALOGUE, "kodak", kodak)
     site.files = {f"/{name}": picture(index, "png") for index, name in enumerate(names)}
     site.statuses["/kodim02.png"] = 500
-    assert "kodim02.png from none of 1" in refused(tmp_path, "kodak")
+    assert "/kodim02.png: 500" in refused(tmp_path, "kodak")
     assert not (tmp_path / "kodak").exists()
     site.statuses.clear()
     folder = fetch("kodak", root=tmp_path, mirrors={})
@@ -241,12 +239,11 @@ def test_a_small_disk_is_noticed_before_the_download(site, content, tmp_path, mo
     archive = replace(CATALOGUE[NAME].archives[0], bytes=10**18)
     monkeypatch.setitem(CATALOGUE, NAME, replace(CATALOGUE[NAME], archives=(archive,)))
     message = refused(tmp_path)
-    assert f"GB free in {tmp_path}, and 2000000000.0 GB are needed" in message
-    assert "downloads.root" in message
+    assert f"free in {tmp_path}, and 2000000000.0 GB" in message
     assert site.requests == []
 
 
-def test_a_disk_that_fills_up_keeps_what_has_arrived(site, content, tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_received_bytes(site, content, tmp_path, monkeypatch):
     class FullDisk(io.FileIO):
         """A file on a disk that has room for 1000 bytes."""
 
@@ -255,18 +252,14 @@ def test_a_disk_that_fills_up_keeps_what_has_arrived(site, content, tmp_path, mo
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(transfer, "open", FullDisk, raising=False)
-    message = refused(tmp_path)
-    assert "No space left on device" in message
-    assert "free some space" in message
+    assert "No space left on device" in refused(tmp_path)
     assert part(tmp_path).read_bytes() == content[:1000]
     monkeypatch.delattr(transfer, "open")
     fetch(NAME, root=tmp_path, mirrors={})
     assert site.ranges == [None, "bytes=1000-"]
 
 
-def test_of_two_that_fetch_one_set_the_second_waits_and_finds_it(
-    site, content, tmp_path, monkeypatch, caplog
-):
+def test_two_processes_download_a_set_once(site, content, tmp_path, monkeypatch, caplog):
     waits = threading.Event()
 
     def notice(record: logging.LogRecord) -> bool:
@@ -294,3 +287,62 @@ def test_the_receipt_is_the_same_bytes_for_the_same_set(site, content, tmp_path)
     receipt = json.loads(receipts[0])
     assert receipt["archives"] == {FILE: f"md5:{hashlib.md5(content).hexdigest()}"}
     assert (receipt["name"], receipt["files"]) == (NAME, 5)
+
+
+def test_weights_are_compared_with_the_digits_in_their_name(site, monkeypatch, tmp_path):
+    weights = b"weights"
+    digits = hashlib.sha256(weights).hexdigest()[:8]
+    archive = Archive("net.pth", (f"{site.address}/net.pth",), f"sha256:{digits}", unpack="file")
+    entry = replace(CATALOGUE["vgg16-imagenet"], archives=(archive,), members={"net.pth": 1})
+    monkeypatch.setitem(CATALOGUE, "vgg16-imagenet", entry)
+    site.files["/net.pth"] = weights + b"!"
+    assert f"not sha256:{digits}" in refused(tmp_path, "vgg16-imagenet")
+    site.files["/net.pth"] = weights
+    assert (fetch("vgg16-imagenet", root=tmp_path, mirrors={}) / "net.pth").read_bytes() == weights
+
+
+def test_a_complete_set_that_was_copied_by_hand_is_accepted(site, content, tmp_path):
+    made = fetch(NAME, root=tmp_path / "elsewhere", mirrors={})
+    (made / "files.json").unlink()
+    made.rename(tmp_path / NAME)
+    assert fetch(NAME, root=tmp_path, mirrors={}) == tmp_path / NAME
+    assert len(site.requests) == 1
+
+
+def test_a_folder_with_other_files_is_not_changed(site, content, tmp_path):
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "thesis.txt").write_text("years of work")
+    message = refused(tmp_path)
+    assert "0 of 3 files imagenette2-160/train/*/*.JPEG" in message
+    assert (tmp_path / NAME / "thesis.txt").read_text() == "years of work"
+    assert site.requests == []
+
+
+def test_wrong_weights_that_were_copied_by_hand_are_refused(tmp_path):
+    (tmp_path / "vgg16-imagenet").mkdir()
+    (tmp_path / "vgg16-imagenet/vgg16-397923af.pth").write_bytes(b"other weights")
+    assert "not sha256:397923af" in refused(tmp_path, "vgg16-imagenet")
+
+
+def test_a_set_with_an_account_names_its_source_and_its_folder(tmp_path):
+    message = refused(tmp_path, "ilsvrc2012")
+    assert "no ILSVRC2012_devkit_t12.tar.gz" in message
+    assert "https://image-net.org/download-images" in message
+    assert f"put ILSVRC2012_devkit_t12.tar.gz into {tmp_path}/archives/ilsvrc2012" in message
+    assert "`ilsvrc2012: [/the/folder]`" in message
+
+
+def test_an_unknown_set_is_named_with_the_known_ones(tmp_path):
+    message = refused(tmp_path, "imagenot")
+    assert "`imagenot`" in message
+    assert "kodak, bsds500, imagenette" in message
+
+
+def test_the_root_is_the_configurations_else_the_environments_else_datasets(monkeypatch):
+    monkeypatch.delenv("DHL_DATA", raising=False)
+    config = SimpleNamespace(downloads=SimpleNamespace(root=None))
+    assert data_root(config) == Path("datasets")
+    monkeypatch.setenv("DHL_DATA", "/big/disk")
+    assert data_root(config) == Path("/big/disk")
+    config.downloads.root = "/bigger/disk"
+    assert data_root(config) == Path("/bigger/disk")

@@ -1,4 +1,4 @@
-"""The user's own classified images: a folder per class."""
+"""A user's classified images: a folder per class."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ def test_folders_named_by_synset_have_imagenets_indices(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "options", "said"),
+    ("train", "test", "options", "message"),
     [
-        ({"cat": 1, "dog": 0}, {"cat": 1}, {}, r"train has 1 images or more.*\n.*dog \(0\)"),
+        ({"cat": 1, "dog": 0}, {"cat": 1}, {}, r"train [\s\S]*dog \(0\)"),
         ({"cat": 1}, {"cat": 1, "ant": 1}, {}, "found: ant in .*/test"),
         ({"n0": 1}, {"n0": 1}, {"classes": "imagenet"}, "found: n0 in .*/train"),
         ({}, {"cat": 1}, {}, "/train is missing"),
         ({"cat": 1}, {"cat": 1}, {"test": "/nowhere"}, "/nowhere is missing"),
     ],
 )
-def test_folders_that_make_no_classes_are_named(tmp_path, train, test, options, said):
+def test_folders_that_are_not_classes_are_named(tmp_path, train, test, options, message):
     make_folders(tmp_path / "train", train)
     make_folders(tmp_path / "test", test)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         list_image_folder(image_folder(tmp_path, **options), tmp_path)
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from dhl.data.image_set import ImageSet, load_split, save_splits, split_digest
 from dhl.errors import UserError
-from dhl.run.results import open_arrays
 
 
 def images_of(*shapes: tuple[int, int]) -> list[np.ndarray]:
@@ -29,6 +28,7 @@ def labelled() -> ImageSet:
         np.stack(images_of((8, 8), (8, 8), (8, 8))),
         maps,
         {"photographs": np.array(["p", "q", "p"]), "digits": np.arange(12).reshape(3, 4)},
+        classes=11,
     )
 
 
@@ -38,22 +38,22 @@ def labelled() -> ImageSet:
      (9, [(0, 2), (2, 3), (3, 4)])],
 )  # fmt: skip
 def test_a_batch_holds_neighbours_of_one_shape(size, expected):
-    assert [(place.start, place.stop) for place in mixed().batches(size)] == expected
+    assert [(batch.start, batch.stop) for batch in mixed().batches(size)] == expected
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 4), (4, 4), (5, 4), (9, 2)])
 def test_batches_cover_every_image_once_in_order(count, size):
     images = ImageSet(list(map(str, range(count))), images_of(*[(8, 8)] * count))
-    places = [range(place.start, place.stop) for place in images.batches(size)]
-    assert [index for place in places for index in place] == list(range(count))
-    assert max(map(len, places)) <= size
+    batches = [range(count)[batch] for batch in images.batches(size)]
+    assert [index for batch in batches for index in batch] == list(range(count))
+    assert max(map(len, batches)) <= size
 
 
-def test_splits_come_back_as_they_were_written(tmp_path):
+def test_splits_are_read_back(tmp_path):
     path = tmp_path / "data" / "part.npz"
     save_splits({"train": labelled(), "test": mixed()}, path)
     train, test = load_split(path, "train"), load_split(path, "test")
-    assert train.ids == labelled().ids
+    assert (train.ids, train.classes) == (labelled().ids, 11)
     np.testing.assert_array_equal(train.images, labelled().images)
     np.testing.assert_array_equal(train.targets, labelled().targets)
     assert set(train.origins) == {"photographs", "digits"}
@@ -81,25 +81,15 @@ def test_the_digest_of_a_split_in_memory_is_of_its_pixels_and_of_no_other_split(
 
 def test_a_missing_split_says_which(tmp_path):
     save_splits({"test": mixed()}, tmp_path / "part.npz")
-    with pytest.raises(UserError, match="has a split `train`") as caught:
+    with pytest.raises(UserError, match=r"part\.npz without `train`"):
         load_split(tmp_path / "part.npz", "train")
-    assert "part.npz without it" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04", b"no archive at all"])
-def test_a_missing_or_damaged_file_is_named(tmp_path, content):
+@pytest.mark.parametrize("share", [None, 0.0, 0.1, 0.5, 0.95])
+def test_a_missing_or_damaged_file_is_named(tmp_path, share):
     path = tmp_path / "part.npz"
-    if content is not None:
-        path.write_bytes(content)
+    if share is not None:
+        save_splits({"test": labelled()}, path)
+        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(UserError, match=r"part\.npz"):
-        open_arrays(path)
-
-
-def test_a_file_cut_short_is_named(tmp_path):
-    path = tmp_path / "part.npz"
-    save_splits({"test": labelled()}, path)
-    whole = path.read_bytes()
-    for share in (0.1, 0.5, 0.95):
-        path.write_bytes(whole[: int(share * len(whole))])
-        with pytest.raises(UserError, match=r"part\.npz"):
-            load_split(path, "test")
+        load_split(path, "test")

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from dhl.config.data_sets import PhotoDigits
 from dhl.config.methods import PARTS
-from dhl.data.image_set import load_split
 from dhl.data.photo_digits import PHOTOGRAPHS, SHORT_SIDE, SPLITS, digits, make_part, photographs
-from dhl.files import PROJECT
 
 SMALL = {"train": 6, "validation": 4, "test": 5}
 SIZES = {"denoising": 40, "classification": 32, "segmentation": 64}
@@ -32,17 +26,6 @@ def spec(part: str, **changes) -> PhotoDigits:
 def parts() -> dict:
     """All splits of all parts, small."""
     return {part: make_part(part, spec(part), base_seed=1) for part in PARTS}
-
-
-def test_another_process_writes_the_same_bytes(tiny_config, tiny_data, tmp_path):
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
-    command = [sys.executable, "-m", "dhl", "data", "make", "--part", "segmentation"]
-    command += ["--configfile", str(tmp_path / "tiny.yaml"), "--folder", str(tmp_path / "run")]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "7"}
-    subprocess.run(command, check=True, env=environment, capture_output=True)
-    for name in ("segmentation.npz", "segmentation.png"):
-        ours, theirs = tiny_data.root / "data" / name, tmp_path / "run/data" / name
-        assert ours.read_bytes() == theirs.read_bytes()
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -164,30 +147,3 @@ def test_test_scenes_overlap_only_after_the_photograph_is_used_up():
     many = PhotoDigits(kind="photo-digits", size=112, train=1, validation=1, test=count)
     images = make_part("denoising", many, base_seed=1)["test"].images
     assert len({image.tobytes() for image in images}) == count
-
-
-# The first colours of VOC's development kit.
-VOC_COLOURS = np.array(
-    [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [128, 0, 128], [0, 128, 128],
-     [128, 128, 128], [64, 0, 0], [192, 0, 0], [64, 128, 0]],
-    np.uint8,
-)  # fmt: skip
-
-
-def test_the_contact_sheet_shows_each_split_and_its_label_maps(tiny_config, tiny_data):
-    sheet = np.asarray(Image.open(tiny_data.data("segmentation").with_suffix(".png")))
-    assert sheet.shape == (6 * 64, 20 * 64, 3)
-    for row, split in enumerate(SPLITS):
-        images = load_split(tiny_data.data("segmentation"), split)
-        first = Image.fromarray(images.images[0]).resize((64, 64), Image.Resampling.BOX)
-        np.testing.assert_array_equal(sheet[128 * row :][:64, :64], np.asarray(first))
-        colours = VOC_COLOURS[images.targets[0]]
-        labels = Image.fromarray(colours).resize((64, 64), Image.Resampling.BOX)
-        np.testing.assert_array_equal(sheet[128 * row + 64 :][:64, :64], np.asarray(labels))
-    assert (sheet[:, 64 * 12 :] == 255).all()  # no split has more than 12 images
-
-
-def test_every_photograph_is_credited_with_a_licence_or_source():
-    for photo in PHOTOGRAPHS:
-        words = ("public domain", "CC", "copyright", "Middlebury")
-        assert any(word in photo.credit for word in words), photo.name
