@@ -37,7 +37,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_set_has_the_paths_of_its_archive_and_a_list_of_them(name, tmp_path):
-    data_set, content = tiny_set(name, place="")
+    data_set, content = tiny_set(name, address="")
     folder = unpacked(data_set, content, tmp_path)
     archive = data_set.archives[0]
     inside = f"{archive.inside}/" if archive.inside else ""
@@ -53,7 +53,7 @@ def test_a_set_has_the_paths_of_its_archive_and_a_list_of_them(name, tmp_path):
 
 
 def test_too_few_files_are_named_and_the_old_folder_is_kept(tmp_path):
-    data_set, content = tiny_set("voc2012", place="")
+    data_set, content = tiny_set("voc2012", address="")
     folder = unpacked(data_set, content, tmp_path)
     before = files_in(folder)
     pattern = "VOCdevkit/VOC2012/JPEGImages/*.jpg"
@@ -64,14 +64,14 @@ def test_too_few_files_are_named_and_the_old_folder_is_kept(tmp_path):
 
 
 def test_a_wrong_folder_inside_is_named(tmp_path):
-    data_set, _ = tiny_set("sbd", place="")
+    data_set, _ = tiny_set("sbd", address="")
     with pytest.raises(UserError, match="no folder benchmark_RELEASE/dataset"):
         unpacked(data_set, tar_of({"other/img/1.jpg": b""}), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../outside", "a/../../outside", "a/../inside", "/tmp/outside"])
 def test_a_name_that_leaves_the_folder_is_refused(name, tmp_path):
-    data_set, _ = tiny_set("imagenette-160", place="")
+    data_set, _ = tiny_set("imagenette-160", address="")
     evil = tar_of({"good": b"1", name: b"2"})
     with pytest.raises(UserError) as caught:
         unpacked(data_set, evil, tmp_path)
@@ -107,7 +107,7 @@ def test_a_link_inside_is_followed(tmp_path):
 @pytest.mark.parametrize("name", ["imagenette-160", "voc2012"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6])
 def test_a_truncated_archive_leaves_nothing(name, share, tmp_path):
-    data_set, content = tiny_set(name, place="")
+    data_set, content = tiny_set(name, address="")
     with pytest.raises(UserError) as caught:
         unpacked(data_set, content[: int(share * len(content))], tmp_path)
     assert data_set.archives[0].name in str(caught.value)
@@ -115,7 +115,7 @@ def test_a_truncated_archive_leaves_nothing(name, share, tmp_path):
 
 
 def test_a_killed_unpacking_leaves_no_set_and_is_repeated(tmp_path, monkeypatch):
-    data_set, content = tiny_set("imagenette-160", place="")
+    data_set, content = tiny_set("imagenette-160", address="")
     members = iter(range(3))
 
     def killed(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:

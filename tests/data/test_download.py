@@ -1,4 +1,4 @@
-"""Downloads from a local server that interrupts, changes files and refuses; sets without download."""
+"""Downloads from a local server that interrupts, changes and refuses, and other sources."""
 
 from __future__ import annotations
 

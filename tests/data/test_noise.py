@@ -62,6 +62,13 @@ def test_noise_is_neither_clipped_nor_quantised(level, beyond):
         assert len(np.unique(image)) > 0.9 * image.size
 
 
+def test_noisy_image_is_clean_plus_noise():
+    clean = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    draw = np.random.default_rng(5).standard_normal(clean.shape, dtype=np.float32)
+    expected = clean / 255 + 30 / 255 * draw
+    np.testing.assert_allclose(noisy_image(clean, sigma=30, seed=5), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"base_seed": 1}, {"dataset": "kodak/other"}, {"image_id": "kodim02"}, {"sigma": 31.0}],

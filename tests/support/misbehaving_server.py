@@ -1,4 +1,4 @@
-"""A web server on this machine that serves bytes, remembers requests, and errs when told to."""
+"""A local web server that records requests, and makes mistakes on demand."""
 
 from __future__ import annotations
 
@@ -11,39 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Site:
-    """What is served, and what goes wrong.
-
-    Attributes
-    ----------
-    address : str
-        Without a slash at its end.
-    files : dict of str to bytes
-        By path, which begins with a slash.
-    etags : dict of str to str
-        Versions of files; `"1"` unless told otherwise.
-    statuses : dict of str to int
-        Paths that are answered with an error.
-    cuts : list of int
-        The next answers end after so many bytes of the body.
-    knows_ranges, knows_versions : bool
-        Whether `Range` and `If-Range` are understood.
-    before_answer : callable
-        Called before each answer.
-    requests : list of (path, headers)
-    sent : int
-        Bytes of bodies so far.
-    """
+    """Files that a server sends, its mistakes, and the requests so far."""
 
     address: str = ""
-    files: dict[str, bytes] = field(default_factory=dict)
-    etags: dict[str, str] = field(default_factory=dict)
-    statuses: dict[str, int] = field(default_factory=dict)
-    cuts: list[int] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)  # by path, which begins with a slash
+    etags: dict[str, str] = field(default_factory=dict)  # versions of files; the default is "1"
+    statuses: dict[str, int] = field(default_factory=dict)  # paths that are answered with an error
+    cuts: list[int] = field(default_factory=list)  # the next bodies end after so many bytes
     knows_ranges: bool = True
-    knows_versions: bool = True
+    knows_versions: bool = True  # understands `If-Range`
     before_answer: Callable[[], object] = lambda: None
-    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    sent: int = 0
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)  # paths and headers
+    sent: int = 0  # bytes of all bodies
 
     @property
     def ranges(self) -> list[str | None]:
@@ -81,7 +60,7 @@ def serve() -> Iterator[Site]:
 
 
 def answer(handler: BaseHTTPRequestHandler, site: Site) -> None:
-    """Answer one request, as rightly as the site does."""
+    """Answer one request, with the mistakes of the site."""
     site.requests.append((handler.path, dict(handler.headers)))
     site.before_answer()
     status = site.statuses.get(handler.path, 200 if handler.path in site.files else 404)
@@ -109,7 +88,7 @@ def answer(handler: BaseHTTPRequestHandler, site: Site) -> None:
 
 
 def requested_start(handler: BaseHTTPRequestHandler, site: Site, etag: str) -> int | None:
-    """Return where the wanted range begins, None for the whole file."""
+    """Return the first byte of the requested range; None for the complete file."""
     wanted = handler.headers.get("Range")
     if wanted is None or not site.knows_ranges:
         return None

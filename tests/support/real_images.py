@@ -1,7 +1,7 @@
-"""Real photographs for checking: `$DHL_TEST_DATA`, or `shared/data` beside the checkout, has them.
+"""Real photographs in `$DHL_TEST_DATA` or in `shared/data` beside the checkout.
 
-`kodak/` holds Kodak's 24 images, `photos/` photographs of ImageNet's classes. Nothing needs them:
-the tests that read them are skipped without.
+`kodak/` has the 24 images of Kodak, `photos/` has photographs of ImageNet's classes. Tests that
+read them are skipped if they are missing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Data sets of the catalogue at a handful of bytes, their archives laid out as the real ones."""
+"""Tiny archives of data sets of the catalogue, with the paths of the real archives."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ BSDS = "BSR/BSDS500/data"
 
 
 def picture(seed: int, kind: str = "jpeg") -> bytes:
-    """Return the file of a small picture that differs from seed to seed."""
-    return encoded(str(seed), 60, 72, kind)  # large enough to be cut in two places
+    """Return the bytes of a small picture that depends on the seed."""
+    return encoded(str(seed), 60, 72, kind)  # large enough for two interruptions
 
 
 def tar_of(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
-    """Return a tar file of files, written as they are named."""
+    """Return a tar file of files, by name."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode=mode) as tar:
         for name, content in files.items():
@@ -38,64 +38,51 @@ def tar_of(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
     return file.getvalue()
 
 
-# The true layouts: what lies in the archive that a set comes in.
+def numbered(prefix: str, *names: str, kind: str = "jpeg") -> dict[str, bytes]:
+    """Return a picture for each name."""
+    return {f"{prefix}/{name}": picture(index, kind) for index, name in enumerate(names)}
+
+
+# The paths in the real archives.
 LAYOUTS: dict[str, dict[str, bytes]] = {
     "bsds500": {
-        f"{BSDS}/{place}": picture(index) if place.endswith("jpg") else b"truth"
-        for index, place in enumerate(
-            ("images/train/2092.jpg", "images/train/8049.jpg", "images/val/3096.jpg",
-             "images/test/2018.jpg", "images/train/Thumbs.db", "groundTruth/train/2092.mat")
-        )
+        **numbered(f"{BSDS}/images", "train/2092.jpg", "train/8049.jpg", "val/3096.jpg"),
+        f"{BSDS}/images/test/2018.jpg": picture(3),
+        f"{BSDS}/images/train/Thumbs.db": b"thumbs",
+        f"{BSDS}/groundTruth/train/2092.mat": b"truth",
     },
-    "imagenette-160": {
-        f"imagenette2-160/{path}.JPEG": picture(index)
-        for index, path in enumerate(
-            ("train/n01440764/n01440764_10026", "train/n02102040/n02102040_1009",
-             "train/n02102040/ILSVRC2012_val_00020959", "val/n02102040/n02102040_1082",
-             "val/n01440764/ILSVRC2012_val_00009111")
-        )
-    },
+    "imagenette-160": numbered(
+        "imagenette2-160",
+        "train/n01440764/n01440764_10026.JPEG",
+        "train/n02102040/n02102040_1009.JPEG",
+        "train/n02102040/ILSVRC2012_val_00020959.JPEG",
+        "val/n02102040/n02102040_1082.JPEG",
+        "val/n01440764/ILSVRC2012_val_00009111.JPEG",
+    ),
     "voc2012": {
-        f"{VOC}/JPEGImages/2007_000032.jpg": picture(0),
-        f"{VOC}/JPEGImages/2007_000033.jpg": picture(1),
-        f"{VOC}/SegmentationClass/2007_000032.png": picture(2, "png"),
-        f"{VOC}/SegmentationClass/2007_000033.png": picture(3, "png"),
+        **numbered(f"{VOC}/JPEGImages", "2007_000032.jpg", "2007_000033.jpg"),
+        **numbered(f"{VOC}/SegmentationClass", "2007_000032.png", "2007_000033.png", kind="png"),
         f"{VOC}/ImageSets/Segmentation/train.txt": b"2007_000032\n",
         f"{VOC}/ImageSets/Segmentation/val.txt": b"2007_000033\n",
     },
     "sbd": {
         f"{SBD}/img/2008_000002.jpg": picture(0),
         f"{SBD}/cls/2008_000002.mat": b"labels",
-        f"{SBD}/inst/2008_000002.mat": b"instances",
         f"{SBD}/train.txt": b"2008_000002\n",
         f"{SBD}/val.txt": b"\n",
         "benchmark_RELEASE/BharathICCV2011.pdf": b"paper",
     },
-}  # fmt: skip
+}
 
 
-def tiny_set(name: str, *, place: str) -> tuple[DataSet, bytes]:
-    """Shrink a set of one archive.
-
-    Parameters
-    ----------
-    name : str
-        A key of `LAYOUTS`.
-    place : str
-        The address below which the archive is served.
-
-    Returns
-    -------
-    DataSet, bytes
-        The set, its digest known where the real one's is, and the archive.
-    """
+def tiny_set(name: str, *, address: str) -> tuple[DataSet, bytes]:
+    """Return a set of `LAYOUTS` with the digest and counts of its tiny archive, and the archive."""
     real = CATALOGUE[name]
     archive = real.archives[0]
     content = tar_of(LAYOUTS[name], "w" if archive.name.endswith(".tar") else "w:gz")
     digest = f"md5:{hashlib.md5(content).hexdigest()}" if archive.digest else None
-    tiny = replace(
-        archive, urls=(f"{place}/{archive.name}",), digest=digest, bytes=len(content)
-    )  # fmt: skip
+    urls = (f"{address}/{archive.name}",)
+    tiny = replace(archive, urls=urls, digest=digest, bytes=len(content))
     prefix = f"{archive.inside}/" if archive.inside else ""
     names = [PurePosixPath(path.removeprefix(prefix)) for path in LAYOUTS[name]]
     members = {pattern: sum(path.match(pattern) for path in names) for pattern in real.members}
@@ -104,7 +91,7 @@ def tiny_set(name: str, *, place: str) -> tuple[DataSet, bytes]:
 
 def offer(name: str, site: Site, monkeypatch) -> bytes:
     """Put a tiny set into the catalogue and its archive on the server."""
-    data_set, content = tiny_set(name, place=site.address)
+    data_set, content = tiny_set(name, address=site.address)
     monkeypatch.setitem(CATALOGUE, name, data_set)
     site.files[f"/{data_set.archives[0].name}"] = content
     return content

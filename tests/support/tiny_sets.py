@@ -1,6 +1,6 @@
-"""Tiny copies of the public data sets, in the layout and with the names that the real ones have.
+"""Tiny copies of the public data sets, with the real layouts and names.
 
-`make_*` writes a set as it lies when extracted; `pack_*` makes the official archives from it.
+`make_*` writes an unpacked set; `pack_*` makes the official archives from it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SBD_VAL = ("2007_000033", "2008_000008")
 
 
 def picture(name: str, height: int, width: int) -> np.ndarray:
-    """Return a picture of waves that its name decides, uint8 (height, width, 3)."""
+    """Return a picture of waves that depends on the name, uint8 (height, width, 3)."""
     generator = np.random.default_rng(list(name.encode()))
     rows, columns = np.mgrid[:height, :width] / 16
     slopes = generator.normal(size=(3, 2, 1, 1))
@@ -34,7 +34,7 @@ def picture(name: str, height: int, width: int) -> np.ndarray:
 
 
 def write_picture(path: Path, *, height: int = 36, width: int = 48) -> None:
-    """Write a picture that the file's stem decides, in the format of the ending."""
+    """Write a picture that depends on the stem, in the format of the ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture(path.stem, height, width)).save(path)
 
@@ -56,7 +56,7 @@ def label_map(name: str, height: int, width: int, *, classes: int = 21) -> np.nd
 
 
 def make_kodak(root: Path) -> Path:
-    """Write 24 images of the names of Kodak's."""
+    """Write 24 images with the names of Kodak's images."""
     for number in range(1, 25):
         write_picture(root / f"kodak/kodim{number:02d}.png")
     return root / "kodak"
@@ -77,10 +77,7 @@ def make_bsds500(
 
 
 def make_imagenette(root: Path, *, suffix: str = "", train: int = 3, val: int = 2) -> Path:
-    """Write so many of ImageNet's training and validation images of each of the ten classes.
-
-    Both folders have images of both, as in the archive; `suffix` is `-320` or `-160`.
-    """
+    """Write `train` training and `val` validation images of each class, mixed as in the archive."""
     folder = root / f"imagenette{suffix}/imagenette2{suffix}"
     for place, synset in enumerate(IMAGENETTE):
         for number in range(train):
@@ -94,7 +91,7 @@ def make_imagenette(root: Path, *, suffix: str = "", train: int = 3, val: int = 
 
 
 def make_voc_layout(folder: Path, lists: dict[str, Iterable[str]]) -> Path:
-    """Write images, label maps and lists as VOC has them."""
+    """Write images, label maps and lists in VOC's layout."""
     for name in sorted({name for names in lists.values() for name in names}):
         height, width = 36 + sum(name.encode()) % 7, 48
         write_picture(folder / f"JPEGImages/{name}.jpg", height=height, width=width)
@@ -121,7 +118,7 @@ def make_voc2012(
 
 
 def make_sbd(root: Path) -> Path:
-    """Write the Semantic Boundaries Dataset, whose label maps are MATLAB's."""
+    """Write the Semantic Boundaries Dataset, with label maps in MATLAB files."""
     folder = root / "sbd"
     (folder / "cls").mkdir(parents=True)
     for list_name, names in (("train", SBD_TRAIN), ("val", SBD_VAL)):
@@ -136,13 +133,13 @@ def make_sbd(root: Path) -> Path:
 
 
 def make_ilsvrc2012(folder: Path, *, flat: bool = False) -> Path:
-    """Write an image of each synset to train on and to validate, and the development kit.
+    """Write a training and a validation image of each synset, and the development kit.
 
-    `flat` puts all validation images into one folder, as their archive has them.
+    `flat` puts all validation images into one folder, as in their archive.
     """
     synsets = list(imagenet_synsets())
     pictures = [encoded(name, 12, 16) for name in synsets[:10]]
-    numbers = np.random.default_rng(0).permutation(1000)  # as there, in no order of the synsets
+    numbers = np.random.default_rng(0).permutation(1000)  # not in the order of the synsets
     for place, synset in enumerate(synsets):
         path = folder / f"train/{synset}/{synset}_{place + 1}.JPEG"
         path.parent.mkdir(parents=True)
@@ -163,7 +160,7 @@ def make_ilsvrc2012(folder: Path, *, flat: bool = False) -> Path:
 
 
 def write_meta(path: Path, ids: dict[str, int]) -> None:
-    """Write the development kit's table of synsets, with an inner node of their hierarchy."""
+    """Write the synset table of the development kit, with an inner node of the hierarchy."""
     fields = ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children",
               "wordnet_height", "num_train_images")  # fmt: skip
     table = np.empty((len(ids) + 1, 1), dtype=[(field, object) for field in fields])
@@ -174,42 +171,35 @@ def write_meta(path: Path, ids: dict[str, int]) -> None:
 
 
 def pack(path: Path, members: dict[str, Path]) -> Path:
-    """Write a tar archive, compressed as its ending says; `members` are names inside and places."""
+    """Write a tar archive of `members`, which are names and paths; the ending sets compression."""
     mode = "w:gz" if path.suffix in (".gz", ".tgz") else "w"
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode) as archive:
-        for name, place in members.items():
-            archive.add(place, name)
+        for name, file in members.items():
+            archive.add(file, name)
     return path
 
 
-def pack_imagenette(root: Path, to: Path, *, suffix: str = "") -> Path:
-    """Make Imagenette's archive."""
-    name = f"imagenette2{suffix}"
-    return pack(to / f"{name}.tgz", {name: root / f"imagenette{suffix}" / name})
+# Archive, folder inside the archive, folder of the unpacked set.
+ARCHIVES = (
+    ("imagenette2.tgz", "imagenette2", "imagenette/imagenette2"),
+    ("VOCtrainval_11-May-2012.tar", "VOCdevkit", "voc2012/VOCdevkit"),
+    ("benchmark.tgz", "benchmark_RELEASE/dataset", "sbd"),
+    ("BSR_bsds500.tgz", "BSR", "bsds500/BSR"),
+)
 
 
-def pack_voc2012(root: Path, to: Path) -> Path:
-    """Make VOC 2012's archive."""
-    name = "VOCtrainval_11-May-2012.tar"
-    return pack(to / name, {"VOCdevkit": root / "voc2012/VOCdevkit"})
-
-
-def pack_sbd(root: Path, to: Path) -> Path:
-    """Make SBD's archive."""
-    return pack(to / "benchmark.tgz", {"benchmark_RELEASE/dataset": root / "sbd"})
-
-
-def pack_bsds500(root: Path, to: Path) -> Path:
-    """Make BSDS500's archive."""
-    return pack(to / "BSR_bsds500.tgz", {"BSR": root / "bsds500/BSR"})
+def pack_sets(root: Path, to: Path) -> None:
+    """Make the archives of Imagenette, VOC 2012, SBD and BSDS500."""
+    for archive, inside, folder in ARCHIVES:
+        pack(to / archive, {inside: root / folder})
 
 
 def pack_ilsvrc2012(folder: Path, to: Path) -> list[Path]:
-    """Make the three archives of ILSVRC2012; that of the training images holds one per synset."""
+    """Make the three archives of ILSVRC2012; the training archive contains one per synset."""
     inner = [
-        pack(to / f"{place.name}.tar", {path.name: path for path in place.iterdir()})
-        for place in sorted((folder / "train").iterdir())
+        pack(to / f"{synset.name}.tar", {path.name: path for path in synset.iterdir()})
+        for synset in sorted((folder / "train").iterdir())
     ]
     train = pack(to / "ILSVRC2012_img_train.tar", {path.name: path for path in inner})
     for path in inner:
@@ -223,7 +213,7 @@ def pack_ilsvrc2012(folder: Path, to: Path) -> list[Path]:
 
 
 def make_folders(folder: Path, counts: dict[str, int]) -> str:
-    """Write so many images into each class's folder."""
+    """Write `counts` images into the folders of the classes."""
     for name, count in counts.items():
         (folder / name).mkdir(parents=True)
         for number in range(count):

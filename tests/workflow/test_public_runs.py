@@ -68,9 +68,7 @@ def pack_all(extracted: Path, to: Path) -> None:
     """Make the archives of all sets; Kodak and the weights come as files."""
     for path in (extracted / "kodak").iterdir():
         shutil.copy(path, to / path.name)
-    for pack in (tiny_sets.pack_bsds500, tiny_sets.pack_imagenette,
-                 tiny_sets.pack_voc2012, tiny_sets.pack_sbd):  # fmt: skip
-        pack(extracted, to)
+    tiny_sets.pack_sets(extracted, to)
     tiny_sets.pack_ilsvrc2012(extracted / "ilsvrc2012", to)
     for name, file in WEIGHTS.items():
         (extracted / name / file).rename(to / file)
