@@ -14,6 +14,7 @@ from dhl.config.plugins import load_plugin
 from dhl.config.schema import Config
 from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
 from dhl.data.download import archive_path, expected_digests, verified_digest
+from dhl.data.image_files import DamagedImage, Preparation, read_prepared
 from dhl.data.layouts import SUFFIXES, VOC
 from dhl.data.locations import data_root
 from dhl.data.plugin_data import make_plugin_part
@@ -29,28 +30,15 @@ NAMED = 3  # a finding names so many files, and counts the others
 
 @dataclass(frozen=True)
 class Finding:
-    """The state of a data set.
+    """The state of a data set: missing and damaged files, and the number and size of all files."""
 
-    Attributes
-    ----------
-    name : str
-        Name in the catalogue, or the configuration key of a folder.
-    folder : Path
-    missing, damaged : tuple of str
-        Descriptions of missing and of damaged files.
-    files, bytes : int
-        Number and total size of the present files.
-    unit : str
-        What `files` counts.
-    """
-
-    name: str
+    name: str  # in the catalogue, or the configuration key of a folder
     folder: Path
     missing: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
     files: int = 0
     bytes: int = 0
-    unit: str = "files"
+    unit: str = "files"  # or "images"
 
     @property
     def complete(self) -> bool:
@@ -153,7 +141,7 @@ def _finding(
     with Progress(f"checking {name}", sum(1 for _ in files_of(folder))) as progress:
         for path in files_of(folder):
             count, size = count + 1, size + path.stat().st_size
-            if not path.stat().st_size or (decode and _is_broken(path)):
+            if not path.stat().st_size or (decode and _is_damaged(path)):
                 damaged.append(str(path.relative_to(folder)))
             progress.advance()
     return Finding(name, folder, tuple(missing), tuple(dict.fromkeys(damaged)), count, size)
@@ -183,15 +171,7 @@ def _wrong_digest(path: Path, expected: str | None) -> str | None:
     return None
 
 
-def _is_broken(path: Path) -> bool:
+def _is_damaged(path: Path) -> bool:
     """Return whether a file is an image that cannot be decoded."""
-    from PIL import Image
-
-    if path.suffix.lower() not in SUFFIXES:
-        return False
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return True
-    return False
+    is_image = path.suffix.lower() in SUFFIXES
+    return is_image and isinstance(read_prepared(path, Preparation()), DamagedImage)

@@ -146,20 +146,8 @@ def list_classes(
 ) -> Listing:
     """List the images in the folders of the classes, sorted by name.
 
-    Parameters
-    ----------
-    folder : Path
-    indices : mapping of str to int
-        The class index of each folder name.
-    classes : int
-        Number of all classes.
-    image_id : callable
-        Returns the name of an image from its path relative to the folder.
-
-    Raises
-    ------
-    UserError
-        If the folder is missing, or a class has no image.
+    `indices` are the class indices of the folder names; `image_id` returns the name of an image
+    from its path relative to the folder. A missing folder or a class without image is an error.
     """
     from torchvision.datasets.folder import make_dataset
 
@@ -167,8 +155,8 @@ def list_classes(
     samples = make_dataset(folder, indices, extensions=SUFFIXES, allow_empty=True)
     paths = [path.removeprefix(f"{folder}/") for path, _ in samples]
     samples = sorted((image_id(path), path, target) for path, (_, target) in zip(paths, samples))
-    ids, sorted_paths, targets = zip(*samples) if samples else ((), (), ())
-    listing = Listing(folder, ids, sorted_paths, np.array(targets, np.int64), classes)
+    ids, paths, targets = zip(*samples) if samples else ((), (), ())
+    listing = Listing(folder, ids, paths, np.array(targets, np.int64), classes)
     check_counts(listing, indices, 1)
     return listing
 

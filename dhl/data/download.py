@@ -47,15 +47,10 @@ def fetch(name: str, *, root: Path, mirrors: Mirrors) -> Path:
     name : str
         A key of `CATALOGUE`.
     root : Path
-        The folder of all downloaded sets.
+        The folder of all downloaded sets; the result is the folder of this set.
     mirrors : mapping of str to sequence of str
-        Sources that are tried before the official ones, by set: the address or folder of the
-        set's files, or the address or path of one file.
-
-    Returns
-    -------
-    Path
-        The folder of the set.
+        Sources that are tried before the official ones, by set: addresses or paths of the folder
+        of the files, or of one file.
 
     Raises
     ------
@@ -102,13 +97,7 @@ def expected_digests(data_set: DataSet, root: Path) -> dict[str, str | None]:
 
 
 def verified_digest(path: Path, expected: str | None) -> str:
-    """Return the digest of a file, as `algorithm:digest`, after a comparison.
-
-    Parameters
-    ----------
-    path : Path
-    expected : str or None
-        `algorithm:digest`, or its first characters; None if it is not known.
+    """Compare the digest of a file with `algorithm:digest` or its first characters; return it.
 
     Raises
     ------

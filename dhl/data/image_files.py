@@ -113,20 +113,10 @@ class Files(Sequence[np.ndarray]):
 
 
 class ImageFiles(Files):
-    """Images of one split as uint8 arrays (H, W, 3), decoded on demand.
+    """Images of one split as uint8 arrays (H, W, 3), decoded on demand and converted to RGB.
 
-    Grey, CMYK and palette images become RGB, as usual with the public sets.
-
-    Parameters
-    ----------
-    folder : Path
-    paths : sequence of str
-        Relative to the folder.
-    sizes : ndarray of int, shape (N, 2)
-        Height and width of each prepared image, known without decoding.
-    preparation : Preparation
-    damaged : {"stop", "skip"}
-        What training does if `read` returns a `DamagedImage`: stop, or draw another image.
+    `sizes`, int (N, 2), are height and width of the prepared images. With `damaged="skip"`,
+    training draws another image if `read` returns a `DamagedImage`; otherwise it stops.
     """
 
     def __init__(

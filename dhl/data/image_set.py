@@ -140,7 +140,7 @@ def load_split(path: Path, split: str) -> ImageSet:
 
 
 def read_origins(path: Path, split: str, name: str) -> dict[str, str]:
-    """Return the origin of each image of a split, by image name; empty if it is not recorded."""
+    """Return the recorded origin of each image of a split, by image name."""
     if not path.exists():
         return {}
     with open_arrays(path) as arrays:

@@ -182,7 +182,7 @@ class _Seen(NamedTuple):
 def _look(
     listing: Listing, preparation: Preparation, split: str, index: int
 ) -> _Seen | DamagedImage:
-    """Open the files of one image."""
+    """Open the files of one image, and return its size and digest, or its damage."""
     path = listing.folder / listing.paths[index]
     size = read_size(path, preparation)
     if isinstance(size, DamagedImage):

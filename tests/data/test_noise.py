@@ -79,21 +79,6 @@ def test_each_name_changes_the_draw(change):
     assert abs(np.corrcoef(draws[0].ravel(), draws[1].ravel())[0, 1]) < 0.3
 
 
-def test_the_draw_depends_on_its_names_alone_and_not_on_other_draws():
-    names = [NAMES | {"image_id": f"image-{index}"} for index in range(5)]
-
-    def draw(order):
-        return {
-            index: evaluation_noise((6, 5, 3), sigma=30, seed=evaluation_seed(**names[index]))
-            for index in order
-        }
-
-    forward, backward, alone = draw(range(5)), draw((4, 3, 2, 1, 0)), draw([3])
-    for index in range(5):
-        np.testing.assert_array_equal(forward[index], backward[index])
-    np.testing.assert_array_equal(forward[3], alone[3])
-
-
 @pytest.mark.parametrize("sigma", [0.1, 0.999, -1, -0.0001, 255.5, 300, float("nan"), float("inf")])
 def test_a_sigma_off_the_255_scale_is_refused(sigma):
     with pytest.raises(UserError, match=rf"0-255 scale[\s\S]*sigma {sigma:g}\n"):

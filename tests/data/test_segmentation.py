@@ -209,12 +209,6 @@ def test_damaged_images_and_label_maps_are_named_or_left_out(written, mine):
     assert test.targets.path(0).stem == "e"
 
 
-def test_a_subset_is_evenly_spaced(written, mine):
-    folder = written(**mine, train_images=2, test_images=1)
-    assert load_split(folder.data(PART), "train").ids == ["a", "b"]
-    assert load_split(folder.data(PART), "test").ids == ["d"]
-
-
 def test_label_maps_are_shown_in_vocs_colours(written, mine):
     known = {0: (0, 0, 0), 1: (128, 0, 0), 7: (128, 128, 128), 11: (192, 128, 0),
              15: (192, 128, 128), 20: (0, 64, 128), 255: (224, 224, 192)}  # fmt: skip

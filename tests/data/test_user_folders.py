@@ -12,28 +12,29 @@ from settings import with_parts
 from tiny_sets import encoded, make_folders, make_voc_layout, write_picture
 from workflow_runs import planned, snakemake
 
-from dhl.config.data import KINDS
+from dhl.config.data_sets import Folder
+from dhl.config.image_data_sets import Ilsvrc2012, ImageFolder, Voc
 from dhl.data import user_folders
 from dhl.data.user_folders import files_digest
 
-PARTS = {"folder": "denoising", "image_folder": "classification", "ilsvrc2012": "classification",
-         "voc": "segmentation"}  # fmt: skip
+SPLITS = {"name": "mine", "train": "mine/train", "test": "mine/test"}
+DATA = {
+    "folder": Folder(kind="folder", **SPLITS),
+    "image_folder": ImageFolder(kind="image_folder", **SPLITS),
+    "ilsvrc2012": Ilsvrc2012(kind="ilsvrc2012", path="mine"),
+    "voc": Voc(kind="voc", name="mine", path="mine", train="one", test="two"),
+}
 
 
 @pytest.fixture
-def digest(tiny_config, tmp_path):
+def digest(tiny_config, tmp_path, monkeypatch):
     """Return a function from a kind of data in `tmp_path / "mine"` to its digest."""
+    monkeypatch.chdir(tmp_path)
 
     def of_kind(kind: str) -> str:
-        root = tmp_path / "mine"
-        options = {"name": "mine", "path": str(root), "train": str(root / "train"),
-                   "test": str(root / "test")}  # fmt: skip
-        if kind == "voc":
-            options |= {"train": "one", "test": "two"}
-        known = KINDS[kind].model_fields
-        spec = KINDS[kind](kind=kind, **{key: options[key] for key in options if key in known})
-        config = with_parts(tiny_config, **{PARTS[kind]: {"data": spec}})
-        return files_digest(config, PARTS[kind])
+        data = DATA[kind]
+        part = "denoising" if kind == "folder" else "classification"
+        return files_digest(with_parts(tiny_config, **{part: {"data": data}}), part)
 
     return of_kind
 
