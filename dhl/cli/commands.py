@@ -56,7 +56,7 @@ def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> N
         raise UserError(
             f"{len(bad)} of {len(findings)} data sets are incomplete or damaged.",
             came=", ".join(bad),
-            do="run `dhl data download` with the same configuration, and correct your own folders.",
+            do="run `dhl data download` with the same configuration, and correct your folders.",
         )
 
 
@@ -105,7 +105,7 @@ def run_sensitivity(arguments: Arguments, config: Config, folder: RunFolder) -> 
 
     if not studies(config):
         raise UserError(
-            f"There is no `sensitivity` in {arguments.configfile}.",
+            f"The section `sensitivity` is missing in {arguments.configfile}.",
             came="no study",
             do="add the section to the configuration; docs/sensitivity.md has an example.",
         )

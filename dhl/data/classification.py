@@ -155,8 +155,9 @@ def list_classes(
     samples = make_dataset(folder, indices, extensions=SUFFIXES, allow_empty=True)
     paths = [path.removeprefix(f"{folder}/") for path, _ in samples]
     samples = sorted((image_id(path), path, target) for path, (_, target) in zip(paths, samples))
-    ids, paths, targets = zip(*samples) if samples else ((), (), ())
-    listing = Listing(folder, ids, paths, np.array(targets, np.int64), classes)
+    targets = np.array([target for *_, target in samples], np.int64)
+    ids, paths = ([sample[column] for sample in samples] for column in (0, 1))
+    listing = Listing(folder, ids, paths, targets, classes)
     check_counts(listing, indices, 1)
     return listing
 

@@ -135,7 +135,7 @@ def _recorded_digests(root: Path) -> dict[str, dict[str, str]]:
 
 
 def _is_complete(data_set: DataSet, folder: Path, root: Path) -> bool:
-    """Return whether a set is complete; accept a complete set that the user copied there."""
+    """Return whether a set is complete; accept a complete set that the user copied."""
     if (listing := read_listing(folder)) is not None:
         return not any(differing_files(folder, listing))
     if not folder.is_dir() or not any(folder.iterdir()):

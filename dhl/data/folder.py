@@ -134,7 +134,7 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def refuse_shared(train: Iterable[Path], test: Iterable[Path]) -> None:
-    """Raise a `UserError` if a file is in both splits, also if it is there by a link."""
+    """Raise a `UserError` if a file is in both splits, directly or by a link."""
     trained = {os.path.realpath(path) for path in train}
     if both := [path for path in test if os.path.realpath(path) in trained]:
         raise UserError(

@@ -37,7 +37,7 @@ def make_plugin_part(config: Config, part: str) -> dict[str, ImageSet]:
         splits = function(part, seed=seed, **data.options)
     if not isinstance(splits, Mapping):
         raise _wrong(data, "a dict of splits, `train` and `test`", described(splits))
-    wanted = "the splits `train` and `test`, and `validation` if there is one"
+    wanted = "the splits `train` and `test`, and optionally `validation`"
     for name in REQUIRED:
         if name not in splits:
             raise _wrong(data, wanted, f"no `{name}` among {', '.join(map(str, splits)) or 'none'}")

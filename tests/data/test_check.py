@@ -163,8 +163,8 @@ def test_imagenet_is_counted_or_its_archives_are_verified(tmp_path, monkeypatch)
 
 def test_sets_and_folders_of_a_configuration_are_checked(tiny_config, root, monkeypatch):
     monkeypatch.setenv("DHL_DATA", str(root))
-    (root / "own").mkdir()
-    photos = Folder(kind="folder", name="own", train="kodak", test=str(root / "own"))
+    (root / "mine").mkdir()
+    photos = Folder(kind="folder", name="mine", train="kodak", test=str(root / "mine"))
     imagenette = Imagenette(kind="imagenette", size=160)
     config = with_parts(
         tiny_config, denoising={"data": photos}, classification={"data": imagenette}

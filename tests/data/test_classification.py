@@ -210,10 +210,10 @@ def spoiled(folder: Path) -> dict:
     """Write five images to train on and seven to test on, two of each damaged; specify them."""
     make_folders(folder / "train", {"cat": 3, "dog": 2})
     make_folders(folder / "test", {"cat": 4, "dog": 3})
-    whole = encoded("whole", 200, 300)
+    image = encoded("image", 200, 300)
     (folder / "train/cat/1.png").write_bytes(b"no picture")
-    (folder / "train/dog/0.png").write_bytes(whole[: len(whole) // 2])  # its header is complete
-    (folder / "test/cat/2.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "train/dog/0.png").write_bytes(image[: len(image) // 2])  # its header is complete
+    (folder / "test/cat/2.png").write_bytes(image[: len(image) // 2])
     (folder / "test/dog/1.png").write_bytes(b"")
     return {"kind": "image_folder", "name": "mine", "resize": 24, "crop": 16,
             "train": str(folder / "train"), "test": str(folder / "test")}  # fmt: skip

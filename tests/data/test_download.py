@@ -167,11 +167,11 @@ def test_without_a_network_the_message_says_so(content, tmp_path, monkeypatch):
     assert "Connection refused" in message
 
 
-@pytest.mark.parametrize("place", ["{}", "file://{}", "{}/" + FILE])
-def test_a_folder_is_a_mirror_and_is_not_copied(place, site, content, tmp_path):
+@pytest.mark.parametrize("mirror", ["{}", "file://{}", "{}/" + FILE])
+def test_a_folder_is_a_mirror_and_is_not_copied(mirror, site, content, tmp_path):
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / FILE).write_bytes(content)
-    mirrors = {NAME: [place.format(tmp_path / "mirror")]}
+    mirrors = {NAME: [mirror.format(tmp_path / "mirror")]}
     folder = fetch(NAME, root=tmp_path / "root", mirrors=mirrors)
     assert len(list(folder.glob("imagenette2-160/train/*/*.JPEG"))) == 3
     assert site.requests == []

@@ -41,14 +41,6 @@ def test_a_batch_holds_neighbours_of_one_shape(size, expected):
     assert [(batch.start, batch.stop) for batch in mixed().batches(size)] == expected
 
 
-@pytest.mark.parametrize(("count", "size"), [(1, 4), (4, 4), (5, 4), (9, 2)])
-def test_batches_cover_every_image_once_in_order(count, size):
-    images = ImageSet(list(map(str, range(count))), images_of(*[(8, 8)] * count))
-    batches = [range(count)[batch] for batch in images.batches(size)]
-    assert [index for batch in batches for index in batch] == list(range(count))
-    assert max(map(len, batches)) <= size
-
-
 def test_splits_are_read_back(tmp_path):
     path = tmp_path / "data" / "part.npz"
     save_splits({"train": labelled(), "test": mixed()}, path)

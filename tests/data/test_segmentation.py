@@ -48,10 +48,10 @@ def test_voc_has_the_images_and_label_maps_that_torchvision_reads(written, tmp_p
         ours = load_split(folder.data(PART), split)
         reference = VOCSegmentation(tmp_path / "voc2012", image_set=theirs)
         assert len(ours) == len(reference)
-        for place, (image, labels) in enumerate(reference):
-            np.testing.assert_array_equal(ours.images[place], np.asarray(image))
-            np.testing.assert_array_equal(ours.targets[place], np.asarray(labels))
-            assert tuple(ours.sizes[place]) == ours.targets[place].shape
+        for index, (image, labels) in enumerate(reference):
+            np.testing.assert_array_equal(ours.images[index], np.asarray(image))
+            np.testing.assert_array_equal(ours.targets[index], np.asarray(labels))
+            assert tuple(ours.sizes[index]) == ours.targets[index].shape
     assert ours.ids == list(VOC_VAL)
     assert ours.classes == 21
     assert ours.has_label_maps
@@ -177,13 +177,13 @@ def test_a_missing_file_is_named(written, mine, file, came):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [("\n \n", r"two\.txt is empty"), ("d\nb\n", "1 in both `one` and `two`: b"),
      ("d\ne\ngone\n", r"1 of 3 not in .*: gone \(0 files\)")],
 )  # fmt: skip
-def test_a_list_that_makes_no_test_set_is_refused(written, mine, content, said):
+def test_a_list_that_makes_no_test_set_is_refused(written, mine, content, message):
     (Path(mine["path"]) / "ImageSets/Segmentation/two.txt").write_text(content)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         written(**mine)
 
 

@@ -79,13 +79,13 @@ def make_bsds500(
 def make_imagenette(root: Path, *, suffix: str = "", train: int = 3, val: int = 2) -> Path:
     """Write `train` training and `val` validation images of each class, mixed as in the archive."""
     folder = root / f"imagenette{suffix}/imagenette2{suffix}"
-    for place, synset in enumerate(IMAGENETTE):
+    for index, synset in enumerate(IMAGENETTE):
         for number in range(train):
-            split = ("train", "val")[(place + number) % 2]
+            split = ("train", "val")[(index + number) % 2]
             write_picture(folder / f"{split}/{synset}/{synset}_{number + 1}.JPEG")
         for number in range(val):
-            split = ("val", "train")[(place + number) % 2]
-            name = f"ILSVRC2012_val_{10 * place + number + 1:08d}.JPEG"
+            split = ("val", "train")[(index + number) % 2]
+            name = f"ILSVRC2012_val_{10 * index + number + 1:08d}.JPEG"
             write_picture(folder / split / synset / name, height=40, width=30)
     return root / f"imagenette{suffix}"
 
@@ -140,18 +140,18 @@ def make_ilsvrc2012(folder: Path, *, flat: bool = False) -> Path:
     synsets = list(imagenet_synsets())
     pictures = [encoded(name, 12, 16) for name in synsets[:10]]
     numbers = np.random.default_rng(0).permutation(1000)  # not in the order of the synsets
-    for place, synset in enumerate(synsets):
-        path = folder / f"train/{synset}/{synset}_{place + 1}.JPEG"
+    for index, synset in enumerate(synsets):
+        path = folder / f"train/{synset}/{synset}_{index + 1}.JPEG"
         path.parent.mkdir(parents=True)
-        path.write_bytes(pictures[place % 10])
+        path.write_bytes(pictures[index % 10])
         below = "" if flat else f"{synset}/"
-        path = folder / f"val/{below}ILSVRC2012_val_{numbers[place] + 1:08d}.JPEG"
+        path = folder / f"val/{below}ILSVRC2012_val_{numbers[index] + 1:08d}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(pictures[place % 7])
+        path.write_bytes(pictures[index % 7])
     data = folder / DEVKIT / "data"
     data.mkdir(parents=True)
     ids = np.random.default_rng(1).permutation(1000) + 1
-    truth = [ids[place] for place in np.argsort(numbers)]
+    truth = [ids[index] for index in np.argsort(numbers)]
     (data / "ILSVRC2012_validation_ground_truth.txt").write_text(
         "".join(f"{number}\n" for number in truth)
     )
