@@ -125,7 +125,7 @@ def recorded_noisy_image(
     noisy = noisy_image(clean, sigma=sigma, seed=int(record.seed), model=model)
     if pixel_digest(noisy) != record.sha256:
         raise UserError(
-            f"The noise of `{record.image_id}` differs from the recorded noise.",
+            f"The noise of `{record.image_id}` is not the recorded one.",
             came=f"`{record.image_id}` at sigma {sigma:g} differs from its recorded digest",
             do="delete the run's `noise` folder and run again."
             if model == GAUSSIAN
