@@ -50,3 +50,11 @@ class PaddedDenoiser(nn.Module):
     def forward_unpadded(self, noisy: torch.Tensor) -> torch.Tensor:
         """Denoise without padding: loses `border` pixels on each side."""
         raise NotImplementedError
+
+
+def border_of(denoiser: nn.Module) -> int:
+    """Return how many pixels a denoiser loses on each side without padding; 0 by default.
+
+    A denoiser with an attribute `border` also has a method `forward_unpadded`.
+    """
+    return getattr(denoiser, "border", 0)

@@ -19,7 +19,7 @@ from dhl.errors import UserError
 from dhl.models import checkpoint
 from dhl.progress import Progress
 from dhl.seeding import derive_seed, torch_generator
-from dhl.training.device import autocast, device_name, precision_name
+from dhl.training.device import autocast, device_name, precision_name, to_device
 from dhl.training.optimizers import build_optimizer, learning_rate, set_learning_rate
 from dhl.training.signals import noted_signals
 
@@ -111,8 +111,7 @@ class Trainer:
         self, objective: Objective, batches: Batches, recipe: Recipe, settings: TrainerSettings
     ):
         self.batches, self.recipe, self.settings = batches, recipe, settings
-        self.network = objective.network
-        self.network.to(settings.device, memory_format=torch.channels_last).train()
+        self.network = to_device(objective.network, settings.device).train()
         self.optimizer = build_optimizer(self.network, recipe.optimizer)
         self.losses = torch.compile(objective.losses) if settings.compiled else objective.losses
         self.steps_done = 0
