@@ -1,7 +1,7 @@
-"""The authors' trained denoisers: weights out of Caffe's binary files, into a model file.
+"""Importing the authors' trained denoisers: from Caffe's binary file to a model file.
 
-A `.caffemodel` is a protocol buffer. Only the fields that hold weights are described here; protobuf
-skips what else a file has.
+A `.caffemodel` is a protocol buffer. Only the fields with weights are described here; protobuf skips
+all others.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _MESSAGES = {
         "layer": (100, ".caffe.LayerParameter", True),
     },
 }
-_FACTOR = "factor"  # BatchNorm's third blob: what its sums are divided by
+_FACTOR = "factor"  # BatchNorm's third blob, by which its sums are divided
 
 
 @cache
 def net_parameter() -> type[Message]:
-    """Return the message class of a whole file."""
+    """Return the message class of a file."""
     # In proto3 repeated numbers are packed, as they are in Caffe's files.
     file = FileDescriptorProto(name="dhl/caffe.proto", package="caffe", syntax="proto3")
     for name, fields in _MESSAGES.items():
@@ -106,7 +106,7 @@ def import_denoiser(source: Path, target: Path, *, sigma: float | None = None) -
     target : Path
         The model file, as `dhl denoise` reads it.
     sigma : float, optional
-        What it was trained for, on the 0-255 scale; only noted in the file.
+        Noise level of its training, on the 0-255 scale; only noted in the file.
 
     Raises
     ------
@@ -153,7 +153,11 @@ def _state(layers: dict[str, Message], path: Path) -> dict[str, torch.Tensor]:
             raise _refused(path, f"layer `{name}` has {len(layer.blobs)} blobs, not {len(keys)}")
         blobs = dict(zip(keys, (_array(blob, name, path) for blob in layer.blobs), strict=True))
         if kind == "BatchNorm":
-            blobs = _statistics(blobs, name, path)
+            factor = blobs.pop(_FACTOR)
+            if factor.size != 1 or factor.item() <= 0:
+                came = f"has the moving-average factor {factor.ravel().tolist()}"
+                raise _refused(path, f"layer `{name}` {came}")
+            blobs = {key: sums / factor.item() for key, sums in blobs.items()}
         found |= blobs
     network = build_network("denoiser", "released", width=len(found["conv0.weight"]))
     state = network.state_dict()
@@ -175,16 +179,6 @@ def _array(blob: Message, name: str, path: Path) -> np.ndarray:
     return numbers.reshape(shape)
 
 
-def _statistics(blobs: dict[str, np.ndarray], name: str, path: Path) -> dict[str, np.ndarray]:
-    """Divide BatchNorm's sums by their factor."""
-    factor = blobs.pop(_FACTOR)
-    if factor.size != 1 or factor.item() <= 0:
-        raise _refused(
-            path, f"layer `{name}` has the moving-average factor {factor.ravel().tolist()}"
-        )
-    return {key: sums / factor.item() for key, sums in blobs.items()}
-
-
 def _fitted(blob: np.ndarray, shape: torch.Size, name: str, path: Path) -> torch.Tensor:
     """Return a blob as the weight of a shape; leading ones of an older file's shape may go."""
     ones, rest = blob.shape[: -len(shape)], blob.shape[-len(shape) :]
@@ -194,9 +188,9 @@ def _fitted(blob: np.ndarray, shape: torch.Size, name: str, path: Path) -> torch
 
 
 def _refused(path: Path, came: str, do: str = "") -> UserError:
-    """Say that a file is not the authors' denoiser."""
+    """Return the error for a file that is not the authors' denoiser."""
     return UserError(
-        "a Caffe file holds the layers of the authors' denoiser, with their names and shapes.",
+        f"The Caffe file {path} does not contain the authors' denoiser.",
         came=f"{path}: {came}",
-        do=do or "name a whole `.caffemodel` that the authors' `train_*.prototxt` made.",
+        do=do or "name a complete `.caffemodel` that the authors' `train_*.prototxt` made.",
     )

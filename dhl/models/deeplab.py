@@ -76,7 +76,7 @@ class DeepLabLargeFOV(nn.Module):
         Returns
         -------
         Tensor of shape (N, classes, ceil((H - 1) / 8) + 1, ceil((W - 1) / 8) + 1)
-            The last position lies beyond the image where a side is not of the form 8 k + 1.
+            The last position is outside the image if a side is not of the form 8 k + 1.
         """
         features = self.features(self.normalise(images))
         features = self.dropout(F.relu(self.fc6(features)))
@@ -90,5 +90,5 @@ class DeepLabLargeFOV(nn.Module):
         return scores[..., : images.shape[-2], : images.shape[-1]]
 
     def pretrained_part(self) -> dict[str, torch.Tensor]:
-        """Return the weights that a file of VGG-16 fills, by their names there: up to conv5_3."""
+        """Return the weights that a file of VGG-16 fills, by their names in the file: up to conv5_3."""
         return self.features.state_dict(prefix="features.")

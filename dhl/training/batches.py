@@ -90,7 +90,7 @@ class BatchSampler:
     seed_names : tuple
         The order of the images is derived from these names.
     device : torch.device
-        Where batches are cropped and rotated.
+        Crops and rotates the batches.
     workers : int
         Number of processes that decode image files; 0 decodes in this process.
 

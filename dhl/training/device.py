@@ -22,7 +22,7 @@ def reserved_device(config: Config) -> Iterator[torch.device]:
     Yields
     ------
     torch.device
-        For `auto`: CUDA where there is one, else the CPU with `config.threads` threads.
+        For `auto`: CUDA if the machine has it, else the CPU with `config.threads` threads.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def uses_cuda(config: Config) -> bool:
 
 
 def find_device(name: str) -> torch.device:
-    """Return a device by name; `auto` is CUDA where there is one, else the CPU.
+    """Return a device by name; `auto` is CUDA if the machine has it, else the CPU.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def find_device(name: str) -> torch.device:
 
 
 def resolve_precision(config: Config, device: torch.device) -> torch.dtype:
-    """Return the number format of training: bfloat16 where the hardware supports it.
+    """Return the number format of training: bfloat16 if the hardware supports it.
 
     On a CPU without AMX, and on a GPU without bfloat16, `auto` means float32.
     """

@@ -1,4 +1,4 @@
-"""Slots on the GPUs of one machine: a user's jobs share a GPU only where `jobs_per_gpu` allows it.
+"""Slots on the GPUs of one machine: a user's jobs share a GPU only if `jobs_per_gpu` allows it.
 
 A slot is a lock file in the folder for temporary files. The kernel releases the lock when the
 process ends, even if it is killed, so that no slot is ever left behind.

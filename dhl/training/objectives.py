@@ -1,9 +1,4 @@
-"""What a training step minimises: loss functions, and an objective for each kind of training.
-
-An objective has `network`, whose weights are trained, and
-`losses(images, targets, generator)`, which returns a dict of scalar tensors: `loss` is minimised,
-the others go into the training curve.
-"""
+"""Loss functions, and an objective for each kind of training, which computes a step's losses."""
 
 from __future__ import annotations
 
@@ -76,7 +71,7 @@ def centre_crop(images: torch.Tensor, side: int | None) -> torch.Tensor:
 def denoise_centre(denoiser: nn.Module, noisy: torch.Tensor, side: int | None) -> torch.Tensor:
     """Denoise images (N, 3, H, W) and return the central `side` x `side` px.
 
-    None returns whole images, denoised with padding. A side needs no padding where the denoiser
+    None returns the complete images, denoised with padding. A side uses no padding if the denoiser
     can work without.
     """
     unpadded = side is not None and border_of(denoiser) > 0
@@ -138,7 +133,7 @@ class DenoisingObjective:
         Noise level, or a range of noise levels, on the 0-255 scale.
     output_side : int or None
         The loss compares the central square of this side, which no padding has influenced, as in
-        the authors' training. None compares whole images, padded as when the denoiser is used.
+        the authors' training. None compares complete images, padded as when the denoiser is used.
     noise : str
         The configuration's `noise`.
     """

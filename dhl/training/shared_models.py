@@ -43,7 +43,7 @@ class SharedModel:
         self.curve = self.weights.with_suffix(".csv")
 
     def take(self, key: str, folder: RunFolder, *, fingerprint: str) -> bool:
-        """Copy the model into a run; return whether there was an undamaged one."""
+        """Copy the model into a run; return whether an undamaged one existed."""
         if not is_complete(self.weights, self.curve, fingerprint=fingerprint):
             return False
         _copy(self.curve, folder.training(key))
@@ -64,7 +64,7 @@ class SharedModel:
 
 
 def is_complete(weights: Path, curve: Path, *, fingerprint: str) -> bool:
-    """Return whether a model and its curve exist with this fingerprint; log what is damaged."""
+    """Return whether a model and its curve exist with this fingerprint; log a damaged one."""
     if not (weights.exists() and curve.exists()):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Training the models of a run: what each starts from, is trained on, and writes."""
+"""Training the models of a run: from the configuration to a model file and a training curve."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _output_side(network: nn.Module, spec: ModelSpec) -> int | None:
 def _initial_network(config: Config, spec: ModelSpec, folder: RunFolder) -> nn.Module:
     """Return the network that a training starts from: its parent's weights, or fresh ones.
 
-    Published weights then fill the whole network, or the layers that they have weights for.
+    Published weights then fill all layers, or those that the file contains.
     """
     if spec.start:
         network, content = checkpoint.load_model(folder.model(spec.start))
