@@ -1,7 +1,7 @@
 """Importing the authors' trained denoisers: from Caffe's binary file to a model file.
 
-A `.caffemodel` is a protocol buffer. Only the fields with weights are described here; protobuf skips
-all others.
+A `.caffemodel` is a protocol buffer. Only the fields with weights are described here; protobuf
+skips all others.
 """
 
 from __future__ import annotations

@@ -90,5 +90,5 @@ class DeepLabLargeFOV(nn.Module):
         return scores[..., : images.shape[-2], : images.shape[-1]]
 
     def pretrained_part(self) -> dict[str, torch.Tensor]:
-        """Return the weights that a file of VGG-16 fills, by their names in the file: up to conv5_3."""
+        """Return the weights that VGG-16's file fills, by their names in it: up to conv5_3."""
         return self.features.state_dict(prefix="features.")

@@ -196,7 +196,7 @@ class Trainer:
         self.loss_sums = {}
 
     def save_checkpoint(self) -> None:
-        """Save the state of the training, if the settings name a file and all numbers are finite."""
+        """Save the training's state, if the settings name a file and all numbers are finite."""
         settings = self.settings
         if settings.checkpoint_path is None:
             return
