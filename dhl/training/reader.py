@@ -103,23 +103,20 @@ class FileReader:
             If an image is damaged and the configuration says to stop.
         """
         if step != self.next_step:
-            self.reads = self._begin(step)
+            self.reads = iter(
+                DataLoader(
+                    self.steps,
+                    sampler=range(step, self.count),
+                    batch_size=None,
+                    num_workers=self.workers,
+                    worker_init_fn=_ignore_signals,
+                    pin_memory=self.device.type == "cuda",
+                )
+            )
         self.next_step = step + 1
         read = next(self.reads)
         self._report(read.damaged)
         return [stack.to(self.device, non_blocking=True) for stack in read.stacks], read.indices
-
-    def _begin(self, step: int) -> Iterator[Read]:
-        """Start the workers at this step."""
-        loader = DataLoader(
-            self.steps,
-            sampler=range(step, self.count),
-            batch_size=None,
-            num_workers=self.workers,
-            worker_init_fn=_ignore_signals,
-            pin_memory=self.device.type == "cuda",
-        )
-        return iter(loader)
 
     def _report(self, damaged: list[DamagedImage]) -> None:
         """Raise an error for a damaged image, or log its name once."""

@@ -71,7 +71,7 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
         return
     digest = _content_fingerprint(config, spec, folder)
     made_from = fingerprint(config, key)
-    shared = shared_model(_arithmetic(config), digest)
+    shared = shared_model("-".join(_arithmetic(config)), digest)
     if shared and shared.take(key, folder, fingerprint=made_from):
         return
     lock = shared.weights if shared else folder.checkpoint(key, digest)
@@ -181,7 +181,7 @@ def _weights_file(config: Config, spec: ModelSpec) -> Path | None:
 
 def _check_precision(config: Config, spec: ModelSpec, before: str | None) -> None:
     """Refuse a parent in another number format: methods would differ in more than their loss."""
-    precision = _precision(config)
+    precision = _arithmetic(config)[1]
     if before not in (None, precision):
         raise UserError(
             f"{spec.key} and the model that it starts from have different number formats.",
@@ -213,19 +213,11 @@ def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> 
     if not spec.start and (weights := _weights_file(config, spec)) is not None:
         files.append(weights)
     digests = [split_digest(folder.data(spec.part), "train"), *map(file_digest, files)]
-    return f"{derive_seed(fingerprint(config, spec.key), _arithmetic(config), *digests):016x}"
+    names = fingerprint(config, spec.key), "-".join(_arithmetic(config)), *digests
+    return f"{derive_seed(*names):016x}"
 
 
-def _arithmetic(config: Config) -> str:
-    """Name the kind of device and the number format that this machine trains with."""
-    return f"{_device(config).type}-{_precision(config)}"
-
-
-def _precision(config: Config) -> str:
-    """Name the number format that this machine trains in."""
-    return precision_name(resolve_precision(config, _device(config)))
-
-
-def _device(config: Config) -> torch.device:
-    """Return a device of the kind that this machine trains on, without holding a slot."""
-    return torch.device("cuda" if uses_cuda(config) else find_device(config.device))
+def _arithmetic(config: Config) -> tuple[str, str]:
+    """Name the kind of device and the number format of this machine, without holding a GPU."""
+    device = torch.device("cuda") if uses_cuda(config) else find_device(config.device)
+    return device.type, precision_name(resolve_precision(config, device))
