@@ -120,8 +120,8 @@ class Trainer:
         Returns
         -------
         DataFrame
-            The training curve, with `results.TRAINING_COLUMNS`. Losses are means over the steps
-            since the row before, without `loss_scale`.
+            The training curve, with `results.TRAINING_COLUMNS`: means over the steps since the row
+            before, without `loss_scale`.
 
         Raises
         ------

@@ -181,9 +181,8 @@ def test_joint_training_leaves_the_frozen_network_as_it_was_to_the_bit():
     for name, value in frozen.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert not frozen.training
-    moved = [name for name, value in network.state_dict().items()
-             if not torch.equal(value, start[name])]  # fmt: skip
-    assert set(moved) == set(start)
+    for name, value in network.state_dict().items():
+        assert not torch.equal(value, start[name]), name
 
 
 def test_the_scale_of_the_loss_multiplies_its_gradient_and_not_the_curve():
