@@ -44,11 +44,11 @@ NETWORKS = {
     "denoiser": {
         "released": Entry("dhl.models.denoiser:released", ("width", "input")),
         "paper": Entry("dhl.models.denoiser:paper", ("width", "input")),
-        "dncnn": Entry("dhl.models.dncnn:dncnn", ("width", "depth")),
+        "dncnn": Entry("dhl.models.dncnn:DnCNN", ("width", "depth")),
     },
     "classifier": {
-        "small-vgg": Entry("dhl.models.small_vgg:small_vgg", ("width",)),
-        "small-resnet": Entry("dhl.models.small_resnet:small_resnet", ("width",)),
+        "small-vgg": Entry("dhl.models.small_vgg:SmallVGG", ("width",)),
+        "small-resnet": Entry("dhl.models.small_resnet:SmallResNet", ("width",)),
         "vgg16": Entry("dhl.models.imagenet:vgg16", pretrained="vgg16-imagenet"),
         "resnet50": Entry("dhl.models.imagenet:resnet50", pretrained="resnet50-imagenet"),
         "efficientnet-lite0": Entry(
@@ -56,10 +56,10 @@ NETWORKS = {
         ),
     },
     "segmenter": {
-        "small-largefov": Entry("dhl.models.small_largefov:small_largefov", ("width",)),
-        "small-unet": Entry("dhl.models.small_unet:small_unet", ("width",)),
+        "small-largefov": Entry("dhl.models.small_largefov:SmallLargeFOV", ("width",)),
+        "small-unet": Entry("dhl.models.small_unet:SmallUNet", ("width",)),
         "deeplab-largefov": Entry(
-            "dhl.models.deeplab:deeplab_largefov", pretrained="vgg16-imagenet"
+            "dhl.models.deeplab:DeepLabLargeFOV", pretrained="vgg16-imagenet"
         ),
     },
 }

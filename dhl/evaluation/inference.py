@@ -19,7 +19,7 @@ from dhl.errors import UserError
 from dhl.files import atomic_path
 from dhl.models import checkpoint
 from dhl.models.authors_input import MEAN_BGR
-from dhl.models.centre_crop import border_of
+from dhl.models.padded_denoiser import border_of
 from dhl.progress import Progress
 from dhl.training.device import find_device
 

@@ -60,24 +60,17 @@ def _output_check(role: str, reference: str, classes: int | None) -> Callable:
 
     def check(network: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         count, _, height, width = inputs[0].shape
-        wanted = {
-            "denoiser": (count, 3, height, width),
-            "classifier": (count, classes),
-            "segmenter": (count, classes, height, width),
+        wanted, name = {
+            "denoiser": ((count, 3, height, width), "images of the same shape"),
+            "classifier": ((count, classes), "logits (N, classes)"),
+            "segmenter": ((count, classes, height, width), "logits (N, classes, H, W)"),
         }[role]
         if tuple(getattr(output, "shape", ())) != wanted or not output.is_floating_point():
             raise wrong_result(
                 reference,
-                expected=f"a {role} that maps images (N, 3, H, W) to {_OUTPUTS[role]}",
+                expected=f"a {role} that maps images (N, 3, H, W) to {name}",
                 came=f"{described(output)} for images of shape {tuple(inputs[0].shape)}: "
                 f"the shape must be {wanted}",
             )
 
     return check
-
-
-_OUTPUTS = {
-    "denoiser": "images of the same shape",
-    "classifier": "logits (N, classes)",
-    "segmenter": "logits (N, classes, H, W)",
-}

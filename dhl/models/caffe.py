@@ -1,7 +1,7 @@
-"""The authors' trained denoisers: weights out of Caffe's binary files, into a model file.
+"""Importing the authors' trained denoisers: from Caffe's binary file to a model file.
 
-A `.caffemodel` is a protocol buffer. Only the fields that hold weights are described here; protobuf
-skips what else a file has.
+A `.caffemodel` is a protocol buffer. Only the fields with weights are described here; protobuf
+skips all others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
+from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
@@ -23,47 +23,38 @@ from dhl.models import checkpoint
 from dhl.models.build import build_network
 from dhl.run.results import file_digest
 
-# Message: field: number, type, repeated; numbers and types are those of Caffe's `caffe.proto`.
-_MESSAGES = {
-    "BlobShape": {"dim": (1, Field.TYPE_INT64, True)},
-    "BlobProto": {
-        "num": (1, Field.TYPE_INT32, False),
-        "channels": (2, Field.TYPE_INT32, False),
-        "height": (3, Field.TYPE_INT32, False),
-        "width": (4, Field.TYPE_INT32, False),
-        "data": (5, Field.TYPE_FLOAT, True),
-        "shape": (7, ".caffe.BlobShape", False),
-        "double_data": (8, Field.TYPE_DOUBLE, True),
-    },
-    "LayerParameter": {
-        "name": (1, Field.TYPE_STRING, False),
-        "type": (2, Field.TYPE_STRING, False),
-        "blobs": (7, ".caffe.BlobProto", True),
-    },
-    "NetParameter": {
-        "layers": (2, Field.TYPE_BYTES, True),  # as Caffe wrote them until 2015
-        "layer": (100, ".caffe.LayerParameter", True),
-    },
-}
-_FACTOR = "factor"  # BatchNorm's third blob: what its sums are divided by
+# Numbers and types are those of Caffe's `caffe.proto`; `layers` is the format of before 2015.
+# In proto3 repeated numbers are packed, as in Caffe's files.
+_MESSAGES = """
+name: "dhl/caffe.proto" package: "caffe" syntax: "proto3"
+message_type { name: "BlobShape"
+  field { name: "dim" number: 1 type: TYPE_INT64 label: LABEL_REPEATED } }
+message_type { name: "BlobProto"
+  field { name: "num" number: 1 type: TYPE_INT32 }
+  field { name: "channels" number: 2 type: TYPE_INT32 }
+  field { name: "height" number: 3 type: TYPE_INT32 }
+  field { name: "width" number: 4 type: TYPE_INT32 }
+  field { name: "data" number: 5 type: TYPE_FLOAT label: LABEL_REPEATED }
+  field { name: "shape" number: 7 type: TYPE_MESSAGE type_name: ".caffe.BlobShape" }
+  field { name: "double_data" number: 8 type: TYPE_DOUBLE label: LABEL_REPEATED } }
+message_type { name: "LayerParameter"
+  field { name: "name" number: 1 type: TYPE_STRING }
+  field { name: "type" number: 2 type: TYPE_STRING }
+  field { name: "blobs" number: 7 type: TYPE_MESSAGE type_name: ".caffe.BlobProto"
+          label: LABEL_REPEATED } }
+message_type { name: "NetParameter"
+  field { name: "layers" number: 2 type: TYPE_BYTES label: LABEL_REPEATED }
+  field { name: "layer" number: 100 type: TYPE_MESSAGE type_name: ".caffe.LayerParameter"
+          label: LABEL_REPEATED } }
+"""
+_FACTOR = "factor"  # BatchNorm's third blob, by which its sums are divided
 
 
 @cache
 def net_parameter() -> type[Message]:
-    """Return the message class of a whole file."""
-    # In proto3 repeated numbers are packed, as they are in Caffe's files.
-    file = FileDescriptorProto(name="dhl/caffe.proto", package="caffe", syntax="proto3")
-    for name, fields in _MESSAGES.items():
-        described = file.message_type.add(name=name)
-        for field, (number, kind, repeated) in fields.items():
-            label = Field.LABEL_REPEATED if repeated else Field.LABEL_OPTIONAL
-            entry = described.field.add(name=field, number=number, label=label)
-            if isinstance(kind, str):
-                entry.type, entry.type_name = Field.TYPE_MESSAGE, kind
-            else:
-                entry.type = kind
+    """Return the message class of a file."""
     pool = DescriptorPool()
-    pool.Add(file)
+    pool.Add(text_format.Parse(_MESSAGES, FileDescriptorProto()))
     return GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
 
 
@@ -106,7 +97,7 @@ def import_denoiser(source: Path, target: Path, *, sigma: float | None = None) -
     target : Path
         The model file, as `dhl denoise` reads it.
     sigma : float, optional
-        What it was trained for, on the 0-255 scale; only noted in the file.
+        Noise level of its training, on the 0-255 scale; only noted in the file.
 
     Raises
     ------
@@ -153,7 +144,11 @@ def _state(layers: dict[str, Message], path: Path) -> dict[str, torch.Tensor]:
             raise _refused(path, f"layer `{name}` has {len(layer.blobs)} blobs, not {len(keys)}")
         blobs = dict(zip(keys, (_array(blob, name, path) for blob in layer.blobs), strict=True))
         if kind == "BatchNorm":
-            blobs = _statistics(blobs, name, path)
+            factor = blobs.pop(_FACTOR)
+            if factor.size != 1 or factor.item() <= 0:
+                came = f"has the moving-average factor {factor.ravel().tolist()}"
+                raise _refused(path, f"layer `{name}` {came}")
+            blobs = {key: sums / factor.item() for key, sums in blobs.items()}
         found |= blobs
     network = build_network("denoiser", "released", width=len(found["conv0.weight"]))
     state = network.state_dict()
@@ -175,16 +170,6 @@ def _array(blob: Message, name: str, path: Path) -> np.ndarray:
     return numbers.reshape(shape)
 
 
-def _statistics(blobs: dict[str, np.ndarray], name: str, path: Path) -> dict[str, np.ndarray]:
-    """Divide BatchNorm's sums by their factor."""
-    factor = blobs.pop(_FACTOR)
-    if factor.size != 1 or factor.item() <= 0:
-        raise _refused(
-            path, f"layer `{name}` has the moving-average factor {factor.ravel().tolist()}"
-        )
-    return {key: sums / factor.item() for key, sums in blobs.items()}
-
-
 def _fitted(blob: np.ndarray, shape: torch.Size, name: str, path: Path) -> torch.Tensor:
     """Return a blob as the weight of a shape; leading ones of an older file's shape may go."""
     ones, rest = blob.shape[: -len(shape)], blob.shape[-len(shape) :]
@@ -194,9 +179,9 @@ def _fitted(blob: np.ndarray, shape: torch.Size, name: str, path: Path) -> torch
 
 
 def _refused(path: Path, came: str, do: str = "") -> UserError:
-    """Say that a file is not the authors' denoiser."""
+    """Return the error for a file that is not the authors' denoiser."""
     return UserError(
-        "a Caffe file holds the layers of the authors' denoiser, with their names and shapes.",
+        f"The Caffe file {path} does not contain the authors' denoiser.",
         came=f"{path}: {came}",
-        do=do or "name a whole `.caffemodel` that the authors' `train_*.prototxt` made.",
+        do=do or "name a complete `.caffemodel` that the authors' `train_*.prototxt` made.",
     )

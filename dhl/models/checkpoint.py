@@ -1,4 +1,4 @@
-"""Model files: written at once or not at all, read strictly."""
+"""Model files: written completely or not at all, and checked when they are read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def save(content: dict[str, Any], path: Path) -> None:
     Raises
     ------
     UserError
-        If the disk is full; the file that stood there before is kept.
+        If the disk is full; the file from before is kept.
     """
     buffer = io.BytesIO()  # a file object, because torch stores a file's name in its bytes
     torch.save({"format": FORMAT, **content}, buffer)
@@ -72,24 +72,24 @@ def load_model(path: Path, *, fingerprint: str | None = None) -> tuple[nn.Module
     ----------
     path : Path
     fingerprint : str, optional
-        What the file's must be; a model of another configuration is refused.
+        A model with another fingerprint is refused.
 
     Returns
     -------
     network : nn.Module
     content : dict
-        The whole file: `role`, `network`, `classes`, `key`, `sigma`, `fingerprint`, `state`.
+        All values of the file: `role`, `network`, `key`, `sigma`, `fingerprint`, `state`.
 
     Raises
     ------
     UserError
-        If the file cannot be read, holds another architecture than it says, or is of another
+        If the file cannot be read, its weights do not fit its network, or it belongs to another
         configuration.
     """
     content = load(path)
     if fingerprint is not None and content.get("fingerprint") != fingerprint:
         raise UserError(
-            "a model is of the configuration that it is used with.",
+            f"The model {path} belongs to another configuration.",
             came=f"{path} was made by another configuration, data set or code",
             do="train it again, or use the configuration in the run's config.yaml.",
         )
@@ -100,7 +100,7 @@ def load_model(path: Path, *, fingerprint: str | None = None) -> tuple[nn.Module
         network.load_state_dict(content["state"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(
-            "a model file holds the weights of the network that it names.",
+            f"The weights in {path} do not fit the network that it names.",
             came=f"{path}: {str(error).splitlines()[0]}",
             do="train it again; weights of another architecture cannot be used.",
         ) from None
@@ -108,9 +108,9 @@ def load_model(path: Path, *, fingerprint: str | None = None) -> tuple[nn.Module
 
 
 def _unreadable(path: Path, came: str) -> UserError:
-    """Say that a file cannot be used, and what to do."""
+    """Return the error for a file that cannot be used."""
     return UserError(
-        "a model is a whole file that this project wrote.",
+        f"The file {path} cannot be read as a model.",
         came=f"{path}: {came}",
-        do="check the path; or delete a damaged file and make it anew.",
+        do="check the path; or delete a damaged file and make it again.",
     )

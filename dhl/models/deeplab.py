@@ -1,8 +1,8 @@
-"""DeepLab-LargeFOV: VGG-16 at an eighth of the size, with holes and a large field of view.
+"""DeepLab-LargeFOV: VGG-16 at an eighth of the size, with dilation and a large field of view.
 
-Layer by layer as in the network definition that its authors released, and that the paper's authors
-took over. Two things differ: images come as RGB on [0, 1] and are normalised for torchvision's
-VGG-16, and fc6 and fc7 begin as fc8 does, where the released initial weights have theirs.
+The layers are those of the network definition that its authors released and the paper's authors
+used. Two things differ: images are RGB on [0, 1], normalised for torchvision's VGG-16; and fc6 and
+fc7 have random initial weights like fc8, not those of the released initial model.
 
 References
 ----------
@@ -28,11 +28,6 @@ BLOCKS = (
 )
 
 
-def deeplab_largefov(classes: int = 21) -> DeepLabLargeFOV:
-    """Build DeepLab-LargeFOV; 20,505,429 parameters at VOC's 21 classes."""
-    return DeepLabLargeFOV(classes)
-
-
 def vgg16_features() -> nn.Sequential:
     """Build conv1_1 to pool5, then pool5a; indices are those of torchvision's VGG-16."""
     layers: list[nn.Module] = []
@@ -52,6 +47,7 @@ class DeepLabLargeFOV(nn.Module):
     """VGG-16's convolutions to an eighth of the size, then fc6 with dilation 12, fc7 and fc8.
 
     Coarse position (i, j) is centred on pixel (8 i, 8 j): an image of 321 px has 41 positions.
+    With VOC's 21 classes it has 20,505,429 parameters.
 
     Attributes
     ----------
@@ -61,7 +57,7 @@ class DeepLabLargeFOV(nn.Module):
 
     stride = 8
 
-    def __init__(self, classes: int):
+    def __init__(self, classes: int = 21):
         super().__init__()
         self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
         self.features = vgg16_features()
@@ -80,7 +76,7 @@ class DeepLabLargeFOV(nn.Module):
         Returns
         -------
         Tensor of shape (N, classes, ceil((H - 1) / 8) + 1, ceil((W - 1) / 8) + 1)
-            The last position lies beyond the image where a side is not of the form 8 k + 1.
+            The last position is outside the image if a side is not of the form 8 k + 1.
         """
         features = self.features(self.normalise(images))
         features = self.dropout(F.relu(self.fc6(features)))
@@ -94,5 +90,5 @@ class DeepLabLargeFOV(nn.Module):
         return scores[..., : images.shape[-2], : images.shape[-1]]
 
     def pretrained_part(self) -> dict[str, torch.Tensor]:
-        """Return the weights that a file of VGG-16 fills, by their names there: up to conv5_3."""
+        """Return the weights that VGG-16's file fills, by their names in it: up to conv5_3."""
         return self.features.state_dict(prefix="features.")

@@ -8,17 +8,13 @@ from torch import nn
 from dhl.models.initialisation import begin_as_identity
 
 
-def dncnn(width: int = 64, depth: int = 17) -> DnCNN:
-    """Build a colour DnCNN; 17 layers of 64 channels are the published one for known sigma."""
-    return DnCNN(width, depth)
-
-
 class DnCNN(nn.Module):
-    """Convolution and ReLU; convolution, BatchNorm and ReLU; convolution: predicts the noise."""
+    """Convolution and ReLU; convolution, BatchNorm and ReLU; convolution: predicts the noise.
 
-    border = 0
+    The published network for a known sigma has 17 layers of 64 channels.
+    """
 
-    def __init__(self, width: int, depth: int):
+    def __init__(self, width: int = 64, depth: int = 17):
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):

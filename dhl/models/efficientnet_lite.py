@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0, whose ImageNet weights come through pip: the extra `efficientnet`.
+"""EfficientNet-Lite0, whose ImageNet weights are a package for pip: the extra `efficientnet`.
 
 EfficientNet [1]_ without squeeze-and-excitation and with ReLU6, for images of 224 px; 4,652,008
-parameters at 1000 classes. Its weights were trained on (pixel - 127) / 128 [2]_; the package's own
-example has ImageNet's mean and deviation instead, which cost it about ten points of top-1.
+parameters at 1000 classes. Its weights were trained on (pixel - 127) / 128 [2]_; the package's
+example uses ImageNet's mean and deviation instead, and loses about ten points of top-1.
 
 References
 ----------
@@ -56,7 +56,7 @@ def _package(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError:
         raise UserError(
-            "`efficientnet-lite0` and its weights come with an extra of this project.",
+            "`efficientnet-lite0` needs an extra of this project that is not installed.",
             came=f"the package {name} is not installed",
             do="in the checkout of this project: pip install -e '.[efficientnet]'.",
         ) from None

@@ -48,5 +48,5 @@ class Normalised(nn.Module):
         return self.network(self.normalise(images))
 
     def pretrained_part(self) -> dict[str, torch.Tensor]:
-        """Return the weights that a published file fills, by their names there."""
+        """Return the weights that a published file fills, by their names in the file."""
         return self.network.state_dict()

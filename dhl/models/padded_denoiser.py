@@ -1,4 +1,4 @@
-"""A denoiser whose output is smaller than its input, padded so that it keeps any size."""
+"""A denoiser that pads its input, so that the output of any image has the same size."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from torch import nn
 
 
 class PaddedDenoiser(nn.Module):
-    """A network that loses a border; reflection padding makes it keep the size of any image.
+    """A network that loses a border, with reflection padding for images of any size.
 
     Attributes
     ----------
     border : int
         Pixels that `forward_unpadded` loses on each side.
     multiple : int
-        `forward_unpadded` needs sides of `k * multiple + remainder`.
-    remainder : int
+        `forward_unpadded` needs sides that are multiples of it.
     """
 
     border = 0
     multiple = 4
-    remainder = 0
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         """Denoise images of any size.
@@ -35,7 +33,7 @@ class PaddedDenoiser(nn.Module):
         Tensor of shape (N, 3, H, W)
         """
         height, width = noisy.shape[-2:]
-        bottom, right = self._extra(height), self._extra(width)
+        bottom, right = (-(side + 2 * self.border) % self.multiple for side in (height, width))
         padding = (self.border, self.border + right, self.border, self.border + bottom)
         if not any(padding):
             return self.forward_unpadded(noisy)
@@ -43,10 +41,14 @@ class PaddedDenoiser(nn.Module):
         mode = "reflect" if max(padding) < min(height, width) else "replicate"
         return self.forward_unpadded(F.pad(noisy, padding, mode))[..., :height, :width]
 
-    def _extra(self, side: int) -> int:
-        """Return how many pixels are missing to the next legal side."""
-        return (self.remainder - side - 2 * self.border) % self.multiple
-
     def forward_unpadded(self, noisy: torch.Tensor) -> torch.Tensor:
         """Denoise without padding: loses `border` pixels on each side."""
         raise NotImplementedError
+
+
+def border_of(denoiser: nn.Module) -> int:
+    """Return how many pixels a denoiser loses on each side without padding; 0 by default.
+
+    A denoiser with an attribute `border` also has a method `forward_unpadded`.
+    """
+    return getattr(denoiser, "border", 0)

@@ -1,4 +1,4 @@
-"""Published weights of a task network: read from a file, and refused where they do not fit."""
+"""Published weights of a task network, read from a file and refused if they do not fit."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
     Parameters
     ----------
     network : nn.Module
-        Its `pretrained_part()` is filled: a classifier whole, DeepLab up to conv5_3 from VGG-16. A
-        network without it is filled whole.
+        Its `pretrained_part()` is filled: all of a classifier, DeepLab up to conv5_3 from VGG-16. A
+        network without this method is filled completely.
     path : Path
         A dict of tensors by torchvision's names, as `torch.save` writes it.
 
     Raises
     ------
     UserError
-        If the file cannot be read, or its layers are not the network's; names the first such layer.
-        The network is then unchanged.
+        If the file cannot be read, or a layer does not fit; names the first such layer. The network
+        is then unchanged.
     """
     wanted = getattr(network, "pretrained_part", network.state_dict)()
     found = _read(path)
@@ -42,9 +42,9 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
                 f"`{name}` with shape {tuple(found[name].shape)}, which here has "
                 f"{tuple(weight.shape)}",
             )
-    whole = len(wanted) == len(network.state_dict())
-    if whole and (unknown := [name for name in found if name not in wanted]):
-        raise _misfit(path, f"`{unknown[0]}`, which this network has not")
+    complete = len(wanted) == len(network.state_dict())
+    if complete and (unknown := [name for name in found if name not in wanted]):
+        raise _misfit(path, f"`{unknown[0]}`, which this network does not have")
     with torch.no_grad():
         for name, weight in wanted.items():
             if name in found:
@@ -53,23 +53,23 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
     """Read a dict of tensors onto the CPU."""
-    rule = "a file of weights is a whole dict of tensors, as `torch.save` writes it."
-    do = "download it again, or mend the path in `networks`."
+    mistake = f"The file of weights {path} cannot be read."
+    do = "download it again, or correct its path in the configuration."
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(rule, came=f"no file {path}", do=do) from None
+        raise UserError(mistake, came=f"no file {path}", do=do) from None
     except DAMAGED:
-        raise UserError(rule, came=f"{path}: truncated, or of another kind", do=do) from None
+        raise UserError(mistake, came=f"{path}: truncated, or of another kind", do=do) from None
     if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
-        raise UserError(rule, came=f"{path}: holds something else", do=do)
+        raise UserError(mistake, came=f"{path}: not a dict of tensors", do=do)
     return content
 
 
 def _misfit(path: Path, came: str) -> UserError:
-    """Say that weights are of another network."""
+    """Return the error for weights of another network."""
     return UserError(
-        "a file of weights holds the layers of the network that it is given to.",
+        f"The weights in {path} do not fit the network.",
         came=f"{path} has {came}",
         do="name the network and the number of classes that the weights were made for.",
     )

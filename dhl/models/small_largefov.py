@@ -1,4 +1,4 @@
-"""Segmenters: images on the [0, 1] scale in, logits for every pixel out."""
+"""A small segmenter like DeepLab-LargeFOV."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from torch import nn
 from dhl.models.small_vgg import vgg_features
 
 
-def small_largefov(width: int = 32, classes: int = 11) -> SmallLargeFOV:
-    """Build a DeepLab-LargeFOV-like segmenter for images of about 64 px."""
-    return SmallLargeFOV(width, classes)
-
-
 class SmallLargeFOV(nn.Module):
-    """VGG blocks to a quarter of the size, then a dilated fc6, fc7 and a score a class."""
+    """VGG blocks to a quarter of the size, then a dilated fc6, fc7 and a score for each class.
 
-    def __init__(self, width: int, classes: int):
+    For images of about 64 px.
+    """
+
+    def __init__(self, width: int = 32, classes: int = 11):
         super().__init__()
         self.features = vgg_features(width)
         # The large field of view: a 3x3 kernel spread over the map, as DeepLab's fc6.

@@ -12,11 +12,6 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def small_resnet(width: int = 32, classes: int = 10) -> SmallResNet:
-    """Build a residual classifier for images of about 32 px."""
-    return SmallResNet(width, classes)
-
-
 class Residual(nn.Module):
     """Two 3x3 convolutions with BatchNorm, added to the input or its 1x1 projection."""
 
@@ -39,9 +34,12 @@ class Residual(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A convolution, three residual blocks to a quarter of the size, an average, a linear layer."""
+    """A convolution, three residual blocks to a quarter of the size, an average, a linear layer.
 
-    def __init__(self, width: int, classes: int):
+    For images of about 32 px.
+    """
+
+    def __init__(self, width: int = 32, classes: int = 10):
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(3, width, 3, padding=1, bias=False),

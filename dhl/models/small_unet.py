@@ -15,15 +15,13 @@ from torch import nn
 from dhl.models.small_vgg import vgg_block
 
 
-def small_unet(width: int = 32, classes: int = 11) -> SmallUNet:
-    """Build a U-Net of three scales for images of about 64 px."""
-    return SmallUNet(width, classes)
-
-
 class SmallUNet(nn.Module):
-    """One convolution a scale on the way down, one on the way up, and a score a class."""
+    """At each of three scales one convolution down and one up, then a score for each class.
 
-    def __init__(self, width: int, classes: int):
+    For images of about 64 px.
+    """
+
+    def __init__(self, width: int = 32, classes: int = 11):
         super().__init__()
         self.down = nn.ModuleList(
             [

@@ -1,14 +1,9 @@
-"""Classifiers: images on the [0, 1] scale in, logits out; each with its own normalisation."""
+"""A small classifier of the VGG family."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-
-
-def small_vgg(width: int = 32, classes: int = 10) -> SmallVGG:
-    """Build a VGG-like classifier for images of about 32 px."""
-    return SmallVGG(width, classes)
 
 
 def vgg_block(channels_in: int, channels: int, convolutions: int = 2) -> nn.Sequential:
@@ -35,9 +30,12 @@ def vgg_features(width: int) -> nn.Sequential:
 
 
 class SmallVGG(nn.Module):
-    """Three VGG blocks with pooling between them, a global maximum, a linear layer."""
+    """Three VGG blocks with pooling between them, a global maximum, a linear layer.
 
-    def __init__(self, width: int, classes: int):
+    For images of about 32 px.
+    """
+
+    def __init__(self, width: int = 32, classes: int = 10):
         super().__init__()
         self.features = vgg_features(width)
         self.head = nn.Linear(4 * width, classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from dhl.data.image_files import ImageFiles
 from dhl.data.image_set import ImageSet
 from dhl.errors import UserError
 from dhl.seeding import torch_generator
-from dhl.training.reader import FileReader
+from dhl.training.reader import FileReader, Steps, stacked
 
 # A small image is padded with ImageNet's mean colour, which is zero after Caffe subtracts the mean;
 # its label map is padded with the label that no loss counts.
@@ -35,20 +35,19 @@ class EpochOrder:
 
     def __init__(self, count: int, batch: int, seed_names: tuple):
         self.count, self.batch, self.seed_names = count, batch, seed_names
-        self._epoch: tuple[int, torch.Tensor] | None = None
+        self.epoch, self.shuffled = -1, torch.empty(0)
 
     def __call__(self, step: int) -> list[int]:
         """Return the indices of a step's images: the next `batch` of the endless sequence."""
-        first = step * self.batch
-        return [self._at(position) for position in range(first, first + self.batch)]
-
-    def _at(self, position: int) -> int:
-        """Return the image at a position of the endless sequence."""
-        epoch, offset = divmod(position, self.count)
-        if self._epoch is None or self._epoch[0] != epoch:
-            generator = torch_generator(*self.seed_names, "epoch", epoch)
-            self._epoch = (epoch, torch.randperm(self.count, generator=generator))
-        return int(self._epoch[1][offset])
+        indices = []
+        for position in range(step * self.batch, (step + 1) * self.batch):
+            epoch, offset = divmod(position, self.count)
+            if epoch != self.epoch:
+                generator = torch_generator(*self.seed_names, "epoch", epoch)
+                self.epoch = epoch
+                self.shuffled = torch.randperm(self.count, generator=generator)
+            indices.append(int(self.shuffled[offset]))
+        return indices
 
 
 class Draw(NamedTuple):
@@ -65,27 +64,18 @@ class InMemory:
 
     def __init__(self, images: ImageSet, order: EpochOrder, device: torch.device):
         self.order = order
-        self.images = [torch.from_numpy(np.ascontiguousarray(image)) for image in images.images]
-        self.images = [image.permute(2, 0, 1).to(device) for image in self.images]
-        self.maps, self.classes = None, None
-        if images.targets is not None:
-            targets = torch.from_numpy(images.targets.astype(np.int64)).to(device)
-            if images.has_label_maps:
-                self.maps = targets.to(torch.uint8)
-            else:
-                self.classes = targets
+        maps: Iterable[np.ndarray | None] = [None] * len(images)
+        if images.targets is not None and images.has_label_maps:
+            maps = images.targets
+        self.stacks = [
+            stacked(image, labels).to(device)
+            for image, labels in zip(images.images, maps, strict=True)
+        ]
 
-    def __call__(self, step: int) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        """Return the images of a step, and their classes, if any."""
-        chosen = self.order(step)
-        stacks = [self._stack(index) for index in chosen]
-        return stacks, None if self.classes is None else self.classes[chosen]
-
-    def _stack(self, index: int) -> torch.Tensor:
-        """Return an image with its label map, if any."""
-        if self.maps is None:
-            return self.images[index]
-        return torch.cat([self.images[index], self.maps[index][None]])
+    def __call__(self, step: int) -> tuple[list[torch.Tensor], list[int]]:
+        """Return the images of a step and their indices."""
+        indices = self.order(step)
+        return [self.stacks[index] for index in indices], indices
 
 
 class BatchSampler:
@@ -100,7 +90,7 @@ class BatchSampler:
     seed_names : tuple
         The order of the images is derived from these names.
     device : torch.device
-        Where batches are cropped and rotated.
+        Crops and rotates the batches.
     workers : int
         Number of processes that decode image files; 0 decodes in this process.
 
@@ -116,26 +106,33 @@ class BatchSampler:
         workers: int = 0,
     ):  # fmt: skip
         self.recipe, self.device, self.sizes = recipe, device, images.sizes
-        self.has_label_maps = images.has_label_maps
         _check_sizes(images, recipe)
+        self.has_label_maps, self.classes = images.has_label_maps, None
+        if isinstance(images.targets, np.ndarray) and not images.has_label_maps:
+            self.classes = torch.from_numpy(images.targets.astype(np.int64))
         self.order = EpochOrder(len(images), recipe.batch, seed_names)
-        self.source = (
-            FileReader(images, self.order, device, steps=recipe.steps, workers=workers)
-            if isinstance(images.images, ImageFiles)
-            else InMemory(images, self.order, device)
-        )
+        self.source: Callable[[int], tuple[list[torch.Tensor], list[int]]]
+        if isinstance(images.images, ImageFiles):
+            steps = Steps(images.images, images.targets, self.order)
+            self.source = FileReader(steps, device, count=recipe.steps, workers=workers)
+        else:
+            self.source = InMemory(images, self.order, device)
 
     def __call__(
         self, step: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return images (N, 3, H, W) in [0, 1] and targets of a step, counted from 0."""
         draws = [self._draw(self.sizes[index], generator) for index in self.order(step)]
-        stacks, classes = self.source(step)
+        stacks, indices = self.source(step)
         batch = torch.stack(
             [self._crop(stack, draw) for stack, draw in zip(stacks, draws, strict=True)]
         )
         images = batch[:, :3].float() / 255
-        return images, batch[:, 3].long() if self.has_label_maps else classes
+        if self.has_label_maps:
+            return images, batch[:, 3].long()
+        if self.classes is None:
+            return images, None
+        return images, self.classes[indices].to(self.device, non_blocking=True)
 
     def _draw(self, size: Sequence[int], generator: torch.Generator) -> Draw:
         """Draw the augmentation of an image of this height and width, on the CPU."""
@@ -159,7 +156,7 @@ class BatchSampler:
         if patch is not None:
             if min(image.shape[1:]) < patch:
                 image = enlarged(image, patch)
-            # An image that replaces a damaged one may be smaller than that.
+            # An image that replaces a damaged one may be smaller.
             top, left = (
                 min(begin, side - patch)
                 for begin, side in zip((draw.top, draw.left), image.shape[1:], strict=True)
@@ -186,16 +183,13 @@ def _check_sizes(images: ImageSet, recipe: Recipe) -> None:
     """Refuse images that cannot make a batch."""
     sizes, patch = np.asarray(images.sizes), recipe.patch
     if patch is not None:
-        if images.has_label_maps:
-            return
         mistake = f"is smaller than a patch of {patch} px"
-        wrong = sizes.min(1) < patch
-    else:
+        wrong = (sizes.min(1) < patch) & (not images.has_label_maps)
+    elif (wrong := (sizes != sizes[0]).any(1)).any():
         mistake = "differs in size from the first one, and no `patch` is set"
-        wrong = (sizes != sizes[0]).any(1)
-        if recipe.augment == "dihedral" and not wrong.any():
-            mistake = "is not square and cannot be rotated without a `patch`"
-            wrong = sizes[:, 0] != sizes[:, 1]
+    else:
+        mistake = "is not square and cannot be rotated without a `patch`"
+        wrong = (sizes[:, 0] != sizes[:, 1]) & (recipe.augment == "dihedral")
     if wrong.any():
         first = int(wrong.argmax())
         raise UserError(

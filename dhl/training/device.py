@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
+from torch import nn
 
 from dhl.config.schema import Config
 from dhl.errors import UserError
@@ -21,7 +22,7 @@ def reserved_device(config: Config) -> Iterator[torch.device]:
     Yields
     ------
     torch.device
-        For `auto`: CUDA where there is one, else the CPU with `config.threads` threads.
+        For `auto`: CUDA if the machine has it, else the CPU with `config.threads` threads.
 
     Raises
     ------
@@ -32,23 +33,26 @@ def reserved_device(config: Config) -> Iterator[torch.device]:
     if not uses_cuda(config):
         yield find_device(config.device)
         return
-    make_cuda_repeatable()
-    allowed = _allowed_gpus(config)
+    _make_cuda_repeatable()
+    if ":" in config.device or not torch.cuda.device_count():
+        allowed = [find_device(config.device).index]
+    else:
+        allowed = list(range(torch.cuda.device_count()))
     uuids = [str(torch.cuda.get_device_properties(index).uuid) for index in allowed]
-    with gpu_slot(uuids, jobs_per_gpu=config.jobs_per_gpu) as place:
-        device = torch.device("cuda", allowed[place])
+    with gpu_slot(uuids, jobs_per_gpu=config.jobs_per_gpu) as index:
+        device = torch.device("cuda", allowed[index])
         torch.cuda.set_device(device)
         yield device
 
 
-def make_cuda_repeatable() -> None:
+def _make_cuda_repeatable() -> None:
     """Make CUDA's kernels return the same sums each time, and compute float32 in full precision.
 
     An operation without a repeatable kernel logs a warning.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # else convolutions keep 10 bits of a float32's 23
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -60,15 +64,8 @@ def uses_cuda(config: Config) -> bool:
     return name == "cuda" or (name == "auto" and torch.cuda.is_available())
 
 
-def _allowed_gpus(config: Config) -> Sequence[int]:
-    """Return the numbers of the GPUs that a run may use; at least one."""
-    if ":" in config.device or not torch.cuda.device_count():
-        return [find_device(config.device).index]
-    return range(torch.cuda.device_count())
-
-
 def find_device(name: str) -> torch.device:
-    """Return a device by name; `auto` is CUDA where there is one, else the CPU.
+    """Return a device by name; `auto` is CUDA if the machine has it, else the CPU.
 
     Raises
     ------
@@ -88,7 +85,7 @@ def find_device(name: str) -> torch.device:
 
 
 def resolve_precision(config: Config, device: torch.device) -> torch.dtype:
-    """Return the number format of training: bfloat16 where the hardware supports it.
+    """Return the number format of training: bfloat16 if the hardware supports it.
 
     On a CPU without AMX, and on a GPU without bfloat16, `auto` means float32.
     """
@@ -116,3 +113,8 @@ def device_name(device: torch.device) -> str:
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:
     """Return a context in which convolutions run in `precision`; with float32 it does nothing."""
     return torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)
+
+
+def to_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network in place, to the memory layout in which convolutions are fastest."""
+    return network.to(device).to(memory_format=torch.channels_last)

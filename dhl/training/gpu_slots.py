@@ -1,4 +1,4 @@
-"""Slots on the GPUs of one machine: a user's jobs share a GPU only where `jobs_per_gpu` allows it.
+"""Slots on the GPUs of one machine: a user's jobs share a GPU only if `jobs_per_gpu` allows it.
 
 A slot is a lock file in the folder for temporary files. The kernel releases the lock when the
 process ends, even if it is killed, so that no slot is ever left behind.
@@ -34,8 +34,8 @@ def gpus_of_this_machine() -> int:
 def gpu_slot(gpus: Sequence[str], *, jobs_per_gpu: int = 1) -> Iterator[int]:
     """Hold a slot on one GPU; wait until one is free.
 
-    A GPU without a job is preferred to one that has some. Jobs that run at the same time should
-    have the same `jobs_per_gpu`.
+    GPUs with the fewest jobs are preferred. Jobs that run at the same time should have the same
+    `jobs_per_gpu`.
 
     Parameters
     ----------
@@ -60,21 +60,14 @@ def gpu_slot(gpus: Sequence[str], *, jobs_per_gpu: int = 1) -> Iterator[int]:
         for slot in range(jobs_per_gpu)
         for index, gpu in enumerate(gpus)
     ]
-    index, lock = _wait_for_one(slots)
+    waiting = False
+    while (free := next((slot for slot in slots if try_lock(slot[1])), None)) is None:
+        if not waiting:
+            logger.info("waiting for a free GPU: all slots (%d) are in use", len(slots))
+            waiting = True
+        time.sleep(PAUSE_SECONDS)
+    index, lock = free
     try:
         yield index
     finally:
         lock.release()
-
-
-def _wait_for_one(slots: list[tuple[int, FileLock]]) -> tuple[int, FileLock]:
-    """Lock the first free slot; if there is none, say so once and try again."""
-    said = False
-    while True:
-        for index, lock in slots:
-            if try_lock(lock):
-                return index, lock
-        if not said:
-            logger.info("waiting for a free GPU: all slots (%d) are in use", len(slots))
-            said = True
-        time.sleep(PAUSE_SECONDS)

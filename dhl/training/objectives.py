@@ -1,11 +1,9 @@
-"""What a training step minimises: loss functions, and an objective for each kind of training.
-
-An objective has `network`, whose weights are trained, and
-`losses(images, targets, generator)`, which returns a dict of scalar tensors: `loss` is minimised,
-the others go into the training curve.
-"""
+"""Loss functions, and an objective for each kind of training, which computes a step's losses."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +11,7 @@ from torch import nn
 
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.noise import add_noise
-from dhl.models.cascade import Cascade, labels_for_loss, logits_for_loss
-from dhl.models.centre_crop import centre_crop, denoise_centre
+from dhl.models.padded_denoiser import border_of
 from dhl.sigma import GAUSSIAN
 
 
@@ -63,6 +60,68 @@ def joint_loss(
     return reconstruction + task_weight * task
 
 
+def centre_crop(images: torch.Tensor, side: int | None) -> torch.Tensor:
+    """Cut the central `side` x `side` px out of images (N, C, H, W); None cuts nothing."""
+    if side is None:
+        return images
+    top, left = ((length - side) // 2 for length in images.shape[-2:])
+    return images[..., top : top + side, left : left + side]
+
+
+def denoise_centre(denoiser: nn.Module, noisy: torch.Tensor, side: int | None) -> torch.Tensor:
+    """Denoise images (N, 3, H, W) and return the central `side` x `side` px.
+
+    None returns the complete images, denoised with padding. A side uses no padding if the denoiser
+    can work without.
+    """
+    unpadded = side is not None and border_of(denoiser) > 0
+    denoise = cast(Callable, denoiser.forward_unpadded) if unpadded else denoiser
+    return centre_crop(denoise(noisy), side)
+
+
+def shrink_labels(target: torch.Tensor, stride: int) -> torch.Tensor:
+    """Sample label maps at the positions of a coarse grid.
+
+    Parameters
+    ----------
+    target : Tensor of int64, shape (N, H, W)
+    stride : int
+        Pixels between positions; the first is on the first pixel.
+
+    Returns
+    -------
+    Tensor of int64, shape (N, ceil((H - 1) / stride) + 1, ceil((W - 1) / stride) + 1)
+        Positions outside the image get the label 255, which no loss counts.
+
+    Notes
+    -----
+    DeepLab's Caffe code shrinks labels by an aligned interpolation, (H - 1) / stride + 1 positions
+    a side. Its training crops have sides of k * stride + 1, so every position is a pixel whose
+    label is copied: 321 px at stride 8 give 41 labels, those of pixels 0, 8, ..., 320.
+    """
+    bottom, right = (-(side - 1) % stride for side in target.shape[-2:])
+    return F.pad(target, (0, right, 0, bottom), value=IGNORED_LABEL)[..., ::stride, ::stride]
+
+
+def loss_of_network(
+    network: nn.Module, images: torch.Tensor, targets: torch.Tensor | None
+) -> torch.Tensor:
+    """Return a task network's loss; DeepLab's is taken before the upsampling.
+
+    Raises
+    ------
+    ValueError
+        If the images have no targets.
+    """
+    if targets is None:
+        raise ValueError("a task's loss needs images with targets")
+    logits = getattr(network, "forward_coarse", network)(images)
+    stride = getattr(network, "stride", None)
+    return task_loss(
+        logits=logits, target=targets if stride is None else shrink_labels(targets, stride)
+    )
+
+
 class DenoisingObjective:
     """Trains a denoiser for the reconstruction loss alone (lambda = 0).
 
@@ -74,7 +133,7 @@ class DenoisingObjective:
         Noise level, or a range of noise levels, on the 0-255 scale.
     output_side : int or None
         The loss compares the central square of this side, which no padding has influenced, as in
-        the authors' training. None compares whole images, padded as when the denoiser is used.
+        the authors' training. None compares complete images, padded as when the denoiser is used.
     noise : str
         The configuration's `noise`.
     """
@@ -87,7 +146,7 @@ class DenoisingObjective:
         self.sigma, self.noise, self.output_side = sigma, noise, output_side
 
     def losses(
-        self, images: torch.Tensor, targets: object, generator: torch.Generator
+        self, images: torch.Tensor, targets: torch.Tensor | None, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         """Return `loss` and `reconstruction_loss` of clean images (N, 3, H, W) in [0, 1]."""
         noisy = add_noise(images, sigma=self.sigma, generator=generator, model=self.noise)
@@ -114,30 +173,33 @@ class TaskObjective:
         self.network, self.sigma, self.noise = network, sigma, noise
 
     def losses(
-        self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+        self, images: torch.Tensor, targets: torch.Tensor | None, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         """Return `loss` and `task_loss` of clean images (N, 3, H, W) in [0, 1] and targets."""
         if self.sigma is not None:
             images = add_noise(images, sigma=self.sigma, generator=generator, model=self.noise)
-        logits = logits_for_loss(self.network, images)
-        loss = task_loss(logits=logits, target=labels_for_loss(self.network, targets))
+        loss = loss_of_network(self.network, images, targets)
         return {"loss": loss, "task_loss": loss.detach()}
 
 
 class JointObjective:
-    """Trains the denoiser of a cascade for the joint loss; the task network stays frozen.
+    """Trains a denoiser for the joint loss: the paper's Figure 3.
+
+    Gradients pass through the task network, which is frozen: its weights get none, and it stays in
+    evaluation mode. It reads the denoised images neither clipped nor rounded.
 
     Parameters
     ----------
-    network, task_network : nn.Module
-        The denoiser, and the frozen network that guides it.
+    network : nn.Module
+        A denoiser.
+    task_network : nn.Module
+        Frozen in place.
     sigma : float
         Noise level on the 0-255 scale.
     task_weight : float
         The paper's lambda.
     output_side : int or None
-        The task network sees the central square of this side of the denoised crop, which is also
-        what the reconstruction loss compares. None takes all of it.
+        Both losses see the central square of this side of the denoised crop; None takes all of it.
     noise : str
         The configuration's `noise`.
     """
@@ -147,20 +209,19 @@ class JointObjective:
         output_side: int | None = None, noise: str = GAUSSIAN,
     ):  # fmt: skip
         self.network = network
-        self.cascade = Cascade(network, task_network, output_side)
+        self.task_network = task_network.requires_grad_(False).eval()
         self.sigma, self.noise, self.output_side = sigma, noise, output_side
         self.task_weight = task_weight
 
     def losses(
-        self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+        self, images: torch.Tensor, targets: torch.Tensor | None, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         """Return `loss`, `reconstruction_loss` and `task_loss` of clean images and targets."""
         noisy = add_noise(images, sigma=self.sigma, generator=generator, model=self.noise)
-        denoised, logits = self.cascade(noisy)
+        denoised = denoise_centre(self.network, noisy, self.output_side)
         clean = centre_crop(images, self.output_side)
         reconstruction = reconstruction_loss(denoised=denoised, clean=clean)
-        target = labels_for_loss(self.cascade.task_network, targets)
-        task = task_loss(logits=logits, target=target)
+        task = loss_of_network(self.task_network, denoised, targets)
         loss = joint_loss(reconstruction=reconstruction, task=task, task_weight=self.task_weight)
         return {
             "loss": loss,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
     """Return the learning rate of a step (from 0): a pure function, with no state to save."""
     if schedule.name == "constant":
         return lr
-    if schedule.name == "step":
+    if schedule.every is not None:  # the schedule `step` alone has it
         return lr * schedule.gamma ** (step // schedule.every)
     if schedule.name == "poly":
         return lr * (1 - step / steps) ** schedule.power
@@ -31,24 +32,25 @@ def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Opti
     Each group of parameters carries `lr_factor`, which `set_learning_rate` multiplies by.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    last = _last_layer(network)
-    for name, weight in network.named_parameters():
+    weights = dict(network.named_parameters())
+    last_layer = list(weights)[-1].rpartition(".")[0]  # in the order of definition
+    for name, weight in weights.items():
         bias = name.endswith(".bias")
         factor = settings.bias_lr if bias else 1.0
-        if name.rpartition(".")[0] == last:
+        if name.rpartition(".")[0] == last_layer:
             factor *= settings.last_layer_lr
         decay = settings.weight_decay * (settings.bias_decay if bias else 1.0)
         groups.setdefault((factor, decay), []).append(weight)
     described = [
-        {"params": weights, "lr": settings.lr * factor, "lr_factor": factor, "weight_decay": decay}
-        for (factor, decay), weights in groups.items()
+        {"params": group, "lr": settings.lr * factor, "lr_factor": factor, "weight_decay": decay}
+        for (factor, decay), group in groups.items()
     ]
     if settings.name == "sgd":
         return _plain(torch.optim.SGD)(described, momentum=settings.momentum, fused=True)
     return _plain(torch.optim.AdamW)(described, fused=True)
 
 
-def _plain(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+def _plain(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
     """Derive an optimizer that does not import the compiler.
 
     torch wraps these methods for `torch.compile`. At their first use the wrappers import
@@ -58,11 +60,6 @@ def _plain(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in wrapped}
     methods["step"] = torch.no_grad()(methods["step"])
     return type(kind.__name__, (kind,), methods)
-
-
-def _last_layer(network: nn.Module) -> str:
-    """Return the name of the last layer that has parameters, in the order of definition."""
-    return [name for name, _ in network.named_parameters()][-1].rpartition(".")[0]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

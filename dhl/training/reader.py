@@ -11,11 +11,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dhl.data.image_files import DamagedImage, LabelFiles
-from dhl.data.image_set import ImageSet
+from dhl.data.image_files import DamagedImage, ImageFiles, LabelFiles
 from dhl.training.signals import SIGNALS
 
 logger = logging.getLogger("dhl")
+
+
+def stacked(image: np.ndarray, labels: np.ndarray | None) -> torch.Tensor:
+    """Return an image (H, W, 3) as uint8 (3, H, W); its label map becomes the fourth channel."""
+    if labels is not None:
+        image = np.dstack([image, labels.astype(np.uint8)])
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 class Read(NamedTuple):
@@ -27,45 +33,46 @@ class Read(NamedTuple):
 
 
 class Steps(Dataset):
-    """A data set whose items are whole steps: item `step` has all images of this step.
+    """A data set whose items are steps: item `step` has all images of this step.
 
     Parameters
     ----------
-    images : ImageSet
-        With `ImageFiles`.
+    images : ImageFiles
+    targets : LabelFiles, ndarray or None
+        Only label maps are read here.
     order : callable
         From a step to the indices of its images.
     """
 
-    def __init__(self, images: ImageSet, order: Callable[[int], list[int]]):
+    def __init__(
+        self,
+        images: ImageFiles,
+        targets: LabelFiles | np.ndarray | None,
+        order: Callable[[int], list[int]],
+    ):
         self.images, self.order = images, order
+        self.maps = targets if isinstance(targets, LabelFiles) else None
 
     def __getitem__(self, step: int) -> Read:
         """Read the images of a step; the next good image replaces a damaged one."""
         result = Read([], [], [])
         for index in self.order(step):
-            stack = self._stack(index)
-            while isinstance(stack, DamagedImage):
+            while isinstance(stack := self._stack(index), DamagedImage):
                 result.damaged.append(stack)
-                if self.images.images.damaged == "stop":
+                if self.images.damaged == "stop":
                     return result
                 index = (index + 1) % len(self.images)
-                stack = self._stack(index)
             result.stacks.append(stack)
             result.indices.append(index)
         return result
 
     def _stack(self, index: int) -> torch.Tensor | DamagedImage:
-        """Read an image as uint8 (3, H, W); its label map becomes the fourth channel."""
-        image = self.images.images.read(index)
+        """Read an image with its label map, if any."""
+        image = self.images.read(index)
+        labels = self.maps.read(index) if self.maps else None
         if isinstance(image, DamagedImage):
             return image
-        if isinstance(self.images.targets, LabelFiles):
-            labels = self.images.targets.read(index)
-            if isinstance(labels, DamagedImage):
-                return labels
-            image = np.dstack([image, labels])
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return labels if isinstance(labels, DamagedImage) else stacked(image, labels)
 
 
 class FileReader:
@@ -73,29 +80,22 @@ class FileReader:
 
     Parameters
     ----------
-    images, order
-        As in `Steps`.
+    steps : Steps
     device : torch.device
-    steps : int
-        Number of steps of the whole training.
+    count : int
+        Number of steps of the training.
     workers : int
         Number of processes that decode images; 0 decodes in this process.
     """
 
-    def __init__(
-        self, images: ImageSet, order: Callable[[int], list[int]], device: torch.device, *,
-        steps: int, workers: int,
-    ):  # fmt: skip
-        self.dataset = Steps(images, order)
-        self.device, self.steps, self.workers = device, steps, workers
-        self.classes = None
-        if not images.has_label_maps and images.targets is not None:
-            self.classes = torch.from_numpy(images.targets.astype(np.int64))
-        self.next_step, self.reads = -1, iter(())
+    def __init__(self, steps: Steps, device: torch.device, *, count: int, workers: int):
+        self.steps, self.device, self.count, self.workers = steps, device, count, workers
+        self.next_step = -1
+        self.reads: Iterator[Read] = iter(())
         self.named: set[str] = set()
 
-    def __call__(self, step: int) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        """Return the images of a step (uint8, on the device), and their classes, if any.
+    def __call__(self, step: int) -> tuple[list[torch.Tensor], list[int]]:
+        """Return the images of a step (uint8, on the device) and their indices.
 
         Raises
         ------
@@ -103,32 +103,25 @@ class FileReader:
             If an image is damaged and the configuration says to stop.
         """
         if step != self.next_step:
-            self.reads = self._begin(step)
+            self.reads = iter(
+                DataLoader(
+                    self.steps,
+                    sampler=range(step, self.count),
+                    batch_size=None,
+                    num_workers=self.workers,
+                    worker_init_fn=_ignore_signals,
+                    pin_memory=self.device.type == "cuda",
+                )
+            )
         self.next_step = step + 1
         read = next(self.reads)
         self._report(read.damaged)
-        stacks = [stack.to(self.device, non_blocking=True) for stack in read.stacks]
-        if self.classes is None:
-            return stacks, None
-        return stacks, self.classes[read.indices].to(self.device, non_blocking=True)
-
-    def _begin(self, step: int) -> Iterator[Read]:
-        """Start the workers at this step."""
-        loader = DataLoader(
-            self.dataset,
-            sampler=range(step, self.steps),
-            batch_size=None,
-            num_workers=self.workers,
-            collate_fn=_unchanged,
-            worker_init_fn=_ignore_signals,
-            pin_memory=self.device.type == "cuda",
-        )
-        return iter(loader)
+        return [stack.to(self.device, non_blocking=True) for stack in read.stacks], read.indices
 
     def _report(self, damaged: list[DamagedImage]) -> None:
         """Raise an error for a damaged image, or log its name once."""
         for image in damaged:
-            if self.dataset.images.images.damaged == "stop":
+            if self.steps.images.damaged == "stop":
                 raise image.error()
             if str(image.path) not in self.named:
                 self.named.add(str(image.path))
@@ -137,12 +130,7 @@ class FileReader:
                 )
 
 
-def _unchanged(read: Read) -> Read:
-    """Do not stack the images of a step: they can differ in size."""
-    return read
-
-
 def _ignore_signals(worker: int) -> None:
-    """Ignore signals in a worker: the training finishes its step and then ends its workers."""
+    """Ignore signals in a worker: the training completes its step and then ends its workers."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+import torch
+
 from dhl.errors import UserError
 from dhl.files import atomic_path
 from dhl.models import checkpoint
@@ -16,10 +18,13 @@ logger = logging.getLogger("dhl")
 VARIABLE = "DHL_MODELS"
 
 
-def shared_folder() -> Path | None:
-    """Return the folder that `$DHL_MODELS` names; None if it names none."""
+def shared_model(arithmetic: str, digest: str) -> SharedModel | None:
+    """Return a model's files in the folder that `$DHL_MODELS` names; None if it names none."""
     name = os.environ.get(VARIABLE)
-    return Path(name).expanduser() if name else None
+    if not name:
+        return None
+    version = torch.__version__.partition("+")[0]
+    return SharedModel(Path(name).expanduser() / f"{arithmetic}-torch-{version}", digest)
 
 
 class SharedModel:
@@ -38,8 +43,8 @@ class SharedModel:
         self.curve = self.weights.with_suffix(".csv")
 
     def take(self, key: str, folder: RunFolder, *, fingerprint: str) -> bool:
-        """Copy the model into a run; return whether there was an undamaged one."""
-        if not is_whole(self.weights, self.curve, fingerprint=fingerprint):
+        """Copy the model into a run; return whether an undamaged one existed."""
+        if not is_complete(self.weights, self.curve, fingerprint=fingerprint):
             return False
         _copy(self.curve, folder.training(key))
         _copy(self.weights, folder.model(key))
@@ -47,7 +52,7 @@ class SharedModel:
         return True
 
     def give(self, key: str, folder: RunFolder) -> None:
-        """Copy a run's model here, the weights last: where they exist, the model is complete.
+        """Copy a run's model here, the weights last: if they exist, the model is complete.
 
         If this fails, only a warning is logged: the run has its model.
         """
@@ -58,8 +63,8 @@ class SharedModel:
             logger.warning("%s is not shared: %s", key, error)
 
 
-def is_whole(weights: Path, curve: Path, *, fingerprint: str) -> bool:
-    """Return whether a model and its curve exist with this fingerprint; log what is damaged."""
+def is_complete(weights: Path, curve: Path, *, fingerprint: str) -> bool:
+    """Return whether a model and its curve exist with this fingerprint; log a damaged one."""
     if not (weights.exists() and curve.exists()):
         return False
     try:

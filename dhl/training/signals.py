@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 # A cluster sends SIGTERM before it ends a job; Ctrl-C sends SIGINT.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -27,7 +28,7 @@ def noted_signals() -> Iterator[Callable[[], str]]:
         came.append(signal.Signals(number).name)
         signal.signal(number, before[number])
 
-    before = {}
+    before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # handlers belong to this thread
         before = {number: signal.signal(number, note) for number in SIGNALS}
     try:

@@ -1,4 +1,4 @@
-"""Training the models of a run: what each starts from, is trained on, and writes."""
+"""Training the models of a run: from the configuration to a model file and a training curve."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dhl.config.catalogue import CATALOGUE
+from dhl.config.recipes import JointRecipe, Recipe
 from dhl.config.schema import Config
 from dhl.data.image_set import load_split, split_digest
 from dhl.data.locations import data_root, downloaded
@@ -18,8 +19,8 @@ from dhl.errors import UserError
 from dhl.locks import locked
 from dhl.models import checkpoint
 from dhl.models.build import build_network
-from dhl.models.centre_crop import border_of
 from dhl.models.efficientnet_lite import packaged_weights
+from dhl.models.padded_denoiser import border_of
 from dhl.models.pretrained import load_pretrained
 from dhl.run.downloads import downloaded_weights
 from dhl.run.fingerprints import fingerprint
@@ -33,10 +34,11 @@ from dhl.training.device import (
     precision_name,
     reserved_device,
     resolve_precision,
+    to_device,
     uses_cuda,
 )
 from dhl.training.objectives import DenoisingObjective, JointObjective, TaskObjective
-from dhl.training.shared_models import SharedModel, is_whole, shared_folder
+from dhl.training.shared_models import is_complete, shared_model
 from dhl.training.trainer import Objective, Trainer, TrainerSettings
 
 logger = logging.getLogger("dhl")
@@ -63,12 +65,13 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
     """
     spec = model_spec(config, key)
     if spec.recipe is None:
-        logger.info("taking %s with its published weights", spec.key)
-        _write_model(config, spec, folder, (_initial_network(config, spec, folder), pd.DataFrame()))
+        logger.info("taking %s with its published weights", key)
+        network = _initial_network(config, spec, folder)
+        _write_model(config, spec, folder, network=network, curve=pd.DataFrame())
         return
     digest = _content_fingerprint(config, spec, folder)
     made_from = fingerprint(config, key)
-    shared = _shared_model(config, digest)
+    shared = shared_model("-".join(_arithmetic(config)), digest)
     if shared and shared.take(key, folder, fingerprint=made_from):
         return
     lock = shared.weights if shared else folder.checkpoint(key, digest)
@@ -76,52 +79,46 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
         if had_to_wait and shared and shared.take(key, folder, fingerprint=made_from):
             return
         files = folder.model(key), folder.training(key)
-        if had_to_wait and is_whole(*files, fingerprint=made_from):
+        if had_to_wait and is_complete(*files, fingerprint=made_from):
             logger.info("another process has trained %s", key)
             return
         _train(config, spec, folder, digest)
+        if shared:
+            shared.give(key, folder)
 
 
 def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> None:
-    """Train a model, write it, and share it."""
+    """Train a model on its part's images and write it."""
+    saved = folder.checkpoint(spec.key, digest)
     with reserved_device(config) as device:
-        trained = _fit(config, spec, folder, device=device, digest=digest)
-        _write_model(config, spec, folder, trained)
-    if shared := _shared_model(config, digest):
-        shared.give(spec.key, folder)
-    folder.checkpoint(spec.key, digest).unlink(missing_ok=True)
+        settings = TrainerSettings(
+            seed_names=(config.base_seed, "training", spec.seed_name),
+            device=device,
+            precision=resolve_precision(config, device),
+            compiled=config.compile,
+            checkpoint_path=saved,
+            fingerprint=digest,
+        )
+        logger.info("training %s on %s in %s", spec.key, device, settings.precision)
+        frozen = None
+        if spec.frozen:
+            frozen = to_device(checkpoint.load_model(folder.model(spec.frozen))[0], device)
+        network = _initial_network(config, spec, folder)
+        batches = BatchSampler(
+            load_split(folder.data(spec.part), "train"), recipe_of(spec),
+            seed_names=settings.seed_names, device=device, workers=config.workers,
+        )  # fmt: skip
+        objective = build_objective(network, spec, task_network=frozen)
+        curve = Trainer(objective, batches, recipe_of(spec), settings).fit()
+        _write_model(config, spec, folder, network=network, curve=curve)
+    saved.unlink(missing_ok=True)
 
 
-def _fit(
-    config: Config, spec: ModelSpec, folder: RunFolder, *, device: torch.device, digest: str
-) -> tuple[nn.Module, pd.DataFrame]:
-    """Train a model's network on its part's images; return it with its training curve."""
-    settings = TrainerSettings(
-        seed_names=(config.base_seed, "training", spec.seed_name),
-        device=device,
-        precision=resolve_precision(config, device),
-        compiled=config.compile,
-        checkpoint_path=folder.checkpoint(spec.key, digest),
-        fingerprint=digest,
-    )
-    logger.info("training %s on %s in %s", spec.key, device, settings.precision)
-    objective = _objective(config, spec, folder, device)
-    images = load_split(folder.data(spec.part), "train")
-    batches = BatchSampler(
-        images, spec.recipe, seed_names=settings.seed_names, device=device, workers=config.workers
-    )
-    return objective.network, Trainer(objective, batches, spec.recipe, settings).fit()
-
-
-def _objective(
-    config: Config, spec: ModelSpec, folder: RunFolder, device: torch.device
-) -> Objective:
-    """Build a model's objective, with its initial weights and its frozen task network."""
-    frozen = None
-    if spec.frozen:
-        frozen = checkpoint.load_model(folder.model(spec.frozen))[0]
-        frozen = frozen.to(device, memory_format=torch.channels_last)
-    return build_objective(_initial_network(config, spec, folder), spec, task_network=frozen)
+def recipe_of(spec: ModelSpec) -> Recipe:
+    """Return the recipe of a model that is trained; published weights have none."""
+    if spec.recipe is None:
+        raise ValueError(f"{spec.key} has published weights and is not trained")
+    return spec.recipe
 
 
 def build_objective(
@@ -131,13 +128,13 @@ def build_objective(
     noise: dict[str, Any] = {"sigma": spec.sigma, "noise": spec.noise}
     if spec.objective == "task":
         return TaskObjective(network, **noise)
-    side = _output_side(network, spec)
+    noise["output_side"] = _output_side(network, spec)
     if spec.objective == "denoise":
-        return DenoisingObjective(network, output_side=side, **noise)
-    return JointObjective(
-        network, task_network=task_network, task_weight=spec.recipe.task_weight, output_side=side,
-        **noise,
-    )  # fmt: skip
+        return DenoisingObjective(network, **noise)
+    if not isinstance(spec.recipe, JointRecipe) or task_network is None:
+        raise ValueError(f"{spec.key} needs a task weight and a task network")
+    weight = spec.recipe.task_weight
+    return JointObjective(network, task_network=task_network, task_weight=weight, **noise)
 
 
 def _output_side(network: nn.Module, spec: ModelSpec) -> int | None:
@@ -145,7 +142,7 @@ def _output_side(network: nn.Module, spec: ModelSpec) -> int | None:
 
     The matched control has the same side as the joint training that it is compared with.
     """
-    patch = spec.recipe.patch
+    patch = recipe_of(spec).patch
     if patch is None:
         return None
     if spec.part == "denoising":
@@ -156,7 +153,7 @@ def _output_side(network: nn.Module, spec: ModelSpec) -> int | None:
 def _initial_network(config: Config, spec: ModelSpec, folder: RunFolder) -> nn.Module:
     """Return the network that a training starts from: its parent's weights, or fresh ones.
 
-    Published weights then fill the whole network, or the layers that they have weights for.
+    Published weights then fill all layers, or those that the file contains.
     """
     if spec.start:
         network, content = checkpoint.load_model(folder.model(spec.start))
@@ -165,12 +162,12 @@ def _initial_network(config: Config, spec: ModelSpec, folder: RunFolder) -> nn.M
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(config.base_seed, "weights", spec.seed_name))
         network = build_network(spec.role, **spec.build_options)
-    if (path := weights_file(config, spec)) is not None:
+    if (path := _weights_file(config, spec)) is not None:
         load_pretrained(network, path)
     return network
 
 
-def weights_file(config: Config, spec: ModelSpec) -> Path | None:
+def _weights_file(config: Config, spec: ModelSpec) -> Path | None:
     """Return the file of a task network's published weights; None if it has none."""
     weights = spec.network.weights
     if weights != "imagenet":
@@ -184,7 +181,7 @@ def weights_file(config: Config, spec: ModelSpec) -> Path | None:
 
 def _check_precision(config: Config, spec: ModelSpec, before: str | None) -> None:
     """Refuse a parent in another number format: methods would differ in more than their loss."""
-    precision = _precision(config)
+    precision = _arithmetic(config)[1]
     if before not in (None, precision):
         raise UserError(
             f"{spec.key} and the model that it starts from have different number formats.",
@@ -196,10 +193,9 @@ def _check_precision(config: Config, spec: ModelSpec, before: str | None) -> Non
 
 
 def _write_model(
-    config: Config, spec: ModelSpec, folder: RunFolder, trained: tuple[nn.Module, pd.DataFrame]
+    config: Config, spec: ModelSpec, folder: RunFolder, *, network: nn.Module, curve: pd.DataFrame
 ) -> None:
     """Write a model's training curve, then its weights."""
-    network, curve = trained
     write_csv(curve, folder.training(spec.key), TRAINING_COLUMNS)
     content = {
         "key": spec.key, "role": spec.role, "network": spec.build_options, "sigma": spec.sigma,
@@ -211,34 +207,17 @@ def _write_model(
     checkpoint.save(content, folder.model(spec.key))
 
 
-def _shared_model(config: Config, digest: str) -> SharedModel | None:
-    """Return a model's files in the shared folder; None if no folder is shared."""
-    root = shared_folder()
-    if root is None:
-        return None
-    version = torch.__version__.partition("+")[0]
-    return SharedModel(root / f"{_arithmetic(config)}-torch-{version}", digest)
-
-
 def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> str:
     """Digest all that a resumed training must share: recipe, images, parents, arithmetic."""
     files = [folder.model(key) for key in spec.parents]
-    if not spec.start and (weights := weights_file(config, spec)) is not None:
+    if not spec.start and (weights := _weights_file(config, spec)) is not None:
         files.append(weights)
     digests = [split_digest(folder.data(spec.part), "train"), *map(file_digest, files)]
-    return f"{derive_seed(fingerprint(config, spec.key), _arithmetic(config), *digests):016x}"
+    names = fingerprint(config, spec.key), "-".join(_arithmetic(config)), *digests
+    return f"{derive_seed(*names):016x}"
 
 
-def _arithmetic(config: Config) -> str:
-    """Name the kind of device and the number format that this machine trains with."""
-    return f"{_device(config).type}-{_precision(config)}"
-
-
-def _precision(config: Config) -> str:
-    """Name the number format that this machine trains in."""
-    return precision_name(resolve_precision(config, _device(config)))
-
-
-def _device(config: Config) -> torch.device:
-    """Return a device of the kind that this machine trains on, without holding a slot."""
-    return torch.device("cuda" if uses_cuda(config) else find_device(config.device))
+def _arithmetic(config: Config) -> tuple[str, str]:
+    """Name the kind of device and the number format of this machine, without holding a GPU."""
+    device = torch.device("cuda") if uses_cuda(config) else find_device(config.device)
+    return device.type, precision_name(resolve_precision(config, device))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ from dhl.errors import UserError
 from dhl.models import checkpoint
 from dhl.progress import Progress
 from dhl.seeding import derive_seed, torch_generator
-from dhl.training.device import autocast, device_name, precision_name
+from dhl.training.device import autocast, device_name, precision_name, to_device
 from dhl.training.optimizers import build_optimizer, learning_rate, set_learning_rate
 from dhl.training.signals import noted_signals
 
@@ -28,23 +28,18 @@ CURVE_POINTS = 60
 
 
 class Objective(Protocol):
-    """What a trainer minimises: see `dhl.training.objectives`."""
+    """The loss that a trainer minimises, as in `dhl.training.objectives`."""
 
     network: nn.Module
 
     def losses(
         self, images: torch.Tensor, targets: torch.Tensor | None, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
-        """Return scalar losses; `loss` is minimised."""
+        """Return scalar losses: `loss` is minimised, all go into the training curve."""
 
 
-class Batches(Protocol):
-    """Where a trainer gets its batches from: a pure function of the step."""
-
-    def __call__(
-        self, step: int, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return images and targets on the device."""
+# From a step and a CPU generator to images and targets on the device.
+Batches = Callable[[int, torch.Generator], tuple[torch.Tensor, torch.Tensor | None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +92,7 @@ class Trainer:
     ----------
     objective : Objective
     batches : callable
-        From a step and a CPU generator to images and targets on the device.
+        A pure function of the step and its generator.
     recipe : Recipe
     settings : TrainerSettings
 
@@ -111,8 +106,7 @@ class Trainer:
         self, objective: Objective, batches: Batches, recipe: Recipe, settings: TrainerSettings
     ):
         self.batches, self.recipe, self.settings = batches, recipe, settings
-        self.network = objective.network
-        self.network.to(settings.device, memory_format=torch.channels_last).train()
+        self.network = to_device(objective.network, settings.device).train()
         self.optimizer = build_optimizer(self.network, recipe.optimizer)
         self.losses = torch.compile(objective.losses) if settings.compiled else objective.losses
         self.steps_done = 0
@@ -126,8 +120,8 @@ class Trainer:
         Returns
         -------
         DataFrame
-            The training curve, with `results.TRAINING_COLUMNS`. Losses are means over the steps
-            since the row before, without `loss_scale`.
+            The training curve, with `results.TRAINING_COLUMNS`: means over the steps since the row
+            before, without `loss_scale`.
 
         Raises
         ------
@@ -202,7 +196,7 @@ class Trainer:
         self.loss_sums = {}
 
     def save_checkpoint(self) -> None:
-        """Save all that is needed to resume, if the settings name a file and all is finite."""
+        """Save the training's state, if the settings name a file and all numbers are finite."""
         settings = self.settings
         if settings.checkpoint_path is None:
             return
@@ -217,7 +211,7 @@ class Trainer:
         checkpoint.save(content, settings.checkpoint_path)
 
     def resume(self) -> None:
-        """Continue from the checkpoint, if there is one."""
+        """Continue from the checkpoint, if it exists."""
         path, device = self.settings.checkpoint_path, self.settings.device
         if path is None or not path.exists():
             return

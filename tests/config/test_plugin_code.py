@@ -24,7 +24,6 @@ from dhl.evaluation.evaluate import evaluate
 from dhl.evaluation.untrained import BaselineJob, write_baseline
 from dhl.models import checkpoint
 from dhl.models.build import build_network
-from dhl.models.centre_crop import denoise_centre
 from dhl.models.pretrained import load_pretrained
 from dhl.planning.machine import Machine
 from dhl.planning.operations import describe_workload
@@ -32,6 +31,7 @@ from dhl.planning.plan import make_plan
 from dhl.run.evaluations import evaluated_models
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models
+from dhl.training.objectives import denoise_centre
 from dhl.training.train import train_model
 
 SIGMA = 30

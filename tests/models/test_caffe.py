@@ -144,7 +144,7 @@ def retype(net):
 
 
 def drop_blob(net):
-    """Take a bias away."""
+    """Remove a bias."""
     del layer(net, "conv3").blobs[1]
 
 
@@ -153,14 +153,12 @@ def drop_blob(net):
     [
         (cut("conv0"), "layer `conv0` (Convolution) is missing"),
         (cut("residual_3_bn_branch2c"), "`residual_3_bn_branch2c` (BatchNorm) is missing"),
-        (cut("upsample"), "`upsample` (Deconvolution) is missing"),
         (retype, "`upsample_r2` (Deconvolution) is of type Convolution"),
         (drop_blob, "layer `conv3` has 1 blobs, not 2"),
         (change("conv1_bn", 2, data=[0]), "`conv1_bn` has the moving-average factor [0.0]"),
         (change("conv2_bn", 2, data=[-3]), "`conv2_bn` has the moving-average factor [-3.0]"),
         (change("upsample", 0, shape=[4, 16, 4, 4]), "`upsample` has the shape (4, 16, 4, 4), "
                                                      "not (16, 4, 4, 4)"),
-        (change("conv0", 1, shape=[2, 2]), "layer `conv0` has the shape (2, 2), not (4,)"),
         (change("conv0", 1, shape=[5]), "layer `conv0` has 4 numbers for the shape (5,)"),
         (change("conv0", 1, shape=[2, 4], data=range(8)), "`conv0` has the shape (2, 4), not (4,)"),
         (change("concat_reduction", 1, data=[1, np.nan, 0]), "`concat_reduction` has numbers "
@@ -170,23 +168,25 @@ def drop_blob(net):
 def test_a_layer_that_does_not_fit_is_named_and_nothing_is_written(small, tmp_path, damage, named):
     net, imported = small
     damage(net)
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(UserError) as caught:
         imported()
-    assert named in str(refused.value)
+    assert named in caught.value.came
     assert not (tmp_path / "small.pt").exists()
 
 
 def test_the_old_format_of_layers_is_refused_with_the_way_to_convert_it(tmp_path):
     net = net_parameter()(layers=[b"\x0a\x05conv0"])
     (tmp_path / "old.caffemodel").write_bytes(net.SerializeToString())
-    with pytest.raises(UserError, match=r"before 2015[\s\S]*upgrade_net_proto_binary"):
+    with pytest.raises(UserError) as caught:
         import_denoiser(tmp_path / "old.caffemodel", tmp_path / "out.pt")
+    assert "before 2015" in caught.value.came
+    assert "upgrade_net_proto_binary" in caught.value.do
 
 
-def test_a_truncated_file_is_refused_wherever_it_was_cut(tmp_path):
-    whole = authors_denoiser(width=4).net.SerializeToString()
-    for length in np.linspace(0, len(whole) - 1, 60).astype(int):
-        (tmp_path / "cut.caffemodel").write_bytes(whole[:length])
+def test_a_truncated_file_is_refused_at_every_length(tmp_path):
+    content = authors_denoiser(width=4).net.SerializeToString()
+    for length in np.linspace(0, len(content) - 1, 60).astype(int):
+        (tmp_path / "cut.caffemodel").write_bytes(content[:length])
         with pytest.raises(UserError, match=r"truncated|is missing"):
             import_denoiser(tmp_path / "cut.caffemodel", tmp_path / "out.pt")
     assert not (tmp_path / "out.pt").exists()
@@ -194,12 +194,14 @@ def test_a_truncated_file_is_refused_wherever_it_was_cut(tmp_path):
 
 @pytest.mark.parametrize("content", [b"\x89HDF\r\n\x1a\n and more", b'name: "net"\nlayer {}\n'])
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
-    (tmp_path / "other.caffemodel").write_bytes(content)
-    with pytest.raises(UserError, match=r"other\.caffemodel: truncated, or no binary protocol"):
-        import_denoiser(tmp_path / "other.caffemodel", tmp_path / "out.pt")
+    path = tmp_path / "other.caffemodel"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        import_denoiser(path, tmp_path / "out.pt")
+    assert str(path) in caught.value.mistake
 
 
-def test_the_example_of_an_own_method_puts_imported_denoisers_into_a_run(
+def test_the_example_of_a_method_puts_imported_denoisers_into_a_run(
     small, tiny_content, tiny_data, tmp_path, monkeypatch
 ):
     (tmp_path / "imported").mkdir()

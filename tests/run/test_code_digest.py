@@ -237,7 +237,7 @@ def test_an_edit_of_the_training_makes_all_models_stale(tiny_config, stale, path
     assert stale(path) == set(all_models(tiny_config))
 
 
-@pytest.mark.parametrize("path", [*objectives(), "data/noise.py", "sigma.py", "models/cascade.py"])
+@pytest.mark.parametrize("path", [*objectives(), "data/noise.py", "sigma.py", "models/padded_denoiser.py"])
 def test_an_edit_of_an_objective_makes_models_stale(stale, path):
     assert stale(path)
 

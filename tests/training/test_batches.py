@@ -108,34 +108,26 @@ def test_the_ignored_label_survives():
     assert (labels == 255).sum() == 2 * 12
 
 
-def test_crops_of_images_of_several_sizes_make_a_batch():
-    generator = np.random.default_rng(0)
-    images = [generator.integers(0, 256, (side, 30, 3), dtype=np.uint8) for side in (16, 20, 25)]
-    batch, targets = draw(sampler_of(ImageSet(["a", "b", "c"], images), batch=3, patch=16), 0)
-    assert batch.shape == (3, 3, 16, 16)
-    assert targets is None
+@pytest.mark.parametrize(
+    ("shapes", "recipe", "named"),
+    [
+        ([(16, 16), (16, 15)], {"patch": 16}, "`b` has 15 x 16 px"),
+        ([(16, 16), (16, 17)], {}, "`b` has 17 x 16 px"),
+        ([(16, 20), (16, 20)], {"augment": "dihedral"}, "`a` has 20 x 16 px"),
+    ],
+)
+def test_images_that_cannot_make_a_batch_are_named(shapes, recipe, named):
+    images = [np.zeros((*shape, 3), np.uint8) for shape in shapes]
+    with pytest.raises(UserError) as caught:
+        sampler_of(ImageSet(["a", "b"], images), batch=1, **recipe)
+    assert caught.value.came == named
 
 
 @pytest.mark.parametrize(
-    ("shapes", "patch", "named"),
-    [([(16, 16), (16, 15)], 16, "`b` has 15 x 16 px"), ([(16, 16), (16, 17)], None, "`b` has 17")],
+    ("recipe", "sides"), [({"augment": "mirror"}, (16, 20)), ({"patch": 12}, (12, 12))]
 )
-def test_images_that_cannot_make_a_batch_are_named(shapes, patch, named):
-    images = [np.zeros((*shape, 3), np.uint8) for shape in shapes]
-    with pytest.raises(UserError, match=named):
-        sampler_of(ImageSet(["a", "b"], images), batch=1, patch=patch)
-
-
-@pytest.mark.parametrize("augment", ["none", "mirror", "dihedral"])
-@pytest.mark.parametrize("maps", [False, True])
-def test_oblong_images_are_turned_only_after_a_patch_is_cut(augment, maps):
-    images = np.zeros((2, 16, 20, 3), np.uint8)
-    labels = np.zeros((2, 16, 20), np.uint8) if maps else None
-    oblong = ImageSet(["a", "b"], images, labels)
-    assert draw(sampler_of(oblong, batch=2, patch=12, augment=augment), 0)[0].shape[2:] == (12, 12)
-    if augment == "dihedral":
-        with pytest.raises(UserError) as caught:
-            sampler_of(oblong, batch=2, augment=augment)
-        assert caught.value.came == "`a` has 20 x 16 px"
-    else:
-        assert draw(sampler_of(oblong, batch=2, augment=augment), 0)[0].shape[2:] == (16, 20)
+def test_oblong_images_make_a_batch(recipe, sides):
+    oblong = ImageSet(["a", "b"], np.zeros((2, 16, 20, 3), np.uint8))
+    images, targets = draw(sampler_of(oblong, batch=2, **recipe), 0)
+    assert images.shape == (2, 3, *sides)
+    assert targets is None

@@ -1,4 +1,4 @@
-"""Which GPU a job takes, on pretended GPUs."""
+"""The device of a job, on a machine with two pretended GPUs."""
 
 from __future__ import annotations
 
@@ -40,11 +40,13 @@ def config_on(device: str, content: dict, **more: int):
     return parse_config(content | {"device": device, **more}, source="tiny.yaml")
 
 
-def test_jobs_of_one_machine_are_on_different_gpus(two_gpus, tiny_content):
-    config = config_on("auto", tiny_content)
-    with reserved_device(config) as first, reserved_device(config) as second:
-        assert [str(first), str(second)] == ["cuda:0", "cuda:1"]
-    assert two_gpus == [first, second]
+@pytest.mark.parametrize("jobs", [1, 5])
+def test_jobs_of_one_machine_share_its_gpus(two_gpus, tiny_content, jobs):
+    config = config_on("auto", tiny_content, jobs_per_gpu=jobs)
+    with ExitStack() as held:
+        devices = [held.enter_context(reserved_device(config)) for _ in range(2 * jobs)]
+    assert [str(device) for device in devices] == ["cuda:0", "cuda:1"] * jobs
+    assert two_gpus == devices
 
 
 def test_a_gpu_computes_repeatably_and_float32_is_not_rounded(two_gpus, tiny_content):
@@ -68,18 +70,8 @@ def test_one_gpu_by_number_is_the_only_choice(two_gpus, tiny_content, monkeypatc
         assert str(device) == "cuda:1"
 
 
-def test_jobs_share_a_gpu_where_the_configuration_says_so(two_gpus, tiny_content):
-    config = config_on("auto", tiny_content, jobs_per_gpu=5)
-    with ExitStack() as held:
-        devices = [held.enter_context(reserved_device(config)) for _ in range(10)]
-    assert [str(device) for device in devices] == ["cuda:0", "cuda:1"] * 5
-
-
 def test_a_missing_gpu_is_named(two_gpus, tiny_content, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with (
-        pytest.raises(UserError) as caught,
-        reserved_device(config_on("cuda", tiny_content)),
-    ):
-        pass
+    with pytest.raises(UserError) as caught:
+        reserved_device(config_on("cuda", tiny_content)).__enter__()
     assert "`cuda`" in caught.value.mistake

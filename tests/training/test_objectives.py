@@ -13,8 +13,8 @@ from dhl.training.objectives import (
     DenoisingObjective,
     JointObjective,
     TaskObjective,
-    joint_loss,
     reconstruction_loss,
+    shrink_labels,
     task_loss,
 )
 
@@ -33,25 +33,6 @@ def cross_entropy(logits: np.ndarray, target: np.ndarray) -> float:
     return float((log_sums - shifted[np.arange(len(target)), target]).mean())
 
 
-def test_reconstruction_loss_equals_scikit_image():
-    clean, denoised = uniform(2, 3, 8, 9), uniform(2, 3, 8, 9, seed=1)
-    expected = mean_squared_error(clean.numpy(), denoised.numpy())
-    assert reconstruction_loss(denoised=denoised, clean=clean).item() == pytest.approx(expected)
-
-
-def test_the_released_loss_is_the_documented_multiple():
-    clean, denoised = uniform(2, 3, 8, 8), uniform(2, 3, 8, 8, seed=1)
-    released = 0.5 * ((255 * (clean - denoised).double()) ** 2).mean().item()
-    ours = reconstruction_loss(denoised=denoised, clean=clean).item()
-    assert ours * 255**2 / 2 == pytest.approx(released)
-
-
-def test_task_loss_of_images_equals_the_formula():
-    logits, target = 5 * uniform(6, CLASSES), np.array([0, 1, 2, 3, 3, 0])
-    loss = task_loss(logits=logits, target=torch.from_numpy(target))
-    assert loss.item() == pytest.approx(cross_entropy(logits.numpy(), target), rel=1e-5)
-
-
 def test_task_loss_of_pixels_leaves_out_the_ignored_label():
     logits, target = 5 * uniform(2, CLASSES, 3, 3), np.random.default_rng(0).integers(0, 4, 18)
     target[[1, 5, 17]] = 255
@@ -61,12 +42,11 @@ def test_task_loss_of_pixels_leaves_out_the_ignored_label():
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_losses_are_computed_in_float32(dtype):
-    half = uniform(2, 3, 8, 8).to(dtype)
-    clean = uniform(2, 3, 8, 8, seed=1)
-    expected = mean_squared_error(half.float().numpy(), clean.numpy())
-    loss = reconstruction_loss(denoised=half, clean=clean)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_losses_equal_their_formulas_and_are_computed_in_float32(dtype):
+    denoised, clean = uniform(2, 3, 8, 9).to(dtype), uniform(2, 3, 8, 9, seed=1)
+    expected = mean_squared_error(denoised.float().numpy(), clean.numpy())
+    loss = reconstruction_loss(denoised=denoised, clean=clean)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     logits = (5 * uniform(6, CLASSES)).to(dtype)
@@ -75,19 +55,10 @@ def test_losses_are_computed_in_float32(dtype):
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.0041, 0.5])
-def test_joint_loss_is_the_weighted_sum(weight):
-    loss = joint_loss(reconstruction=torch.tensor(0.25), task=torch.tensor(2.0), task_weight=weight)
-    assert loss.item() == pytest.approx(0.25 + weight * 2)
-
-
-@pytest.mark.parametrize(("squared", "weight"), [(5e-8 / 2, 0.0041), (5e-9 / 2, 0.0198)])
-def test_the_documented_weights_are_those_of_the_released_configurations(squared, weight):
-    # Caffe: CE + w * sum of squares / 2 on 0-255, divided by the batch; crops of 224 and 321 px,
-    # of which the denoiser's valid region is compared.
-    pixels = {0.0041: 3 * 224**2, 0.0198: 3 * 321**2}[weight]
-    per_mse = squared * 255**2 * pixels
-    assert 1 / per_mse == pytest.approx(weight, rel=0.05)
+@pytest.mark.parametrize(("factor", "side", "weight"), [(5e-8, 224, 0.0041), (5e-9, 321, 0.0198)])
+def test_the_documented_weights_are_those_of_the_released_configurations(factor, side, weight):
+    # Caffe: CE + factor * sum of squares / 2 on 0-255, divided by the batch.
+    assert 1 / (factor / 2 * 255**2 * 3 * side**2) == pytest.approx(weight, rel=0.05)
 
 
 class LinearDenoiser(nn.Module):
@@ -159,24 +130,6 @@ def test_the_denoising_objective_equals_the_joint_one_without_its_task():
     assert alone["loss"].item() == both["reconstruction_loss"].item()
 
 
-def test_crops_are_compared_on_the_valid_region_only():
-    class Loses(nn.Module):
-        """Drops a border of three pixels and nothing else."""
-
-        border = 3
-
-        def forward_unpadded(self, noisy):
-            return noisy[..., 3:-3, 3:-3]
-
-    clean = uniform(2, 3, 12, 12)
-    objective = DenoisingObjective(Loses(), sigma=SIGMA, output_side=6)
-    loss = objective.losses(clean, None, torch.Generator().manual_seed(4))["loss"]
-    noise = (
-        torch.empty_like(clean).normal_(generator=torch.Generator().manual_seed(4)) * SIGMA / 255
-    )
-    assert loss.item() == pytest.approx(noise[..., 3:-3, 3:-3].square().mean().item(), rel=1e-4)
-
-
 def test_the_task_network_sees_the_centre_that_no_padding_has_influenced():
     denoiser = build_network("denoiser", "released", width=4)
     task = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, CLASSES))
@@ -209,8 +162,64 @@ def test_the_task_objective_sees_clean_images_or_noisy_ones(sigma):
 
 
 def test_255_is_a_class_of_images():
-    logits = torch.zeros(2, 1000)
-    logits[0, 255] = 3
+    logits = uniform(2, 1000)
     target = torch.tensor([255, 3])
-    expected = torch.nn.functional.cross_entropy(logits, target)
-    assert float(task_loss(logits=logits, target=target)) == pytest.approx(float(expected))
+    expected = cross_entropy(logits.numpy(), target.numpy())
+    assert task_loss(logits=logits, target=target).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_task_needs_targets():
+    objective = TaskObjective(linear_networks()[1], sigma=None)
+    with pytest.raises(ValueError, match="targets"):
+        objective.losses(uniform(5, 3, SIDE, SIDE), None, torch.Generator())
+
+
+def test_labels_of_321_pixels_shrink_to_those_of_every_eighth_pixel():
+    labels = torch.randint(0, 21, (2, 321, 321), generator=torch.Generator().manual_seed(0))
+    shrunk = shrink_labels(labels, 8)
+    assert shrunk.shape == (2, 41, 41)
+    assert torch.equal(shrunk, labels[:, ::8, ::8])
+
+
+@pytest.mark.parametrize(("side", "inside", "total"), [(16, 2, 3), (20, 3, 4), (25, 4, 4)])
+def test_shrunk_labels_outside_the_image_are_ignored(side, inside, total):
+    shrunk = shrink_labels(torch.ones(1, side, 17, dtype=torch.long), 8)
+    assert shrunk.shape == (1, total, 3)
+    assert (shrunk[0, :inside] == 1).all()
+    assert (shrunk[0, inside:] == 255).all()
+
+
+class Coarse(nn.Module):
+    """A linear segmenter with a quarter of the resolution."""
+
+    stride = 4
+
+    def __init__(self):
+        super().__init__()
+        self.score = nn.Conv2d(3, 3, 1)
+
+    def forward_coarse(self, images):
+        return self.score(images[..., ::4, ::4])
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_the_loss_is_computed_at_the_coarse_positions(joint):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 9, 13, generator=generator)
+    labels = torch.randint(0, 3, (2, 9, 13), generator=generator)
+    labels[0, 4, 8] = 255
+    segmenter, denoiser = Coarse(), LinearDenoiser()
+    objective = TaskObjective(segmenter, sigma=None)
+    if joint:
+        objective = JointObjective(denoiser, task_network=segmenter, sigma=0, task_weight=2.0)
+    losses = objective.losses(images, labels, generator)
+    with torch.no_grad():
+        logits = segmenter.score(denoiser(images) if joint else images)[..., ::4, ::4]
+    rows, target = logits.permute(0, 2, 3, 1).reshape(-1, 3).numpy(), labels[:, ::4, ::4].flatten()
+    counted = target.numpy() != 255
+    assert counted.sum() == 23
+    expected = cross_entropy(rows[counted], target.numpy()[counted])
+    assert losses["task_loss"].item() == pytest.approx(expected, rel=1e-5)
+    losses["loss"].backward()
+    trained = denoiser.mix.weight if joint else segmenter.score.weight
+    assert trained.grad.abs().max() > 0
