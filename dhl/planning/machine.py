@@ -18,13 +18,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from dhl.config.methods import BASELINES
 from dhl.config.schema import Config
 from dhl.errors import UserError
+from dhl.evaluation.evaluate import forward
 from dhl.evaluation.untrained import cbm3d
 from dhl.models.build import build_network
-from dhl.planning.flops import forward_flops, network_name, training_shape
+from dhl.planning.flops import forward_flops, network_name, step_flops, training_shape
 from dhl.planning.image_counts import PartCounts
 from dhl.run.model_graph import ModelSpec, all_models, model_spec
 from dhl.training.device import (
@@ -35,9 +37,10 @@ from dhl.training.device import (
     uses_cuda,
 )
 from dhl.training.gpu_slots import gpus_of_this_machine
+from dhl.training.train import build_objective
 
 LEAST_SECONDS = 0.1  # a measurement is repeated for at least this long
-CPU_FLOPS = 5e9  # of one measurement on a CPU; on a GPU it has the full batch
+CPU_FLOPS = 1e10  # of one measurement on a CPU; on a GPU it has the full batch
 CBM3D_SIDE = 64  # in pixels; the time of CBM3D grows with the pixels
 MOST_MEASUREMENTS = 4  # at once
 # What a job with networks imports.
@@ -157,36 +160,49 @@ def _gpu_jobs(config: Config) -> int:
 def _network_rates(
     config: Config, counts: dict[str, PartCounts], spec: ModelSpec, device: torch.device
 ) -> Rates:
-    """Measure a network on random images: training steps, and test images in float32."""
+    """Measure a network; one with published weights is not trained, and has one rate."""
     network = build_network(spec.role, **spec.build_options).to(device)
     network.to(memory_format=torch.channels_last)
-
-    def train(images: torch.Tensor) -> None:
-        with autocast(device, resolve_precision(config, device)):
-            loss = network(images).float().square().mean()
-        loss.backward()
-
-    training = 3 * _forward_flops(train, spec, training_shape(config, counts, spec), device)
-    network.eval()
     test = counts[spec.part].test
-    shape = (min(config.evaluation.batch, test.count), test.height, test.width)
-    return Rates(training, _forward_flops(torch.inference_mode()(network), spec, shape, device))
+    flops = forward_flops(spec, test.height, test.width)
+    count = _images_at_once(min(config.evaluation.batch, test.count), flops, device)
+    images = np.zeros((count, test.height, test.width, 3), np.float32)
+    evaluate = torch.inference_mode()(partial(forward, network.eval(), images, device))
+    evaluation = count * flops / _seconds(evaluate, device)
+    if spec.recipe is None:
+        return Rates(evaluation, evaluation)
+    return Rates(_training_flops(config, counts, spec, network, device), evaluation)
 
 
-def _forward_flops(
-    function: Callable[[torch.Tensor], object],
+def _training_flops(
+    config: Config,
+    counts: dict[str, PartCounts],
     spec: ModelSpec,
-    shape: tuple[int, int, int],
+    network: nn.Module,
     device: torch.device,
 ) -> float:
-    """Measure how many operations of forward passes a function makes per second."""
-    batch, height, width = shape
-    flops = forward_flops(spec, height, width)
-    if device.type == "cpu":
-        batch = min(batch, max(2, int(CPU_FLOPS / flops)))
-    images = torch.rand(batch, 3, height, width, device=device)
+    """Measure the operations per second of training steps, without the optimizer's few."""
+    objective = build_objective(network.train(), spec)
+    batch, height, width = training_shape(config, counts, spec)
+    flops = sum(step_flops(config, counts, spec).values()) / batch
+    count = _images_at_once(batch, flops / 3, device)
+    images = torch.rand(count, 3, height, width, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
-    return batch * flops / _seconds(partial(function, images), device)
+    sides = {"classification": (), "segmentation": (height, width)}.get(spec.part, ())
+    targets = torch.zeros(count, *sides, dtype=torch.long, device=device)
+    generator = torch.Generator(device)
+
+    def train() -> None:
+        with autocast(device, resolve_precision(config, device)):
+            losses = objective.losses(images, targets, generator)
+        losses["loss"].backward()
+
+    return count * flops / _seconds(train, device)
+
+
+def _images_at_once(batch: int, flops: float, device: torch.device) -> int:
+    """Limit a batch on a CPU; an image's forward pass has `flops` operations."""
+    return min(batch, max(2, int(CPU_FLOPS / flops))) if device.type == "cpu" else batch
 
 
 def _seconds(function: Callable[[], object], device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""Denoising a user's picture: tiles equal the whole image, and files go round."""
+"""Denoising a user's picture: tiles equal the complete image, and files are read and written."""
 
 from __future__ import annotations
 
@@ -89,15 +89,17 @@ def test_a_jpeg_is_written_as_jpeg(tiny_run, noisy_picture, tmp_path):
 
 @pytest.mark.parametrize("name", ["out.xyz", "out", "out.psd", "out.png.bak"])
 def test_an_unknown_or_unwritable_ending_is_refused(tiny_run, noisy_picture, tmp_path, name):
-    with pytest.raises(UserError, match=r"names a picture format[\s\S]*end it with \.png"):
+    with pytest.raises(UserError) as error:
         denoise_file(noisy_picture[0], tmp_path / name, model=tiny_run.model("separate/sigma30"))
+    assert error.value.came == str(tmp_path / name)
     assert not (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize("role", ["classifier", "segmenter"])
 def test_a_task_network_is_not_taken_for_a_denoiser(tiny_run, noisy_picture, tmp_path, role):
-    with pytest.raises(UserError, match=rf"denoised by a denoiser[\s\S]*is a {role}"):
+    with pytest.raises(UserError) as error:
         denoise_file(noisy_picture[0], tmp_path / "out.png", model=tiny_run.model(f"{role}/clean"))
+    assert role in error.value.mistake
 
 
 def test_a_picture_or_a_model_that_cannot_be_read_is_named(tiny_run, noisy_picture, tmp_path):
