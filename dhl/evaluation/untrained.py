@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,24 +31,6 @@ from dhl.sigma import noise_std
 # The classical algorithm for white noise, which the paper compared with, and the exact transform
 # variances of the 2020 one: `nf` is the size at which noise spectra are computed.
 PROFILE_NF = {"cbm3d": 0, "cbm3d-2020": 32}
-
-
-def require_bm3d() -> None:
-    """Check that the `bm3d` package can be imported.
-
-    Raises
-    ------
-    UserError
-        If it is not installed.
-    """
-    try:
-        import bm3d  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "CBM3D needs the package `bm3d` (non-commercial licence).",
-            came=f"{error}",
-            do="`pip install bm3d`, or remove the cbm3d methods from the configuration.",
-        ) from None
 
 
 def cbm3d(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d") -> np.ndarray:
@@ -78,7 +61,7 @@ def cbm3d(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d") -> np.ndar
 
 
 def plugin_denoised(noisy: np.ndarray, *, sigma: float, reference: str) -> np.ndarray:
-    """Denoise one colour image by a plug-in, and check what it returns.
+    """Denoise one colour image by a plug-in, and check the result.
 
     Parameters
     ----------
@@ -191,7 +174,12 @@ def write_baseline(config: Config, job: BaselineJob, folder: RunFolder, *, proce
 def _denoiser(config: Config, job: BaselineJob) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function that denoises an image; it can be sent to another process."""
     if job.method in BASELINES:
-        require_bm3d()
+        if importlib.util.find_spec("bm3d") is None:
+            raise UserError(
+                "CBM3D needs the package `bm3d` (non-commercial licence).",
+                came="it is not installed",
+                do="`pip install bm3d`, or remove the cbm3d methods from the configuration.",
+            )
         return functools.partial(cbm3d, sigma=job.sigma, profile=job.method)
     if job.method not in config.plugin_methods:
         raise UserError(

@@ -25,34 +25,17 @@ JOB, FIGURES = 1.0, 22.0
 PIXEL, DECODING = 1e-7, 0.004
 WITHOUT_TORCH = 0.6  # share of the start of a job that imports torch
 FLOAT_BYTES = 4
-NETWORK_RULES = ("train", "evaluate")  # they import torch, and use a GPU where there is one
+NETWORK_RULES = ("train", "evaluate")  # they import torch, and use a GPU if there is one
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of Snakemake.
+    """One job of Snakemake."""
 
-    Attributes
-    ----------
-    name : str
-        `<rule>/<what it makes>`.
-    seconds : float
-        From its start to its end.
-    parents : tuple of str
-        Names of the jobs that must end first.
-    amount : int
-        Steps of a training, or images of the other jobs.
-    threads : int
-    flops : float
-        Operations of its networks.
-    disk_bytes : int
-        Size of its files.
-    """
-
-    name: str
+    name: str  # starts with the rule, such as `train/separate/sigma30`
     seconds: float
-    parents: tuple[str, ...] = ()
-    amount: int = 0
+    parents: tuple[str, ...] = ()  # names of the jobs that must end first
+    amount: int = 0  # steps of a training, or images of the other jobs
     threads: int = 1
     flops: float = 0
     disk_bytes: int = 0
@@ -79,7 +62,7 @@ class _Run:
     machine: Machine
 
     def _start(self, rule: str) -> float:
-        """Return the seconds of a job beside its own work."""
+        """Return the seconds for the start and the files of a job."""
         share = 1 if rule in NETWORK_RULES else WITHOUT_TORCH
         return JOB + share * self.machine.start_seconds
 
@@ -195,13 +178,7 @@ class _Run:
 def wall_seconds(jobs: Sequence[Job], *, cores: int, gpu_jobs: int) -> float:
     """Return how long all jobs take together; trainings have priority, as in the workflow.
 
-    Parameters
-    ----------
-    jobs : sequence of Job
-    cores : int
-        A job that wants more uses all.
-    gpu_jobs : int
-        Jobs that use GPUs at once; 0 runs them on the CPU.
+    A job with more threads than `cores` uses all; `gpu_jobs` can use GPUs at once, if it is not 0.
     """
     waiting = sorted(jobs, key=lambda job: job.rule != "train")
     running: list[tuple[float, str, int, int]] = []  # end, name, cores and GPUs

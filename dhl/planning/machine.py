@@ -60,33 +60,15 @@ class Rates(NamedTuple):
 
 @dataclass(frozen=True)
 class Machine:
-    """What runs the jobs, and how fast.
+    """The processors that run the jobs, and their speed."""
 
-    Attributes
-    ----------
-    device : str
-        The model of the processor or GPU that trains.
-    cores : int
-        CPU cores that jobs may use.
-    gpu_jobs : int
-        Jobs that may use GPUs at once; 0 without a GPU.
-    source : {"measured", "given"}
-        Where the rates of networks come from.
-    start_seconds : float
-        To start a job that imports torch.
-    rates : dict of str to Rates
-        Of networks, by `network_name`.
-    cbm3d_seconds : dict of str to float
-        A pixel, by method; empty if `bm3d` is not installed.
-    """
-
-    device: str
+    device: str  # model of the processor or GPU that trains
     cores: int
-    gpu_jobs: int
-    source: str
-    start_seconds: float
-    rates: dict[str, Rates]
-    cbm3d_seconds: dict[str, float]
+    gpu_jobs: int  # jobs that may use GPUs at once; 0 without a GPU
+    source: str  # of the rates: `measured` or `given`
+    start_seconds: float  # of a job that imports torch
+    rates: dict[str, Rates]  # by `network_name`
+    cbm3d_seconds: dict[str, float]  # per pixel, by method; empty if `bm3d` is not installed
 
 
 def measure_machine(
@@ -98,15 +80,8 @@ def measure_machine(
 ) -> Machine:
     """Measure this machine with the networks and image sizes of a run, in some seconds.
 
-    Parameters
-    ----------
-    config : Config
-    counts : dict of str to PartCounts
-        The images of each part.
-    cores : int, optional
-        Cores that jobs may use; default: all that this process may use.
-    tflops : float, optional
-        The sustained rate of one training; networks are not measured then.
+    Jobs may use `cores`, by default all of this process. With `tflops`, the sustained rate of one
+    training in 10^12 operations per second, networks are not measured.
 
     Raises
     ------

@@ -37,24 +37,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of a run on one machine.
-
-    Attributes
-    ----------
-    run : str
-    machine : Machine
-    jobs : list of Job
-    download_bytes : int
-    unknown : tuple of str
-        Plug-ins whose time is unknown and counts as 0, and CBM3D where it is not installed.
-    warnings : tuple of str
-    """
+    """All jobs of a run on one machine."""
 
     run: str
     machine: Machine
     jobs: list[Job]
     download_bytes: int
-    unknown: tuple[str, ...]
+    unknown: tuple[str, ...]  # plug-ins, and CBM3D if it is not installed: they count as 0 seconds
     warnings: tuple[str, ...]
 
     @property

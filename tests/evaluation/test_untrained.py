@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import sys
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from dhl.evaluation.untrained import (
     DenoisedImages,
     cbm3d,
     denoised_stream,
-    require_bm3d,
     write_baseline,
 )
 from dhl.run.shards import Shard, shards
@@ -107,18 +106,14 @@ def test_a_killed_process_is_one_message():
         list(stream)
 
 
-@pytest.mark.parametrize("total", [1, 2, 3, 7, 50])
-@pytest.mark.parametrize("count", [0, 1, 6, 7, 100])
+@pytest.mark.parametrize("total", [1, 3, 50])
+@pytest.mark.parametrize("count", [0, 7, 100])
 def test_shards_are_contiguous_and_hold_each_image_once(total, count):
     images = list(range(count))
     parts = [images[shard.of(count)] for shard in shards(total)]
     assert [image for part in parts for image in part] == images
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-def test_a_shard_is_read_as_it_is_written():
-    assert [str(shard) for shard in shards(3)] == ["1-of-3", "2-of-3", "3-of-3"]
-    assert tuple(Shard.parse(str(shard)) for shard in shards(12)) == shards(12)
+    assert tuple(Shard.parse(str(shard)) for shard in shards(total)) == shards(total)
 
 
 @pytest.mark.parametrize("text", ["", "2", "0-of-3", "4-of-3", "1-of-0", "2-of-3x", "-1-of-3"])
@@ -213,14 +208,10 @@ def test_an_image_that_is_in_no_shard_is_named(tiny_config, run_copy):
 
 
 def test_without_the_package_the_message_says_what_to_do(monkeypatch, tiny_config, tiny_run):
-    monkeypatch.setitem(sys.modules, "bm3d", None)
-    for call in (
-        require_bm3d,
-        lambda: write_baseline(tiny_config, JOB, tiny_run, processes=1),
-    ):
-        with pytest.raises(UserError) as error:
-            call()
-        assert "bm3d" in error.value.do
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError) as error:
+        write_baseline(tiny_config, JOB, tiny_run, processes=1)
+    assert "bm3d" in error.value.do
 
 
 def test_changed_noise_is_refused(tiny_config, run_copy):

@@ -322,20 +322,14 @@ def test_the_rows_of_the_table_add_up_all_jobs(mini):
     assert sum(row["jobs"] for row in rows) == len(mini.jobs)
 
 
-def test_methods_of_unknown_time_and_warnings_are_listed_last():
-    plan = plan_of(MINI, cbm3d_seconds={})
-    assert plan.unknown == ("cbm3d",)
-    warned = dataclasses.replace(plan, warnings=("it is late.", "it is cold."))
-    *_, unknown, late, cold = to_text(warned).splitlines()
-    assert "cbm3d" in unknown
-    assert (late, cold) == ("Warning: it is late.", "Warning: it is cold.")
-
-
-def test_sigmas_that_a_warm_start_has_not_seen_are_named(tiny_content):
+def test_unknown_times_and_sigmas_unknown_to_a_warm_start_are_listed_last(tiny_content):
     denoising = tiny_content["parts"]["denoising"]
     denoising["sigmas"] = [10, 20, 30]
     denoising["training"]["warm_start"] |= {"sigma_low": 15, "sigma_high": 25}
-    warnings = plan_of(parse_config(tiny_content, source="tiny.yaml")).warnings
-    assert len(warnings) == 2
-    for name, warning in zip(("dncnn", "separate"), warnings, strict=True):
+    config = parse_config(tiny_content, source="tiny.yaml")
+    plan = plan_of(config, cbm3d_seconds={})
+    assert plan.unknown == ("cbm3d",)
+    *_, unknown, first, second = to_text(plan).splitlines()
+    assert "cbm3d" in unknown
+    for name, warning in (("dncnn", first), ("separate", second)):
         assert f"sigma 10, 30 start from `{name}-start`" in warning
