@@ -256,17 +256,17 @@ def write_pictures(folder: Path, *sizes: tuple[int, int], suffix: str = "png") -
         Image.fromarray(pixels).save(folder / f"p{index}.{suffix}")
 
 
-def test_a_users_own_images_are_counted_and_measured(tmp_path):
+def test_the_images_of_a_user_are_counted_and_their_sizes_averaged(tmp_path):
     write_pictures(tmp_path / "test", (40, 20), (60, 40))
     (tmp_path / "test/notes.txt").write_text("no picture")
-    own = data_of({"kind": "folder", "name": "own", "test": str(tmp_path / "test")})
-    assert count_images(own).test == ImageCount(2, 30, 50)
+    data = data_of({"kind": "folder", "name": "own", "test": str(tmp_path / "test")})
+    assert count_images(data).test == ImageCount(2, 30, 50)
 
     for name, count in (("a", 3), ("b", 2)):
         write_pictures(tmp_path / "classes" / name, *[(9, 9)] * count)
     classes = str(tmp_path / "classes")
-    own = data_of({"kind": "image_folder", "name": "own", "test": classes, "crop": 32})
-    assert count_images(own) == PartCounts(None, ImageCount(5, 32, 32))
+    data = data_of({"kind": "image_folder", "name": "own", "test": classes, "crop": 32})
+    assert count_images(data) == PartCounts(None, ImageCount(5, 32, 32))
 
     for folder in ("JPEGImages", "SegmentationClass"):
         write_pictures(tmp_path / "voc" / folder, (50, 40), (50, 40), (50, 40))
@@ -275,8 +275,8 @@ def test_a_users_own_images_are_counted_and_measured(tmp_path):
     (lists / "mine.txt").write_text("p0 1\n")
     (lists / "theirs.txt").write_text("p1 -1\np2 1\n")
     voc = {"kind": "voc", "name": "own", "path": str(tmp_path / "voc")}
-    own = data_of(voc | {"train": "theirs", "test": "mine"})
-    assert count_images(own) == PartCounts(ImageCount(2, 40, 50), ImageCount(1, 40, 50))
+    data = data_of(voc | {"train": "theirs", "test": "mine"})
+    assert count_images(data) == PartCounts(ImageCount(2, 40, 50), ImageCount(1, 40, 50))
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_a_users_own_images_are_counted_and_measured(tmp_path):
     [{"kind": "folder", "test": "nowhere"},
      {"kind": "image_folder", "test": "nowhere", "crop": 32}],
 )  # fmt: skip
-def test_images_that_are_not_there_are_named(data, tmp_path, monkeypatch):
+def test_missing_images_are_named(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
         count_images(data_of({"name": "own"} | data))
