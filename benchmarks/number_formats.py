@@ -1,4 +1,4 @@
-"""Which number format and memory layout trains fastest: `python benchmarks/number_formats.py`.
+"""The number format and memory layout that train fastest: `python benchmarks/number_formats.py`.
 
 Milliseconds of one step (forward, backward, AdamW) on 32 patches of 32 px, with one thread.
 """

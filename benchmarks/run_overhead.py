@@ -1,7 +1,7 @@
-"""What share of a finished run was not computing: `python benchmarks/run_overhead.py results/mini`.
+"""The share of a run that was not computing: `python benchmarks/run_overhead.py results/mini`.
 
-A job's computing is what its log says after `done in`, from the first image or step to the last;
-the rest of the job is start-up, imports and files. What no job accounts for is Snakemake and idle
+The log of a job gives its computing time after `done in`, from the first image or step to the last.
+The rest of the job is start-up, imports and files. The time outside jobs is Snakemake and idle
 cores. Shares are of cores x wall time.
 """
 

@@ -1,8 +1,8 @@
-"""What Snakemake itself costs at a cluster's size: `python benchmarks/workflow_scale.py`.
+"""The cost of Snakemake itself at a cluster's size: `python benchmarks/workflow_scale.py`.
 
 Plans the paper's grid with five trainings of each network and with CBM3D in as many shards as give
 thousands of jobs, and runs 2,000 jobs that write one empty file each through the default profile.
-Prints seconds, and what stays on disk.
+Prints seconds, and the files that stay on disk.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ rule make:
 
 
 def snakemake(*arguments: str, folder: Path) -> tuple[float, str]:
-    """Run Snakemake in a folder; returns seconds and what it said."""
+    """Run Snakemake in a folder; returns seconds and its output."""
     command = [sys.executable, "-m", "snakemake", *arguments, "--directory", str(folder)]
     begin = time.perf_counter()
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
@@ -55,7 +55,7 @@ def plan(folder: Path) -> None:
 
 
 def run(folder: Path, jobs: int) -> None:
-    """Time trivial jobs, and count what is left of them."""
+    """Time trivial jobs, and count the files that they leave."""
     (folder / "Snakefile").write_text(TRIVIAL.format(jobs=jobs))
     shutil.copytree(PROJECT / "profiles", folder / "profiles")
     arguments = ("--snakefile", str(folder / "Snakefile"), "--cores", "2", "--quiet", "all")

@@ -173,14 +173,13 @@ def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> Non
 
 def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Print the jobs, time, disk space and downloads of a run on this machine."""
+    from dhl.planning.image_counts import count_all_images
     from dhl.planning.machine import measure_machine
-    from dhl.planning.operations import describe_workload
-    from dhl.planning.plan import make_plan
-    from dhl.planning.text import to_json, to_text
+    from dhl.planning.plan import make_plan, to_json, to_text
 
-    workload = describe_workload(config)
-    machine = measure_machine(workload, cores=arguments.cores, tflops=arguments.tflops)
-    plan = make_plan(workload, machine)
+    counts = count_all_images(config)
+    machine = measure_machine(config, counts, cores=arguments.cores, tflops=arguments.tflops)
+    plan = make_plan(config, counts, machine)
     print(to_json(plan) if arguments.json else to_text(plan))
 
 

@@ -34,12 +34,12 @@ EXAMPLES = {"denoising": 4, "classification": 12, "segmentation": 6}
 
 @dataclass(frozen=True)
 class Batch:
-    """Neighbours of one size, read once for all methods.
+    """Consecutive images of one size, read once for all methods.
 
     Attributes
     ----------
-    place : slice
-        Where they stand in the data set.
+    positions : slice
+        Of the images in the data set.
     ids : sequence of str
     clean : ndarray of uint8, shape (N, H, W, 3)
     noisy : ndarray of float32, shape (N, H, W, 3), on the [0, 1] scale, unclipped
@@ -47,7 +47,7 @@ class Batch:
         Classes (N,), or label maps (N, H, W).
     """
 
-    place: slice
+    positions: slice
     ids: Sequence[str]
     clean: np.ndarray
     noisy: np.ndarray
@@ -67,7 +67,7 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
         Must hold data, noise, the untrained methods' images and the models.
     seed : int
         Number of the training, up to `config.seeds`. Untrained experiments are evaluated once, with
-        seed 1, which also keeps example images of the methods.
+        seed 1, which also writes example images of the methods.
 
     Raises
     ------
@@ -75,15 +75,17 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
         If all experiments failed, a model is of another configuration, the noise is not the
         recorded one, or a batch does not fit into the device's memory.
     """
-    test_images = read_noisy_images(config, folder, part, sigma)
-    bench = Bench(config, part, sigma, folder, seed=seed, ids=test_images.clean.ids)
-    examples = EXAMPLES[part] if seed == 1 else 0
-    arrays = Arrays(test_images, config.parts[part].methods, examples=examples)
+    clean = load_split(folder.data(part), "test")
+    noise = read_csv(folder.noise(part, sigma), NOISE_COLUMNS)
+    bench = Bench(config, part, sigma, folder, seed=seed, ids=clean.ids)
+    arrays = Arrays(clean, part, config.parts[part].methods, examples=EXAMPLES[part] * (seed == 1))
     frames, protocol = [], config.evaluation.protocol
-    title = f"{part}, sigma {sigma:g}"
-    with reserved_device(config) as device, Progress(title, len(test_images.clean)) as progress:
+    with (
+        reserved_device(config) as device,
+        Progress(f"{part}, sigma {sigma:g}", len(clean)) as progress,
+    ):
         bench.move(device)
-        for batch in test_images.batches(config.evaluation.batch):
+        for batch in noisy_batches(config, clean, noise, sigma):
             for output in bench.outputs(batch):
                 frames.append(_measure(output, batch, protocol))
                 arrays.add(output, batch)
@@ -91,60 +93,33 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
     path = folder.evaluation(part, sigma, seed)
     with atomic_path(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays.content())
+    rows = pd.concat(frames, ignore_index=True).assign(
+        part=part, sigma=sigma, protocol=protocol, dataset=config.parts[part].data.name
+    )
+    rows["noise_seed"] = rows["image_id"].map(noise.set_index("image_id")["seed"])
     order = [one.name for one in bench.experiments]
-    write_csv(_rows(config, test_images, frames, order), path, IMAGE_COLUMNS)
+    rows = rows.sort_values("method", key=lambda names: names.map(order.index), kind="stable")
+    write_csv(rows, path, IMAGE_COLUMNS)
 
 
-def _rows(
-    config: Config, test_images: NoisyImages, frames: list[pd.DataFrame], order: list[str]
-) -> pd.DataFrame:
-    """Join the measurements of all batches, experiment by experiment."""
-    frame = pd.concat(frames, ignore_index=True).assign(
-        part=test_images.part, sigma=test_images.sigma, protocol=config.evaluation.protocol,
-        dataset=config.parts[test_images.part].data.name,
-    )  # fmt: skip
-    seeds = dict(zip(test_images.noise["image_id"], test_images.noise["seed"], strict=True))
-    frame["noise_seed"] = frame["image_id"].map(seeds)
-    return frame.sort_values("method", key=lambda names: names.map(order.index), kind="stable")
-
-
-@dataclass(frozen=True)
-class NoisyImages:
-    """The clean test images of a part, and the record of their noise at a sigma.
-
-    `model` is the noise's: `gaussian`, or a plug-in.
-    """
-
-    part: str
-    sigma: float
-    clean: ImageSet
-    noise: pd.DataFrame
-    model: str
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Read the images batch by batch, with their recorded noise."""
-        records = list(self.noise.itertuples())
-        clean = self.clean
-        for place in clean.batches(size):
-            images = np.stack(list(clean.images[place]))
-            noisy = [
-                recorded_noisy_image(image, sigma=self.sigma, record=record, model=self.model)
-                for image, record in zip(images, records[place], strict=True)
-            ]
-            targets = None if clean.targets is None else np.asarray(clean.targets[place])
-            yield Batch(place, clean.ids[place], images, np.stack(noisy), targets)
-
-
-def read_noisy_images(config: Config, folder: RunFolder, part: str, sigma: float) -> NoisyImages:
-    """Read what a part is tested on at a sigma."""
-    clean = load_split(folder.data(part), "test")
-    noise = read_csv(folder.noise(part, sigma), NOISE_COLUMNS)
-    return NoisyImages(part, sigma, clean, noise, config.noise)
+def noisy_batches(
+    config: Config, clean: ImageSet, noise: pd.DataFrame, sigma: float
+) -> Iterator[Batch]:
+    """Read test images batch by batch, and add their recorded noise of `sigma` (0-255)."""
+    records = list(noise.itertuples())
+    for positions in clean.batches(config.evaluation.batch):
+        images = np.stack(list(clean.images[positions]))
+        noisy = [
+            recorded_noisy_image(image, sigma=sigma, record=record, model=config.noise)
+            for image, record in zip(images, records[positions], strict=True)
+        ]
+        targets = None if clean.targets is None else np.asarray(clean.targets[positions])
+        yield Batch(positions, clean.ids[positions], images, np.stack(noisy), targets)
 
 
 @dataclass(frozen=True)
 class Output:
-    """What an experiment made of a batch.
+    """The result of an experiment on a batch.
 
     Attributes
     ----------
@@ -152,7 +127,7 @@ class Output:
     images : ndarray of float32, shape (N, H, W, 3), on the [0, 1] scale
         The input of the task network, neither clipped nor rounded.
     logits : ndarray or None
-        Of the task network, classes second.
+        Of the task network, shape (N, C) or (N, C, H, W).
     """
 
     experiment: Experiment
@@ -161,7 +136,7 @@ class Output:
 
 
 class Bench:
-    """The experiments of an evaluation, with their models and the untrained methods' images."""
+    """The experiments of an evaluation, their models, and the untrained methods' images."""
 
     def __init__(
         self,
@@ -180,11 +155,11 @@ class Bench:
         if not self.experiments:
             raise UserError(
                 f"Every method of {part} at sigma {sigma:g} failed.",
-                came="; ".join(f"{name}: {why}" for name, why in failed.items()),
+                came="; ".join(f"{name}: {reason}" for name, reason in failed.items()),
                 do="correct the cause, and run the same command again.",
             )
         keys = dict.fromkeys(key for one in self.experiments for key in one.models(seed))
-        self.networks = {key: load_network(config, folder, key) for key in keys}
+        self.networks = {key: _load_network(config, folder, key) for key in keys}
         self.denoised = {}
         parts = shards(config.parts[part].shards)
         for source in dict.fromkeys(one.source for one in self.experiments):
@@ -220,15 +195,15 @@ class Bench:
         return forward(self.networks[key], batch.noisy, self.device).transpose(0, 2, 3, 1)
 
 
-def load_network(config: Config, folder: RunFolder, key: str) -> nn.Module:
-    """Load a model of this configuration, laid out for convolutions."""
+def _load_network(config: Config, folder: RunFolder, key: str) -> nn.Module:
+    """Load a model of this configuration, with the memory layout for convolutions."""
     network, _ = checkpoint.load_model(folder.model(key), fingerprint=fingerprint(config, key))
     return network.to(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
 def forward(network: Callable, images: np.ndarray, device: torch.device) -> np.ndarray:
-    """Run a network in float32 on images (N, H, W, 3); channels come first in what it returns.
+    """Run a network in float32 on images (N, H, W, 3), and return its output (N, C, ...).
 
     Raises
     ------
@@ -239,46 +214,40 @@ def forward(network: Callable, images: np.ndarray, device: torch.device) -> np.n
         batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
         return network(batch).float().cpu().numpy()
     except torch.OutOfMemoryError as error:
-        raise _too_large(images.shape, error) from None
-
-
-def _too_large(shape: tuple[int, ...], error: torch.OutOfMemoryError) -> UserError:
-    """Say that a batch does not fit the device, and what would."""
-    count, height, width = shape[:3]
-    half = f"set `evaluation.batch` to {count // 2}, which changes no result"
-    return UserError(
-        "a batch of images fits the device's memory.",
-        came=f"{count} images of {width} x {height} px: {str(error).splitlines()[0]}",
-        do=f"{half if count > 1 else 'use a device with more memory, or `device: cpu`'}.",
-    )
+        count, height, width = images.shape[:3]
+        smaller = f"set `evaluation.batch` to {count // 2}, which changes no result"
+        raise UserError(
+            "A batch of images does not fit the device's memory.",
+            came=f"{count} images of {width} x {height} px: {str(error).splitlines()[0]}",
+            do=f"{smaller if count > 1 else 'use a device with more memory, or `device: cpu`'}.",
+        ) from None
 
 
 def _measure(output: Output, batch: Batch, protocol: str) -> pd.DataFrame:
-    """Measure one output: a row an image."""
+    """Return the metrics of one output, a row per image."""
     columns: dict[str, Any] = {"method": output.experiment.name, "image_id": batch.ids}
     if output.experiment.has_psnr:
-        truth = clean_reference(batch.clean, protocol=protocol)
-        finished = finish(output.images, protocol=protocol)
-        columns["psnr"] = psnr(clean=truth, denoised=finished)
+        clean = clean_reference(batch.clean, protocol=protocol)
+        denoised = finish(output.images, protocol=protocol)
+        columns["psnr"] = psnr(clean=clean, denoised=denoised)
         if batch.targets is None:
-            columns["ssim"] = [
-                ssim(clean=one, denoised=other) for one, other in zip(truth, finished, strict=True)
-            ]
+            pairs = zip(clean, denoised, strict=True)
+            columns["ssim"] = [ssim(clean=one, denoised=other) for one, other in pairs]
     if output.logits is not None and batch.targets is not None and batch.targets.ndim == 1:
         for k in (1, 5):
-            right = top_k(logits=output.logits, target=batch.targets, k=k)
-            columns[f"top{k}"] = right.astype(float)
+            correct = top_k(logits=output.logits, target=batch.targets, k=k)
+            columns[f"top{k}"] = correct.astype(float)
     return pd.DataFrame(columns)
 
 
 class Arrays:
-    """Collects what rows cannot hold: confusion matrices, and examples for the figures."""
+    """Collects confusion matrices, and examples for the figures."""
 
-    def __init__(self, test_images: NoisyImages, methods: Sequence[str], *, examples: int):
-        self.part, self.clean, self.methods = test_images.part, test_images.clean, methods
-        count = min(examples, len(self.clean))
-        # Spread over the set, so that the examples are not of one photograph.
-        self.examples = np.linspace(0, len(self.clean) - 1, count).astype(int).tolist()
+    def __init__(self, clean: ImageSet, part: str, methods: Sequence[str], *, examples: int):
+        self.clean, self.part, self.methods = clean, part, methods
+        count = min(examples, len(clean))
+        # Neighbours can be crops of one photograph.
+        self.examples = np.linspace(0, len(clean) - 1, count).astype(int).tolist()
         self.arrays: dict[str, Any] = {}
         self.confusions: dict[str, list[np.ndarray]] = {}
 
@@ -293,21 +262,20 @@ class Arrays:
                 for target, one in zip(batch.targets, predicted, strict=True)
             )
         for number, index in enumerate(self.examples if method in self.methods else ()):
-            if not batch.place.start <= index < batch.place.stop:
+            if not batch.positions.start <= index < batch.positions.stop:
                 continue
-            here = index - batch.place.start
-            # In float64, as `finish` has it, so that the picture is the one that was measured.
-            levels = np.clip(images[here], 0, 1).astype(np.float64) * 255
-            shown = np.rint(levels).astype(np.uint8)
-            self.arrays[f"image/{method}/{number}"] = shown
+            row = index - batch.positions.start
+            # In float64, as in `finish`, so that the PSNR in the table is that of this picture.
+            levels = np.clip(images[row], 0, 1).astype(np.float64) * 255
+            self.arrays[f"image/{method}/{number}"] = np.rint(levels).astype(np.uint8)
             if predicted is not None:
-                self.arrays[f"prediction/{method}/{number}"] = predicted[here]
+                self.arrays[f"prediction/{method}/{number}"] = predicted[row]
             elif logits is not None:
-                exponentials = np.exp(logits[here] - logits[here].max())
+                exponentials = np.exp(logits[row] - logits[row].max())
                 self.arrays[f"probability/{method}/{number}"] = exponentials / exponentials.sum()
 
     def content(self) -> dict[str, Any]:
-        """Return all arrays by name, as figures and measurements read them."""
+        """Return all arrays by name."""
         content = {
             "image_ids": np.array(self.clean.ids),
             "example_ids": np.array([self.clean.ids[index] for index in self.examples]),

@@ -1,12 +1,12 @@
-"""A trained denoiser on a picture of any size, in tiles so that memory stays bounded.
+"""Denoise a picture of any size with bounded memory.
 
-Two ways: tiles that overlap by more than the receptive field give what the whole image at once
-would; the authors' blocks are averaged where they overlap, errors at their borders included.
+Tiles overlap by more than the receptive field, and give the result of the complete image at once.
+The authors' blocks are averaged where they overlap, with the errors at their borders.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,8 @@ from dhl.progress import Progress
 from dhl.training.device import find_device
 
 TILE = 256
-MARGIN = 32  # more than the receptive field's reach, and a multiple of the network's 4
-# The authors' deployment: each block has `network.border` more pixels on each side as its input.
+MARGIN = 32  # more than the radius of the receptive field, and a multiple of the network's 4
+# The authors' deployment: the input of a block has `network.border` more pixels on each side.
 BLOCK = 134
 STRIDE = 64
 BLOCKS_AT_ONCE = 4
@@ -44,7 +44,7 @@ def denoise_file(
     Parameters
     ----------
     source, target : Path
-        The ending of `target` chooses its format.
+        The extension of `target` chooses its format.
     model : Path
         A denoiser trained by this project.
     device : str
@@ -55,24 +55,24 @@ def denoise_file(
     Raises
     ------
     UserError
-        If the picture or the model cannot be used, or `target` has no known ending.
+        If the picture or the model cannot be used, or `target` has no known extension.
     """
     if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:
         raise UserError(
-            "the output's ending names a picture format.",
+            f"The extension `{target.suffix}` is not one of a picture format.",
             came=f"{target}",
-            do="end it with .png, which loses nothing.",
+            do="use .png, which loses nothing.",
         )
     network, content = checkpoint.load_model(model)
     if content["role"] != "denoiser":
         raise UserError(
-            "a picture is denoised by a denoiser.",
-            came=f"{model} is a {content['role']}",
+            f"The model is a {content['role']}, not a denoiser.",
+            came=f"{model}",
             do="name a model such as results/mini/models/separate/sigma30.pt.",
         )
     noisy = read_image(source).astype(np.float32) / 255
-    place = find_device(device)
-    denoised = (run or denoise_tiles)(network.to(place), noisy, device=place)
+    chosen = find_device(device)
+    denoised = (run or denoise_tiles)(network.to(chosen), noisy, device=chosen)
     picture = Image.fromarray(np.rint(np.clip(denoised, 0, 1) * 255).astype(np.uint8))
     with atomic_path(target) as temporary:
         picture.save(temporary, format=Image.registered_extensions()[target.suffix.lower()])
@@ -92,7 +92,7 @@ def denoise_tiles(network: nn.Module, noisy: np.ndarray, *, device: torch.device
     Returns
     -------
     ndarray of float32, shape (H, W, 3), unclipped
-        Equal to the whole image at once, to rounding.
+        Equal to the result of the complete image at once, except for rounding.
     """
     height, width = noisy.shape[:2]
     result = np.empty_like(noisy)
@@ -126,13 +126,13 @@ def denoise_blockwise(network: nn.Module, noisy: np.ndarray, *, device: torch.de
 
     Notes
     -----
-    As in the released code: outputs of 134 px at stride 64, the last one flush with the image's
-    end, from inputs of 140 px; the image is first framed by the network's border of 3 px in the
-    mean colour, which is zero to the authors' network. A side below 134 px is one block; where its
-    input is no multiple of 4, on which the released code stops, the frame's end is made longer.
+    As in the released code: the image is framed by the network's border of 3 px in the mean colour,
+    which is zero to the authors' network. Blocks of 134 px at stride 64 are computed from inputs of
+    140 px; the last block ends at the image's edge. A side below 134 px is one block. If its input
+    is not a multiple of 4, on which the released code stops, the frame is longer at its end.
 
-    The authors' PSNR is that of images denoised so; the evaluation runs the whole image at once.
-    Both agree where no block ends within the receptive field.
+    The authors' PSNR is of images denoised in this way; the evaluation runs complete images. Both
+    agree where no block ends within the receptive field.
     """
     forward = getattr(network, "forward_unpadded", network)
     border, multiple = border_of(network), getattr(network, "multiple", 1)
@@ -144,20 +144,21 @@ def denoise_blockwise(network: nn.Module, noisy: np.ndarray, *, device: torch.de
     total, count = np.zeros(noisy.shape), np.zeros((*sides, 1))
     corners = [(y, x) for y in _starts(sides[0]) for x in _starts(sides[1])]
     with Progress("denoising", len(corners)) as progress:
-        for chosen in _chunks(corners, BLOCKS_AT_ONCE):
+        for begin in range(0, len(corners), BLOCKS_AT_ONCE):
+            chosen = corners[begin : begin + BLOCKS_AT_ONCE]
             parts = np.stack([framed[y : y + height, x : x + width] for y, x in chosen])
             batch = torch.from_numpy(parts).to(device).permute(0, 3, 1, 2)
             done = forward(batch).permute(0, 2, 3, 1).cpu().numpy()
             for (y, x), one in zip(chosen, done, strict=True):
-                place = slice(y, y + block[0]), slice(x, x + block[1])
-                total[place] += one[: block[0], : block[1]]
-                count[place] += 1
+                area = slice(y, y + block[0]), slice(x, x + block[1])
+                total[area] += one[: block[0], : block[1]]
+                count[area] += 1
             progress.advance(len(chosen))
     return (total / count).astype(np.float32)
 
 
 def _frame(noisy: np.ndarray, border: int, extra: list[int]) -> np.ndarray:
-    """Surround an image by the authors' mean colour, and more of it below and to the right."""
+    """Add a frame in the authors' mean colour, `extra` pixels longer below and to the right."""
     colour = np.array(MEAN_BGR[::-1], np.float32) / 255
     height, width = noisy.shape[:2]
     framed = np.empty(
@@ -169,11 +170,5 @@ def _frame(noisy: np.ndarray, border: int, extra: list[int]) -> np.ndarray:
 
 
 def _starts(side: int) -> list[int]:
-    """Return where blocks begin along a side."""
+    """Return the first pixels of the blocks along a side."""
     return [*range(0, side - BLOCK, STRIDE), max(0, side - BLOCK)]
-
-
-def _chunks(items: list, count: int) -> Iterator[list]:
-    """Yield a list's items in turn, `count` at a time."""
-    for begin in range(0, len(items), count):
-        yield items[begin : begin + count]

@@ -10,7 +10,7 @@ BORDER = 3  # pixels that the authors' evaluation leaves out on each side
 
 
 def finish(denoised: np.ndarray, *, protocol: str) -> np.ndarray:
-    """Bring a denoiser's raw output to the form that is measured.
+    """Convert a denoiser's output to the image that the metrics compare.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def ssim(*, clean: np.ndarray, denoised: np.ndarray) -> float:
 
 
 def top_k(*, logits: np.ndarray, target: np.ndarray, k: int) -> np.ndarray:
-    """Tell for each image whether its class is among the `k` highest logits.
+    """Return for each image whether its class is among the `k` highest logits.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def top_k(*, logits: np.ndarray, target: np.ndarray, k: int) -> np.ndarray:
 
 
 def confusion_matrix(*, target: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Count pixels by true class (rows) and predicted class (columns); the label 255 is left out.
+    """Count pixels by true class (rows) and predicted class (columns), without the label 255.
 
     Parameters
     ----------

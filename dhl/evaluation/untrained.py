@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,24 +31,6 @@ from dhl.sigma import noise_std
 # The classical algorithm for white noise, which the paper compared with, and the exact transform
 # variances of the 2020 one: `nf` is the size at which noise spectra are computed.
 PROFILE_NF = {"cbm3d": 0, "cbm3d-2020": 32}
-
-
-def require_bm3d() -> None:
-    """Check that the `bm3d` package can be imported.
-
-    Raises
-    ------
-    UserError
-        If it is not installed.
-    """
-    try:
-        import bm3d  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "CBM3D is computed by the package `bm3d` (non-commercial licence).",
-            came=f"{error}",
-            do="`pip install bm3d`, or take the cbm3d methods out of the configuration.",
-        ) from None
 
 
 def cbm3d(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d") -> np.ndarray:
@@ -78,7 +61,7 @@ def cbm3d(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d") -> np.ndar
 
 
 def plugin_denoised(noisy: np.ndarray, *, sigma: float, reference: str) -> np.ndarray:
-    """Denoise one colour image by a plug-in, and check what it returns.
+    """Denoise one colour image by a plug-in, and check the result.
 
     Parameters
     ----------
@@ -95,11 +78,11 @@ def plugin_denoised(noisy: np.ndarray, *, sigma: float, reference: str) -> np.nd
     Raises
     ------
     PluginError
-        If the plug-in returns no such image of finite numbers.
+        If the plug-in does not return an image of finite numbers of this shape.
     """
     denoised = load_plugin(reference).function(noisy.copy(), sigma=sigma)
-    whole = isinstance(denoised, np.ndarray) and denoised.dtype.kind == "f"
-    if not whole or denoised.shape != noisy.shape:
+    is_float_array = isinstance(denoised, np.ndarray) and denoised.dtype.kind == "f"
+    if not is_float_array or denoised.shape != noisy.shape:
         expected = f"an array of floats of the image's shape, {noisy.shape}"
         raise wrong_result(reference, expected=expected, came=described(denoised))
     if not np.isfinite(denoised).all():
@@ -109,9 +92,9 @@ def plugin_denoised(noisy: np.ndarray, *, sigma: float, reference: str) -> np.nd
 
 @contextmanager
 def denoised_stream(
-    one: Callable[[np.ndarray], np.ndarray], noisy: Iterable[np.ndarray], *, processes: int
+    denoise: Callable[[np.ndarray], np.ndarray], noisy: Iterable[np.ndarray], *, processes: int
 ) -> Iterator[Iterator[np.ndarray]]:
-    """Denoise a stream of images in parallel processes, in order; it is read as it is needed.
+    """Denoise images in parallel processes, in order; only a few are read ahead.
 
     Raises
     ------
@@ -119,15 +102,15 @@ def denoised_stream(
         If one of the processes is killed.
     """
     if processes == 1:
-        yield map(one, noisy)
+        yield map(denoise, noisy)
         return
     try:
         with ProcessPoolExecutor(processes) as pool:
-            yield _ordered(pool, one, noisy, ahead=2 * processes)
+            yield _ordered(pool, denoise, noisy, ahead=2 * processes)
     except BrokenProcessPool:
         raise UserError(
-            "the processes that denoise live until they are done.",
-            came="one of them was killed, most likely for want of memory",
+            "A process that denoises was killed.",
+            came="the system killed it, most likely because memory was short",
             do="give the job more memory, or fewer `--processes` (the rule's threads).",
         ) from None
 
@@ -147,16 +130,12 @@ def _ordered(
 
 @dataclass(frozen=True)
 class BaselineJob:
-    """What one job denoises: a shard of a part's test images at a sigma (0-255), by a method."""
+    """A shard of a part's test images at a sigma (0-255), denoised by an untrained method."""
 
     part: str
     method: str
     sigma: float
     shard: Shard = WHOLE
-
-    def __str__(self) -> str:
-        """Write the job as its progress does."""
-        return f"{self.method}, {self.part}, sigma {self.sigma:g}, {self.shard}"
 
 
 def write_baseline(config: Config, job: BaselineJob, folder: RunFolder, *, processes: int) -> None:
@@ -165,27 +144,28 @@ def write_baseline(config: Config, job: BaselineJob, folder: RunFolder, *, proce
     Raises
     ------
     UserError
-        If the method is none of the configuration's that denoise untrained, fails, needs `bm3d`
-        where it is not installed, or the noise is not the recorded one.
+        If the configuration has no such untrained method, the method fails, `bm3d` is missing, or
+        the noise is not the recorded one.
     """
-    one = _denoiser(config, job)
+    denoise = _denoiser(config, job)
     clean = load_split(folder.data(job.part), "test")
-    place = job.shard.of(len(clean))
-    records = list(read_csv(folder.noise(job.part, job.sigma), NOISE_COLUMNS).itertuples())[place]
-    indices = range(len(clean))[place]
+    positions = job.shard.of(len(clean))
+    noise = read_csv(folder.noise(job.part, job.sigma), NOISE_COLUMNS)[positions]
+    indices = range(len(clean))[positions]
     noisy = (
         recorded_noisy_image(
             clean.images[index], sigma=job.sigma, record=record, model=config.noise
         )
-        for index, record in zip(indices, records, strict=True)
+        for index, record in zip(indices, noise.itertuples(), strict=True)
     )
+    title = f"{job.method}, {job.part}, sigma {job.sigma:g}, {job.shard}"
     with (
-        Progress(str(job), len(indices)) as progress,
-        denoised_stream(one, noisy, processes=processes) as images,
+        Progress(title, len(indices)) as progress,
+        denoised_stream(denoise, noisy, processes=processes) as images,
         atomic_path(folder.baseline(job.part, job.method, job.sigma, job.shard)) as temporary,
         zipfile.ZipFile(temporary, "w", allowZip64=True) as archive,
     ):
-        for name, image in zip(clean.ids[place], _guarded(config, job, images), strict=True):
+        for name, image in zip(clean.ids[positions], _guarded(config, job, images), strict=True):
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, image, allow_pickle=False)
             progress.advance()
@@ -194,12 +174,17 @@ def write_baseline(config: Config, job: BaselineJob, folder: RunFolder, *, proce
 def _denoiser(config: Config, job: BaselineJob) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function that denoises an image; it can be sent to another process."""
     if job.method in BASELINES:
-        require_bm3d()
+        if importlib.util.find_spec("bm3d") is None:
+            raise UserError(
+                "CBM3D needs the package `bm3d` (non-commercial licence).",
+                came="it is not installed",
+                do="`pip install bm3d`, or remove the cbm3d methods from the configuration.",
+            )
         return functools.partial(cbm3d, sigma=job.sigma, profile=job.method)
     if job.method not in config.plugin_methods:
         raise UserError(
             f"`{job.method}` is not an untrained method of this configuration.",
-            came=f"`{job.method}`",
+            came=f"--method {job.method}",
             do=f"name one of {', '.join((*BASELINES, *config.plugin_methods))}.",
         )
     reference = config.plugin_methods[job.method]
@@ -210,7 +195,7 @@ def _denoiser(config: Config, job: BaselineJob) -> Callable[[np.ndarray], np.nda
 def _guarded(
     config: Config, job: BaselineJob, images: Iterator[np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """Yield the images; an exception of a plug-in, in any process, becomes one message."""
+    """Yield the images; an exception of a plug-in in any process becomes one message."""
     if job.method in BASELINES:
         yield from images
         return
@@ -231,20 +216,21 @@ class DenoisedImages:
     paths : iterable of Path
         The files of all shards.
     ids : sequence of str
-        The images that must be there.
+        The images that the files must hold.
 
     Raises
     ------
     UserError
-        If a file is missing or damaged, or an image is in none of them.
+        If a file is missing or damaged, or an image is in none of the files.
     """
 
     def __init__(self, paths: Iterable[Path], ids: Sequence[str]):
         self._files = {name: arrays for arrays in map(open_arrays, paths) for name in arrays.files}
         if missing := [name for name in ids if name not in self._files]:
             raise UserError(
-                "the files of an untrained method hold every test image.",
-                came=f"{len(missing)} of {len(ids)} images in none of them, such as {missing[0]}",
+                "Denoised images of an untrained method are missing.",
+                came=f"{len(missing)} of {len(ids)} images in none of the files, such as "
+                f"{missing[0]}",
                 do="delete the run's `baselines` folder and run again.",
             )
 

@@ -1,6 +1,6 @@
 """Count the images that a configuration trains and tests on, and their sizes, without reading them.
 
-The counts of public sets are known; the images in a user's own folders are counted.
+The counts of public sets are known; the images in a user's folders are counted.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from dhl.config.data_sets import PluginData
 from dhl.config.schema import Config
-from dhl.data.image_set import ImageSet
 from dhl.data.plugin_data import make_plugin_part
 from dhl.data.segmentation import list_voc
 from dhl.errors import UserError
@@ -44,60 +46,45 @@ KODAK = ImageCount(24, 512, 768)
 BSDS500 = ImageCount(400, 321, 481)  # `train` and `test` of the set, on which denoisers are trained
 IMAGENETTE = (12_894, 500)  # ImageNet's training and validation images among the set's
 ILSVRC2012 = (1_281_167, 50_000)
-VOC_TRAIN, VOC_TRAIN_AUG, VOC_VAL = 1_464, 10_582, 1_449
+VOC_TRAIN, VOC_VAL = (1_464, 10_582), 1_449  # without and with SBD's label maps
 VOC_SIDES = (375, 500)  # the usual photograph, either way up
 
 
 def count_all_images(config: Config) -> dict[str, PartCounts]:
-    """Count the images of every part; a user's function that makes images is called.
+    """Count the images of every part; a plug-in that makes images is called.
 
     Raises
     ------
     UserError
-        If a user's own folder or list cannot be counted.
+        If a user's folder or list cannot be counted.
     """
     counts = {}
     for part in config.parts:
         data = config.parts[part].data
         if isinstance(data, PluginData):
             splits = make_plugin_part(config, part)
-            counts[part] = PartCounts(*(_in_memory(splits[name]) for name in ("train", "test")))
+            sizes = (splits[name].sizes for name in ("train", "test"))
+            counts[part] = PartCounts(*map(_average, sizes))
         else:
             counts[part] = count_images(data)
     return counts
 
 
 def count_images(data: Any) -> PartCounts:
-    """Count the images of one entry of `data` that is not a user's function."""
+    """Count the images of one entry of `data` that is not a plug-in."""
     return _COUNTERS[data.kind](data)
-
-
-def _in_memory(images: ImageSet) -> ImageCount:
-    """Count images and average their sides."""
-    height, width = (round(side) for side in images.sizes.mean(axis=0).tolist())
-    return ImageCount(len(images), height, width)
-
-
-def _photo_digits(data: Any) -> PartCounts:
-    """Return the configured counts."""
-    return PartCounts(
-        ImageCount(data.train, data.size, data.size), ImageCount(data.test, data.size, data.size)
-    )
 
 
 def _folder(data: Any) -> PartCounts:
     """Look up a known set, or count the pictures in a folder."""
     known = {"kodak": KODAK, "bsds500": BSDS500}
     train, test = (
-        known[folder] if folder in known else folder and _measured(Path(folder).glob("*.*"), folder)
+        known[folder]
+        if folder in known
+        else folder and _read_sizes(Path(folder).glob("*.*"), folder)
         for folder in (data.train, data.test)
     )
     return PartCounts(train, test)
-
-
-def _classified(train: int, test: int) -> Callable[[Any], PartCounts]:
-    """Return a counter of a public set of classified images."""
-    return lambda data: _chosen(data, train, test, (data.crop, data.crop))
 
 
 def _image_folder(data: Any) -> PartCounts:
@@ -108,57 +95,54 @@ def _image_folder(data: Any) -> PartCounts:
     )
     if not test:
         raise _no_images(data.test)
-    return _chosen(data, train, test, (data.crop, data.crop))
-
-
-def _voc2012(data: Any) -> PartCounts:
-    """Return the published counts of `train`, `train_aug` and `val`."""
-    return _chosen(data, VOC_TRAIN_AUG if data.extra else VOC_TRAIN, VOC_VAL, VOC_SIDES)
+    return _used(data, train, test, data.crop, data.crop)
 
 
 def _voc(data: Any) -> PartCounts:
-    """List the images as a run does, and measure the test images."""
+    """List the images as a run does, and read the sizes of the test images."""
     listings = list_voc(data, Path(data.path))
-    train, test = listings.get("train", ()), listings["test"]
-    measured = _measured((test.folder / path for path in test.paths), data.path)
-    return _chosen(data, len(train), len(test), (measured.height, measured.width))
+    test = listings["test"]
+    sizes = _read_sizes((test.folder / path for path in test.paths), data.path)
+    return _used(data, len(listings.get("train", ())), len(test), sizes.height, sizes.width)
 
 
-_COUNTERS = {
-    "photo-digits": _photo_digits,
+def _used(data: Any, train: int, test: int, height: int, width: int) -> PartCounts:
+    """Limit the counts to what the configuration uses."""
+    train = min(train, getattr(data, "train_images", None) or train)
+    test = min(test, getattr(data, "test_images", None) or test)
+    return PartCounts(
+        ImageCount(train, height, width) if train else None, ImageCount(test, height, width)
+    )
+
+
+_COUNTERS: dict[str, Callable[[Any], PartCounts]] = {
+    "photo-digits": lambda data: _used(data, data.train, data.test, data.size, data.size),
     "folder": _folder,
-    "imagenette": _classified(*IMAGENETTE),
-    "ilsvrc2012": _classified(*ILSVRC2012),
+    "imagenette": lambda data: _used(data, *IMAGENETTE, data.crop, data.crop),
+    "ilsvrc2012": lambda data: _used(data, *ILSVRC2012, data.crop, data.crop),
     "image_folder": _image_folder,
-    "voc2012": _voc2012,
+    "voc2012": lambda data: _used(data, VOC_TRAIN[data.extra is not None], VOC_VAL, *VOC_SIDES),
     "voc": _voc,
 }
 
 
-def _chosen(data: Any, train: int, test: int, sides: tuple[int, int]) -> PartCounts:
-    """Limit the counts to what the configuration uses."""
-    train, test = (
-        min(count, chosen or count)
-        for count, chosen in ((train, data.train_images), (test, data.test_images))
-    )
-    return PartCounts(ImageCount(train, *sides) if train else None, ImageCount(test, *sides))
-
-
-def _measured(paths: Iterable[Path], folder: str | Path) -> ImageCount:
+def _read_sizes(paths: Iterable[Path], folder: str | Path) -> ImageCount:
     """Count images and average their sides, from the headers of the files."""
-    from PIL import Image
-
     sizes = []
     for path in paths:
         try:
             with Image.open(path) as image:
-                sizes.append(image.size)
+                sizes.append(image.size[::-1])
         except OSError:
             continue  # not a picture, or a damaged one, which the data job reports
     if not sizes:
         raise _no_images(folder)
-    width, height = (round(sum(sides) / len(sizes)) for sides in zip(*sizes, strict=True))
-    return ImageCount(len(sizes), height, width)
+    return _average(np.array(sizes))
+
+
+def _average(sizes: np.ndarray) -> ImageCount:
+    """Count images and average their heights and widths (N, 2)."""
+    return ImageCount(len(sizes), *(round(side) for side in sizes.mean(axis=0).tolist()))
 
 
 def _no_images(folder: str | Path) -> UserError:

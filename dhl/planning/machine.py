@@ -1,103 +1,122 @@
-"""How fast this machine runs the jobs of a run."""
+"""How fast this machine runs the jobs of a run, measured with the run's own networks.
+
+On a CPU, CPU time is measured, which other work on the machine changes little.
+"""
 
 from __future__ import annotations
 
-import json
+import importlib.util
 import os
-import pickle
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from statistics import mean
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
+import numpy as np
+import torch
+from torch import nn
+
+from dhl.config.methods import BASELINES
+from dhl.config.schema import Config
 from dhl.errors import UserError
-from dhl.planning.operations import Workload
-from dhl.training.device import uses_cuda
+from dhl.evaluation.evaluate import forward
+from dhl.evaluation.untrained import cbm3d
+from dhl.models.build import build_network
+from dhl.planning.flops import forward_flops, network_name, step_flops, training_shape
+from dhl.planning.image_counts import PartCounts
+from dhl.run.model_graph import ModelSpec, all_models, model_spec
+from dhl.training.device import (
+    autocast,
+    device_name,
+    reserved_device,
+    resolve_precision,
+    uses_cuda,
+)
 from dhl.training.gpu_slots import gpus_of_this_machine
+from dhl.training.train import build_objective
 
-MOST_PROCESSES = 4  # that measure at once
-# What a job without networks imports.
-IMPORTS = "import time, dhl.cli.parser, dhl.analysis.tables; print(time.process_time())"
+LEAST_SECONDS = 0.1  # a measurement is repeated for at least this long
+CPU_FLOPS = 1e10  # of one measurement on a CPU; on a GPU it has the full batch
+CBM3D_SIDE = 64  # in pixels; the time of CBM3D grows with the pixels
+MOST_MEASUREMENTS = 4  # at once
+# What a job with networks imports.
+START = (
+    "import time, torch, dhl.training.train, dhl.evaluation.evaluate\n"
+    "torch.empty(1, device='{}')\n"
+    "print(time.process_time())"
+)
+
+
+class Rates(NamedTuple):
+    """Operations per second of a network in one job."""
+
+    training: float
+    evaluation: float
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What runs the jobs, and how fast.
+    """The processors that run the jobs, and their speed."""
 
-    Attributes
-    ----------
-    device : str
-        The model of the processor or GPU that trains.
-    cores : int
-        CPU cores that jobs may use.
-    gpu_jobs : int
-        Jobs that may use GPUs at once; 0 without a GPU.
-    source : {"measured", "given"}
-        Where the rates of networks come from.
-    start_seconds, start_without_torch_seconds : float
-        To start a job that imports torch, and another one.
-    training_flops, evaluation_flops : float
-        Operations a second of one job.
-    step_seconds : dict of str to float
-        A training step, by kind of model; kinds that are missing have `training_flops`.
-    cbm3d_seconds : dict of str to float
-        An image, by method and part, such as `cbm3d, denoising`.
-    """
-
-    device: str
+    device: str  # model of the processor or GPU that trains
     cores: int
-    gpu_jobs: int
-    source: str
-    start_seconds: float
-    start_without_torch_seconds: float
-    training_flops: float
-    evaluation_flops: float
-    step_seconds: dict[str, float] = field(default_factory=dict)
-    cbm3d_seconds: dict[str, float] = field(default_factory=dict)
+    gpu_jobs: int  # jobs that may use GPUs at once; 0 without a GPU
+    source: str  # of the rates: `measured` or `given`
+    start_seconds: float  # of a job that imports torch
+    rates: dict[str, Rates]  # by `network_name`
+    cbm3d_seconds: dict[str, float]  # per pixel, by method; empty if `bm3d` is not installed
 
 
 def measure_machine(
-    workload: Workload, *, cores: int | None = None, tflops: float | None = None
+    config: Config,
+    counts: dict[str, PartCounts],
+    *,
+    cores: int | None = None,
+    tflops: float | None = None,
 ) -> Machine:
     """Measure this machine with the networks and image sizes of a run, in some seconds.
 
-    Parameters
-    ----------
-    workload : Workload
-    cores : int, optional
-        Cores that jobs may use; default: all that this process may use.
-    tflops : float, optional
-        The sustained rate of one training; networks are not measured then.
+    Jobs may use `cores`, by default all of this process. With `tflops`, the sustained rate of one
+    training in 10^12 operations per second, networks are not measured.
 
     Raises
     ------
     UserError
-        If a rate is not positive, the device is missing, or a measurement fails.
+        If the rate is not positive, or the device is missing.
     """
     if tflops is not None and not 0 < tflops < float("inf"):
         raise UserError(
             "The rate is not positive.", came=f"--tflops {tflops:g}", do="give a positive number."
         )
-    config = workload.config
     cores = cores or _all_cores()
-    gpus = 0
-    if uses_cuda(config):
-        gpus = 1 if ":" in config.device else gpus_of_this_machine()
-    gpu_jobs = gpus * config.jobs_per_gpu
-    side_by_side = min(max(1, cores // config.threads), gpu_jobs or cores, MOST_PROCESSES)
-    request = pickle.dumps((workload, tflops is None))
-    with ThreadPoolExecutor(side_by_side) as pool:
-        outputs = list(pool.map(_measure, [request] * side_by_side))
-        start = list(pool.map(lambda _: _run("-c", IMPORTS), range(side_by_side)))
-    rates = _average([json.loads(output) for output in outputs])
-    if tflops is not None:
-        rates |= {"training_flops": 1e12 * tflops, "evaluation_flops": 1e12 * tflops}
-    return Machine(
-        cores=cores, gpu_jobs=gpu_jobs, source="given" if tflops else "measured",
-        start_without_torch_seconds=mean(map(float, start)), **rates,
-    )  # fmt: skip
+    gpu_jobs = _gpu_jobs(config)
+    side_by_side = min(max(1, cores // config.threads), gpu_jobs or cores, MOST_MEASUREMENTS)
+    given = None if tflops is None else Rates(1e12 * tflops, 1e12 * tflops)
+    with reserved_device(config) as device, ThreadPoolExecutor(side_by_side) as pool:
+        # Jobs slow each other down, so as many measurements as jobs run at once; one is used.
+        measure = partial(_measure, config, counts, given)
+        (start_seconds, rates, cbm3d_seconds), *_ = pool.map(measure, [device] * side_by_side)
+        name = device_name(device)
+    source = "measured" if given is None else "given"
+    return Machine(name, cores, gpu_jobs, source, start_seconds, rates, cbm3d_seconds)
+
+
+def _measure(
+    config: Config, counts: dict[str, PartCounts], given: Rates | None, device: torch.device
+) -> tuple[float, dict[str, Rates], dict[str, float]]:
+    """Measure the start of a job, the networks and CBM3D."""
+    command = [sys.executable, "-c", START.format(device)]
+    start = float(subprocess.run(command, capture_output=True, check=True).stdout)
+    rates: dict[str, Rates] = {}
+    for key in all_models(config):
+        spec = model_spec(config, key)
+        if (name := network_name(spec)) not in rates:
+            rates[name] = given or _network_rates(config, counts, spec, device)
+    return start, rates, _cbm3d_seconds(config)
 
 
 def _all_cores() -> int:
@@ -106,26 +125,88 @@ def _all_cores() -> int:
     return len(usable(0)) if usable else os.cpu_count() or 1
 
 
-def _measure(request: bytes) -> bytes:
-    """Run the benchmark in a fresh process, and return what it prints."""
-    return _run("-m", "dhl.planning.benchmark", request=request)
+def _gpu_jobs(config: Config) -> int:
+    """Count the jobs that may use GPUs at once."""
+    if not uses_cuda(config):
+        return 0
+    return config.jobs_per_gpu * (1 if ":" in config.device else gpus_of_this_machine())
 
 
-def _run(*arguments: str, request: bytes = b"") -> bytes:
-    """Run Python with these arguments."""
-    done = subprocess.run([sys.executable, *arguments], input=request, capture_output=True)
-    if done.returncode:
-        raise UserError(
-            "The speed of this machine could not be measured.",
-            came=done.stderr.decode(errors="replace").strip() or f"status {done.returncode}",
-            do="correct that, or give the rate of one training: `--tflops`.",
-        )
-    return done.stdout
+def _network_rates(
+    config: Config, counts: dict[str, PartCounts], spec: ModelSpec, device: torch.device
+) -> Rates:
+    """Measure a network; one with published weights is not trained, and has one rate."""
+    network = build_network(spec.role, **spec.build_options).to(device)
+    network.to(memory_format=torch.channels_last)
+    test = counts[spec.part].test
+    flops = forward_flops(spec, test.height, test.width)
+    count = _images_at_once(min(config.evaluation.batch, test.count), flops, device)
+    images = np.zeros((count, test.height, test.width, 3), np.float32)
+    evaluate = torch.inference_mode()(partial(forward, network.eval(), images, device))
+    evaluation = count * flops / _seconds(evaluate, device)
+    if spec.recipe is None:
+        return Rates(evaluation, evaluation)
+    return Rates(_training_flops(config, counts, spec, network, device), evaluation)
 
 
-def _average(measured: list[Any]) -> Any:
-    """Average the numbers of several measurements, key by key."""
-    first = measured[0]
-    if isinstance(first, dict):
-        return {key: _average([one[key] for one in measured]) for key in first}
-    return first if isinstance(first, str) else mean(measured)
+def _training_flops(
+    config: Config,
+    counts: dict[str, PartCounts],
+    spec: ModelSpec,
+    network: nn.Module,
+    device: torch.device,
+) -> float:
+    """Measure the operations per second of training steps, without the optimizer's few."""
+    objective = build_objective(network.train(), spec)
+    batch, height, width = training_shape(config, counts, spec)
+    flops = sum(step_flops(config, counts, spec).values()) / batch
+    count = _images_at_once(batch, flops / 3, device)
+    images = torch.rand(count, 3, height, width, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    sides = {"classification": (), "segmentation": (height, width)}.get(spec.part, ())
+    targets = torch.zeros(count, *sides, dtype=torch.long, device=device)
+    generator = torch.Generator(device)
+
+    def train() -> None:
+        with autocast(device, resolve_precision(config, device)):
+            losses = objective.losses(images, targets, generator)
+        losses["loss"].backward()
+
+    return count * flops / _seconds(train, device)
+
+
+def _images_at_once(batch: int, flops: float, device: torch.device) -> int:
+    """Limit a batch on a CPU; an image's forward pass has `flops` operations."""
+    return min(batch, max(2, int(CPU_FLOPS / flops))) if device.type == "cpu" else batch
+
+
+def _seconds(function: Callable[[], object], device: torch.device) -> float:
+    """Measure a function: CPU time of this thread, or time on a GPU."""
+    if device.type == "cpu":
+        clock = time.thread_time
+    else:
+        accelerator = torch.cuda if device.type == "cuda" else torch.mps
+
+        def clock() -> float:
+            accelerator.synchronize()
+            return time.perf_counter()
+
+    function()  # the first call allocates memory and imports packages
+    begin, calls = clock(), 0
+    while (seconds := clock() - begin) < LEAST_SECONDS:
+        function()
+        calls += 1
+    return seconds / calls
+
+
+def _cbm3d_seconds(config: Config) -> dict[str, float]:
+    """Measure CBM3D per pixel, by method, if it is installed."""
+    if importlib.util.find_spec("bm3d") is None:
+        return {}
+    noisy = np.random.default_rng(0).random((CBM3D_SIDE, CBM3D_SIDE, 3))
+    used = {method for part in config.parts for method in config.parts[part].methods}
+    denoisers = {method: partial(cbm3d, noisy, sigma=30, profile=method) for method in BASELINES}
+    return {
+        method: _seconds(denoisers[method], torch.device("cpu")) / CBM3D_SIDE**2
+        for method in used & set(BASELINES)
+    }

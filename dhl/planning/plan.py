@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.data_sets import PluginData
 from dhl.config.methods import is_baseline
 from dhl.config.recipes import WarmStart
 from dhl.config.schema import Config
-from dhl.planning.jobs import Job, list_jobs
+from dhl.planning.image_counts import PartCounts
+from dhl.planning.jobs import Job, list_jobs, wall_seconds
 from dhl.planning.machine import Machine
-from dhl.planning.operations import Workload
-from dhl.planning.schedule import wall_seconds
 from dhl.run.downloads import needed_sets
 from dhl.run.model_graph import all_models, model_spec
+
+# From the largest unit to the smallest.
+FLOPS = {"E": 1e18, "P": 1e15, "T": 1e12, "G": 1e9, "M": 1e6}
+SECONDS = {"days": 2 * 86400, "h": 3600, "min": 60, "s": 1, "ms": 1e-3}
+BYTES = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
 
 
 @dataclass(frozen=True)
 class Row:
-    """The jobs of one rule, or of one rule and subject; the amounts are sums over these jobs."""
+    """The jobs of one rule; the amounts are sums over these jobs."""
 
     rule: str
-    subject: str
     jobs: int
     amount: int
     seconds: float
@@ -34,71 +37,44 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of a run on one machine.
-
-    Attributes
-    ----------
-    run : str
-    machine : Machine
-    jobs : dict of str to Job
-    download_bytes : int
-    unknown : tuple of str
-        Plug-ins whose time is unknown and counts as 0.
-    warnings : tuple of str
-    """
+    """All jobs of a run on one machine."""
 
     run: str
     machine: Machine
-    jobs: dict[str, Job]
+    jobs: list[Job]
     download_bytes: int
-    unknown: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    unknown: tuple[str, ...]  # plug-ins, and CBM3D if it is not installed: they count as 0 seconds
+    warnings: tuple[str, ...]
 
     @property
     def wall_seconds(self) -> float:
-        """The time of the whole run, with jobs side by side."""
+        """The time of the run, with jobs side by side."""
         return wall_seconds(self.jobs, cores=self.machine.cores, gpu_jobs=self.machine.gpu_jobs)
 
     @property
-    def job_counts(self) -> dict[str, int]:
-        """Jobs per rule, as Snakemake counts them."""
-        return dict(Counter(job.rule for job in self.jobs.values()))
-
-    @property
-    def disk_bytes(self) -> int:
-        """The disk that all files need."""
-        return sum(job.disk_bytes for job in self.jobs.values())
-
-    @property
-    def checkpoint_bytes(self) -> int:
-        """The largest checkpoint of an unfinished training: weights, and two moments of each."""
-        return 3 * max((job.disk_bytes for job in self.jobs.values() if job.rule == "train"),
-                       default=0)  # fmt: skip
-
-    def rows(self, *, by_subject: bool = False) -> list[Row]:
-        """Add up the jobs of each rule, or of each rule and subject."""
-        groups: dict[tuple[str, str], list[Job]] = {}
-        for job in self.jobs.values():
-            groups.setdefault((job.rule, job.subject if by_subject else ""), []).append(job)
+    def rows(self) -> list[Row]:
+        """The jobs of each rule."""
+        groups: dict[str, list[Job]] = {}
+        for job in self.jobs:
+            groups.setdefault(job.rule, []).append(job)
         columns = ("amount", "seconds", "flops", "disk_bytes")
         return [
-            Row(*key, len(jobs), *(sum(getattr(job, name) for job in jobs) for name in columns))
-            for key, jobs in groups.items()
+            Row(rule, len(jobs), *(sum(getattr(job, name) for job in jobs) for name in columns))
+            for rule, jobs in groups.items()
         ]
 
 
-def make_plan(workload: Workload, machine: Machine) -> Plan:
-    """Plan a run on a machine."""
-    config = workload.config
+def make_plan(config: Config, counts: dict[str, PartCounts], machine: Machine) -> Plan:
+    """Plan a run, with the images of each part, on a machine."""
     # A set behind an account lies in the user's own folder and is only unpacked.
     fetched = [CATALOGUE[name] for name in needed_sets(config) if not CATALOGUE[name].account]
     return Plan(
         config.run,
         machine,
-        list_jobs(workload, machine),
+        list_jobs(config, counts, machine),
         sum(one.bytes for one in fetched),
         tuple(dict.fromkeys(_of_unknown_time(config, machine))),
-        tuple(_warnings_of_warm_starts(config)),
+        tuple(_warm_start_warnings(config)),
     )
 
 
@@ -108,18 +84,74 @@ def _of_unknown_time(config: Config, machine: Machine) -> Iterator[str]:
         if isinstance(data := config.parts[part].data, PluginData):
             yield data.name
         for method in filter(is_baseline, config.parts[part].methods):
-            if f"{method}, {part}" not in machine.cbm3d_seconds:
+            if method not in machine.cbm3d_seconds:
                 yield method
 
 
-def _warnings_of_warm_starts(config: Config) -> Iterator[str]:
+def _warm_start_warnings(config: Config) -> Iterator[str]:
     """Name the sigmas of denoisers that start from a model not trained on these sigmas."""
-    unseen: dict[str, list[float]] = {}
+    unseen: dict[str, set[float]] = {}
     for key in all_models(config):
         spec = model_spec(config, key)
-        start = spec.start and model_spec(config, spec.start).recipe
+        if spec.start is None or not isinstance(spec.sigma, float):
+            continue
+        start = model_spec(config, spec.start).recipe
         if isinstance(start, WarmStart) and not start.covers(spec.sigma):
-            unseen.setdefault(spec.start.partition("/")[0], []).append(spec.sigma)
+            unseen.setdefault(spec.start.partition("/")[0], set()).add(spec.sigma)
     for name, sigmas in unseen.items():
-        listed = ", ".join(f"{sigma:g}" for sigma in sorted(set(sigmas)))
+        listed = ", ".join(f"{sigma:g}" for sigma in sorted(sigmas))
         yield f"denoisers of sigma {listed} start from `{name}`, which is not trained on them."
+
+
+def to_json(plan: Plan) -> str:
+    """Write a plan for programs."""
+    content = asdict(plan) | {
+        "wall_seconds": plan.wall_seconds,
+        "disk_bytes": sum(row.disk_bytes for row in plan.rows),
+        "rows": [asdict(row) for row in plan.rows],
+    }
+    return json.dumps(content, indent=1)
+
+
+def to_text(plan: Plan) -> str:
+    """Write a plan for people: an aligned table, and the basis of its estimates."""
+    cells = [("rule", "jobs", "work", "FLOP", "job time", "disk"), *map(_cells, plan.rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    machine = plan.machine
+    networks = "networks" if machine.source == "measured" else "a given rate of networks"
+    notes = [
+        f"Wall time: {_quantity(plan.wall_seconds, SECONDS)} on {machine.device}, "
+        f"{machine.cores} core{'s' * (machine.cores > 1)}; from {networks}, CBM3D and the start "
+        f"of a job ({machine.start_seconds:.2g} s), measured here.",
+        f"Disk: {_quantity(sum(row.disk_bytes for row in plan.rows), BYTES)}.",
+        f"To download: {_quantity(plan.download_bytes, BYTES) or 'nothing'} (time not counted).",
+        *([f"Not counted, unknown time: {', '.join(plan.unknown)}."] if plan.unknown else []),
+        *(f"Warning: {warning}" for warning in plan.warnings),
+    ]
+    return "\n".join([f"{plan.run}: {len(plan.jobs):,} jobs", "", *lines, "", *notes])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    """Write a row; a zero is left empty."""
+    unit = "steps" if row.rule == "train" else "images"
+    return (
+        row.rule, f"{row.jobs:,}", f"{row.amount:,} {unit}" if row.amount else "",
+        _quantity(row.flops, FLOPS), _quantity(row.seconds, SECONDS),
+        _quantity(row.disk_bytes, BYTES),
+    )  # fmt: skip
+
+
+def _quantity(value: float, units: dict[str, float]) -> str:
+    """Write a value in the largest unit that does not exceed it."""
+    if not value:
+        return ""
+    unit = next((unit for unit, size in units.items() if value >= size), list(units)[-1])
+    scaled = value / (86400 if unit == "days" else units[unit])
+    return f"{scaled:,.0f} {unit}" if scaled >= 100 else f"{scaled:.3g} {unit}"

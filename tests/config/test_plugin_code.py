@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import defaultdict
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,8 @@ from dhl.evaluation.untrained import BaselineJob, write_baseline
 from dhl.models import checkpoint
 from dhl.models.build import build_network
 from dhl.models.pretrained import load_pretrained
-from dhl.planning.machine import Machine
-from dhl.planning.operations import describe_workload
+from dhl.planning.image_counts import count_all_images
+from dhl.planning.machine import Machine, Rates
 from dhl.planning.plan import make_plan
 from dhl.run.evaluations import evaluated_models
 from dhl.run.folder import RunFolder
@@ -152,13 +153,15 @@ def test_the_plan_counts_networks_and_images(tiny_content, tmp_path):
     tiny_content["parts"]["classification"]["methods"].append(write(tmp_path, "m.py", METHOD)
                                                      + ":halved_noise")  # fmt: skip
     tiny_content["noise"] = write(tmp_path, "noise.py", NOISE) + ":brighter"
-    machine = Machine("cpu", 2, 0, "given", 4.0, 2.0, training_flops=1e9, evaluation_flops=1e9)
-    plan = make_plan(describe_workload(parse_config(tiny_content, source="own.yaml")), machine)
-    rows = {(row.rule, row.subject): row for row in plan.rows(by_subject=True)}
-    assert rows["data", "classification"].amount == 7 + 7
-    assert rows["baseline", "halved-noise, classification"].jobs == 1
+    config = parse_config(tiny_content, source="own.yaml")
+    rates = defaultdict(lambda: Rates(1e9, 1e9))
+    machine = Machine("cpu", 2, 0, "given", 4.0, rates, {})
+    plan = make_plan(config, count_all_images(config), machine)
+    jobs = {job.name: job for job in plan.jobs}
+    assert jobs["data/classification"].amount == 7 + 7
+    assert "baseline/classification/halved-noise/30/1-of-1" in jobs
     assert {"squares", "halved-noise"} <= set(plan.unknown)
-    assert rows["train", "classifier"].disk_bytes == 4 * (3 * 4 * 9 + 4 * 3 + 3)
+    assert jobs["train/classifier/clean"].disk_bytes == 4 * (3 * 4 * 9 + 4 * 3 + 3)
 
 
 # Methods.

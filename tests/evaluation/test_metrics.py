@@ -27,22 +27,11 @@ def test_psnr_equals_scikit_image(sigma):
     np.testing.assert_allclose(psnr(clean=clean, denoised=noisy), expected)
 
 
-@pytest.mark.parametrize(("error", "decibels"), [(0.1, 20.0), (0.01, 40.0), (1.0, 0.0)])
-def test_psnr_of_a_constant_error_is_that_of_the_formula(error, decibels):
-    clean = np.zeros((2, 4, 4, 3))
-    np.testing.assert_allclose(psnr(clean=clean, denoised=clean + error), decibels, atol=1e-9)
-
-
 def test_psnr_takes_one_mean_over_all_channels():
     clean = np.zeros((1, 2, 2, 3))
     noisy = clean.copy()
     noisy[..., 0] = 0.3  # MSE 0.09 in one channel of three
     assert psnr(clean=clean, denoised=noisy)[0] == pytest.approx(-10 * np.log10(0.03))
-
-
-def test_psnr_of_equal_images_is_infinite():
-    clean, _ = pair()
-    assert (psnr(clean=clean, denoised=clean) == np.inf).all()
 
 
 def test_ssim_equals_the_published_definition_by_scikit_image_per_channel():
@@ -100,17 +89,6 @@ def test_a_perfect_denoiser_has_infinite_psnr_under_each_protocol(protocol):
     assert (psnr(clean=truth, denoised=finish(raw, protocol=protocol)) == np.inf).all()
 
 
-def test_protocols_measure_the_8_bit_picture_that_a_viewer_would_save():
-    clean = np.random.default_rng(0).integers(0, 256, (1, 20, 20, 3), dtype=np.uint8)
-    raw = clean / 255 + np.random.default_rng(1).normal(0, 0.1, clean.shape)
-    saved = (np.clip(raw, 0, 1) * 255).round().astype(np.uint8)
-    expected = peak_signal_noise_ratio(clean[0, 3:-3, 3:-3], saved[0, 3:-3, 3:-3], data_range=255)
-    measured = psnr(
-        clean=clean_reference(clean, protocol="authors"), denoised=finish(raw, protocol="authors")
-    )
-    assert measured[0] == pytest.approx(expected)
-
-
 def test_top_k_by_hand():
     logits = np.array([[0.1, 0.9, 0.5, 0.2], [3.0, 2.0, 1.0, 0.0], [-1.0, -2.0, -3.0, -0.5]])
     target = np.array([2, 3, 3])
@@ -122,12 +100,7 @@ def test_top_k_by_hand():
 def test_top_k_breaks_ties_by_the_lower_class_and_takes_few_classes():
     logits = np.zeros((2, 3))
     assert top_k(logits=logits, target=np.array([0, 1]), k=1).tolist() == [True, False]
-    assert top_k(logits=logits, target=np.array([0, 2]), k=5).tolist() == [True, True]
-
-
-def test_top_k_reads_8_bit_targets():
-    logits = np.eye(10)
-    assert top_k(logits=logits, target=np.arange(10, dtype=np.uint8), k=1).all()
+    assert top_k(logits=logits, target=np.array([0, 2], np.uint8), k=5).tolist() == [True, True]
 
 
 @pytest.mark.parametrize("classes", [2, 11, 21])
@@ -141,15 +114,6 @@ def test_confusion_matrix_equals_scikit_learn(classes):
     counts = confusion_matrix(target=target, predicted=predicted, classes=classes)
     np.testing.assert_array_equal(counts, expected)
     assert counts.sum() == kept.sum()
-
-
-def test_confusion_matrix_by_hand():
-    target = np.array([[0, 0, 1], [2, 255, 2]])
-    predicted = np.array([[0, 1, 1], [0, 1, 2]])
-    np.testing.assert_array_equal(
-        confusion_matrix(target=target, predicted=predicted, classes=3),
-        [[1, 1, 0], [0, 1, 0], [1, 0, 1]],
-    )
 
 
 def test_a_map_of_ignored_pixels_counts_nothing():

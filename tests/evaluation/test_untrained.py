@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-import sys
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from real_images import KODAK, needs
@@ -26,7 +27,6 @@ from dhl.evaluation.untrained import (
     DenoisedImages,
     cbm3d,
     denoised_stream,
-    require_bm3d,
     write_baseline,
 )
 from dhl.run.shards import Shard, shards
@@ -65,10 +65,6 @@ def test_the_two_profiles_differ_a_little():
     assert not np.array_equal(classical, recent)
 
 
-def test_the_profiles_are_the_measured_ones():
-    assert PROFILE_NF == {"cbm3d": 0, "cbm3d-2020": 32}
-
-
 def test_one_process_and_two_return_the_same_images_in_order():
     images = [noisy_crop(30, side)[1] for side in (24, 32, 28)]
     done = []
@@ -104,28 +100,24 @@ def test_a_killed_process_is_one_message():
             yield noisy_crop(30, side=12)[1]
 
     with (
-        pytest.raises(UserError, match="for want of memory"),
+        pytest.raises(UserError, match="killed"),
         denoised_stream(AT_30, images(), processes=2) as stream,
     ):
         list(stream)
 
 
-@pytest.mark.parametrize("total", [1, 2, 3, 7, 50])
-@pytest.mark.parametrize("count", [0, 1, 6, 7, 100])
+@pytest.mark.parametrize("total", [1, 3, 50])
+@pytest.mark.parametrize("count", [0, 7, 100])
 def test_shards_are_contiguous_and_hold_each_image_once(total, count):
     images = list(range(count))
     parts = [images[shard.of(count)] for shard in shards(total)]
     assert [image for part in parts for image in part] == images
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-def test_a_shard_is_read_as_it_is_written():
-    assert [str(shard) for shard in shards(3)] == ["1-of-3", "2-of-3", "3-of-3"]
-    assert tuple(Shard.parse(str(shard)) for shard in shards(12)) == shards(12)
+    assert tuple(Shard.parse(str(shard)) for shard in shards(total)) == shards(total)
 
 
 @pytest.mark.parametrize("text", ["", "2", "0-of-3", "4-of-3", "1-of-0", "2-of-3x", "-1-of-3"])
-def test_what_is_no_shard_is_refused(text):
+def test_an_impossible_shard_is_refused(text):
     with pytest.raises(ValueError, match="shard is"):
         Shard.parse(text)
 
@@ -209,26 +201,22 @@ def test_an_image_that_is_in_no_shard_is_named(tiny_config, run_copy):
     ids = load_split(run_copy.data("denoising"), "test").ids
     first, second = write_shards(tiny_config, run_copy, 2)
     assert DenoisedImages([first, second], ids)[ids[3]].shape == (40, 40, 3)
-    with pytest.raises(UserError, match=f"2 of 4 images .* such as {ids[2]}"):
+    with pytest.raises(UserError) as error:
         DenoisedImages([first], ids)
+    assert "2 of 4" in error.value.came
+    assert ids[2] in error.value.came
 
 
 def test_without_the_package_the_message_says_what_to_do(monkeypatch, tiny_config, tiny_run):
-    monkeypatch.setitem(sys.modules, "bm3d", None)
-    for call in (
-        require_bm3d,
-        lambda: write_baseline(tiny_config, JOB, tiny_run, processes=1),
-    ):
-        with pytest.raises(UserError, match=r"`pip install bm3d`"):
-            call()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError) as error:
+        write_baseline(tiny_config, JOB, tiny_run, processes=1)
+    assert "bm3d" in error.value.do
 
 
 def test_changed_noise_is_refused(tiny_config, run_copy):
     path = run_copy.noise("denoising", 30)
-    text = path.read_text().splitlines()
-    cells = text[1].split(",")
-    text[1] = ",".join([*cells[:4], "0" * 64, *cells[5:]])
-    path.write_text("\n".join(text) + "\n")
+    pd.read_csv(path).assign(sha256="0" * 64).to_csv(path, index=False)
     with pytest.raises(UserError, match="not the recorded one"):
         write_baseline(tiny_config, JOB, run_copy, processes=1)
 

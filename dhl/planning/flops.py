@@ -1,0 +1,96 @@
+"""Operations of networks, counted by torch on meta tensors, which have a shape and no values.
+
+A multiplication and an addition are two operations; only convolutions and matrix products count.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dhl.config.plugins import is_reference
+from dhl.config.schema import Config
+from dhl.models.build import build_network
+from dhl.planning.image_counts import PartCounts
+from dhl.run.model_graph import ModelSpec, model_spec
+from dhl.sigma import GAUSSIAN
+from dhl.training.train import build_objective
+
+
+def network_name(spec: ModelSpec) -> str:
+    """Name a model's network with its options; models of one network share the name."""
+    return f"{spec.role} {json.dumps(spec.build_options, sort_keys=True)}"
+
+
+def forward_flops(spec: ModelSpec, height: int, width: int) -> int:
+    """Count the forward pass of one image of this size in pixels."""
+    return _forward_flops(network_name(spec), height, width)
+
+
+@functools.cache
+def _forward_flops(name: str, height: int, width: int) -> int:
+    """Count once for all models of a network."""
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        _meta_network(name).eval()(torch.empty(1, 3, height, width))
+    return counter.get_total_flops()
+
+
+def parameter_count(spec: ModelSpec) -> int:
+    """Count the parameters of a model's network."""
+    return sum(one.numel() for one in _meta_network(network_name(spec)).parameters())
+
+
+@functools.cache
+def _meta_network(name: str) -> nn.Module:
+    """Build a network on meta tensors; a plug-in may need real values while it is built."""
+    role, _, options = name.partition(" ")
+    arguments = json.loads(options)
+    with torch.device("cpu" if is_reference(arguments["name"]) else "meta"):
+        return build_network(role, **arguments).to("meta")
+
+
+def training_shape(
+    config: Config, counts: dict[str, PartCounts], spec: ModelSpec
+) -> tuple[int, int, int]:
+    """Return the batch, height and width of a training step; of a test batch without training."""
+    part = counts[spec.part]
+    if spec.recipe is None:
+        return config.evaluation.batch, part.test.height, part.test.width
+    images, patch = part.train or part.test, spec.recipe.patch
+    return spec.recipe.batch, patch or images.height, patch or images.width
+
+
+def step_flops(config: Config, counts: dict[str, PartCounts], spec: ModelSpec) -> dict[str, int]:
+    """Count a training step of a model, by the names of its networks.
+
+    The forward pass, the gradient of the activations and that of the weights cost the same; a
+    frozen network has no gradient of the weights.
+    """
+    batch, *sides = training_shape(config, counts, spec)
+    if spec.frozen is None:
+        return {network_name(spec): 3 * batch * _objective_flops(spec, None, *sides)}
+    frozen = model_spec(config, spec.frozen)
+    alone = _objective_flops(replace(spec, objective="denoise"), None, *sides)
+    behind = _objective_flops(spec, frozen, *sides) - alone
+    return {network_name(spec): 3 * batch * alone, network_name(frozen): 2 * batch * behind}
+
+
+def _objective_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width: int) -> int:
+    """Count the forward pass of one training image through the networks of an objective."""
+    network = _meta_network(network_name(spec)).train()
+    task_network = None if frozen is None else _meta_network(network_name(frozen))
+    no_generator: Any = None  # no random numbers are drawn on meta tensors
+    plain = replace(spec, noise=GAUSSIAN)  # a plug-in may need real values
+    objective = build_objective(network, plain, task_network=task_network)
+    sides = {"classification": (), "segmentation": (height, width)}.get(spec.part)
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        # Two images: BatchNorm cannot train on a single pixel.
+        targets = None if sides is None else torch.zeros(2, *sides, dtype=torch.long)
+        objective.losses(torch.empty(2, 3, height, width), targets, no_generator)
+    return counter.get_total_flops() // 2
