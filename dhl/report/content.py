@@ -250,13 +250,12 @@ def read_deviations(config: Config, path: Path) -> list[dict[str, str]]:
     Parameters
     ----------
     path : Path
-        A YAML list of entries with `topic`, `paper`, `source` and `ours`; an entry applies if all
-        conditions in `when` hold and, where there is a `when_any`, one of those.
+        `report/deviations.yaml`, which explains its format.
 
     Returns
     -------
     list of dict
-        With `topic`, `paper`, `source`, `ours`; `{dotted.path}` filled from the configuration.
+        With `topic`, `paper`, `source` and `ours`.
 
     Raises
     ------
@@ -266,22 +265,28 @@ def read_deviations(config: Config, path: Path) -> list[dict[str, str]]:
     values = config.model_dump(mode="json")
     found = []
     for entry in read_yaml(path):
-        every = [_holds(values, *item) for item in entry.get("when", {}).items()]
-        some = [_holds(values, *item) for item in entry.get("when_any", {}).items()]
-        if all(every) and (any(some) or not some):
-            texts = {key: entry[key] for key in ("topic", "paper", "source", "ours")}
-            found.append({key: interpolate(text, values) for key, text in texts.items()})
+        section = look_up(values, entry["at"]) if "at" in entry else values
+        if not isinstance(section, dict) or not _applies(section, entry):
+            continue
+        cases = entry.get("cases", [{}])
+        if (case := next((one for one in cases if _applies(section, one)), None)) is not None:
+            texts = {key: (entry | case)[key] for key in ("topic", "paper", "source", "ours")}
+            found.append({key: interpolate(text, section) for key, text in texts.items()})
     return found
 
 
-def _holds(values: dict[str, Any], path: str, wanted: Any) -> bool:
-    """Check one condition: a value, or what it must not be, contain or lack.
+def _applies(section: dict[str, Any], rule: dict[str, Any]) -> bool:
+    """Check the conditions `when` and `unless` of a deviation."""
+    paper = rule.get("unless", {})
+    return all(_holds(section, *one) for one in rule.get("when", {}).items()) and (
+        not paper or any(_holds(section, key, {"not": value}) for key, value in paper.items())
+    )
 
-    It fails below what is not configured.
-    """
-    value = look_up(values, path)
+
+def _holds(section: dict[str, Any], path: str, wanted: Any) -> bool:
+    """Check one condition; none holds for a key that this kind of section does not have."""
+    value = look_up(section, path)
     if value is _ABSENT:
-        # A union of models, such as the kinds of data, has other keys under another kind.
         return False
     if not isinstance(wanted, dict):
         return value == wanted
