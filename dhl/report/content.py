@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
@@ -32,32 +31,8 @@ ORIGINS = ("paper", "control", "beyond")
 _PLACEHOLDER = re.compile(r"\{([a-z_.]+)\}")
 
 
-@dataclass(frozen=True)
-class ClaimRecord:
-    """A claim with its verdict over all sigmas, and its rows at each of them.
-
-    Attributes
-    ----------
-    id, origin, statement, part, metric, verdict : str
-    summary : dict
-        The row over all sigmas, keyed by `dhl.run.results.CLAIM_COLUMNS`.
-    rows : list of dict
-        One per sigma.
-    """
-
-    id: str
-    origin: str
-    statement: str
-    part: str
-    metric: str
-    verdict: str
-    summary: dict[str, Any]
-    rows: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class ImageCounts:
-    """How many images of a part were trained on and tested on, and left out as damaged."""
+class ImageCounts(NamedTuple):
+    """How many images of a part were used for training and test, and left out as damaged."""
 
     train: int
     test: int
@@ -84,8 +59,14 @@ def count_images(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
     return counts
 
 
-def read_claims(folder: RunFolder) -> list[ClaimRecord]:
+def read_claims(folder: RunFolder) -> list[dict[str, Any]]:
     """Read the verdicts.
+
+    Returns
+    -------
+    list of dict
+        Per claim the row over all sigmas, keyed by `dhl.run.results.CLAIM_COLUMNS`, and in `rows`
+        the row of each sigma.
 
     Raises
     ------
@@ -98,14 +79,11 @@ def read_claims(folder: RunFolder) -> list[ClaimRecord]:
         summaries = rows[rows["sigma"].isna()].to_dict("records")
         if len(summaries) != 1:
             raise UserError(
-                "a claim has one verdict over all sigmas.",
-                came=f"{len(summaries)} rows with an empty sigma for {name} in {folder.claims}",
+                f"The claim {name} does not have one verdict over all sigmas.",
+                came=f"{len(summaries)} rows with an empty sigma in {folder.claims}",
                 do="delete the file and run `make report` again.",
             )
-        summary = summaries[0]
-        fields = {key: summary[key] for key in ("origin", "statement", "part", "metric", "verdict")}
-        single = rows[rows["sigma"].notna()].to_dict("records")
-        claims.append(ClaimRecord(id=str(name), summary=summary, rows=single, **fields))
+        claims.append(summaries[0] | {"rows": rows[rows["sigma"].notna()].to_dict("records")})
     return claims
 
 
@@ -146,10 +124,10 @@ def variant(row: dict[str, Any]) -> str:
     return row["denoiser_label"]
 
 
-def count_verdicts(claims: list[ClaimRecord]) -> dict[str, Counter[str]]:
+def count_verdicts(claims: list[dict[str, Any]]) -> dict[str, Counter[str]]:
     """Count the verdicts of the claims of each origin."""
     return {
-        origin: Counter(claim.verdict for claim in claims if claim.origin == origin)
+        origin: Counter(claim["verdict"] for claim in claims if claim["origin"] == origin)
         for origin in ORIGINS
     }
 
@@ -176,24 +154,20 @@ def per_image_psnr(folder: RunFolder) -> dict[float, pd.DataFrame]:
     }
 
 
-@dataclass(frozen=True)
-class RuleCost:
-    """What the jobs of one rule cost: their number, seconds, and the highest memory in MiB."""
+def read_costs(folder: RunFolder) -> list[dict[str, Any]]:
+    """Sum Snakemake's benchmark files by rule.
 
-    rule: str
-    jobs: int
-    seconds: float
-    longest: float
-    peak_mib: float
-
-
-def read_costs(folder: RunFolder) -> list[RuleCost]:
-    """Sum Snakemake's benchmark files by rule; an empty list if there is none."""
-    costs = [
-        RuleCost(str(rule), len(own), own["s"].sum(), own["s"].max(), own["max_rss"].max())
-        for rule, own in read_benchmarks(folder).groupby("rule")
-    ]
-    return sorted(costs, key=lambda cost: -cost.seconds)
+    Returns
+    -------
+    list of dict
+        `rule`, number of `jobs`, `seconds` of all jobs and of the `longest`, and `peak_mib`, the
+        highest memory in MiB; no element without benchmark files.
+    """
+    costs = read_benchmarks(folder).groupby("rule").agg(
+        jobs=("s", "size"), seconds=("s", "sum"), longest=("s", "max"), peak_mib=("max_rss", "max")
+    )  # fmt: skip
+    costs = costs.sort_values("seconds", ascending=False, kind="stable")
+    return costs.reset_index().to_dict("records")
 
 
 def interpolate(text: str, values: dict[str, Any]) -> str:
@@ -209,8 +183,8 @@ def interpolate(text: str, values: dict[str, Any]) -> str:
         node = look_up(values, match[1])
         if node is _ABSENT:
             raise UserError(
-                "the report's texts name keys of the configuration.",
-                came=f"`{match[0]}` in `{text}`",
+                f"Unknown key `{match[1]}` in a text of the report.",
+                came=f"`{text}`",
                 do="correct the key in report/*.yaml.",
             )
         return _plain(node)
@@ -222,7 +196,7 @@ _ABSENT = object()
 
 
 def look_up(values: dict[str, Any], path: str) -> Any:
-    """Follow a dotted path; below a section that is not configured everything is None."""
+    """Follow a dotted path; keys below a section that is None are None."""
     node: Any = values
     for key in path.split("."):
         if node is None:
@@ -234,7 +208,7 @@ def look_up(values: dict[str, Any], path: str) -> Any:
 
 
 def _plain(value: Any) -> str:
-    """Write a value as a reader would."""
+    """Format a value for a sentence."""
     if value is None:
         return "none"
     if isinstance(value, list | tuple):
@@ -299,18 +273,12 @@ def _holds(section: dict[str, Any], path: str, wanted: Any) -> bool:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read one of the report's own YAML files.
-
-    Raises
-    ------
-    UserError
-        If it is missing or not YAML.
-    """
+    """Read one of the YAML files beside the templates; `UserError` if it is missing or no YAML."""
     try:
         return yaml.safe_load(path.read_text("utf-8"))
     except (FileNotFoundError, yaml.YAMLError) as error:
         raise UserError(
-            "the report's texts are YAML files beside its templates.",
-            came=f"{path}: {str(error).replace(chr(10), ' ')}",
+            f"The texts of the report in {path} cannot be read.",
+            came=str(error).replace("\n", " "),
             do="restore the file from the repository, or name its folder with `templates`.",
         ) from None
