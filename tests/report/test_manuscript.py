@@ -41,7 +41,7 @@ def run_tex(program, folder):
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
-    """The output of LaTeX and BibTeX for a manuscript with all tables and figures, at four sigmas."""
+    """The output of LaTeX and BibTeX for a manuscript with all figures, at four sigmas."""
     for program in ("pdflatex", "bibtex"):
         if shutil.which(program) is None:
             pytest.skip(f"no {program} on the PATH: install TeX Live")
