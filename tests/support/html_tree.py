@@ -1,4 +1,4 @@
-"""A small tree of an HTML page, for tests that look at what a reader sees."""
+"""A small tree of an HTML page for tests of its content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Node:
         return " ".join("".join(parts).split())
 
     def find(self, tag: str, **attributes: str) -> Iterator[Node]:
-        """Yield the elements below with this tag and these attributes (`class_` holds a word)."""
+        """Yield the elements below with this tag, these attributes and the class `class_`."""
         word = attributes.pop("class_", None)
         for child in self.children:
             if isinstance(child, str):
@@ -62,7 +62,7 @@ class _Builder(HTMLParser):
 
 
 def parse(html: str) -> Node:
-    """Parse a page; a tag that is closed out of order is an error."""
+    """Parse a page; tags closed in the wrong order are an error."""
     builder = _Builder()
     builder.feed(html)
     builder.close()
