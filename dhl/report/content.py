@@ -40,13 +40,7 @@ class ImageCounts(NamedTuple):
 
 
 def count_images(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
-    """Count the images of each part that were read from files; embedded data is configured.
-
-    Raises
-    ------
-    UserError
-        If the file of the part's images is missing or damaged, or was edited.
-    """
+    """Count the images of each part that were read from files; embedded data is configured."""
     counts = {}
     for part in config.parts:
         if config.parts[part].data.kind == "photo-digits":
@@ -67,11 +61,6 @@ def read_claims(folder: RunFolder) -> list[dict[str, Any]]:
     list of dict
         Per claim the row over all sigmas, keyed by `dhl.run.results.CLAIM_COLUMNS`, and in `rows`
         the row of each sigma.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or edited, or a claim has no row over all sigmas.
     """
     frame = read_csv(folder.claims, CLAIM_COLUMNS)
     claims = []
@@ -88,13 +77,7 @@ def read_claims(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def read_experiments(config: Config, folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
-    """Read the experiments beyond the paper: their rows, with the names of networks.
-
-    Raises
-    ------
-    UserError
-        If the table is missing or was edited by hand.
-    """
+    """Read the experiments beyond the paper: their rows, with the names of networks."""
     names = studies(config)
     if not names:
         return {}
@@ -139,11 +122,6 @@ def per_image_psnr(folder: RunFolder) -> dict[float, pd.DataFrame]:
     -------
     dict of float to DataFrame
         Per sigma: rows are images, columns are methods, values in dB.
-
-    Raises
-    ------
-    UserError
-        If the table is missing or was edited by hand.
     """
     table = read_csv(folder.table(1), TABLE_COLUMNS)
     rows = table[(table["metric"] == "psnr") & (table["image_id"] != AVERAGE)]
@@ -230,11 +208,6 @@ def read_deviations(config: Config, path: Path) -> list[dict[str, str]]:
     -------
     list of dict
         With `topic`, `paper`, `source` and `ours`.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, not YAML, or names an unknown key.
     """
     values = config.model_dump(mode="json")
     found = []

@@ -104,18 +104,7 @@ def draw_method(
     values: Sequence[float],
     errors: np.ndarray | None = None,
 ) -> None:
-    """Draw one method's values over sigma, with error bars where there are intervals.
-
-    Parameters
-    ----------
-    axes : Axes
-    label : str
-        Name in the legend.
-    style : MethodStyle
-    sigmas, values : sequence of float
-    errors : array of shape (2, n), optional
-        Lengths of the bars below and above the values.
-    """
+    """Draw the values of one method over sigma; `errors` (2, n) are the bars below and above."""
     color, marker, line = style
     axes.errorbar(
         sigmas,

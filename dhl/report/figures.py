@@ -46,21 +46,10 @@ REFERENCE = "separate"  # differences are drawn to the paper's baseline
 def read_averages(config: Config, folder: RunFolder, part: str, metric: str) -> pd.DataFrame:
     """Read a table's values over all images, sorted by sigma.
 
-    Parameters
-    ----------
-    part : {"denoising", "classification", "segmentation"}
-    metric : str
-        One of the part's metrics.
-
     Returns
     -------
     DataFrame with `dhl.run.results.TABLE_COLUMNS`
-        Rows without a value are left out; methods in the order of the configuration.
-
-    Raises
-    ------
-    UserError
-        If the table is missing, was edited, or has no value of this metric.
+        Rows without a value are left out; methods have the order of the configuration.
     """
     path = folder.table(TABLES[part])
     table = read_csv(path, TABLE_COLUMNS)
@@ -187,11 +176,6 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
     -------
     dict of str to dict
         The inner key is None for a model that does not belong to one sigma.
-
-    Raises
-    ------
-    UserError
-        If no curve exists, or one was edited by hand.
     """
     root = folder.training("any").parent
     families: dict[str, dict[float | None, pd.DataFrame]] = {}
@@ -231,11 +215,6 @@ def write_figures(config: Config, folder: RunFolder) -> None:
     """Write every figure of the run as SVG, PNG and PDF to `folder.figures`.
 
     A figure whose results failed states the failure.
-
-    Raises
-    ------
-    UserError
-        If a table, an evaluation or a training curve is missing or was edited by hand.
     """
     with drawing_style():
         for name in figure_names(config.parts, studies(config)):

@@ -48,11 +48,6 @@ def browse_images(
         `views`, which have `method`, `label`, `image`, `map`, `classes` (pairs of the name and the
         colour of a class of the map), `says` (the PSNR) and `top` (pairs of the name of a class and
         its probability). Images are data URLs.
-
-    Raises
-    ------
-    UserError
-        If an evaluation is missing, damaged, or has no examples.
     """
     parts = []
     for part in config.parts:

@@ -64,11 +64,6 @@ def read_numbers(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
     list of dict
         Rows of the tables with `part`, `delta` (this run's value minus the paper's) and `anchor`,
         the position in the page that says what the number was made from.
-
-    Raises
-    ------
-    UserError
-        If a table is missing or was edited by hand.
     """
     return [
         row | {"part": part, "delta": row["value"] - row["published"],

@@ -325,17 +325,6 @@ def test_the_origin_of_a_number_has_digests_logs_and_commands(config, folder):
     assert folder.root.joinpath(arrays.path).exists()
 
 
-def test_a_missing_number_has_the_reason(config, copy):
-    path = copy.table(2)
-    table = pd.read_csv(path)
-    row = (table["method"] == "joint") & (table["sigma"] == 30) & (table["metric"] == "top1")
-    table.loc[row, ["value", "ci_low", "ci_high"]] = np.nan
-    table.loc[row, "status"] = "not measured: the training failed"
-    write_csv(table, path, TABLE_COLUMNS)
-    (cell,) = render(config, copy).find("td", class_="failed")
-    assert cell.text == "not measured: the training failed (log)"
-
-
 def decode(url: str) -> np.ndarray:
     """Return the pixels of a data URL."""
     data = base64.b64decode(url.removeprefix("data:image/webp;base64,"))
