@@ -87,14 +87,11 @@ def read_experiments(config: Config, folder: RunFolder) -> dict[str, list[dict[s
 
 def experiment_rows(config: Config, frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return rows of experiments with `denoiser_label`, `reference_label` and `reader_label`."""
-    rows = []
-    for row in frame.to_dict("records"):
-        for side in ("denoiser", "reference"):
-            known = pd.notna(row[side])
-            row[f"{side}_label"] = denoiser_label(config, row[side]) if known else ""
-        known = pd.notna(row["reader"])
-        row["reader_label"] = reader_label(config, row["reader"]) if known else ""
-        rows.append(row)
+    labels = {"denoiser": denoiser_label, "reference": denoiser_label, "reader": reader_label}
+    rows = frame.to_dict("records")
+    for row in rows:
+        for side, label in labels.items():
+            row[f"{side}_label"] = label(config, row[side]) if pd.notna(row[side]) else ""
     return rows
 
 
@@ -149,13 +146,7 @@ def read_costs(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def interpolate(text: str, values: dict[str, Any]) -> str:
-    """Fill `{dotted.path}` with values of a nested mapping.
-
-    Raises
-    ------
-    UserError
-        If a path leads nowhere.
-    """
+    """Replace each `{dotted.path}` by its value; `UserError` for an unknown path."""
 
     def fill(match: re.Match[str]) -> str:
         node = look_up(values, match[1])
@@ -189,8 +180,8 @@ def _plain(value: Any) -> str:
     """Format a value for a sentence."""
     if value is None:
         return "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(_plain(item) for item in value)
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -217,8 +208,9 @@ def read_deviations(config: Config, path: Path) -> list[dict[str, str]]:
             continue
         cases = entry.get("cases", [{}])
         if (case := next((one for one in cases if _applies(section, one)), None)) is not None:
-            texts = {key: (entry | case)[key] for key in ("topic", "paper", "source", "ours")}
-            found.append({key: interpolate(text, section) for key, text in texts.items()})
+            texts = {"source": "released code"} | entry | case
+            keys = ("topic", "paper", "source", "ours")
+            found.append({key: interpolate(texts[key], section) for key in keys})
     return found
 
 

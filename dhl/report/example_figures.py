@@ -37,26 +37,13 @@ LABEL_COLORS = (
 
 @dataclass(frozen=True)
 class Examples:
-    """The example images of one part at one sigma.
-
-    Attributes
-    ----------
-    sigma : float
-        On the 0-255 scale.
-    methods : tuple of str
-        The methods with results, in the order of the configuration.
-    ids : tuple of str
-    arrays : dict of str to ndarray
-        Keyed as in the file, such as `image/joint/0`.
-    rows : DataFrame
-        The evaluation's per-image rows.
-    """
+    """The example images of one part at one sigma."""
 
     sigma: float
-    methods: tuple[str, ...]
+    methods: tuple[str, ...]  # with results, in the order of the configuration
     ids: tuple[str, ...]
-    arrays: dict[str, np.ndarray]
-    rows: pd.DataFrame
+    arrays: dict[str, np.ndarray]  # keyed as in the file, such as `image/joint/0`
+    rows: pd.DataFrame  # of the evaluation, one per image and method
 
     def image(self, method: str, index: int) -> np.ndarray:
         """Return the input of the task network, uint8 (H, W, 3)."""
@@ -83,12 +70,7 @@ def read_examples(
 ) -> Examples:
     """Read the example images of a part, by default at `example_sigma`.
 
-    Raises
-    ------
-    UserError
-        If the evaluation is missing, damaged, or has no example images.
-    NothingToShow
-        If the evaluation failed.
+    A failed evaluation raises `NothingToShow`.
     """
     sigma = sigma or example_sigma(config.parts[part].sigmas)
     path = folder.evaluation(part, sigma)
@@ -212,10 +194,7 @@ def disagreement_square(
 ) -> tuple[slice, slice] | None:
     """Find the square with most pixels where only joint is right; None if there is no such pixel.
 
-    Parameters
-    ----------
-    truth, separate, joint : ndarray of shape (H, W)
-        Label maps; pixels with the label 255 in `truth` are ignored.
+    The label maps have the shape (H, W); pixels with the label 255 in `truth` are ignored.
     """
     rescued = (separate != truth) & (joint == truth) & (truth != IGNORED_LABEL)
     if not rescued.any():

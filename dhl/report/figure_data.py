@@ -29,18 +29,10 @@ def columns_of(name: str) -> tuple[str, ...]:
 
 
 def figure_data(config: Config, folder: RunFolder, name: str) -> pd.DataFrame:
-    """Return the numbers of a figure.
+    """Return the numbers of a figure as a table with `columns_of(name)`.
 
-    Parameters
-    ----------
-    name : str
-        One of `dhl.run.outputs.figure_names`.
-
-    Returns
-    -------
-    DataFrame
-        With `columns_of(name)`: fractions or dB, `difference` to the separate denoiser, sigma on
-        the 0-255 scale. No rows if the results of the figure failed.
+    Values are fractions or dB, `difference` is to the separate denoiser, and sigma is on the 0-255
+    scale. The table has no rows if the results of the figure failed.
     """
     try:
         if name in PLOTTED:

@@ -124,24 +124,18 @@ def _view(
     }
     name = f"labels/{index}" if method == "clean" else f"prediction/{method}/{index}"
     if part == "segmentation" and name in examples.arrays:
-        labels = examples.arrays[name]
+        labels, name_of = examples.arrays[name], class_namer(config, part)
         view["map"] = _data_url(label_picture(labels), lossless=True)
-        view["classes"] = _classes(config, labels)
+        view["classes"] = [
+            ("not counted" if label == IGNORED_LABEL else name_of(label), label_color(label))
+            for label in np.unique(labels).tolist()
+        ]
     probability = examples.arrays.get(f"probability/{method}/{index}")
     if part == "classification" and probability is not None:
         name_of = class_namer(config, part)
         best = np.argsort(-probability, kind="stable")[:TOP]
         view["top"] = [[name_of(int(one)), round(float(probability[one]), 4)] for one in best]
     return view
-
-
-def _classes(config: Config, labels: np.ndarray) -> list[tuple[str, str]]:
-    """Return the name and the colour of each class of a label map."""
-    name_of = class_namer(config, "segmentation")
-    return [
-        ("not counted" if label == IGNORED_LABEL else name_of(label), label_color(label))
-        for label in np.unique(labels).tolist()
-    ]
 
 
 def _data_url(image: np.ndarray, *, lossless: bool = False) -> str:

@@ -37,22 +37,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Origin:
-    """What the numbers of a part at a sigma were made from.
-
-    Attributes
-    ----------
-    part : str
-    sigma : float
-        On the 0-255 scale.
-    steps : tuple of Step
-        The noise, and the evaluation of each seed.
-    methods : dict of str to (str, tuple of Step)
-        Per method its anchor in the page, and the models or denoised images that it needs.
-    """
+    """What the numbers of a part at a sigma were made from."""
 
     part: str
     sigma: float
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...]  # the noise, and the evaluation of each seed
+    # Per method its anchor in the page, and the models or denoised images that it needs.
     methods: dict[str, tuple[str, tuple[Step, ...]]]
 
 

@@ -27,15 +27,7 @@ _CELL = 0.52  # inches: the height of a row of a matrix
 
 
 def read_experiment(folder: RunFolder, experiment: str) -> pd.DataFrame:
-    """Read the rows of one study.
-
-    Raises
-    ------
-    UserError
-        If the table is missing or was edited by hand.
-    NothingToShow
-        If all its evaluations failed.
-    """
+    """Read the rows of one study; `NothingToShow` if all its evaluations failed."""
     frame = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)
     rows = frame[frame["experiment"] == experiment]
     if rows["value"].isna().all():

@@ -292,5 +292,7 @@ def test_an_accessibility_check_finds_nothing(open_page, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="of the extra `dev`")
     page = open_page(color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    # The other rows of a table look like its first ones, and the check takes long.
+    page.evaluate("document.querySelectorAll('tbody tr:nth-child(n+4)').forEach((r) => r.remove())")
     found = axe.Axe().run(page, options=AXE)
     assert found.violations_count == 0, found.generate_report()

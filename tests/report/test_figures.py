@@ -120,7 +120,7 @@ def test_pdfs_fit_two_columns_and_embed_their_fonts(folder, name):
     assert (b"/Subtype /Image" in content) == name.startswith("example_")
 
 
-@pytest.mark.parametrize("name", ["accuracy_over_sigma", "example_segmentation", "training_curves"])
+@pytest.mark.parametrize("name", ["accuracy_over_sigma", "example_segmentation"])
 def test_a_second_writing_gives_the_same_bytes(config, folder, tmp_path, name):
     with drawing_style():
         save_figure(FIGURES[name](config, folder), tmp_path, name)

@@ -18,7 +18,6 @@ from report_run import (
     denoising_only,
     small_config,
     write_run,
-    write_shown_figures,
 )
 
 from dhl.config.methods import METHODS, TABLES
@@ -382,10 +381,10 @@ def test_a_second_report_is_the_same(config, folder):
     assert folder.report.read_text("utf-8") == again
 
 
-def test_a_run_of_denoising_alone_has_its_report(tmp_path):
+def test_a_run_of_denoising_alone_has_its_report(drawn_run, tmp_path):
     config = denoising_only()
     folder = write_run(config, tmp_path)
-    write_shown_figures(config, folder)
+    shutil.copytree(drawn_run.figures, folder.figures)
     page = render(config, folder)
     assert [node.attributes["id"] for node in page.find("table", class_="results")] == ["table1"]
     assert "classification" not in next(page.find("section", id="deviations")).text.lower()

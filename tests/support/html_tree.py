@@ -24,14 +24,11 @@ class Node:
     def find(self, tag: str, **attributes: str) -> Iterator[Node]:
         """Yield the elements below with this tag, these attributes and the class `class_`."""
         word = attributes.pop("class_", None)
-        for child in self.children:
-            if isinstance(child, str):
-                continue
-            fits = all(child.attributes.get(name) == value for name, value in attributes.items())
-            classes = child.attributes.get("class", "").split()
-            if child.tag == tag and fits and (word is None or word in classes):
-                yield child
-            yield from child.find(tag, class_=word, **attributes)
+        for node in self.walk():
+            classes = node.attributes.get("class", "").split()
+            fits = node.tag == tag and attributes.items() <= node.attributes.items()
+            if fits and (word is None or word in classes):
+                yield node
 
     def walk(self) -> Iterator[Node]:
         """Yield all elements below."""
