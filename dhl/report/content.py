@@ -124,8 +124,8 @@ def per_image_psnr(folder: RunFolder) -> dict[float, pd.DataFrame]:
     rows = table[(table["metric"] == "psnr") & (table["image_id"] != AVERAGE)]
     methods = list(dict.fromkeys(rows["method"]))
     return {
-        float(sigma): own.pivot(index="image_id", columns="method", values="value")[methods]
-        for sigma, own in rows.groupby("sigma")
+        float(sigma): group.pivot(index="image_id", columns="method", values="value")[methods]
+        for sigma, group in rows.groupby("sigma")
     }
 
 

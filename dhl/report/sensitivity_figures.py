@@ -90,10 +90,10 @@ def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
     )
     for line, (part, families) in zip(panels, lines, strict=True):
         metric = main_metric(part)
-        own = rows[(rows["part"] == part) & (rows["metric"] == metric)]
-        reach = _reach(own)
+        cells = rows[(rows["part"] == part) & (rows["metric"] == metric)]
+        reach = _reach(cells)
         for axes, family in zip(line, families, strict=False):
-            chosen = own[own["family"] == family]
+            chosen = cells[cells["family"] == family]
             label = denoiser_label(config, chosen["denoiser"].iloc[0])
             right = chosen["trained_sigma"] == chosen["sigma"]
             _draw_matrix(axes, chosen, ("trained_sigma", "sigma"), metric, reach, framed=right)
@@ -115,10 +115,10 @@ def transfer(config: Config, folder: RunFolder) -> Figure:
     panels = figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0]
     for axes, task in zip(panels, tasks, strict=True):
         metric = main_metric(task)
-        own = rows[(rows["part"] == task) & (rows["metric"] == metric)]
-        guided = [_is_guided_by(config, *cell) for cell in zip(own["denoiser"], own["reader"])]
-        _draw_matrix(axes, own, ("denoiser", "reader"), metric, _reach(own), framed=guided)
-        denoisers, readers = (dict.fromkeys(own[side]) for side in ("denoiser", "reader"))
+        cells = rows[(rows["part"] == task) & (rows["metric"] == metric)]
+        guided = [_is_guided_by(config, *cell) for cell in zip(cells["denoiser"], cells["reader"])]
+        _draw_matrix(axes, cells, ("denoiser", "reader"), metric, _reach(cells), framed=guided)
+        denoisers, readers = (dict.fromkeys(cells[side]) for side in ("denoiser", "reader"))
         axes.set_yticklabels([denoiser_label(config, key) for key in denoisers])
         axes.set_xticklabels([reader_label(config, key) for key in readers])
         name, _, _, unit, _ = UNITS[metric]

@@ -81,7 +81,7 @@ function choosePart() {
   controls.note.textContent = part().note;
   controls.left.value = controls.right.value = "";
   chooseSigma(0);
-  wholeImage();
+  resetZoom();
 }
 
 function chooseSigma(image) {
@@ -145,7 +145,7 @@ const zoom = Panzoom(controls.after, {
     zoom.setOptions(scale > 1 ? { touchAction: "none", cursor: "grab" } : { touchAction: "auto", cursor: "default" });
   },
 });
-const wholeImage = () => zoom.reset({ animate: false });
+const resetZoom = () => zoom.reset({ animate: false });
 const zoomBy = (factor) => zoom.zoom(zoom.getScale() * factor);
 
 const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -159,7 +159,7 @@ function moveByKey(event) {
 
 function chooseImage() {
   show();
-  wholeImage();
+  resetZoom();
 }
 
 function move(percentage) {
@@ -181,7 +181,7 @@ controls.previous.addEventListener("click", () => step(-1));
 controls.next.addEventListener("click", () => step(1));
 controls.in.addEventListener("click", () => zoomBy(1.6));
 controls.out.addEventListener("click", () => zoomBy(1 / 1.6));
-controls.reset.addEventListener("click", wholeImage);
+controls.reset.addEventListener("click", resetZoom);
 controls.stage.addEventListener("wheel", (event) => { if (event.ctrlKey || event.shiftKey) zoom.zoomWithWheel(event); });
 controls.stage.addEventListener("keydown", moveByKey);
 

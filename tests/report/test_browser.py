@@ -168,7 +168,7 @@ def test_all_images_zoom_and_move_together(open_page):
     page.locator("#browse-part").select_option(label="Classification")
     wait_for_transforms(page, scale=1, share=0)
     page.get_by_role("button", name="Zoom in").click()
-    page.get_by_role("button", name="Whole image").click()
+    page.get_by_role("button", name="Reset zoom").click()
     wait_for_transforms(page, scale=1, share=0)
 
 

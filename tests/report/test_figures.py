@@ -132,8 +132,8 @@ def test_a_second_writing_gives_the_same_bytes(config, folder, tmp_path, name):
 
 def test_each_method_has_a_unique_colour_and_marker(tmp_path):
     names = [f"own_{letter}" for letter in "abcdef"]
-    (tmp_path / "own.py").write_text("".join(f"def {n}(x, *, sigma): ...\n" for n in names))
-    methods = ["noisy", "cbm3d", *(f"{tmp_path / 'own.py'}:{name}" for name in names)]
+    (tmp_path / "plugin.py").write_text("".join(f"def {n}(x, *, sigma): ...\n" for n in names))
+    methods = ["noisy", "cbm3d", *(f"{tmp_path / 'plugin.py'}:{name}" for name in names)]
     styles = styles_of(small_config({"denoising": {"methods": methods}}))
     assert set(STYLES) == set(METHODS)
     assert list(styles) == [*METHODS, *(name.replace("_", "-") for name in names)]

@@ -94,11 +94,11 @@ def test_each_verdict_is_that_of_the_claims_file(folder, page):
 def test_each_claim_s_rows_are_those_of_the_claims_file(folder, page):
     rows = read_csv(folder.claims, CLAIM_COLUMNS)
     for article in page.find("article"):
-        own = rows[(rows["claim"] == article.attributes["id"]) & rows["sigma"].notna()]
+        single = rows[(rows["claim"] == article.attributes["id"]) & rows["sigma"].notna()]
         (body,) = article.find("tbody")
         lines = list(body.find("tr"))
-        assert len(lines) == len(own)
-        for line, row in zip(lines, own.itertuples(), strict=True):
+        assert len(lines) == len(single)
+        for line, row in zip(lines, single.itertuples(), strict=True):
             shown = [float(node.attributes["value"]) for node in line.find("data")]
             numbers = (
                 row.mean_a, row.mean_b, row.difference, row.effect_size, row.p_images,
@@ -107,7 +107,7 @@ def test_each_claim_s_rows_are_those_of_the_claims_file(folder, page):
             assert shown == [number for number in numbers if not np.isnan(number)]
             cells = [cell.text for cell in line.find("td")]
             assert cells[0] == row.verdict
-        assert own["test"].iloc[0].lower() in next(article.find("caption")).text.lower()
+        assert single["test"].iloc[0].lower() in next(article.find("caption")).text.lower()
 
 
 def test_a_claim_over_trainings_has_three_intervals(config, copy):

@@ -45,7 +45,7 @@ def edited(*paths: Path, before: str = "", after: str = "") -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def complete(tmp_path_factory) -> Path:
     """A folder with the examples and their complete run."""
     folder = tmp_path_factory.mktemp("own")
     shutil.copytree(
@@ -55,8 +55,8 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_method_has_its_row_in_tables_figures_and_report(finished):
-    results = RunFolder(finished / "results/own")
+def test_the_method_has_its_row_in_tables_figures_and_report(complete):
+    results = RunFolder(complete / "results/own")
     for number in (1, 2):
         table = read_csv(results.table(number), TABLE_COLUMNS)
         row = table[(table["method"] == "wavelet") & (table["image_id"] == "average")]
@@ -69,30 +69,30 @@ def test_the_method_has_its_row_in_tables_figures_and_report(finished):
     assert any("Shrink wavelet coefficients" in one.text for one in page.find("dd"))
 
 
-def test_the_report_names_noise_data_and_code(finished):
-    page = (finished / "results/own/report/index.html").read_text("utf-8")
+def test_the_report_names_noise_data_and_code(complete):
+    page = (complete / "results/own/report/index.html").read_text("utf-8")
     for name in ("poisson.py:poisson_gaussian", "shapes.py:shapes"):
         assert f"<code>{EXAMPLES}/{name}</code>" in page
-    manifest = json.loads((finished / "results/own/manifest.json").read_text())
+    manifest = json.loads((complete / "results/own/manifest.json").read_text())
     files = {str(EXAMPLES / f"{name}.py") for name in ("wavelet", "residual", "poisson", "shapes")}
     assert set(manifest["plugins"]) == files
     for path, digest in manifest["plugins"].items():
-        assert digest == file_digest(finished / path)
+        assert digest == file_digest(complete / path)
         assert digest in page
-    assert verify(finished / "results/own") == []
+    assert verify(complete / "results/own") == []
 
 
-def test_the_resolved_configuration_has_nothing_to_do(finished):
-    resolved = finished / "results/own/config.yaml"
+def test_the_resolved_configuration_has_nothing_to_do(complete):
+    resolved = complete / "results/own/config.yaml"
     assert yaml.safe_load(resolved.read_text())["plugin_methods"] == {
         "wavelet": f"{EXAMPLES}/wavelet.py:wavelet"
     }
-    assert planned(snakemake(finished, "--configfile", str(resolved), "--dry-run")) == {}
+    assert planned(snakemake(complete, "--configfile", str(resolved), "--dry-run")) == {}
 
 
-def test_a_comment_in_a_plug_in_repeats_only_manifest_and_report(finished):
-    with edited(*(finished / EXAMPLES).glob("*.py"), before="# Why.\n"):
-        assert plan(finished) == {"manifest": 1, "report": 1}
+def test_a_comment_in_a_plug_in_repeats_only_manifest_and_report(complete):
+    with edited(*(complete / EXAMPLES).glob("*.py"), before="# Why.\n"):
+        assert plan(complete) == {"manifest": 1, "report": 1}
 
 
 END = {"claims": 1, "figures": 1, "manifest": 1, "report": 1}
@@ -110,13 +110,13 @@ END = {"claims": 1, "figures": 1, "manifest": 1, "report": 1}
          {"data": 2, "noise": 2, "train": 3, "baseline": 2, "evaluate": 2, "table": 2}),
     ],
 )  # fmt: skip
-def test_an_edit_repeats_the_jobs_that_it_affects(finished, file, stale):
-    with edited(finished / EXAMPLES / file, after="\nMORE = 1\n"):
-        assert plan(finished) == stale | END
+def test_an_edit_repeats_the_jobs_that_it_affects(complete, file, stale):
+    with edited(complete / EXAMPLES / file, after="\nMORE = 1\n"):
+        assert plan(complete) == stale | END
 
 
-def test_an_archive_has_the_plug_ins_of_the_run(finished, tmp_path, monkeypatch):
-    monkeypatch.chdir(finished)
+def test_an_archive_has_the_plug_ins_of_the_run(complete, tmp_path, monkeypatch):
+    monkeypatch.chdir(complete)
     archive = export_run(Path("results/own"), tmp_path / "own.zip")
     with zipfile.ZipFile(archive) as content:
         kept = content.read("plugins/docs/examples/wavelet.py")

@@ -104,7 +104,7 @@ def test_a_profile_adds_to_the_default_one():
 def test_the_generic_profile_submits_jobs_with_their_resources(tiny_content, tmp_path):
     tiny_content["parts"] = {"denoising": tiny_content["parts"]["denoising"]}
     tiny_content["parts"]["denoising"]["methods"] = ["noisy"]
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(tiny_content))
+    (tmp_path / "edited.yaml").write_text(yaml.safe_dump(tiny_content))
     commands = tmp_path / "bin"
     commands.mkdir()
     qsub = commands / "qsub"
@@ -112,7 +112,7 @@ def test_the_generic_profile_submits_jobs_with_their_resources(tiny_content, tmp
     qsub.chmod(0o755)
     finish(
         tmp_path, "report", "--profile", "profiles/cluster-generic", "--until", "noise",
-        "--quiet", "rules", "--configfile", str(tmp_path / "own.yaml"),
+        "--quiet", "rules", "--configfile", str(tmp_path / "edited.yaml"),
         "--seconds-between-status-checks", "1", PATH=f"{commands}:{os.environ['PATH']}",
     )  # fmt: skip
     asked = (tmp_path / "asked.txt").read_text()
@@ -147,8 +147,8 @@ def test_the_machine_limits_the_number_of_parallel_gpu_jobs(tmp_path, visible, o
 
 def test_a_run_on_the_cpu_needs_no_gpu(tmp_path, asked):
     content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text()) | {"device": "cpu"}
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
-    without = resources(tmp_path, "--configfile", str(tmp_path / "own.yaml"))
+    (tmp_path / "edited.yaml").write_text(yaml.safe_dump(content))
+    without = resources(tmp_path, "--configfile", str(tmp_path / "edited.yaml"))
     assert on_gpus(asked) == {"train", "evaluate"}
     assert not on_gpus(without)
 

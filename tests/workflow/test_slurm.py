@@ -155,7 +155,7 @@ def test_a_training_fails_only_after_its_last_try(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Iterator[Cluster]:
+def complete(tmp_path_factory) -> Iterator[Cluster]:
     """A complete run after all interruptions."""
     with slurm_node(tmp_path_factory.mktemp("slurm")) as environment:
         cluster = Cluster(tmp_path_factory.mktemp("cluster"), environment)
@@ -177,30 +177,30 @@ def finished(tmp_path_factory) -> Iterator[Cluster]:
             driver.wait()
 
 
-def test_the_report_and_the_manifest_are_complete(finished):
-    assert (finished.run / "report/index.html").is_file()
-    assert verify(finished.run) == []
-    assert "The report is results/smoke/report/index.html" in finished.end_of_output()
-    assert list((finished.folder / "results/slurm-logs/rule_train").rglob("*.log"))
-    assert finished.output().count("\nrule data:") == 3  # one per part: nothing is made twice
+def test_the_report_and_the_manifest_are_complete(complete):
+    assert (complete.run / "report/index.html").is_file()
+    assert verify(complete.run) == []
+    assert "The report is results/smoke/report/index.html" in complete.end_of_output()
+    assert list((complete.folder / "results/slurm-logs/rule_train").rglob("*.log"))
+    assert complete.output().count("\nrule data:") == 3  # one per part: nothing is made twice
 
 
 @pytest.mark.parametrize("key", [CANCELLED, REQUEUED])
-def test_an_interrupted_training_has_the_weights_of_an_uninterrupted_one(finished, key, tmp_path):
+def test_an_interrupted_training_has_the_weights_of_an_uninterrupted_one(complete, key, tmp_path):
     for name in ("data", "models"):
-        shutil.copytree(finished.run / name, tmp_path / name)
-    interrupted = finished.run / f"models/{key}.pt"
+        shutil.copytree(complete.run / name, tmp_path / name)
+    interrupted = complete.run / f"models/{key}.pt"
     again = tmp_path / f"models/{key}.pt"
     again.unlink()
     command = [sys.executable, "-m", "dhl", "train", key, "--folder", str(tmp_path)]
-    command += ["--configfile", str(finished.run / "config.yaml")]
-    complete = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=True)
-    assert "resuming" not in complete.stderr
+    command += ["--configfile", str(complete.run / "config.yaml")]
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=True)
+    assert "resuming" not in done.stderr
     assert again.read_bytes() == interrupted.read_bytes()
 
 
-def test_jobs_have_the_resources_of_their_rule_and_more_memory_in_the_next_try(finished):
-    output = finished.output()
+def test_jobs_have_the_resources_of_their_rule_and_more_memory_in_the_next_try(complete):
+    output = complete.output()
     training = output.split("rule train:")[1].split("[")[0]
     assert "gpu=1" in training
     assert "slurm_partition=gpu" in training
