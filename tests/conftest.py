@@ -1,4 +1,4 @@
-"""A tiny run that all tests share: twelve models of a few channels, a few steps each."""
+"""Runs that tests share, such as a tiny run of twelve small models with a few training steps."""
 
 from __future__ import annotations
 
@@ -28,17 +28,16 @@ IMAGES = {
 }
 STEPS = {"steps": 5, "batch": 4, "checkpoint_every": 2}
 LONGEST = (
-    "test_pipeline.py", "test_browser.py", "test_report.py",
-    "test_failures.py", "test_figures.py", "test_baselines.py", "test_profiles.py",
-    "test_sensitivity.py", "test_own_run.py", "test_plan.py", "test_shared_models.py",
-    "test_compare.py", "test_manuscript.py",
+    "test_pipeline.py", "test_plugin_run.py", "test_profiles.py", "test_browser.py", "test_page.py",
+    "test_failures.py", "test_figures.py", "test_untrained.py", "test_sensitivity.py",
+    "test_plan.py", "test_shared_models.py", "test_compare.py", "test_manuscript.py",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that the workers end at about the same time."""
-    place = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+    """Start with the longest files, so that the workers end at about the same time."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
 
 
 def tiny_settings() -> dict:
@@ -79,7 +78,7 @@ def tiny_config() -> Config:
 
 @pytest.fixture(scope="session")
 def tiny_data(tiny_config, tmp_path_factory) -> RunFolder:
-    """A run folder with clean images and noise; not to be changed."""
+    """A run folder with clean images and noise; tests must not change it."""
     from dhl.data.prepare import write_data, write_noise
 
     def make(root: Path) -> None:
@@ -92,7 +91,7 @@ def tiny_data(tiny_config, tmp_path_factory) -> RunFolder:
 
 @pytest.fixture(scope="session")
 def tiny_run(tiny_config, tiny_data, tmp_path_factory) -> RunFolder:
-    """A run folder with data, noise, CBM3D, models and evaluation; not to be changed."""
+    """A run folder with data, noise, CBM3D, models and evaluation; tests must not change it."""
     from dhl.evaluation.evaluate import evaluate
     from dhl.evaluation.untrained import BaselineJob, write_baseline
     from dhl.run.model_graph import all_models
@@ -112,7 +111,7 @@ def tiny_run(tiny_config, tiny_data, tmp_path_factory) -> RunFolder:
 
 @pytest.fixture(scope="session")
 def drawn_run(tmp_path_factory) -> RunFolder:
-    """A made-up finished run of `small_config` with its figures; not to be changed."""
+    """A synthetic run of `small_config` with its figures; tests must not change it."""
     from report_run import small_config, write_run
 
     from dhl.report.figures import write_figures
@@ -125,7 +124,7 @@ def drawn_run(tmp_path_factory) -> RunFolder:
 
 @pytest.fixture(scope="session")
 def base_run(tmp_path_factory) -> RunFolder:
-    """A made-up finished run of one training; not to be changed."""
+    """A synthetic run of one training; tests must not change it."""
     from compared_runs import CONFIG, IMAGES, finish
     from synthetic_run import write_synthetic_run
 
@@ -137,13 +136,13 @@ def base_run(tmp_path_factory) -> RunFolder:
 
 @pytest.fixture
 def base_copy(base_run, tmp_path) -> RunFolder:
-    """A copy of the finished run that a test may change."""
+    """A copy of the synthetic run that a test may change."""
     return RunFolder(shutil.copytree(base_run.root, tmp_path / "copy"))
 
 
 @pytest.fixture(scope="session")
 def two_runs(tmp_path_factory) -> tuple[RunFolder, RunFolder]:
-    """Two finished runs that differ by chance alone, of three and of two trainings."""
+    """Two synthetic runs that differ only by chance, with three and two trainings."""
     from compared_runs import write_two_runs
 
     root = made_once("two-runs", write_two_runs, tmp_path_factory)
@@ -158,13 +157,13 @@ def data_copy(tiny_data, tmp_path) -> RunFolder:
 
 @pytest.fixture
 def run_copy(tiny_run, tmp_path) -> RunFolder:
-    """A copy of the whole tiny run that a test may change."""
+    """A copy of the tiny run that a test may change."""
     return RunFolder(shutil.copytree(tiny_run.root, tmp_path / "run"))
 
 
 @pytest.fixture
 def site(monkeypatch) -> Iterator[Site]:
-    """A server of its own for each test; no pauses between attempts, and no proxy."""
+    """A new server for each test; no pauses between attempts, and no proxy."""
     from dhl.data import transfer
 
     monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0)
@@ -175,5 +174,5 @@ def site(monkeypatch) -> Iterator[Site]:
 
 @pytest.fixture
 def content(site, monkeypatch) -> bytes:
-    """The archive of a tiny Imagenette, which the server has."""
+    """The archive of a tiny Imagenette on the server."""
     return offer(NAME, site, monkeypatch)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
@@ -32,32 +31,8 @@ ORIGINS = ("paper", "control", "beyond")
 _PLACEHOLDER = re.compile(r"\{([a-z_.]+)\}")
 
 
-@dataclass(frozen=True)
-class ClaimRecord:
-    """A claim with its verdict over all sigmas, and its rows at each of them.
-
-    Attributes
-    ----------
-    id, origin, statement, part, metric, verdict : str
-    summary : dict
-        The row over all sigmas, keyed by `dhl.run.results.CLAIM_COLUMNS`.
-    rows : list of dict
-        One per sigma.
-    """
-
-    id: str
-    origin: str
-    statement: str
-    part: str
-    metric: str
-    verdict: str
-    summary: dict[str, Any]
-    rows: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class ImageCounts:
-    """How many images of a part were trained on and tested on, and left out as damaged."""
+class ImageCounts(NamedTuple):
+    """How many images of a part were used for training and test, and left out as damaged."""
 
     train: int
     test: int
@@ -65,13 +40,7 @@ class ImageCounts:
 
 
 def count_images(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
-    """Count the images of each part that were read from files; embedded data is configured.
-
-    Raises
-    ------
-    UserError
-        If the file of the part's images is missing or damaged, or was edited.
-    """
+    """Count the images of each part that were read from files; embedded data is configured."""
     counts = {}
     for part in config.parts:
         if config.parts[part].data.kind == "photo-digits":
@@ -84,13 +53,14 @@ def count_images(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
     return counts
 
 
-def read_claims(folder: RunFolder) -> list[ClaimRecord]:
+def read_claims(folder: RunFolder) -> list[dict[str, Any]]:
     """Read the verdicts.
 
-    Raises
-    ------
-    UserError
-        If the file is missing or edited, or a claim has no row over all sigmas.
+    Returns
+    -------
+    list of dict
+        Per claim the row over all sigmas, keyed by `dhl.run.results.CLAIM_COLUMNS`, and in `rows`
+        the row of each sigma.
     """
     frame = read_csv(folder.claims, CLAIM_COLUMNS)
     claims = []
@@ -98,25 +68,16 @@ def read_claims(folder: RunFolder) -> list[ClaimRecord]:
         summaries = rows[rows["sigma"].isna()].to_dict("records")
         if len(summaries) != 1:
             raise UserError(
-                "a claim has one verdict over all sigmas.",
-                came=f"{len(summaries)} rows with an empty sigma for {name} in {folder.claims}",
+                f"The claim {name} does not have one verdict over all sigmas.",
+                came=f"{len(summaries)} rows with an empty sigma in {folder.claims}",
                 do="delete the file and run `make report` again.",
             )
-        summary = summaries[0]
-        fields = {key: summary[key] for key in ("origin", "statement", "part", "metric", "verdict")}
-        single = rows[rows["sigma"].notna()].to_dict("records")
-        claims.append(ClaimRecord(id=str(name), summary=summary, rows=single, **fields))
+        claims.append(summaries[0] | {"rows": rows[rows["sigma"].notna()].to_dict("records")})
     return claims
 
 
 def read_experiments(config: Config, folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
-    """Read the experiments beyond the paper: their rows, with the names of networks.
-
-    Raises
-    ------
-    UserError
-        If the table is missing or was edited by hand.
-    """
+    """Read the experiments beyond the paper: their rows, with the names of networks."""
     names = studies(config)
     if not names:
         return {}
@@ -126,14 +87,11 @@ def read_experiments(config: Config, folder: RunFolder) -> dict[str, list[dict[s
 
 def experiment_rows(config: Config, frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return rows of experiments with `denoiser_label`, `reference_label` and `reader_label`."""
-    rows = []
-    for row in frame.to_dict("records"):
-        for side in ("denoiser", "reference"):
-            known = pd.notna(row[side])
-            row[f"{side}_label"] = denoiser_label(config, row[side]) if known else ""
-        known = pd.notna(row["reader"])
-        row["reader_label"] = reader_label(config, row["reader"]) if known else ""
-        rows.append(row)
+    labels = {"denoiser": denoiser_label, "reference": denoiser_label, "reader": reader_label}
+    rows = frame.to_dict("records")
+    for row in rows:
+        for side, label in labels.items():
+            row[f"{side}_label"] = label(config, row[side]) if pd.notna(row[side]) else ""
     return rows
 
 
@@ -146,10 +104,10 @@ def variant(row: dict[str, Any]) -> str:
     return row["denoiser_label"]
 
 
-def count_verdicts(claims: list[ClaimRecord]) -> dict[str, Counter[str]]:
+def count_verdicts(claims: list[dict[str, Any]]) -> dict[str, Counter[str]]:
     """Count the verdicts of the claims of each origin."""
     return {
-        origin: Counter(claim.verdict for claim in claims if claim.origin == origin)
+        origin: Counter(claim["verdict"] for claim in claims if claim["origin"] == origin)
         for origin in ORIGINS
     }
 
@@ -161,56 +119,41 @@ def per_image_psnr(folder: RunFolder) -> dict[float, pd.DataFrame]:
     -------
     dict of float to DataFrame
         Per sigma: rows are images, columns are methods, values in dB.
-
-    Raises
-    ------
-    UserError
-        If the table is missing or was edited by hand.
     """
     table = read_csv(folder.table(1), TABLE_COLUMNS)
     rows = table[(table["metric"] == "psnr") & (table["image_id"] != AVERAGE)]
     methods = list(dict.fromkeys(rows["method"]))
     return {
-        float(sigma): own.pivot(index="image_id", columns="method", values="value")[methods]
-        for sigma, own in rows.groupby("sigma")
+        float(sigma): group.pivot(index="image_id", columns="method", values="value")[methods]
+        for sigma, group in rows.groupby("sigma")
     }
 
 
-@dataclass(frozen=True)
-class RuleCost:
-    """What the jobs of one rule cost: their number, seconds, and the highest memory in MiB."""
+def read_costs(folder: RunFolder) -> list[dict[str, Any]]:
+    """Sum Snakemake's benchmark files by rule.
 
-    rule: str
-    jobs: int
-    seconds: float
-    longest: float
-    peak_mib: float
-
-
-def read_costs(folder: RunFolder) -> list[RuleCost]:
-    """Sum Snakemake's benchmark files by rule; an empty list if there is none."""
-    costs = [
-        RuleCost(str(rule), len(own), own["s"].sum(), own["s"].max(), own["max_rss"].max())
-        for rule, own in read_benchmarks(folder).groupby("rule")
-    ]
-    return sorted(costs, key=lambda cost: -cost.seconds)
+    Returns
+    -------
+    list of dict
+        `rule`, number of `jobs`, `seconds` of all jobs and of the `longest`, and `peak_mib`, the
+        highest memory in MiB; no element without benchmark files.
+    """
+    costs = read_benchmarks(folder).groupby("rule").agg(
+        jobs=("s", "size"), seconds=("s", "sum"), longest=("s", "max"), peak_mib=("max_rss", "max")
+    )  # fmt: skip
+    costs = costs.sort_values("seconds", ascending=False, kind="stable")
+    return costs.reset_index().to_dict("records")
 
 
 def interpolate(text: str, values: dict[str, Any]) -> str:
-    """Fill `{dotted.path}` with values of a nested mapping.
-
-    Raises
-    ------
-    UserError
-        If a path leads nowhere.
-    """
+    """Replace each `{dotted.path}` by its value; `UserError` for an unknown path."""
 
     def fill(match: re.Match[str]) -> str:
         node = look_up(values, match[1])
         if node is _ABSENT:
             raise UserError(
-                "the report's texts name keys of the configuration.",
-                came=f"`{match[0]}` in `{text}`",
+                f"Unknown key `{match[1]}` in a text of the report.",
+                came=f"`{text}`",
                 do="correct the key in report/*.yaml.",
             )
         return _plain(node)
@@ -222,7 +165,7 @@ _ABSENT = object()
 
 
 def look_up(values: dict[str, Any], path: str) -> Any:
-    """Follow a dotted path; below a section that is not configured everything is None."""
+    """Follow a dotted path; keys below a section that is None are None."""
     node: Any = values
     for key in path.split("."):
         if node is None:
@@ -234,11 +177,11 @@ def look_up(values: dict[str, Any], path: str) -> Any:
 
 
 def _plain(value: Any) -> str:
-    """Write a value as a reader would."""
+    """Format a value for a sentence."""
     if value is None:
         return "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(_plain(item) for item in value)
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -250,38 +193,39 @@ def read_deviations(config: Config, path: Path) -> list[dict[str, str]]:
     Parameters
     ----------
     path : Path
-        A YAML list of entries with `topic`, `paper`, `source` and `ours`; an entry applies if all
-        conditions in `when` hold and, where there is a `when_any`, one of those.
+        `report/deviations.yaml`, which explains its format.
 
     Returns
     -------
     list of dict
-        With `topic`, `paper`, `source`, `ours`; `{dotted.path}` filled from the configuration.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, not YAML, or names an unknown key.
+        With `topic`, `paper`, `source` and `ours`.
     """
     values = config.model_dump(mode="json")
     found = []
     for entry in read_yaml(path):
-        every = [_holds(values, *item) for item in entry.get("when", {}).items()]
-        some = [_holds(values, *item) for item in entry.get("when_any", {}).items()]
-        if all(every) and (any(some) or not some):
-            texts = {key: entry[key] for key in ("topic", "paper", "source", "ours")}
-            found.append({key: interpolate(text, values) for key, text in texts.items()})
+        section = look_up(values, entry["at"]) if "at" in entry else values
+        if not isinstance(section, dict) or not _applies(section, entry):
+            continue
+        cases = entry.get("cases", [{}])
+        if (case := next((one for one in cases if _applies(section, one)), None)) is not None:
+            texts = {"source": "released code"} | entry | case
+            keys = ("topic", "paper", "source", "ours")
+            found.append({key: interpolate(texts[key], section) for key in keys})
     return found
 
 
-def _holds(values: dict[str, Any], path: str, wanted: Any) -> bool:
-    """Check one condition: a value, or what it must not be, contain or lack.
+def _applies(section: dict[str, Any], rule: dict[str, Any]) -> bool:
+    """Check the conditions `when` and `unless` of a deviation."""
+    paper = rule.get("unless", {})
+    return all(_holds(section, *one) for one in rule.get("when", {}).items()) and (
+        not paper or any(_holds(section, key, {"not": value}) for key, value in paper.items())
+    )
 
-    It fails below what is not configured.
-    """
-    value = look_up(values, path)
+
+def _holds(section: dict[str, Any], path: str, wanted: Any) -> bool:
+    """Check one condition; none holds for a key that this kind of section does not have."""
+    value = look_up(section, path)
     if value is _ABSENT:
-        # A union of models, such as the kinds of data, has other keys under another kind.
         return False
     if not isinstance(wanted, dict):
         return value == wanted
@@ -294,18 +238,12 @@ def _holds(values: dict[str, Any], path: str, wanted: Any) -> bool:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read one of the report's own YAML files.
-
-    Raises
-    ------
-    UserError
-        If it is missing or not YAML.
-    """
+    """Read one of the YAML files beside the templates; `UserError` if it is missing or no YAML."""
     try:
         return yaml.safe_load(path.read_text("utf-8"))
     except (FileNotFoundError, yaml.YAMLError) as error:
         raise UserError(
-            "the report's texts are YAML files beside its templates.",
-            came=f"{path}: {str(error).replace(chr(10), ' ')}",
+            f"The texts of the report in {path} cannot be read.",
+            came=str(error).replace("\n", " "),
             do="restore the file from the repository, or name its folder with `templates`.",
         ) from None

@@ -1,4 +1,4 @@
-"""Strips of example images, like the paper's Fig. 4 and Fig. 5."""
+"""Figures of example images, as the paper's Fig. 4 and Fig. 5."""
 
 from __future__ import annotations
 
@@ -27,62 +27,52 @@ BOX = "#ff2d2d"
 _ZOOMED = ("noisy", "cbm3d", "dncnn", "separate", "joint-classification", "joint-segmentation")
 _MAPPED = ("noisy", "separate", "joint", "cross")
 _MAX_IMAGES, _MAX_CLASSIFIED = 2, 4
+# Background, twenty-one classes, and ignored pixels.
+LABEL_COLORS = (
+    "#2b2b33", "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e69f00",
+    "#bbbbbb", "#7b5bd6", "#9c6b3f", "#88ccaa", "#cc99bb", "#dd7733", "#99bb33", "#336666",
+    "#ddbbaa", "#5566cc", "#b0d050", "#c05050", "#70a0a0", "#d0a0d0", "#ffffff",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The example images of one part at one sigma.
-
-    Attributes
-    ----------
-    sigma : float
-        On the 0-255 scale.
-    methods : tuple of str
-        Those that were measured, in the order of the configuration.
-    ids : tuple of str
-    arrays : dict of str to ndarray
-        Keyed as in the file, like `image/joint/0`.
-    rows : DataFrame
-        The evaluation's per-image rows.
-    """
+    """The example images of one part at one sigma."""
 
     sigma: float
-    methods: tuple[str, ...]
+    methods: tuple[str, ...]  # with results, in the order of the configuration
     ids: tuple[str, ...]
-    arrays: dict[str, np.ndarray]
-    rows: pd.DataFrame
+    arrays: dict[str, np.ndarray]  # keyed as in the file, such as `image/joint/0`
+    rows: pd.DataFrame  # of the evaluation, one per image and method
 
     def image(self, method: str, index: int) -> np.ndarray:
-        """Return what the task network read, uint8 (H, W, 3)."""
+        """Return the input of the task network, uint8 (H, W, 3)."""
         if method == "clean":
             return self.arrays[f"clean/{index}"]
-        # A retrained network has no image of its own: it reads the noisy one.
-        own = self.arrays.get(f"image/{method}/{index}")
-        return self.arrays[f"image/noisy/{index}"] if own is None else own
+        # The retrained network reads the noisy image, which is stored once.
+        stored = self.arrays.get(f"image/{method}/{index}")
+        return self.arrays[f"image/noisy/{index}"] if stored is None else stored
 
     def psnr(self, method: str, index: int) -> float:
-        """Return the PSNR in dB that the evaluation measured; NaN if it did not."""
+        """Return the PSNR in dB from the evaluation; NaN if it has none."""
         rows = self.rows
         found = rows[(rows["method"] == method) & (rows["image_id"] == self.ids[index])]["psnr"]
         return float(found.iloc[0]) if len(found) else float("nan")
 
 
-def strip_sigma(grid: tuple[float, ...]) -> float:
-    """Choose the sigma of the strips: the second highest, or the only one."""
+def example_sigma(grid: tuple[float, ...]) -> float:
+    """Choose the sigma of the example figures: the second highest, or the only one."""
     return sorted(grid)[-2:][0]
 
 
 def read_examples(
     config: Config, folder: RunFolder, part: str, *, sigma: float | None = None
 ) -> Examples:
-    """Read the example images of a part, at the sigma of the strips unless told.
+    """Read the example images of a part, by default at `example_sigma`.
 
-    Raises
-    ------
-    UserError
-        If the evaluation is missing, damaged, or kept no examples.
+    A failed evaluation raises `NothingToShow`.
     """
-    sigma = sigma or strip_sigma(config.parts[part].sigmas)
+    sigma = sigma or example_sigma(config.parts[part].sigmas)
     path = folder.evaluation(part, sigma)
     if (reason := failure_of(path)) is not None:
         raise NothingToShow(f"{part} at sigma {sigma:g}: {reason}")
@@ -93,17 +83,17 @@ def read_examples(
     ids = arrays.get("example_ids", np.array([]))
     if not len(ids):
         raise UserError(
-            "an evaluation keeps a few example images for the figures.",
-            came=f"none in {path.with_suffix('.npz')}",
+            f"{path.with_suffix('.npz')} has no example images for the figures.",
+            came="an empty list `example_ids`",
             do="delete the file and run the evaluation again.",
         )
-    measured = set(rows["method"])
-    methods = tuple(name for name in config.parts[part].methods if name in measured)
+    evaluated = set(rows["method"])
+    methods = tuple(name for name in config.parts[part].methods if name in evaluated)
     return Examples(sigma, methods, tuple(map(str, ids)), arrays, rows)
 
 
 def example_denoising(config: Config, folder: RunFolder) -> Figure:
-    """Draw whole truths with a box, and zooms of the box for each method (the paper's Fig. 4)."""
+    """Draw complete clean images with a box, and the box after each method (the paper's Fig. 4)."""
     examples = read_examples(config, folder, "denoising")
     shown = min(_MAX_IMAGES, len(examples.ids))
     zooms = [*_chosen(_ZOOMED, examples), "clean"]
@@ -115,11 +105,11 @@ def example_denoising(config: Config, folder: RunFolder) -> Figure:
         clean = examples.image("clean", index)
         box = busiest_square(clean)
         top = 2 * index
-        whole = figure.add_subplot(grid[top : top + 2, :2])
-        _show(whole, clean, f"Truth: {examples.ids[index]}")
-        _draw_box(whole, box)
-        for place, method in enumerate(zooms):
-            axes = figure.add_subplot(grid[top + place // columns, 2 + place % columns])
+        complete = figure.add_subplot(grid[top : top + 2, :2])
+        _show(complete, clean, f"Truth: {examples.ids[index]}")
+        _draw_box(complete, box)
+        for panel, method in enumerate(zooms):
+            axes = figure.add_subplot(grid[top + panel // columns, 2 + panel % columns])
             label = "Truth" if method == "clean" else _short(method)
             _show(axes, examples.image(method, index)[box], label)
             if method != "clean":
@@ -128,9 +118,9 @@ def example_denoising(config: Config, folder: RunFolder) -> Figure:
 
 
 def _chosen(methods: tuple[str, ...], examples: Examples) -> list[str]:
-    """Return which of the methods were measured, and after them all of the user's own."""
-    own = [method for method in examples.methods if method not in METHODS]
-    return [*(method for method in methods if method in examples.methods), *own]
+    """Return the methods that have results, and after them all plug-ins."""
+    plugins = [method for method in examples.methods if method not in METHODS]
+    return [*(method for method in methods if method in examples.methods), *plugins]
 
 
 def example_segmentation(config: Config, folder: RunFolder) -> Figure:
@@ -139,7 +129,7 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
     shown = min(_MAX_IMAGES, len(examples.ids))
     columns = ["clean", *_chosen(_MAPPED, examples)]
     sides = [examples.image("clean", index).shape[:2] for index in range(shown)]
-    # Each row as high as its image, whose sides differ from photograph to photograph.
+    # Photographs have different shapes, so each row has the height of its image.
     heights = [WIDTH / len(columns) * height / width + 0.15 for height, width in sides]
     figure = Figure(figsize=(WIDTH, 2 * sum(heights)), layout="constrained")
     panels = figure.subplots(
@@ -147,7 +137,13 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
     )
     name_of = class_namer(config, "segmentation")
     for index in range(shown):
-        box = _failure_box(examples, index)
+        box = None
+        if {"separate", "joint"} <= set(examples.methods):
+            box = disagreement_square(
+                examples.arrays[f"labels/{index}"],
+                separate=examples.arrays[f"prediction/separate/{index}"],
+                joint=examples.arrays[f"prediction/joint/{index}"],
+            )
         for image_axes, map_axes, method in zip(
             panels[2 * index], panels[2 * index + 1], columns, strict=True
         ):
@@ -164,7 +160,7 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
 
 
 def example_classification(config: Config, folder: RunFolder) -> Figure:
-    """Draw what the classifier read, with its class and probability."""
+    """Draw the input of the classifier, with its class and probability."""
     examples = read_examples(config, folder, "classification")
     shown = min(_MAX_CLASSIFIED, len(examples.ids))
     methods, name_of = examples.methods, class_namer(config, "classification")
@@ -184,45 +180,32 @@ def example_classification(config: Config, folder: RunFolder) -> Figure:
     return figure
 
 
-def busiest_square(image: np.ndarray) -> tuple[slice, slice]:
-    """Find the square, a third of the short side wide, with the highest spread of brightness.
+def busiest_square(image: np.ndarray, side: int | None = None) -> tuple[slice, slice]:
+    """Find the square of an image (H, W, 3) with the highest variance of brightness.
 
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (H, W, 3)
-
-    Returns
-    -------
-    tuple of slice
-        Rows and columns.
+    Its side in px is a third of the shorter side of the image by default. Returns rows and columns.
     """
     gray = image.astype(float).mean(axis=2)
-    return best_square(gray.shape, lambda square: float(gray[square].var()))
+    return _best_square(gray.shape, lambda square: float(gray[square].var()), side=side)
 
 
 def disagreement_square(
     truth: np.ndarray, *, separate: np.ndarray, joint: np.ndarray
 ) -> tuple[slice, slice] | None:
-    """Find the square where separate is wrong and joint right most often; None if it never is.
+    """Find the square with most pixels where only joint is right; None if there is no such pixel.
 
-    Parameters
-    ----------
-    truth, separate, joint : ndarray of shape (H, W)
-        Label maps; 255 in the truth counts for nothing.
+    The label maps have the shape (H, W); pixels with the label 255 in `truth` are ignored.
     """
     rescued = (separate != truth) & (joint == truth) & (truth != IGNORED_LABEL)
     if not rescued.any():
         return None
-    return best_square(rescued.shape, lambda square: float(rescued[square].sum()))
+    return _best_square(rescued.shape, lambda square: float(rescued[square].sum()))
 
 
-def best_square(
+def _best_square(
     shape: tuple[int, ...], score: Callable, *, side: int | None = None
 ) -> tuple[slice, slice]:
-    """Return the square of the highest score on a coarse lattice, the first of equals.
-
-    Its side is a third of the short one unless told.
-    """
+    """Return the first square with the highest score on a coarse grid."""
     height, width = shape
     side = side or max(1, min(height, width) // 3)
     step = max(1, side // 4)
@@ -234,46 +217,29 @@ def best_square(
     return max(squares, key=score)
 
 
-def _failure_box(examples: Examples, index: int) -> tuple[slice, slice] | None:
-    """Find the box of one example, if both methods were run."""
-    if not {"separate", "joint"} <= set(examples.methods):
-        return None
-    return disagreement_square(
-        examples.arrays[f"labels/{index}"],
-        separate=examples.arrays[f"prediction/separate/{index}"],
-        joint=examples.arrays[f"prediction/joint/{index}"],
-    )
-
-
 def _short_name(name: str) -> str:
     """Shorten the name of a class for a narrow panel."""
     return textwrap.shorten(name, width=14, placeholder="…")
 
 
 def _short(method: str) -> str:
-    """Break a label where it is too long for a narrow panel."""
+    """Break a long label into lines for a narrow panel."""
     label = label_of(method).removesuffix(" image")
     return textwrap.fill(label, width=12, break_long_words=False)
 
 
 def _show(axes: Axes, image: np.ndarray, title: str) -> None:
-    """Show pixels without axes."""
+    """Show pixels without ticks and grid; the axes keep room for labels."""
     axes.imshow(image, interpolation="nearest")
     axes.set_title(title, fontsize=8, loc="center")
-    _bare(axes)
-
-
-def _bare(axes: Axes) -> None:
-    """Take the ticks and the grid away and keep room for labels."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)
 
 
 def _show_labels(axes: Axes, labels: np.ndarray, name_of: Callable[[int], str]) -> None:
-    """Show a label map in colours, and write each region's class on it."""
-    axes.imshow(label_picture(labels), interpolation="nearest")
-    _bare(axes)
+    """Show a label map in colours, with the name of the class in each region."""
+    _show(axes, label_picture(labels), "")
     for label in np.setdiff1d(np.unique(labels), [0, IGNORED_LABEL]):
         name = name_of(int(label))
         for row, column in _region_centres(labels == label):
@@ -285,9 +251,9 @@ def _show_labels(axes: Axes, labels: np.ndarray, name_of: Callable[[int], str]) 
 
 def label_picture(labels: np.ndarray) -> np.ndarray:
     """Return a label map (H, W) in the colours of its classes: uint8 (H, W, 3)."""
-    found, places = np.unique(labels, return_inverse=True)
+    found, indices = np.unique(labels, return_inverse=True)
     palette = [[*bytes.fromhex(label_color(label)[1:])] for label in found]
-    return np.array(palette, np.uint8)[places.reshape(labels.shape)]
+    return np.array(palette, np.uint8)[indices.reshape(labels.shape)]
 
 
 def label_color(label: int) -> str:
@@ -296,7 +262,7 @@ def label_color(label: int) -> str:
 
 
 def _region_centres(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Return, for each region that is large enough to read, its pixel nearest to its centre."""
+    """Return the pixel nearest to the centre of each region that has room for a name."""
     regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
     centres = []
     for region in range(1, count + 1):
@@ -312,16 +278,8 @@ def _draw_box(axes: Axes, box: tuple[slice, slice]) -> None:
     rows, columns = box
     size = (columns.stop - columns.start, rows.stop - rows.start)
     corner = (columns.start - 0.5, rows.start - 0.5)
-    # A white rim, because photographs may be as red as the box.
+    # The rim is white because photographs can be as red as the box.
     rim = [withStroke(linewidth=3, foreground="white")]
     axes.add_patch(
         Rectangle(corner, *size, fill=False, edgecolor=BOX, linewidth=1.4, path_effects=rim)
     )
-
-
-# Background, twenty-one classes, and what is ignored.
-LABEL_COLORS = (
-    "#2b2b33", "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e69f00",
-    "#bbbbbb", "#7b5bd6", "#9c6b3f", "#88ccaa", "#cc99bb", "#dd7733", "#99bb33", "#336666",
-    "#ddbbaa", "#5566cc", "#b0d050", "#c05050", "#70a0a0", "#d0a0d0", "#ffffff",
-)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The numbers that each figure shows, as a table beside it."""
+"""The numbers of each figure, as a CSV table beside it."""
 
 from __future__ import annotations
 
@@ -29,18 +29,10 @@ def columns_of(name: str) -> tuple[str, ...]:
 
 
 def figure_data(config: Config, folder: RunFolder, name: str) -> pd.DataFrame:
-    """Return what a figure shows.
+    """Return the numbers of a figure as a table with `columns_of(name)`.
 
-    Parameters
-    ----------
-    name : str
-        One of `dhl.run.outputs.figure_names`.
-
-    Returns
-    -------
-    DataFrame
-        With `columns_of(name)`: fractions or dB, `difference` to the separate denoiser, sigma on
-        the 0-255 scale. No rows if what it would show failed.
+    Values are fractions or dB, `difference` is to the separate denoiser, and sigma is on the 0-255
+    scale. The table has no rows if the results of the figure failed.
     """
     try:
         if name in PLOTTED:
@@ -55,7 +47,7 @@ def figure_data(config: Config, folder: RunFolder, name: str) -> pd.DataFrame:
 
 
 def write_figure_data(config: Config, folder: RunFolder) -> None:
-    """Write the data of every figure of the run, as CSV, to `folder.figures`."""
+    """Write the numbers of every figure of the run as CSV to `folder.figures`."""
     for name in figure_names(config.parts, studies(config)):
         frame = figure_data(config, folder, name)
         write_csv(frame, folder.figures / f"{name}.csv", columns_of(name))
@@ -69,17 +61,17 @@ def _over_sigma(config: Config, folder: RunFolder, part: str, metric: str) -> pd
 
 
 def _curves(folder: RunFolder) -> pd.DataFrame:
-    """Return all training curves, one below the other."""
+    """Return the rows of all training curves."""
     curves = [
         curve.assign(model=family, sigma=sigma)
-        for family, own in read_curves(folder).items()
-        for sigma, curve in sorted(own.items(), key=lambda item: item[0] or 0)
+        for family, grid in read_curves(folder).items()
+        for sigma, curve in sorted(grid.items(), key=lambda item: item[0] or 0)
     ]
     return pd.concat(curves, ignore_index=True)
 
 
 def _examples(config: Config, folder: RunFolder, part: str) -> pd.DataFrame:
-    """Return what was measured of the example images."""
+    """Return the results of the example images."""
     examples, rows = read_examples(config, folder, part), []
     for index, image_id in enumerate(examples.ids):
         for method in examples.methods:

@@ -1,4 +1,4 @@
-"""How figures look: one colour and marker per method everywhere, and files with equal bytes."""
+"""The style of figures: one colour and marker per method, and reproducible files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from dhl.files import atomic_path
 from dhl.run.outputs import FIGURE_FORMATS
 
 WIDTH = 7.2  # inches: the report's column at 100 px an inch
-# Inches: both columns and the gap of a two-column page; a PDF is not scaled in a manuscript.
-MANUSCRIPT_WIDTH = 7.0
-# Without the date and the version, equal results give equal files.
+MANUSCRIPT_WIDTH = 7.0  # inches: the text of a two-column page
+# No date and version: equal results give equal files.
 _METADATA = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
@@ -29,7 +28,7 @@ _METADATA = {
 _SETTINGS: dict[Any, object] = {
     "svg.hashsalt": "dhl",
     "pdf.fonttype": 42,  # TrueType: publishers refuse the default, Type 3
-    "font.family": "DejaVu Sans",  # arrives with matplotlib, so every machine draws the same
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so all machines draw the same
     "figure.dpi": 100,
     "savefig.dpi": 200,
     "figure.constrained_layout.use": True,
@@ -46,15 +45,15 @@ _SETTINGS: dict[Any, object] = {
 
 
 class MethodStyle(NamedTuple):
-    """How one method is drawn in every figure; the marker says the same as the colour."""
+    """How one method is drawn in every figure; its marker is as unique as its colour."""
 
     color: str
     marker: str | tuple[int, int, int]
     line: str
 
 
-# Okabe and Ito's and Tol's palettes, safe for the common kinds of colour blindness; dashed lines
-# are what does not denoise.
+# The palettes of Okabe and Ito and of Tol, which are safe for colour-blind readers; dashed lines
+# show methods without a denoiser.
 STYLES = {
     "clean": MethodStyle("#000000", "D", "--"),
     "noisy": MethodStyle("#8a8a8a", "X", "--"),
@@ -70,26 +69,25 @@ STYLES = {
     "joint-segmentation": MethodStyle("#228833", ">", "-"),
 }
 
-
-# Plug-ins, in the order of the configuration: Tol's muted colours, and stars of so many
-# points. When all were used, colours meet other markers.
-_OWN_COLORS = ("#332288", "#999933", "#44aa99", "#aa4499", "#661100", "#ddcc77")
-_OWN_MARKERS = ("h", (4, 1, 0), "8", (6, 1, 0), (3, 1, 0), (8, 1, 0))
+# Plug-ins, in the order of the configuration: Tol's muted colours. After the last colour, colours
+# are combined with other markers.
+_PLUGIN_COLORS = ("#332288", "#999933", "#44aa99", "#aa4499", "#661100", "#ddcc77")
+_PLUGIN_MARKERS = ("h", (4, 1, 0), "8", (6, 1, 0), (3, 1, 0), (8, 1, 0))
 
 
 def styles_of(config: Config) -> dict[str, MethodStyle]:
     """Return how each method of a configuration is drawn, plug-ins included."""
     styles = dict(STYLES)
-    for place, method in enumerate(config.plugin_methods):
-        turn, index = divmod(place, len(_OWN_COLORS))
-        marker = _OWN_MARKERS[(index + turn) % len(_OWN_MARKERS)]
-        styles[method] = MethodStyle(_OWN_COLORS[index], marker, "-.")
+    for number, method in enumerate(config.plugin_methods):
+        turn, index = divmod(number, len(_PLUGIN_COLORS))
+        marker = _PLUGIN_MARKERS[(index + turn) % len(_PLUGIN_MARKERS)]
+        styles[method] = MethodStyle(_PLUGIN_COLORS[index], marker, "-.")
     return styles
 
 
 @contextmanager
 def drawing_style() -> Iterator[None]:
-    """Apply the style inside a block and leave the process as it was."""
+    """Apply the style inside a block, and restore the settings after it."""
     with ExitStack() as stack:
         stack.enter_context(seaborn.plotting_context("paper"))
         stack.enter_context(seaborn.axes_style("whitegrid"))
@@ -106,18 +104,7 @@ def draw_method(
     values: Sequence[float],
     errors: np.ndarray | None = None,
 ) -> None:
-    """Draw one method's values over sigma, with error bars where there are intervals.
-
-    Parameters
-    ----------
-    axes : Axes
-    label : str
-        What the legend calls it.
-    style : MethodStyle
-    sigmas, values : sequence of float
-    errors : array of shape (2, n), optional
-        Lengths of the bars below and above the values.
-    """
+    """Draw the values of one method over sigma; `errors` (2, n) are the bars below and above."""
     color, marker, line = style
     axes.errorbar(
         sigmas,
@@ -139,7 +126,7 @@ def draw_method(
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure in every format, atomically, with the same bytes for the same content.
 
-    The PDF is as wide as a manuscript's text, and the others as the report's column.
+    The PDF has the width of a manuscript's text, the other formats that of the report's column.
     """
     shape = figure.get_size_inches()
     for suffix in FIGURE_FORMATS:

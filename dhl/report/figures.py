@@ -1,8 +1,9 @@
-"""Figures from result files alone: metrics over sigma, training curves, example strips."""
+"""Figures from result files: metrics over sigma, training curves, example images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from dhl.analysis.published import AVERAGE
+from dhl.analysis.tables import UNITS
 from dhl.config.methods import METHODS, TABLES, label_of
 from dhl.config.schema import Config
 from dhl.errors import UserError
-from dhl.report import example_figures as strips
+from dhl.report import example_figures as examples
 from dhl.report import sensitivity_figures
 from dhl.report.figure_style import (
     WIDTH,
@@ -38,44 +40,16 @@ PLOTTED = {
     "accuracy_over_sigma": ("classification", "top1"),
     "miou_over_sigma": ("segmentation", "miou"),
 }
-REFERENCE = "separate"  # differences are drawn against the paper's baseline
-
-
-def psnr_over_sigma(config: Config, folder: RunFolder) -> Figure:
-    """Draw the mean PSNR of Table 1 over sigma."""
-    return _metric_over_sigma(config, folder, "denoising", metric="psnr", label="PSNR", unit="dB")
-
-
-def accuracy_over_sigma(config: Config, folder: RunFolder) -> Figure:
-    """Draw the top-1 accuracy of Table 2 over sigma."""
-    return _metric_over_sigma(
-        config, folder, "classification", metric="top1", label="Top-1 accuracy", unit="%"
-    )
-
-
-def miou_over_sigma(config: Config, folder: RunFolder) -> Figure:
-    """Draw the mIoU of Table 3 over sigma."""
-    return _metric_over_sigma(config, folder, "segmentation", metric="miou", label="mIoU", unit="%")
+REFERENCE = "separate"  # differences are drawn to the paper's baseline
 
 
 def read_averages(config: Config, folder: RunFolder, part: str, metric: str) -> pd.DataFrame:
     """Read a table's values over all images, sorted by sigma.
 
-    Parameters
-    ----------
-    part : {"denoising", "classification", "segmentation"}
-    metric : str
-        One of the part's metrics.
-
     Returns
     -------
     DataFrame with `dhl.run.results.TABLE_COLUMNS`
-        Rows without a value are left out; methods in the order of the configuration.
-
-    Raises
-    ------
-    UserError
-        If the table is missing, was edited, or has no value of this metric.
+        Rows without a value are left out; methods have the order of the configuration.
     """
     path = folder.table(TABLES[part])
     table = read_csv(path, TABLE_COLUMNS)
@@ -87,21 +61,19 @@ def read_averages(config: Config, folder: RunFolder, part: str, metric: str) -> 
         raise NothingToShow(f"the {metric} of {part}: all methods failed")
     if rows.empty:
         raise UserError(
-            f"Table {TABLES[part]} has the {metric} of the configured methods.",
-            came=f"no such value in {path}",
+            f"Table {TABLES[part]} has no {metric} of the configured methods.",
+            came=f"no such row with a value in {path}",
             do="delete the file and run `make report` again.",
         )
     order = rows["method"].map(methods.index)
     return rows.assign(_order=order).sort_values(["_order", "sigma"]).drop(columns="_order")
 
 
-def _metric_over_sigma(
-    config: Config, folder: RunFolder, part: str, *, metric: str, label: str, unit: str
-) -> Figure:
-    """Draw a metric over sigma, and beside it the denoisers' difference to the reference."""
+def metric_over_sigma(config: Config, folder: RunFolder, part: str, metric: str) -> Figure:
+    """Draw a metric over sigma, and beside it the difference of denoisers to the reference."""
     rows = read_averages(config, folder, part, metric)
-    numbers = ["value", "ci_low", "ci_high"]
-    rows[numbers] *= 100 if unit == "%" else 1
+    label, factor, _, unit, difference_unit = UNITS[metric]
+    rows[["value", "ci_low", "ci_high"]] *= factor
     methods = list(dict.fromkeys(rows["method"]))
     compared = [name for name in methods if name not in ("clean", "noisy")]
     columns = 2 if REFERENCE in compared and len(compared) > 1 else 1
@@ -113,16 +85,16 @@ def _metric_over_sigma(
     panels[0].set(ylabel=f"{label} in {unit}", title=f"{label}, with {confidence}")
     if columns == 2:
         _draw_methods(panels[1], _minus_reference(rows), {name: styles[name] for name in compared})
-        points = "percentage points" if unit == "%" else unit
-        against = label_of(REFERENCE)
-        panels[1].set(ylabel=f"Difference in {points}", title=f"Difference to {against}")
+        points = difference_unit.replace("points", "percentage points")
+        title = f"Difference to {label_of(REFERENCE)}"
+        panels[1].set(ylabel=f"Difference in {points}", title=title)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
     return figure
 
 
 def _minus_reference(rows: pd.DataFrame) -> pd.DataFrame:
-    """Subtract the reference at each sigma; intervals of single methods do not carry over."""
+    """Subtract the reference at each sigma, and drop intervals, which are of single methods."""
     reference = rows[rows["method"] == REFERENCE].set_index("sigma")["value"]
     value = rows["value"] - rows["sigma"].map(reference)
     return rows.assign(value=value, ci_low=np.nan, ci_high=np.nan)
@@ -132,18 +104,18 @@ def _draw_methods(axes: Axes, rows: pd.DataFrame, styles: dict[str, MethodStyle]
     """Draw the methods side by side at each sigma, so that no interval hides another."""
     sigmas = sorted(rows["sigma"].unique())
     gap = min(np.diff(sigmas), default=1.0)
-    for place, (method, style) in enumerate(styles.items()):
-        own = rows[rows["method"] == method]
-        shift = 0.45 * gap * (place / max(1, len(styles) - 1) - 0.5)
-        known = own["ci_low"].notna().all()
-        bars = [own["value"] - own["ci_low"], own["ci_high"] - own["value"]]
+    for index, (method, style) in enumerate(styles.items()):
+        points = rows[rows["method"] == method]
+        shift = 0.45 * gap * (index / max(1, len(styles) - 1) - 0.5)
+        known = points["ci_low"].notna().all()
+        bars = [points["value"] - points["ci_low"], points["ci_high"] - points["value"]]
         draw_method(
             axes,
             label_of(method),
             style,
-            sigmas=own["sigma"] + shift,
-            values=own["value"],
-            # A bootstrap quantile may round past the value by one bit.
+            sigmas=points["sigma"] + shift,
+            values=points["value"],
+            # Rounding can put a bootstrap quantile on the other side of the value by one bit.
             errors=np.clip(bars, 0, None) if known else None,
         )
     axes.set_xticks(sigmas, [format_sigma(sigma) for sigma in sigmas])
@@ -164,16 +136,20 @@ def training_curves(config: Config, folder: RunFolder) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.6 + 1.75 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     handles: dict[str, Artist] = {}
-    for place, (axes, family) in enumerate(zip(panels, families, strict=False)):
+    for index, (axes, family) in enumerate(zip(panels, families, strict=False)):
         for sigma, curve in sorted(families[family].items(), key=lambda item: item[0] or 0):
-            marker = "." if len(curve) == 1 else None  # a line of one point is not seen
+            marker = "." if len(curve) == 1 else None  # a line of one point is invisible
             (line,) = axes.plot(
                 curve["step"], curve["loss"], color=colors[sigma], linewidth=1.1, marker=marker
             )
             handles["not for one sigma" if sigma is None else f"sigma {sigma:g}"] = line
-        axes.set_title(_title(family))
-        axes.set_xlabel("Step" if place + columns >= len(families) else "")
-        _logarithmic(axes)
+        axes.set_title(_family_title(family))
+        axes.set_xlabel("Step" if index + columns >= len(families) else "")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(which="both", labelsize=7)
     for axes in panels[len(families) :]:
         axes.set_axis_off()
     figure.supylabel("Training loss, logarithmic", fontsize=9)
@@ -181,8 +157,8 @@ def training_curves(config: Config, folder: RunFolder) -> Figure:
     return figure
 
 
-def _title(family: str) -> str:
-    """Write a folder of models as words."""
+def _family_title(family: str) -> str:
+    """Return the title of a family of models, which is named by its folder."""
     if family in METHODS:
         return label_of(family)
     head, _, rest = family.partition("-")
@@ -190,30 +166,16 @@ def _title(family: str) -> str:
     return f"{first}, {rest}" if rest else first
 
 
-def _logarithmic(axes: Axes) -> None:
-    """Scale the losses by their logarithm, with plain numbers at 1, 2 and 5."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(which="both", labelsize=7)
-
-
 def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]]:
-    """Read the curves of each model's first training, by family of models and then by sigma.
+    """Read the curves of the first training of each model, by family of models and then by sigma.
 
-    Those with another task weight than their recipe's are left out: their losses say nothing beside
-    the others'.
+    The studies' models with other task weights are left out, because their losses cannot be
+    compared with the others.
 
     Returns
     -------
     dict of str to dict
         The inner key is None for a model that does not belong to one sigma.
-
-    Raises
-    ------
-    UserError
-        If there is none, or one was edited by hand.
     """
     root = folder.training("any").parent
     families: dict[str, dict[float | None, pd.DataFrame]] = {}
@@ -228,44 +190,37 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
             families.setdefault(key.parent.as_posix(), {})[sigma] = curve
     if not families:
         raise UserError(
-            "training curves are drawn from the files that training wrote.",
+            "The run has no training curves to draw.",
             came=f"no CSV file with a curve below {root}",
-            do="train the models, which `dhl describe` lists, by `dhl train` or by Snakemake.",
+            do="train the models, which `dhl describe` lists, with `dhl train` or Snakemake.",
         )
     return families
 
 
-# `dhl.run.results` has the same names: Snakemake asks it, without importing matplotlib.
+# `dhl.run.outputs` has the same names for Snakemake, which does not import matplotlib.
 FIGURES: dict[str, Callable[[Config, RunFolder], Figure]] = {
-    "psnr_over_sigma": psnr_over_sigma,
-    "accuracy_over_sigma": accuracy_over_sigma,
-    "miou_over_sigma": miou_over_sigma,
-    "example_denoising": strips.example_denoising,
-    "example_classification": strips.example_classification,
-    "example_segmentation": strips.example_segmentation,
+    **{
+        name: partial(metric_over_sigma, part=part, metric=metric)
+        for name, (part, metric) in PLOTTED.items()
+    },
+    "example_denoising": examples.example_denoising,
+    "example_classification": examples.example_classification,
+    "example_segmentation": examples.example_segmentation,
     "training_curves": training_curves,
     **sensitivity_figures.EXPERIMENTS,
 }
 
 
 def write_figures(config: Config, folder: RunFolder) -> None:
-    """Write every figure of the run, as SVG, PNG and PDF, to `folder.figures`.
+    """Write every figure of the run as SVG, PNG and PDF to `folder.figures`.
 
-    Raises
-    ------
-    UserError
-        If a table, an evaluation or a training curve is missing or was edited by hand.
+    A figure whose results failed states the failure.
     """
     with drawing_style():
         for name in figure_names(config.parts, studies(config)):
-            save_figure(_draw(name, config, folder), folder.figures, name)
-
-
-def _draw(name: str, config: Config, folder: RunFolder) -> Figure:
-    """Draw a figure, or say on it what failed."""
-    try:
-        return FIGURES[name](config, folder)
-    except NothingToShow as nothing:
-        figure = Figure(figsize=(WIDTH, 0.8))
-        figure.text(0.02, 0.5, f"Nothing to show: {nothing}", va="center", wrap=True)
-        return figure
+            try:
+                figure = FIGURES[name](config, folder)
+            except NothingToShow as nothing:
+                figure = Figure(figsize=(WIDTH, 0.8))
+                figure.text(0.02, 0.5, f"Nothing to show: {nothing}", va="center", wrap=True)
+            save_figure(figure, folder.figures, name)

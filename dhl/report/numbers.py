@@ -1,7 +1,8 @@
-"""Every number of the tables, and what each was made from: files, digests, logs, commands."""
+"""Every number of the tables, and what it was made from: files, digests, logs, commands."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,40 +18,6 @@ from dhl.sigma import format_sigma
 
 
 @dataclass(frozen=True)
-class Number:
-    """A value over all images of a table.
-
-    Attributes
-    ----------
-    part, metric, method : str
-    sigma : float
-        On the 0-255 scale.
-    paper, value, delta, ci_low, ci_high, seed_std : float
-        Fractions or dB; NaN where there is none. `delta` is ours minus the paper's.
-    n : int
-        Images.
-    status : str
-        Why a value, or the paper's, is missing.
-    anchor : str
-        Where the page says what the number was made from.
-    """
-
-    part: str
-    metric: str
-    method: str
-    sigma: float
-    paper: float
-    value: float
-    delta: float
-    ci_low: float
-    ci_high: float
-    seed_std: float
-    n: int
-    status: str
-    anchor: str
-
-
-@dataclass(frozen=True)
 class File:
     """A file of the run: its path from the run's folder, and its SHA-256 in the manifest."""
 
@@ -60,18 +27,7 @@ class File:
 
 @dataclass(frozen=True)
 class Step:
-    """What one job made.
-
-    Attributes
-    ----------
-    name : str
-        A model's key, or what was measured.
-    files : tuple of File
-    log : str
-        Path from the run's folder.
-    command : str
-        Makes the files anew, from the folder of the checkout.
-    """
+    """A job: its name, the files that it wrote, its log, and the command that repeats it."""
 
     name: str
     files: tuple[File, ...]
@@ -81,137 +37,109 @@ class Step:
 
 @dataclass(frozen=True)
 class Origin:
-    """What the numbers of a part at a sigma were made from.
-
-    Attributes
-    ----------
-    part : str
-    sigma : float
-    evaluations : tuple of Step
-        The first training's, then further ones'.
-    noise : Step
-    methods : dict of str to (str, tuple of Step)
-        Per method its anchor, and the models or denoised images that it needs.
-    """
+    """What the numbers of a part at a sigma were made from."""
 
     part: str
     sigma: float
-    evaluations: tuple[Step, ...]
-    noise: Step
+    steps: tuple[Step, ...]  # the noise, and the evaluation of each seed
+    # Per method its anchor in the page, and the models or denoised images that it needs.
     methods: dict[str, tuple[str, tuple[Step, ...]]]
 
 
-def read_numbers(config: Config, folder: RunFolder) -> list[Number]:
+def read_numbers(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
     """Read all values over all images, table by table.
 
-    Raises
-    ------
-    UserError
-        If a table is missing or was edited by hand.
+    Returns
+    -------
+    list of dict
+        Rows of the tables with `part`, `delta` (this run's value minus the paper's) and `anchor`,
+        the position in the page that says what the number was made from.
     """
-    numbers = []
-    for part in config.parts:
-        table = read_csv(folder.table(TABLES[part]), TABLE_COLUMNS)
-        for row in table[table["image_id"] == AVERAGE].to_dict("records"):
-            numbers.append(
-                Number(
-                    part, row["metric"], row["method"], row["sigma"], row["published"],
-                    row["value"], row["value"] - row["published"], row["ci_low"], row["ci_high"],
-                    row["seed_std"], int(row["n"]), row["status"],
-                    _anchor(part, row["sigma"], row["method"]),
-                )
-            )  # fmt: skip
-    return numbers
-
-
-def trace_origins(config: Config, folder: RunFolder, manifest: dict[str, Any]) -> list[Origin]:
-    """List what the numbers were made from, with the digests of the run's manifest."""
-    tracer = _Tracer(config, folder, manifest)
     return [
-        tracer.origin(part, sigma) for part in config.parts for sigma in config.parts[part].sigmas
-    ]
-
-
-def trace_studies(config: Config, folder: RunFolder, manifest: dict[str, Any]) -> list[Step]:
-    """List the evaluations and models behind the studies beyond the paper."""
-    tracer = _Tracer(config, folder, manifest)
-    steps: list[Step] = []
-    keys: dict[str, None] = {}
-    for part, sigma in studied(config):
-        for seed in evaluated_seeds(config, part, sigma):
-            name = f"{part} at sigma {format_sigma(sigma)}"
-            name += f", training {seed}" if config.seeds > 1 else ""
-            steps.append(tracer.evaluation(name, part, sigma, seed))
-            keys |= dict.fromkeys(evaluated_models(config, part, sigma, seed))
-    return [*steps, *map(tracer.model, keys)]
+        row | {"part": part, "delta": row["value"] - row["published"],
+               "anchor": _anchor(part, row["sigma"], row["method"])}
+        for part in config.parts
+        for row in read_csv(folder.table(TABLES[part]), TABLE_COLUMNS).to_dict("records")
+        if row["image_id"] == AVERAGE
+    ]  # fmt: skip
 
 
 def _anchor(part: str, sigma: float, method: str) -> str:
-    """Return the place on the page that says what a number was made from."""
     return f"made-{part}-{format_sigma(sigma)}-{method}"
 
 
-class _Tracer:
-    """Finds the files behind numbers."""
+class Tracer:
+    """Finds the jobs and files behind numbers, with the digests of the run's manifest."""
 
     def __init__(self, config: Config, folder: RunFolder, manifest: dict[str, Any]):
         self.config, self.folder, self.digests = config, folder, manifest["files"]
 
-    def origin(self, part: str, sigma: float) -> Origin:
-        """Describe the numbers of a part at a sigma."""
+    def origins(self) -> list[Origin]:
+        """List what the numbers of the tables were made from."""
+        parts = self.config.parts
+        return [self._origin(part, sigma) for part in parts for sigma in parts[part].sigmas]
+
+    def studies(self) -> list[Step]:
+        """List the evaluations and models behind the studies beyond the paper."""
+        steps: list[Step] = []
+        keys: dict[str, None] = {}
+        for part, sigma in studied(self.config):
+            for seed in evaluated_seeds(self.config, part, sigma):
+                name = f"{part} at sigma {format_sigma(sigma)}"
+                name += f", training {seed}" if self.config.seeds > 1 else ""
+                steps.append(self._evaluation(name, part, sigma, seed))
+                keys |= dict.fromkeys(evaluated_models(self.config, part, sigma, seed))
+        return [*steps, *self._models(keys)]
+
+    def _origin(self, part: str, sigma: float) -> Origin:
         seeds = evaluated_seeds(self.config, part, sigma)
-        name = f"{part}/sigma{format_sigma(sigma)}"
-        evaluations = [
-            self.evaluation(f"training {seed}" if len(seeds) > 1 else "images measured one by one",
-                            part, sigma, seed)
-            for seed in seeds
-        ]  # fmt: skip
-        noise = self.step(
-            "noise", f"logs/noise/{name}.log", self.folder.noise(part, sigma),
+        noise = self._step(
+            "noise", f"noise/{part}/sigma{format_sigma(sigma)}", self.folder.noise(part, sigma),
             self.folder.data(part),
         )  # fmt: skip
+        evaluations = [
+            self._evaluation(f"evaluation, training {seed}" if len(seeds) > 1 else "evaluation",
+                             part, sigma, seed)
+            for seed in seeds
+        ]  # fmt: skip
         methods = {
             method: (_anchor(part, sigma, method), tuple(self._method(part, sigma, method)))
             for method in self.config.parts[part].methods
         }
-        return Origin(part, sigma, tuple(evaluations), noise, methods)
+        return Origin(part, sigma, (noise, *evaluations), methods)
 
     def _method(self, part: str, sigma: float, method: str) -> list[Step]:
-        """List the models, or the images denoised before, that a method needs."""
+        """List the models, or the denoised images, that a method needs."""
         if is_baseline(method):
+            log = f"baseline/{part}/{method}-sigma{format_sigma(sigma)}"
             return [
-                self.step(
-                    f"{method}, {shard}",
-                    f"logs/baseline/{part}/{method}-sigma{format_sigma(sigma)}/{shard}.log",
-                    self.folder.baseline(part, method, sigma, shard),
-                )
+                self._step(f"{method}, {shard}", f"{log}/{shard}",
+                           self.folder.baseline(part, method, sigma, shard))
                 for shard in shards(self.config.parts[part].shards)
-            ]
+            ]  # fmt: skip
         keys: dict[str, None] = {}
         for seed in evaluated_seeds(self.config, part, sigma):
             for one in experiments(self.config, part, sigma, seed):
                 keys |= dict.fromkeys(one.models(seed) if one.name == method else ())
-        return [self.model(key) for key in keys]
+        return self._models(keys)
 
-    def evaluation(self, name: str, part: str, sigma: float, seed: int) -> Step:
-        """Describe an evaluation."""
+    def _evaluation(self, name: str, part: str, sigma: float, seed: int) -> Step:
         rows = self.folder.evaluation(part, sigma, seed)
-        log = f"logs/evaluate/{part}/{rows.stem}.log"
-        return self.step(name, log, rows, rows.with_suffix(".npz"))
+        return self._step(name, f"evaluate/{part}/{rows.stem}", rows, rows.with_suffix(".npz"))
 
-    def model(self, key: str) -> Step:
-        """Describe what a training made."""
-        return self.step(
-            key, f"logs/train/{key}.log", self.folder.model(key), self.folder.training(key)
-        )
+    def _models(self, keys: Iterable[str]) -> list[Step]:
+        return [
+            self._step(key, f"train/{key}", self.folder.model(key), self.folder.training(key))
+            for key in keys
+        ]
 
-    def step(self, name: str, log: str, *paths: Path) -> Step:
-        """Describe what a job made; the first file is what Snakemake is asked for."""
+    def _step(self, name: str, log: str, *paths: Path) -> Step:
+        """Describe a job; its command asks Snakemake for the first file."""
         names = [path.relative_to(self.folder.root).as_posix() for path in paths]
         root = f"results/{self.config.run}"
         return Step(
             name,
             tuple(File(path, self.digests.get(path)) for path in names),
-            log,
+            f"logs/{log}.log",
             f"snakemake --cores 1 --configfile {root}/config.yaml --force {root}/{names[0]}",
         )

@@ -1,4 +1,4 @@
-"""The figures of the experiments beyond the paper: trade-off, mismatched noise, transfer."""
+"""The figures of the studies beyond the paper: task weight, mismatched noise, transfer."""
 
 from __future__ import annotations
 
@@ -27,15 +27,7 @@ _CELL = 0.52  # inches: the height of a row of a matrix
 
 
 def read_experiment(folder: RunFolder, experiment: str) -> pd.DataFrame:
-    """Read the rows of one experiment.
-
-    Raises
-    ------
-    UserError
-        If the table is missing or was edited by hand.
-    NothingToShow
-        If nothing of it was measured.
-    """
+    """Read the rows of one study; `NothingToShow` if all its evaluations failed."""
     frame = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)
     rows = frame[frame["experiment"] == experiment]
     if rows["value"].isna().all():
@@ -44,7 +36,7 @@ def read_experiment(folder: RunFolder, experiment: str) -> pd.DataFrame:
 
 
 def task_weight(config: Config, folder: RunFolder) -> Figure:
-    """Draw the task's metric over the PSNR of its images, along the weight of the task's loss."""
+    """Draw the metric of a task over the PSNR of its images, for each weight of the task's loss."""
     rows = read_experiment(folder, "task-weight")
     tasks = [task for task in TASKS if task in set(rows["part"])]
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
@@ -54,13 +46,13 @@ def task_weight(config: Config, folder: RunFolder) -> Figure:
 
 
 def _draw_trade_off(axes: Axes, rows: pd.DataFrame, task: str) -> None:
-    """Draw one task's curve; its points are named by their weights."""
+    """Draw the curve of one task; the labels of its points are the weights."""
     metric = main_metric(task)
     name, factor, _, unit, _ = UNITS[metric]
     columns = ["value", "difference", "difference_low", "difference_high"]
     grid = rows.pivot(index="task_weight", columns="metric", values=columns).sort_index()
     x, y = grid["value", "psnr"], factor * grid["value", metric]
-    # Around the values, as far as their paired differences to weight 0 reach.
+    # The bars have the length of the interval of the paired difference to weight 0.
     bars = [
         factor * (grid["difference", metric] - grid["difference_low", metric]),
         factor * (grid["difference_high", metric] - grid["difference", metric]),
@@ -83,7 +75,7 @@ def _draw_trade_off(axes: Axes, rows: pd.DataFrame, task: str) -> None:
 
 
 def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
-    """Draw a matrix per denoiser: trained for a sigma, and met with the noise of another."""
+    """Draw a matrix per denoiser: the sigma of its training, and the sigma of the noise."""
     rows = read_experiment(folder, "sigma-mismatch").copy()
     rows["family"] = rows["denoiser"].str.partition("/")[0]
     parts = [part for part in config.parts if part in set(rows["part"])]
@@ -98,10 +90,10 @@ def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
     )
     for line, (part, families) in zip(panels, lines, strict=True):
         metric = main_metric(part)
-        own = rows[(rows["part"] == part) & (rows["metric"] == metric)]
-        reach = _reach(own)
+        cells = rows[(rows["part"] == part) & (rows["metric"] == metric)]
+        reach = _reach(cells)
         for axes, family in zip(line, families, strict=False):
-            chosen = own[own["family"] == family]
+            chosen = cells[cells["family"] == family]
             label = denoiser_label(config, chosen["denoiser"].iloc[0])
             right = chosen["trained_sigma"] == chosen["sigma"]
             _draw_matrix(axes, chosen, ("trained_sigma", "sigma"), metric, reach, framed=right)
@@ -115,7 +107,7 @@ def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
 
 
 def transfer(config: Config, folder: RunFolder) -> Figure:
-    """Draw a matrix per task: denoisers, and the task networks that read their images."""
+    """Draw a matrix per task: denoisers, and task networks."""
     rows = read_experiment(folder, "transfer")
     tasks = [task for task in TASKS if task in set(rows["part"])]
     count = rows.groupby("part")["denoiser"].nunique().max()
@@ -123,10 +115,10 @@ def transfer(config: Config, folder: RunFolder) -> Figure:
     panels = figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0]
     for axes, task in zip(panels, tasks, strict=True):
         metric = main_metric(task)
-        own = rows[(rows["part"] == task) & (rows["metric"] == metric)]
-        guided = [_is_guided_by(config, *cell) for cell in zip(own["denoiser"], own["reader"])]
-        _draw_matrix(axes, own, ("denoiser", "reader"), metric, _reach(own), framed=guided)
-        denoisers, readers = (dict.fromkeys(own[side]) for side in ("denoiser", "reader"))
+        cells = rows[(rows["part"] == task) & (rows["metric"] == metric)]
+        guided = [_is_guided_by(config, *cell) for cell in zip(cells["denoiser"], cells["reader"])]
+        _draw_matrix(axes, cells, ("denoiser", "reader"), metric, _reach(cells), framed=guided)
+        denoisers, readers = (dict.fromkeys(cells[side]) for side in ("denoiser", "reader"))
         axes.set_yticklabels([denoiser_label(config, key) for key in denoisers])
         axes.set_xticklabels([reader_label(config, key) for key in readers])
         name, _, _, unit, _ = UNITS[metric]
@@ -135,7 +127,7 @@ def transfer(config: Config, folder: RunFolder) -> Figure:
 
 
 def _reach(rows: pd.DataFrame) -> float:
-    """Return the ends of the colours: the largest difference of a denoiser to its reference."""
+    """Return the largest difference of a denoiser to its reference, which scales the colours."""
     largest = rows.loc[rows["denoiser"].str.contains("/"), "difference"].abs().max()
     return float(largest) if largest > 0 else 1.0
 
@@ -154,11 +146,12 @@ def _draw_matrix(
     *,
     framed: Iterable[bool],
 ) -> None:
-    """Write the values of a matrix and frame some; colours are differences to the reference."""
+    """Draw a matrix of values, with framed cells; colours are differences to the reference."""
     row, column = sides
-    orders = [list(dict.fromkeys(rows[side])) for side in sides]
+    orders = names = [list(dict.fromkeys(rows[side])) for side in sides]
     if row == "trained_sigma":
         orders = [sorted(order) for order in orders]
+        names = [list(map(format_sigma, order)) for order in orders]
     grids = {
         content: rows.pivot(index=row, columns=column, values=content).reindex(
             index=orders[0], columns=orders[1]
@@ -168,27 +161,21 @@ def _draw_matrix(
     _, factor, decimals, _, _ = UNITS[metric]
     values = grids["value"].to_numpy(float)
     texts = [[f"{factor * value:.{decimals}f}" for value in line] for line in values]
-    # A reference has no difference, and is drawn as one of zero; what failed has no colour.
+    # A reference has the colour of a zero difference; a failed result has no colour.
     colors = grids["difference"].fillna(0).where(grids["value"].notna())
     seaborn.heatmap(
         colors.astype(float), ax=axes, annot=texts, fmt="", annot_kws={"fontsize": 8.5},
         cmap="PuOr_r", vmin=-1.6 * reach, vmax=1.6 * reach, cbar=False, linewidths=1,
-        xticklabels=[_text(name) for name in orders[1]],
-        yticklabels=[_text(name) for name in orders[0]],
+        xticklabels=names[1], yticklabels=names[0],
     )  # fmt: skip
     for y, x in np.argwhere(np.isnan(values)):
         axes.text(x + 0.5, y + 0.5, "failed", ha="center", va="center", fontsize=8.5)
     for cell, chosen in zip(rows.itertuples(), framed, strict=True):
         if chosen:
-            place = orders[1].index(getattr(cell, column)), orders[0].index(getattr(cell, row))
-            axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor="#1f2328", linewidth=1.6))
+            corner = orders[1].index(getattr(cell, column)), orders[0].index(getattr(cell, row))
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#1f2328", linewidth=1.6))
     axes.tick_params(axis="both", length=0)
     axes.tick_params(axis="y", rotation=0)
-
-
-def _text(name: object) -> str:
-    """Write the name of a row or column."""
-    return format_sigma(name) if isinstance(name, float) else str(name)
 
 
 EXPERIMENTS = {"task_weight": task_weight, "sigma_mismatch": sigma_mismatch, "transfer": transfer}

@@ -1,10 +1,10 @@
-// What the page does beyond showing: tables that sort and filter, anchors inside closed details, and
-// the image browser. Without JavaScript all but the browser is there.
+// Tables that sort and filter, anchors inside closed details, and the image browser. Without
+// JavaScript, the page lacks only the browser.
 "use strict";
 
 const at = (id) => document.getElementById(id);
 
-// ---- anchors: open what is closed around them -------------------------------------------------
+// Anchors: open the closed details around them.
 
 function openAround(hash) {
   const target = hash.length > 1 && at(decodeURIComponent(hash.slice(1)));
@@ -16,14 +16,12 @@ function openAround(hash) {
 addEventListener("hashchange", () => openAround(location.hash));
 addEventListener("load", () => openAround(location.hash));
 
-// ---- tables ------------------------------------------------------------------------------------
-
 for (const table of document.querySelectorAll("table.sortable")) {
   const search = table.matches(".searchable");
   const grid = new DataTable(table, {
     paging: false, autoWidth: false, order: [],
     layout: { topStart: null, topEnd: search ? "search" : null, bottomStart: search ? "info" : null, bottomEnd: null },
-    language: { search: "Search", info: "_TOTAL_ rows", infoFiltered: "of _MAX_", infoEmpty: "no rows", zeroRecords: "No row fits." },
+    language: { search: "Search", info: "_TOTAL_ rows", infoFiltered: "of _MAX_", infoEmpty: "no rows", zeroRecords: "No row matches." },
   });
   if (!search) continue;
   const filters = table.closest("section").querySelector(".filters");
@@ -34,8 +32,6 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   }
 }
-
-// ---- the image browser -------------------------------------------------------------------------
 
 const browser = document.querySelector(".browser");
 const PARTS = JSON.parse(at("browse-data").textContent);
@@ -85,7 +81,7 @@ function choosePart() {
   controls.note.textContent = part().note;
   controls.left.value = controls.right.value = "";
   chooseSigma(0);
-  wholeImage();
+  resetZoom();
 }
 
 function chooseSigma(image) {
@@ -95,7 +91,7 @@ function chooseSigma(image) {
   show();
 }
 
-// Keeps what is chosen, where the method has not failed at this sigma.
+// Keep the selected method, unless it failed at this sigma.
 function fillMethods(select, wanted) {
   const found = [select.value, ...wanted].find((name) => views().some((view) => view.method === name));
   select.replaceChildren(...views().map((view) => new Option(view.label, view.method)));
@@ -110,8 +106,8 @@ function show() {
     image.alt = described(view);
   }
   controls.views.replaceChildren(...example.views.map((view) => card(view, example.truth)));
-  const place = `${Number(controls.image.value) + 1} of ${examples().length}`;
-  controls.status.textContent = `${example.id}, ${place}${example.truth ? `, a picture of class ${example.truth}` : ""}`;
+  const count = `${Number(controls.image.value) + 1} of ${examples().length}`;
+  controls.status.textContent = `${example.id}, ${count}${example.truth ? `, a picture of class ${example.truth}` : ""}`;
 }
 
 function card(view, truth) {
@@ -138,8 +134,8 @@ function card(view, truth) {
   return item;
 }
 
-// Dragging and zooming go by the stage; all images of the browser then follow by CSS, in shares of
-// their own size, also those that are shown later. A whole image leaves swipes to the page.
+// Panzoom reads drags and zooms of the large image; CSS variables, in shares of the size of an image,
+// apply them to all images of the browser. Without zoom, swipes scroll the page.
 const zoom = Panzoom(controls.after, {
   canvas: true, minScale: 1, maxScale: 16, contain: "outside", panOnlyWhenZoomed: true, animate: false,
   handleStartEvent: (event) => { event.preventDefault(); controls.stage.focus({ preventScroll: true }); },
@@ -149,7 +145,7 @@ const zoom = Panzoom(controls.after, {
     zoom.setOptions(scale > 1 ? { touchAction: "none", cursor: "grab" } : { touchAction: "auto", cursor: "default" });
   },
 });
-const wholeImage = () => zoom.reset({ animate: false });
+const resetZoom = () => zoom.reset({ animate: false });
 const zoomBy = (factor) => zoom.zoom(zoom.getScale() * factor);
 
 const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -163,7 +159,7 @@ function moveByKey(event) {
 
 function chooseImage() {
   show();
-  wholeImage();
+  resetZoom();
 }
 
 function move(percentage) {
@@ -185,7 +181,7 @@ controls.previous.addEventListener("click", () => step(-1));
 controls.next.addEventListener("click", () => step(1));
 controls.in.addEventListener("click", () => zoomBy(1.6));
 controls.out.addEventListener("click", () => zoomBy(1 / 1.6));
-controls.reset.addEventListener("click", wholeImage);
+controls.reset.addEventListener("click", resetZoom);
 controls.stage.addEventListener("wheel", (event) => { if (event.ctrlKey || event.shiftKey) zoom.zoomWithWheel(event); });
 controls.stage.addEventListener("keydown", moveByKey);
 

@@ -42,9 +42,11 @@ def test_conditions_name_keys_that_exist():
     configs = [load_config(MINI), *map(config_with, OTHER_DATA)]
     values = [config.model_dump(mode="json") for config in configs]
     for entry in yaml.safe_load((TEMPLATES / "deviations.yaml").read_text()):
-        for place in (*entry.get("when", {}), *entry.get("when_any", {})):
-            assert any(report_content.look_up(one, place) is not report_content._ABSENT
-                       for one in values), place  # fmt: skip
+        for rule in (entry, *entry.get("cases", [])):
+            for key in (*rule.get("when", {}), *rule.get("unless", {})):
+                path = f"{entry['at']}.{key}" if "at" in entry else key
+                assert any(report_content.look_up(one, path) is not report_content._ABSENT
+                           for one in values), path  # fmt: skip
 
 
 def test_deviations_of_the_data_follow_its_kind():

@@ -1,4 +1,4 @@
-"""Figures: their files, their bytes, and that what they draw is what the results say."""
+"""Figures: their files, their bytes, and that they draw the values of the results."""
 
 import logging
 import re
@@ -15,10 +15,10 @@ from report_run import denoising_only, small_config
 from dhl.cli.parser import main
 from dhl.config.methods import METHODS
 from dhl.errors import UserError
-from dhl.report import example_figures as strips
+from dhl.report import example_figures
 from dhl.report.figure_data import columns_of, write_figure_data
 from dhl.report.figure_style import MANUSCRIPT_WIDTH, STYLES, drawing_style, save_figure, styles_of
-from dhl.report.figures import FIGURES, accuracy_over_sigma, read_averages, training_curves
+from dhl.report.figures import FIGURES, read_averages, training_curves
 from dhl.run.evaluations import studies
 from dhl.run.outputs import FIGURE_PARTS, figure_names
 from dhl.run.results import IMAGE_COLUMNS, TABLE_COLUMNS, TRAINING_COLUMNS, read_csv, write_csv
@@ -34,6 +34,11 @@ def folder(drawn_run):
     return drawn_run
 
 
+@pytest.fixture
+def copy(folder, tmp_path):
+    return type(folder)(shutil.copytree(folder.root, tmp_path / "copy"))
+
+
 def test_every_figure_is_there_in_all_formats(config, folder):
     found = {path.name for path in folder.figures.iterdir()}
     assert found == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png", "pdf")}
@@ -41,13 +46,12 @@ def test_every_figure_is_there_in_all_formats(config, folder):
     assert figure_names(config.parts, studies(config)) == tuple(FIGURES)
 
 
-def test_the_log_has_no_lines_of_the_font_tool(config, folder, tmp_path, monkeypatch, capsys):
-    copy = shutil.copytree(folder.root, tmp_path / "run")
+def test_the_log_has_no_lines_of_the_font_tool(config, copy, tmp_path, monkeypatch, capsys):
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     for module in ("figures", "figure_data"):
         monkeypatch.setattr(f"dhl.report.{module}.figure_names", lambda *_: ["psnr_over_sigma"])
     monkeypatch.setattr(logging.root, "handlers", [])  # as in a new process
-    options = ["--configfile", str(tmp_path / "small.yaml"), "--folder", str(copy)]
+    options = ["--configfile", str(tmp_path / "small.yaml"), "--folder", str(copy.root)]
     assert main(["figures", *options]) == 0
     assert "subset" not in capsys.readouterr().err
 
@@ -83,16 +87,15 @@ def test_the_numbers_of_the_examples_are_those_written_on_them(config, folder, d
     frame = data["example_classification"]
     assert set(frame["truth"]) == {3}
     assert set(frame["probability"]) == {np.float32(0.1)}
-    examples = strips.read_examples(config, folder, "denoising")
+    examples = example_figures.read_examples(config, folder, "denoising")
     rows = data["example_denoising"].set_index(["image_id", "method"])
     for index, name in enumerate(examples.ids):
         assert rows.loc[(name, "cbm3d"), "psnr"] == examples.psnr("cbm3d", index)
 
 
 def test_the_numbers_of_the_curves_are_all_curves(folder, data):
-    frame = data["training_curves"]
-    files = list(folder.training("x").parent.rglob("*.csv"))
-    assert len(frame) == sum(len(pd.read_csv(path)) for path in files)
+    files = folder.training("x").parent.rglob("*.csv")
+    assert len(data["training_curves"]) == sum(len(pd.read_csv(path)) for path in files)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -113,11 +116,11 @@ def test_pdfs_fit_two_columns_and_embed_their_fonts(folder, name):
     assert height < 72 * 9  # the text of a page
     assert b"/FontFile2" in content  # TrueType
     assert b"/Subtype /Type3" not in content
-    # Axes and letters are vectors; only the examples hold pictures.
+    # Axes and letters are vectors; only the example figures contain pictures.
     assert (b"/Subtype /Image" in content) == name.startswith("example_")
 
 
-@pytest.mark.parametrize("name", ["accuracy_over_sigma", "example_segmentation", "training_curves"])
+@pytest.mark.parametrize("name", ["accuracy_over_sigma", "example_segmentation"])
 def test_a_second_writing_gives_the_same_bytes(config, folder, tmp_path, name):
     with drawing_style():
         save_figure(FIGURES[name](config, folder), tmp_path, name)
@@ -127,44 +130,34 @@ def test_a_second_writing_gives_the_same_bytes(config, folder, tmp_path, name):
         assert not re.search(b"dc:date|CreationDate", again)
 
 
-def test_each_method_has_its_own_colour_and_marker():
-    assert set(STYLES) == set(METHODS)
-    assert len({style.color for style in STYLES.values()}) == len(METHODS)
-    assert len({style.marker for style in STYLES.values()}) == len(METHODS)
-
-
-def test_plug_in_methods_have_colours_and_markers_of_their_own(tmp_path):
+def test_each_method_has_a_unique_colour_and_marker(tmp_path):
     names = [f"own_{letter}" for letter in "abcdef"]
-    (tmp_path / "own.py").write_text("".join(f"def {n}(x, *, sigma): ...\n" for n in names))
-    methods = ["noisy", "cbm3d", *(f"{tmp_path / 'own.py'}:{name}" for name in names)]
+    (tmp_path / "plugin.py").write_text("".join(f"def {n}(x, *, sigma): ...\n" for n in names))
+    methods = ["noisy", "cbm3d", *(f"{tmp_path / 'plugin.py'}:{name}" for name in names)]
     styles = styles_of(small_config({"denoising": {"methods": methods}}))
+    assert set(STYLES) == set(METHODS)
     assert list(styles) == [*METHODS, *(name.replace("_", "-") for name in names)]
     assert len({style.color for style in styles.values()}) == len(styles)
     assert len({style.marker for style in styles.values()}) == len(styles)
 
 
-def test_accuracy_is_drawn_in_percent_as_in_table_2(config, folder):
+def test_values_and_intervals_are_drawn_as_in_table_2(config, folder):
     with drawing_style():
-        axes, difference = accuracy_over_sigma(config, folder).axes
+        axes, difference = FIGURES["accuracy_over_sigma"](config, folder).axes
     table = read_csv(folder.table(2), TABLE_COLUMNS)
     top1 = table[table["metric"] == "top1"].pivot(index="sigma", columns="method", values="value")
     drawn = {bars.get_label(): bars.lines[0].get_ydata().astype(float) for bars in axes.containers}
     assert len(drawn) == len(config.parts.classification.methods)
     for method in config.parts.classification.methods:
         np.testing.assert_allclose(drawn[METHODS[method].label], 100 * top1[method])
-    drawn = {
-        bars.get_label(): bars.lines[0].get_ydata().astype(float) for bars in difference.containers
-    }
+    label = METHODS["joint"].label
+    (bars,) = (bars for bars in difference.containers if bars.get_label() == label)
     gap = 100 * (top1["joint"] - top1["separate"])
-    np.testing.assert_allclose(drawn[METHODS["joint"].label], gap)
+    np.testing.assert_allclose(bars.lines[0].get_ydata().astype(float), gap)
     assert axes.get_ylabel() == "Top-1 accuracy in %"
-
-
-def test_error_bars_end_at_the_table_s_intervals(config, folder):
-    with drawing_style():
-        axes = accuracy_over_sigma(config, folder).axes[0]
+    assert difference.get_ylabel() == "Difference in percentage points"
     rows = read_averages(config, folder, "classification", "top1")
-    (bars,) = (bars for bars in axes.containers if bars.get_label() == METHODS["joint"].label)
+    (bars,) = (bars for bars in axes.containers if bars.get_label() == label)
     ends = np.array([segment[:, 1] for segment in bars.lines[2][0].get_segments()])
     expected = rows.loc[rows["method"] == "joint", ["ci_low", "ci_high"]]
     np.testing.assert_allclose(ends, 100 * expected)
@@ -175,9 +168,8 @@ def test_error_bars_end_at_the_table_s_intervals(config, folder):
     [({}, "4"), ({"kind": "voc2012"}, "bottle"),
      ({"kind": "voc", "name": "own", "path": ".", "test": "val"}, "5")],
 )  # fmt: skip
-def test_a_region_of_label_5_has_its_class_s_name(folder, tmp_path, data, name):
-    own = small_config({"segmentation": {"data": data}} if data else None)
-    copy = type(folder)(shutil.copytree(folder.root, tmp_path / "run"))
+def test_a_region_of_label_5_has_its_class_s_name(copy, data, name):
+    changed = small_config({"segmentation": {"data": data}} if data else None)
     path = copy.evaluation("segmentation", 30).with_suffix(".npz")
     with np.load(path) as file:
         arrays = {key: file[key] for key in file.files}
@@ -188,15 +180,14 @@ def test_a_region_of_label_5_has_its_class_s_name(folder, tmp_path, data, name):
             arrays[key] = arrays[key][:48]
     np.savez(path, **arrays)
     with drawing_style():
-        figure = strips.example_segmentation(own, copy)
+        figure = example_figures.example_segmentation(changed, copy)
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert texts == [name] * (2 * 5)
-    # A figure as high as its pictures, which are wider than high.
+    # The pictures are wider than high, and so is the figure.
     assert figure.get_figheight() < 4 * figure.get_figwidth() / 5
 
 
-def test_one_step_of_training_is_a_point(config, folder, tmp_path):
-    copy = type(folder)(shutil.copytree(folder.root, tmp_path / "run"))
+def test_one_step_of_training_is_a_point(config, copy):
     path = copy.training("separate/sigma25")
     write_csv(read_csv(path, TRAINING_COLUMNS).head(1), path, TRAINING_COLUMNS)
     with drawing_style():
@@ -206,9 +197,11 @@ def test_one_step_of_training_is_a_point(config, folder, tmp_path):
     assert {line.get_marker() for line in lines if len(line.get_xdata()) == 1} == {"."}
 
 
-def test_denoising_labels_are_the_evaluation_s_psnr(config, folder):
+def test_labels_are_the_psnr_or_the_class_and_its_probability(config, folder):
     with drawing_style():
-        figure = strips.example_denoising(config, folder)
+        figure = example_figures.example_denoising(config, folder)
+        classified = example_figures.example_classification(config, folder)
+    assert {axes.get_xlabel() for axes in classified.axes} == {"0 ✗ 10 %"}
     rows = read_csv(folder.evaluation("denoising", 25), IMAGE_COLUMNS)
     first = rows[(rows["image_id"] == "test-0000") & (rows["method"] == "separate")]
     labels = [axes.get_xlabel() for axes in figure.axes]
@@ -216,33 +209,26 @@ def test_denoising_labels_are_the_evaluation_s_psnr(config, folder):
     assert sum(label.endswith(" dB") for label in labels) == 2 * len(config.parts.denoising.methods)
 
 
-def test_classification_labels_say_class_and_probability(config, folder):
-    with drawing_style():
-        figure = strips.example_classification(config, folder)
-    labels = {axes.get_xlabel() for axes in figure.axes}
-    assert labels == {"0 ✗ 10 %"}
+def test_examples_show_the_second_highest_sigma():
+    assert example_figures.example_sigma((60.0, 15.0, 45.0)) == 45
+    assert example_figures.example_sigma((25.0,)) == 25
 
 
-def test_strips_show_the_second_highest_sigma():
-    assert strips.strip_sigma((60.0, 15.0, 45.0)) == 45
-    assert strips.strip_sigma((25.0,)) == 25
-
-
-def test_the_box_holds_what_only_joint_gets_right():
+def test_the_box_is_where_only_joint_is_right():
     truth = np.zeros((60, 60), np.uint8)
     truth[40:50, 10:20] = 4
     truth[0:10, 40:60] = 255
     separate = np.zeros_like(truth)
-    box = strips.disagreement_square(truth, separate=separate, joint=truth)
+    box = example_figures.disagreement_square(truth, separate=separate, joint=truth)
     assert (truth[box] == 4).sum() == 100
-    assert strips.disagreement_square(truth, separate=truth, joint=truth) is None
-    assert strips.disagreement_square(truth, separate=separate, joint=separate) is None
+    assert example_figures.disagreement_square(truth, separate=truth, joint=truth) is None
+    assert example_figures.disagreement_square(truth, separate=separate, joint=separate) is None
 
 
 def test_the_zoom_goes_where_brightness_varies():
     image = np.full((60, 90, 3), 128, np.uint8)
     image[40:, 70:] = np.random.default_rng(0).integers(0, 256, (20, 20, 3))
-    assert strips.busiest_square(image) == (slice(40, 60), slice(70, 90))
+    assert example_figures.busiest_square(image) == (slice(40, 60), slice(70, 90))
 
 
 def test_a_run_of_denoising_alone_has_its_figures():
@@ -250,20 +236,13 @@ def test_a_run_of_denoising_alone_has_its_figures():
     assert figure_names(denoising_only().parts) == names
 
 
-def test_a_missing_table_is_named(config, folder, tmp_path):
-    copy = type(folder)(tmp_path / "copy")
-    shutil.copytree(folder.root, copy.root)
+def test_missing_tables_curves_and_examples_are_named(config, copy):
     copy.table(2).unlink()
     with pytest.raises(UserError, match=r"table2\.csv"):
-        accuracy_over_sigma(config, copy)
-
-
-def test_missing_curves_and_examples_are_named(config, folder, tmp_path):
-    copy = type(folder)(tmp_path / "copy")
-    shutil.copytree(folder.root, copy.root)
+        FIGURES["accuracy_over_sigma"](config, copy)
     shutil.rmtree(copy.root / "training")
     with pytest.raises(UserError, match="training"):
         training_curves(config, copy)
     np.savez(copy.evaluation("denoising", 25).with_suffix(".npz"), example_ids=np.array([], str))
     with pytest.raises(UserError, match=r"sigma25\.npz"):
-        strips.example_denoising(config, copy)
+        example_figures.example_denoising(config, copy)

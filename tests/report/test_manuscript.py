@@ -1,4 +1,4 @@
-"""Tables, figures and citations in a manuscript that LaTeX really sets."""
+"""Tables, figures and citations in a manuscript, set by LaTeX."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_tex(program, folder):
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
-    """What LaTeX and BibTeX say of a manuscript with all there is, at four sigmas and widest."""
+    """The output of LaTeX and BibTeX for a manuscript with all figures, at four sigmas."""
     for program in ("pdflatex", "bibtex"):
         if shutil.which(program) is None:
             pytest.skip(f"no {program} on the PATH: install TeX Live")
@@ -52,13 +52,13 @@ def said(tmp_path_factory):
     sigmas = {"denoising": [15, 25, 35, 50], "classification": grid, "segmentation": grid}
     config = small_config({part: {"sigmas": sigmas[part]} for part in sigmas}, seeds=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figure_style, "FIGURE_FORMATS", ("pdf",))  # the others are no manuscript's
+        patch.setattr(figure_style, "FIGURE_FORMATS", ("pdf",))
         write_figures(config, write_run(config, folder / "run"))
     floats = [rf"\input{{run/tables/table{number}.tex}}" for number in TABLES.values()]
     names = figure_names(config.parts, studies(config))
     floats += [FIGURE.replace("NAME", name) for name in names]
     text = MANUSCRIPT.replace("FLOATS", "\n".join(floats))
-    # A name with an underscore is a file's, and no text.
+    # LaTeX does not accept the underscore of a file name in text.
     text = re.sub(r"\\caption\{(\w+)\}", lambda found: found[0].replace("_", " "), text)
     (folder / "manuscript.tex").write_text(text)
     shutil.copy(PROJECT / "citation.bib", folder)
@@ -68,7 +68,7 @@ def said(tmp_path_factory):
     return run_tex("pdflatex", folder), bibliography
 
 
-def test_nothing_is_wider_than_its_place(said):
+def test_nothing_is_wider_than_the_text(said):
     setting, _ = said
     assert "Output written on manuscript.pdf" in setting
     assert not re.findall(r"Overfull \\hbox.*|Float too large.*", setting)

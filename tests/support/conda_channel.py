@@ -1,8 +1,8 @@
 """A conda channel on disk, made of the packages that are installed here.
 
-Each of its packages has the name and version that conda-forge would give it, depends on the
-packages that the installed one requires, and holds links to the installed files. So an environment
-has what its file asks for and nothing else, and no version but the installed one can be solved for.
+Each package has its name and version on conda-forge, the dependencies of the installed package, and
+links to the installed files. So an environment has exactly the packages of its file and their
+dependencies, and the solver can only find the installed versions.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-# What conda-forge calls differently.
+# The packages with another name on conda-forge.
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
 SITE = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 
 
 def build_channel(folder: Path, roots: list[str]) -> None:
-    """Write a channel with Python, pip and these distributions, with all that they require."""
+    """Write a channel with Python, pip, these distributions and all their dependencies."""
     linked = _closure([*roots, "pip"])
     for subdir in ("linux-64", "noarch"):
         (folder / subdir).mkdir(parents=True)
     version = "{}.{}.{}".format(*sys.version_info[:3])
     _write_package(folder, "python", version, links=_interpreter(), texts=_venv(version))
     for name, found in linked.items():
-        needed = sorted(_conda_name(other) for other in _requirements(found) if other in linked)
+        needed = _requirements(found) & linked.keys()
         links = {f"{SITE}/{top}": found.locate_file(top) for top in _top_level(found)}
-        depends = [f"python =={version}", *needed]
-        _write_package(folder, _conda_name(name), found.version, links=links, depends=depends)
+        depends = [f"python =={version}", *sorted(CONDA_NAMES.get(one, one) for one in needed)]
+        package = CONDA_NAMES.get(name, name)
+        _write_package(folder, package, found.version, links=links, depends=depends)
     for subdir in ("linux-64", "noarch"):
         _write_index(folder / subdir)
 
 
 def _closure(roots: list[str]) -> dict[str, Distribution]:
-    """Find the installed distributions that some require, by normalised name."""
+    """Return the installed distributions and their dependencies, by normalised name."""
     linked, waiting = {}, list(roots)
     while waiting:
         name = _normalised(waiting.pop())
@@ -48,14 +49,14 @@ def _closure(roots: list[str]) -> dict[str, Distribution]:
             continue
         try:
             linked[name] = distribution(name)
-        except PackageNotFoundError:  # of another platform, or an option that is not used
+        except PackageNotFoundError:  # for another platform, or optional
             continue
         waiting += _requirements(linked[name])
     return linked
 
 
 def _requirements(found: Distribution) -> set[str]:
-    """List what an installed distribution requires here."""
+    """Return the dependencies of an installed distribution on this machine."""
     parsed = map(Requirement, found.requires or ())
     return {
         _normalised(one.name)
@@ -69,25 +70,20 @@ def _normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _conda_name(name: str) -> str:
-    """Return the name of a distribution's package."""
-    return CONDA_NAMES.get(name, name)
-
-
 def _top_level(found: Distribution) -> set[str]:
-    """List the files and folders of a distribution that lie in `site-packages` itself."""
+    """Return the files and folders of a distribution directly in `site-packages`."""
     tops = {path.parts[0] for path in found.files or ()}
     return {top for top in tops if top not in ("..", "__pycache__") and not top.endswith(".pth")}
 
 
 def _interpreter() -> dict[str, Path]:
-    """Link the Python that runs here under the names that an environment has for it."""
-    own = Path(sys.base_prefix) / "bin" / Path(SITE).parent.name
-    return {f"bin/{name}": own for name in ("python", "python3", own.name)}
+    """Link this Python under its names in an environment."""
+    python = Path(sys.base_prefix) / "bin" / Path(SITE).parent.name
+    return {f"bin/{name}": python for name in ("python", "python3", python.name)}
 
 
 def _venv(version: str) -> dict[str, str]:
-    """Let the linked Python find the environment's packages, and no others."""
+    """Return the files with which the linked Python finds only the packages of the environment."""
     home = f"home = {sys.base_prefix}/bin\nversion = {version}\n"
     return {
         "pyvenv.cfg": f"{home}include-system-site-packages = false\n",
@@ -104,7 +100,7 @@ def _write_package(
     texts: dict[str, str] | None = None,
     depends: list[str] | None = None,
 ) -> None:
-    """Write a package of links and texts, by conda's first format."""
+    """Write a package of links and texts in conda's first format."""
     index = {
         "name": name, "version": version, "build": "0", "build_number": 0, "subdir": "linux-64",
         "depends": depends or [], "timestamp": 1_700_000_000_000,
@@ -126,7 +122,7 @@ def _write_package(
 
 
 def _write_index(folder: Path) -> None:
-    """Write what a solver reads of a channel's packages."""
+    """Write the index of the channel for the solver."""
     packages = {}
     for path in folder.glob("*.tar.bz2"):
         with tarfile.open(path) as archive:
@@ -139,6 +135,6 @@ def _write_index(folder: Path) -> None:
 
 
 def _path_entry(path: str, kind: str, content: bytes) -> dict[str, str | int]:
-    """Describe a file of a package."""
+    """Return the entry of a file in the list of a package."""
     digest = hashlib.sha256(content).hexdigest()
     return {"_path": path, "path_type": kind, "sha256": digest, "size_in_bytes": len(content)}

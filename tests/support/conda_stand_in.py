@@ -1,7 +1,7 @@
-"""The calls of `conda` that Snakemake makes, answered by rattler, which solves and installs.
+"""A `conda` for Snakemake that solves and installs with rattler.
 
-conda itself cannot be installed from a package index. The channel `conda-forge` is the folder that
-`TEST_CHANNEL` names, as a mirror is in a site's `.condarc`.
+conda itself cannot be installed from a package index. The channel `conda-forge` is the folder
+`TEST_CHANNEL`, like a mirror in a `.condarc`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ACTIVATE = 'export CONDA_PREFIX="$1" PATH="$1/bin:$PATH"\n'
 
 
 def install(folder: Path) -> Path:
-    """Put a `conda` into a folder; returns the folder of its command."""
+    """Write a `conda` into a folder; return the folder of its command."""
     commands = folder / "bin"
     commands.mkdir(parents=True)
     (commands / "conda").write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {folder} "$@"\n')
@@ -28,26 +28,26 @@ def install(folder: Path) -> Path:
 
 
 def create(file: Path, prefix: Path, *, cache: Path) -> None:
-    """Solve for an environment file and install what was found."""
+    """Solve an environment file and install the packages."""
     import rattler
 
     content = yaml.safe_load(file.read_text())
-    own = {"conda-forge": [Path(os.environ["TEST_CHANNEL"]).as_uri()], "nodefaults": []}
+    channels = {"conda-forge": [Path(os.environ["TEST_CHANNEL"]).as_uri()], "nodefaults": []}
 
     async def solve_and_install() -> None:
         found = await rattler.solve(
-            [one for name in content["channels"] for one in own[name]],
+            [one for name in content["channels"] for one in channels[name]],
             [wanted.replace(" ", "") for wanted in content["dependencies"]],
             platforms=["linux-64", "noarch"],
         )
         await rattler.install(found, target_prefix=prefix, cache_dir=cache, show_progress=False)
 
     asyncio.run(solve_and_install())
-    os._exit(0)  # rattler's threads may outlive the interpreter, and crash where it is taken down
+    os._exit(0)  # rattler's threads can crash while the interpreter shuts down
 
 
 def main(root: str, *call: str) -> None:
-    """Answer one call of the `conda` that was put into `root`."""
+    """Answer one call of the `conda` in `root`."""
     match call:
         case ["--version"]:
             print("conda 24.7.1")
@@ -58,9 +58,9 @@ def main(root: str, *call: str) -> None:
         case ["env", "create", *_, "--file", file, "--prefix", prefix]:
             create(Path(file), Path(prefix), cache=Path(root) / "cache")
         case ["clean", *_]:
-            pass  # the packages that were fetched go with the folder
+            pass  # the packages are removed with the folder
         case _:
-            sys.exit(f"this conda does not know: {' '.join(call)}")
+            sys.exit(f"this conda does not know the call {' '.join(call)}")
 
 
 if __name__ == "__main__":

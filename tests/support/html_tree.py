@@ -1,4 +1,4 @@
-"""A small tree of an HTML page, for tests that look at what a reader sees."""
+"""A small tree of an HTML page for tests of its content."""
 
 from __future__ import annotations
 
@@ -22,16 +22,13 @@ class Node:
         return " ".join("".join(parts).split())
 
     def find(self, tag: str, **attributes: str) -> Iterator[Node]:
-        """Yield the elements below with this tag and these attributes (`class_` holds a word)."""
+        """Yield the elements below with this tag, these attributes and the class `class_`."""
         word = attributes.pop("class_", None)
-        for child in self.children:
-            if isinstance(child, str):
-                continue
-            fits = all(child.attributes.get(name) == value for name, value in attributes.items())
-            classes = child.attributes.get("class", "").split()
-            if child.tag == tag and fits and (word is None or word in classes):
-                yield child
-            yield from child.find(tag, class_=word, **attributes)
+        for node in self.walk():
+            classes = node.attributes.get("class", "").split()
+            fits = node.tag == tag and attributes.items() <= node.attributes.items()
+            if fits and (word is None or word in classes):
+                yield node
 
     def walk(self) -> Iterator[Node]:
         """Yield all elements below."""
@@ -62,7 +59,7 @@ class _Builder(HTMLParser):
 
 
 def parse(html: str) -> Node:
-    """Parse a page; a tag that is closed out of order is an error."""
+    """Parse a page; tags closed in the wrong order are an error."""
     builder = _Builder()
     builder.feed(html)
     builder.close()

@@ -1,4 +1,4 @@
-"""What is dear to make is made once for all processes that pytest runs tests in."""
+"""Folders that are slow to make are made once for all processes of pytest."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ import pytest
 from dhl.locks import locked
 
 
-def made_once(name: str, make: Callable[[Path], object], places: pytest.TempPathFactory) -> Path:
-    """Return a folder that the first process to ask for it makes; no test may change it.
+def made_once(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that the first process makes; no test may change it.
 
     Parameters
     ----------
     name : str
-        Of the folder; one in the whole of the tests.
+        Unique name of the folder.
     make : callable
-        Fills the folder, whose path it is given. It need not exist before.
-    places : TempPathFactory
-        Of the session.
+        Makes and fills the folder at the given path.
+    factory : TempPathFactory
     """
-    base = places.getbasetemp()
+    base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent  # of all workers
     folder, made = base / name, base / f"{name}.made"

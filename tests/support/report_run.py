@@ -1,4 +1,4 @@
-"""A finished run folder, made up, for the tests of figures and report."""
+"""A synthetic run folder for the tests of figures and report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dhl.config.parse import parse_config
 from dhl.config.schema import Config
 from dhl.files import PROJECT
 from dhl.report import figure_style, figures
-from dhl.report.page import STRIPS
+from dhl.report.page import EXAMPLES
 from dhl.run.folder import RunFolder
 
 TEMPLATES = PROJECT / "report"
@@ -43,7 +43,7 @@ MANIFEST = {
 def small_config(settings_of: dict[str, dict] | None = None, **sections: object) -> Config:
     """Return mini at two sigmas, with few resamples.
 
-    `settings_of` a part replace its own; `sections` replace keys of the top level.
+    `settings_of` replaces settings of parts, and `sections` keys of the top level.
     """
     content = yaml.safe_load((PROJECT / "config" / "mini.yaml").read_text())
     for part, settings in content["parts"].items():
@@ -66,7 +66,7 @@ def denoising_only() -> Config:
 
 
 def write_run(config: Config, root: Path) -> RunFolder:
-    """Write everything that figures and report read, but the figures and benchmarks."""
+    """Write all input of the figures and the report, except the figures and benchmarks."""
     folder = write_synthetic_run(config, root, images=20)
     if "classification" in config.parts:
         for sigma in config.parts.classification.sigmas:
@@ -80,12 +80,12 @@ def write_run(config: Config, root: Path) -> RunFolder:
 
 
 def write_shown_figures(config: Config, folder: RunFolder) -> None:
-    """Write each figure in the format alone in which the report shows it."""
+    """Write each figure only in the format that the report shows."""
 
-    def save(figure: Figure, place: Path, name: str) -> None:
+    def save(figure: Figure, path: Path, name: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(figure_style, "FIGURE_FORMATS", ("png" if name in STRIPS else "svg",))
-            figure_style.save_figure(figure, place, name)
+            patch.setattr(figure_style, "FIGURE_FORMATS", ("png" if name in EXAMPLES else "svg",))
+            figure_style.save_figure(figure, path, name)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "save_figure", save)
@@ -93,7 +93,7 @@ def write_shown_figures(config: Config, folder: RunFolder) -> None:
 
 
 def give_classes(path: Path) -> None:
-    """Turn an evaluation's label maps into classes, and drop what has no picture of its own."""
+    """Replace label maps by classes, and drop the images that an evaluation does not store."""
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     for index in range(len(arrays["example_ids"])):

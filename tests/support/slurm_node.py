@@ -1,4 +1,4 @@
-"""A real SLURM of two nodes on loopback: own daemons, keys and ports, in a folder of its own."""
+"""A real SLURM with two nodes on loopback; its daemons, keys and ports belong to one folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -36,8 +37,9 @@ LogFile={folder}/slurmdbd.log
 PidFile={folder}/slurmdbd.pid
 """
 NODES = ("cpu", "gpu")  # one in each partition
+HOST = socket.gethostname().partition(".")[0]
 FILES = ("slurm.conf", "gres.conf", "slurmdbd.conf")
-SYSTEM = Path("/etc/slurm")  # where commands look that lost SLURM_CONF, as job steps' do
+SYSTEM = Path("/etc/slurm")  # read by commands without SLURM_CONF, such as those of job steps
 SETTINGS = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -76,11 +78,11 @@ PartitionName=gpu Nodes=gpu MaxTime=INFINITE State=UP
 
 
 def why_not(*more: str) -> str:
-    """Tell what a node, or a node and these programs, lack to be started here; "" if nothing."""
+    """Return why nodes, with `more` programs, cannot be started here; "" if they can."""
     if os.geteuid() != 0:
         return "SLURM's daemons are started by root"
     if any(os.path.lexists(SYSTEM / name) for name in FILES):
-        return f"{SYSTEM} has a SLURM of the machine's own, or of a test that was killed"
+        return f"{SYSTEM} has settings of this machine, or of a killed test"
     missing = [
         name for name in (*DAEMONS, "sbatch", *more) if shutil.which(name, path=PATH) is None
     ]
@@ -88,34 +90,31 @@ def why_not(*more: str) -> str:
 
 
 PATH = f"{os.environ['PATH']}:/usr/sbin"
-MARK = "DHL_TEST_NODE"  # in the environment of whatever a job runs: the node's folder
+MARK = "DHL_TEST_NODE"  # in the environment of the processes of jobs: the folder
 
 
 @contextmanager
 def slurm_node(folder: Path, *, accounting: bool = False) -> Iterator[dict[str, str]]:
     """Run two nodes, `cpu` and `gpu`, each with all processors and in a partition of its name.
 
-    Only `gpu` has GPUs, two pretended ones. With the nodes ends all that their jobs have started.
+    Only `gpu` has GPUs, two simulated ones. The processes of jobs end with the nodes.
 
     Parameters
     ----------
     folder : Path
-        Of the nodes' own.
+        An empty folder for the nodes.
     accounting : bool
-        Whether a database remembers the jobs.
+        Whether a database stores the jobs.
 
     Yields
     ------
     dict of str to str
-        The environment in which SLURM's commands talk to them; jobs have it, and are known by it.
+        The environment for SLURM's commands; it also marks the processes of jobs.
     """
     environment = os.environ | {"PATH": PATH}
     *ports, database, storage = _free_ports(5)
-    _write_settings(
-        folder,
-        ports,
-        ACCOUNTING.format(port=database, folder=folder) if accounting else NO_ACCOUNTING,
-    )
+    settings = ACCOUNTING.format(port=database, folder=folder) if accounting else NO_ACCOUNTING
+    _write_settings(folder, ports, settings)
     with ExitStack() as made:
         for name in FILES:
             (SYSTEM / name).symlink_to(folder / name)
@@ -123,10 +122,14 @@ def slurm_node(folder: Path, *, accounting: bool = False) -> Iterator[dict[str, 
         made.callback(_end, _start_munge(folder, environment))
         if accounting:
             made.callback(_end, _start_storage(folder, storage))
-            _write_database_settings(folder, port=database, storage_port=storage)
+            path = folder / "slurmdbd.conf"
+            ports_of = {"port": database, "storage_port": storage}
+            path.write_text(DATABASE_SETTINGS.format(folder=folder, host=HOST, **ports_of))
+            path.chmod(0o600)  # the daemon refuses a file that others can read
             made.callback(_end, _start("slurmdbd", folder, environment))
-            command = ["sacctmgr", "--immediate", "add", "cluster", "test"]
-            _wait_for(lambda: _succeeds(command, environment), "the database", folder)
+            add = ["sacctmgr", "--immediate", "add", "cluster", "test"]
+            ask = partial(subprocess.run, add, env=environment, capture_output=True)
+            _wait_for(lambda: ask().returncode == 0, "the database", folder)
         made.callback(_end_jobs, folder)
         made.callback(_end, _start("slurmctld", folder, environment))
         for node in NODES:
@@ -136,43 +139,31 @@ def slurm_node(folder: Path, *, accounting: bool = False) -> Iterator[dict[str, 
 
 
 def _write_settings(folder: Path, ports: list[int], accounting: str) -> None:
-    """Write what the daemons read."""
-    host = _host()
+    """Write the settings of the daemons."""
     for name in ("state", *(f"spool-{node}" for node in NODES)):
         (folder / name).mkdir()
     (folder / "slurm.conf").write_text(
         SETTINGS.format(
-            folder=folder, host=host, ports=ports, cpus=os.cpu_count(), accounting=accounting,
+            folder=folder, host=HOST, ports=ports, cpus=os.cpu_count(), accounting=accounting,
             memory=psutil.virtual_memory().total // 2**20 - 500,
         )
     )  # fmt: skip
     (folder / "gres.conf").write_text("NodeName=gpu Name=gpu File=/dev/null,/dev/zero\n")
 
 
-def _write_database_settings(folder: Path, **ports: int) -> None:
-    """Write what the daemon of the accounting reads; it insists on being alone to."""
-    path = folder / "slurmdbd.conf"
-    path.write_text(DATABASE_SETTINGS.format(folder=folder, host=_host(), **ports))
-    path.chmod(0o600)
-
-
-def _host() -> str:
-    """Return this machine's name."""
-    return socket.gethostname().partition(".")[0]
-
-
 def _start_storage(folder: Path, port: int) -> int:
-    """Start a MariaDB that lets in whoever is on this machine."""
-    place = [f"--datadir={folder}/storage", "--user=root"]
+    """Start a MariaDB that every user of this machine can use."""
+    storage = [f"--datadir={folder}/storage", "--user=root"]
+    method = "--auth-root-authentication-method=normal"
     subprocess.run(
-        ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal", *place],
+        ["mariadb-install-db", "--no-defaults", method, *storage],
         check=True, capture_output=True,
     )  # fmt: skip
     options = ["--skip-grant-tables", "--skip-networking=0", "--bind-address=127.0.0.1"]
     options += [f"--port={port}", f"--socket={folder}/storage.socket", "--innodb-log-file-size=8M"]
     with open(folder / "storage.log", "w") as log:
         daemon = subprocess.Popen(
-            ["mariadbd", "--no-defaults", *place, *options],
+            ["mariadbd", "--no-defaults", *storage, *options],
             env=os.environ | {"PATH": PATH}, stdout=log, stderr=log,
         )  # fmt: skip
     _wait_for((folder / "storage.socket").exists, "the storage", folder)
@@ -180,19 +171,14 @@ def _start_storage(folder: Path, port: int) -> int:
 
 
 def _start(name: str, folder: Path, environment: dict[str, str], node: str = "") -> int:
-    """Start one of SLURM's daemons, that of a node if one is named."""
+    """Start a daemon of SLURM, or of one node."""
     command = [name, "-N", node] if node else [name]
     subprocess.run(command, env=environment, check=True, capture_output=True)
     return _read_pid(folder / (f"{name}-{node}.pid" if node else f"{name}.pid"))
 
 
-def _succeeds(command: list[str], environment: dict[str, str]) -> bool:
-    """Tell whether a command does what it should."""
-    return subprocess.run(command, env=environment, capture_output=True).returncode == 0
-
-
 def _start_munge(folder: Path, environment: dict[str, str]) -> int:
-    """Start the daemon that vouches for who sends a message."""
+    """Start the daemon that authenticates messages."""
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o400)
@@ -205,7 +191,7 @@ def _start_munge(folder: Path, environment: dict[str, str]) -> int:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ask the system for ports that nobody listens on."""
+    """Return unused ports."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
@@ -214,19 +200,19 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _read_pid(path: Path) -> int:
-    """Read a daemon's process number as soon as it has written it."""
+    """Return the process number of a daemon, which it writes after its start."""
     _wait_for(lambda: path.exists() and path.read_text().strip(), f"{path.name}", path.parent)
     return int(path.read_text())
 
 
 def _states(environment: dict[str, str]) -> list[str]:
-    """Ask for the nodes' states."""
+    """Return the states of the nodes."""
     command = ["sinfo", "--noheader", "--Node", "--format", "%T"]
     return subprocess.run(command, env=environment, capture_output=True, text=True).stdout.split()
 
 
 def _wait_for(done, what: str, folder: Path) -> None:
-    """Wait until it is so, for 30 seconds at the most."""
+    """Wait up to 30 seconds until a condition holds."""
     deadline = time.monotonic() + 30
     while not done():
         if time.monotonic() > deadline:
@@ -236,7 +222,7 @@ def _wait_for(done, what: str, folder: Path) -> None:
 
 
 def _end(pid: int) -> None:
-    """End a daemon, by force if it takes long."""
+    """End a daemon; kill it after ten seconds."""
     try:
         daemon = psutil.Process(pid)
         daemon.terminate()
@@ -248,25 +234,24 @@ def _end(pid: int) -> None:
 
 
 def _end_jobs(folder: Path) -> None:
-    """End what runs the steps of jobs, and what these have started; no daemon starts more."""
-    _wait_for(lambda: not _killed(folder), "what the jobs started to end", folder)
+    """Kill the processes of jobs until none is left; no daemon starts new ones."""
 
+    def none_left() -> bool:
+        found = [one for one in psutil.process_iter() if _belongs_to_a_job(one, folder)]
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        return not found
 
-def _killed(folder: Path) -> list[psutil.Process]:
-    """Kill what belongs to the nodes' jobs; return what still did."""
-    found = [process for process in psutil.process_iter() if _belongs_to_a_job(process, folder)]
-    for process in found:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    return found
+    _wait_for(none_left, "the processes of jobs to end", folder)
 
 
 def _belongs_to_a_job(process: psutil.Process, folder: Path) -> bool:
-    """Tell whether a process runs a step of a node, or was started in one."""
+    """Tell whether a process runs a step of a job, or was started by one."""
     try:
         if process.name() == "slurmstepd":  # its title has overwritten its environment
             logs = {str(folder / f"slurmd-{node}.log") for node in NODES}
             return not logs.isdisjoint(file.path for file in process.open_files())
         return process.environ().get(MARK) == str(folder)
-    except psutil.Error:  # it has ended, or is none of ours
+    except psutil.Error:  # it has ended, or belongs to another user
         return False

@@ -1,4 +1,4 @@
-"""Runs of the workflow by Snakemake, and what a dry run plans."""
+"""Runs of the workflow by Snakemake, and the jobs that a dry run plans."""
 
 from __future__ import annotations
 
@@ -10,24 +10,33 @@ from pathlib import Path
 from dhl.files import PROJECT
 
 
-def snakemake(folder: Path, *options: str, project: Path = PROJECT) -> subprocess.CompletedProcess:
-    """Run the workflow of a checkout with its results below `folder`."""
-    options += ("--snakefile", str(project / "Snakefile"), "--directory", str(folder))
-    if "--configfile" not in options:
-        options += ("--configfile", str(project / "config/smoke.yaml"))
-    return snakemake_in(project, *options, project=project)
-
-
-def snakemake_in(
-    folder: Path, *options: str, project: Path = PROJECT
+def snakemake(
+    folder: Path,
+    *options: str,
+    project: Path = PROJECT,
+    snakefile: Path | None = None,
+    python: str = sys.executable,
+    **environment: str,
 ) -> subprocess.CompletedProcess:
-    """Run the Snakefile of a folder, with the package of a checkout."""
-    command = [sys.executable, "-m", "snakemake", *options, "--cores", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(project)}
+    """Run a workflow with its results below `folder`: by default `smoke` with a checkout's code."""
+    if snakefile is None and "--configfile" not in options:
+        options += ("--configfile", str(project / "config/smoke.yaml"))
+    snakefile = snakefile or project / "Snakefile"
+    command = [python, "-m", "snakemake", *options, "--snakefile", str(snakefile)]
+    command += ["--directory", str(folder), *([] if "--cores" in options else ["--cores", "2"])]
+    environment = os.environ | {"PYTHONPATH": str(project)} | environment
     environment.pop("DHL_STARTED", None)
     return subprocess.run(
-        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=400
+        command, cwd=snakefile.parent, env=environment, text=True, capture_output=True
     )
+
+
+def finish(folder: Path, *options: str, **settings) -> subprocess.CompletedProcess:
+    """Run a workflow that must succeed; the logs of its jobs explain a failure."""
+    done = snakemake(folder, *options, **settings)
+    logs = "".join(path.read_text() for path in (folder / "results").rglob("*.log"))
+    assert done.returncode == 0, done.stdout + done.stderr + logs
+    return done
 
 
 def planned(result: subprocess.CompletedProcess) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The conda environment: its versions, and a run in one that was really created."""
+"""The conda environment: its versions, and a run in a real one."""
 
 from __future__ import annotations
 
@@ -19,35 +19,29 @@ from dhl.files import PROJECT
 
 ENVIRONMENT = yaml.safe_load((PROJECT / "environment.yml").read_text())
 # Snakemake and `dhl export` run outside of the jobs' environment, conda-forge has no bm3d, and its
-# Python is new enough to need no backport.
-NOT_IN_IT = {"snakemake", "pygments", "rocrate", "bm3d", "backports.tarfile"}
-
-
-def locked_versions() -> dict[str, str]:
-    """Read pip's lock."""
-    lines = (PROJECT / "constraints.txt").read_text().splitlines()
-    pairs = (line.lower().split("==") for line in lines if "==" in line)
-    return {name.replace("_", "-"): version for name, version in pairs}
+# Python needs no backport.
+NOT_IN_CONDA = {"snakemake", "pygments", "rocrate", "bm3d", "backports.tarfile"}
 
 
 def required() -> set[str]:
-    """Read what the project requires, by name."""
+    """Return the names of the packages that the project requires."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     return {re.match(r"[a-z0-9.-]+", line)[0] for line in project["dependencies"]}
 
 
 def conda_versions() -> dict[str, str]:
-    """Read the environment file, with the names that pip has for its packages."""
+    """Return the versions in the environment file, with the names of the packages for pip."""
     pip_names = {conda: pip for pip, conda in CONDA_NAMES.items()}
     pairs = (line.split(" =") for line in ENVIRONMENT["dependencies"] if "=" in line)
     return {pip_names.get(name, name): version for name, version in pairs}
 
 
-def test_the_environment_has_what_the_project_requires_at_pips_versions():
+def test_the_environment_has_the_required_packages_at_the_versions_of_pip():
     versions = conda_versions()
     assert versions.pop("python") == "3.11"
-    locked = locked_versions()
-    assert versions == {name: locked[name] for name in required() - NOT_IN_IT}
+    lines = (PROJECT / "constraints.txt").read_text().lower().replace("_", "-").splitlines()
+    locked = dict(line.split("==") for line in lines if "==" in line)
+    assert versions == {name: locked[name] for name in required() - NOT_IN_CONDA}
 
 
 def test_every_rule_with_a_command_names_the_environment():
@@ -57,11 +51,11 @@ def test_every_rule_with_a_command_names_the_environment():
 
 
 def why_not() -> str | None:
-    """Tell why no environment can be created here; None if one can."""
+    """Return why no environment can be created here; None if one can."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return "the channel on disk is made for Linux on x86-64"
     if not platform.python_version().startswith(f"{conda_versions()['python']}."):
-        return "the channel on disk has the Python that runs here, and environment.yml another"
+        return "environment.yml has another Python than the channel on disk"
     asked = [sys.executable, "-m", "pip", "index", "versions", "bm3d"]
     if subprocess.run(asked, capture_output=True).returncode:
         return "no package index, from which bm3d comes"
@@ -70,12 +64,12 @@ def why_not() -> str | None:
 
 @pytest.fixture(scope="module")
 def in_conda(tmp_path_factory):
-    """A copy of the project in which `smoke` was run with conda; and what Snakemake said."""
+    """A copy of the project with a complete run of `smoke` in conda, and Snakemake's messages."""
     pytest.importorskip("rattler", reason="py-rattler, of the extra `dev`, solves for environments")
     if (reason := why_not()) is not None:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("conda")
-    build_channel(folder / "channel", sorted(required() - NOT_IN_IT))
+    build_channel(folder / "channel", sorted(required() - NOT_IN_CONDA))
     conda = conda_stand_in.install(folder / "conda")
     project = folder / "project"
     left_out = shutil.ignore_patterns(
@@ -98,9 +92,10 @@ def in_conda(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_run_with_conda_creates_the_environment_once_and_ends_with_a_report(in_conda):
-    project, said = in_conda
-    assert said.count("Creating conda environment environment.yml") == 1
+    project, messages = in_conda
+    assert messages.count("Creating conda environment environment.yml") == 1
     assert (project / "results/smoke/report/index.html").is_file()
+    assert "conda" in (project / "results/smoke/manifest.json").read_text()
 
 
 @pytest.mark.slow
@@ -115,9 +110,3 @@ def test_its_jobs_run_in_the_environment_with_the_project_installed(in_conda):
     assert answer[2].startswith(conda_versions()["torch"])
     missing = subprocess.run([made / "bin/python", "-c", "import snakemake"], capture_output=True)
     assert missing.returncode == 1
-
-
-@pytest.mark.slow
-def test_the_manifest_says_that_conda_was_used(in_conda):
-    project, _ = in_conda
-    assert "conda" in (project / "results/smoke/manifest.json").read_text()

@@ -1,4 +1,4 @@
-"""One real run of `smoke` through Snakemake, and what a second run does."""
+"""One real run of `smoke` by Snakemake, and the jobs of a second run."""
 
 from __future__ import annotations
 
@@ -7,28 +7,25 @@ import shutil
 import zipfile
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
-from workflow_runs import planned, snakemake
+from workflow_runs import finish, planned, snakemake
 
 from dhl.files import PROJECT
 from dhl.run.manifest import verify
-from dhl.run.results import CLAIM_COLUMNS, TABLE_COLUMNS, read_csv
+from dhl.run.results import TABLE_COLUMNS, read_csv
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory) -> Path:
-    """A finished smoke run."""
+    """A complete smoke run."""
     folder = tmp_path_factory.mktemp("smoke")
-    result = snakemake(folder, "report", "--use-conda")
-    logs = "".join(path.read_text() for path in (folder / "results").rglob("*.log"))
-    assert result.returncode == 0, result.stderr + logs
-    (folder / "output.txt").write_text(result.stdout + result.stderr)
+    done = finish(folder, "report", "--use-conda")
+    (folder / "output.txt").write_text(done.stdout + done.stderr)
     return folder
 
 
-def test_smoke_ends_with_a_report_and_says_where(smoke):
+def test_smoke_ends_with_the_path_of_the_report(smoke):
     output = (smoke / "output.txt").read_text()
     assert "The report is results/smoke/report/index.html" in output
     if shutil.which("conda") is None:
@@ -46,23 +43,6 @@ def test_tables_hold_every_method_and_sigma(smoke):
         measured = averages.dropna(subset=["value"])
         assert (measured["ci_low"] <= measured["value"]).all()
         assert (measured["value"] <= measured["ci_high"]).all()
-
-
-def test_table_averages_are_the_means_of_the_per_image_rows(smoke):
-    rows = pd.read_csv(smoke / "results/smoke/evaluation/classification/sigma30.csv")
-    table = pd.read_csv(smoke / "results/smoke/tables/table2.csv")
-    top1 = table[table["metric"] == "top1"].set_index("method")["value"]
-    for method, mean in rows.groupby("method")["top1"].mean().items():
-        assert top1[method] == pytest.approx(mean)
-
-
-def test_report_states_each_verdict(smoke):
-    page = (smoke / "results/smoke/report/index.html").read_text()
-    claims = read_csv(smoke / "results/smoke/claims.csv", CLAIM_COLUMNS)
-    for verdict in claims.loc[claims["sigma"].isna(), "verdict"]:
-        assert verdict in page
-    assert page.count("<table") >= 3
-    assert "<script src" not in page
 
 
 def test_manifest_lists_the_results_and_verifies(smoke):
@@ -107,31 +87,31 @@ def test_another_sigma_runs_only_what_is_new(smoke, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "old", "new", "trained"),
+    ("edits", "trained"),
     [
-        # The joint loss: the two joint denoisers, two of another weight, one for another network.
-        ("objectives/joint.py", "reconstruction + task_weight * task", "reconstruction", 5),
-        # A comment there: nothing.
-        ("objectives/joint.py", "from __future__", "# Why.\nfrom __future__", 0),
-        # A figure: nothing.
-        ("report/figures.py", "FIGURES", "DRAWINGS", 0),
+        # The joint loss: the two joint denoisers, two with other weights, one for another network.
+        ([("objectives/joint.py", "reconstruction + task_weight * task", "reconstruction")], 5),
+        # A comment, and a figure.
+        ([("objectives/joint.py", "from __future__", "# Why.\nfrom __future__"),
+          ("report/figures.py", "FIGURES", "DRAWINGS")], 0),
     ],
 )  # fmt: skip
-def test_an_edit_retrains_only_what_it_changes(smoke, tmp_path, module, old, new, trained):
+def test_an_edit_retrains_only_the_models_that_it_affects(smoke, tmp_path, edits, trained):
     project = tmp_path / "project"
     shutil.copytree(
         PROJECT, project, ignore=shutil.ignore_patterns(".venv", ".git", "results", ".snakemake")
     )
-    source = project / "dhl" / module
-    text = source.read_text()
-    assert old in text
-    source.write_text(text.replace(old, new))
+    for module, old, new in edits:
+        source = project / "dhl" / module
+        text = source.read_text()
+        assert old in text
+        source.write_text(text.replace(old, new))
     jobs = planned(snakemake(smoke, "report", "--dry-run", project=project))
     assert jobs.get("train", 0) == trained
 
 
 @pytest.mark.slow
-def test_a_run_with_a_failing_method_has_its_report_fails_and_is_mended(smoke, tmp_path):
+def test_a_run_with_a_failing_method_has_a_report_fails_and_can_be_repeated(smoke, tmp_path):
     folder = Path(shutil.copytree(smoke, tmp_path / "run"))
     run = folder / "results/smoke"
     config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
@@ -149,8 +129,7 @@ def test_a_run_with_a_failing_method_has_its_report_fails_and_is_mended(smoke, t
     assert "What failed" in (run / "report/index.html").read_text()
     assert verify(run) == []
     assert not (run / "models/joint-segmentation/sigma30.pt").exists()  # to be tried again
-    mended = snakemake(folder, "report")
-    assert mended.returncode == 0, mended.stderr
+    finish(folder, "report")
     for one in ("table3.csv", "table2.csv"):
         assert (run / "tables" / one).read_bytes() == (
             smoke / "results/smoke/tables" / one

@@ -1,16 +1,16 @@
-"""Profiles are read, plan every job, and ask for what the rules and they say."""
+"""The profiles: each plans every job with the resources of the rules and its own."""
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
 import yaml
+from workflow_runs import finish, snakemake
 
 from dhl.config.methods import PARTS
 from dhl.files import PROJECT
@@ -20,19 +20,9 @@ PROFILES = PROJECT / "profiles"
 COPIED_FROM_DEFAULT = {"scheduler", "rerun-incomplete", "keep-going"}
 
 
-def plan(
-    tmp_path, *options: str, python: str = sys.executable, **variables: str
-) -> subprocess.CompletedProcess:
-    """Plan `smoke`, or do what the options say."""
-    command = [python, "-m", "snakemake", "report", "--directory", str(tmp_path)]
-    command += ["--configfile", "config/smoke.yaml", *options]
-    environment = os.environ | variables
-    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
-
-
-def resources(done: subprocess.CompletedProcess) -> dict[str, dict[str, str]]:
-    """Read what a job of each rule asks for."""
-    assert done.returncode == 0, done.stderr
+def resources(folder: Path, *options: str) -> dict[str, dict[str, str]]:
+    """Return the resources of a planned job of each rule."""
+    done = finish(folder, "report", "--dry-run", *options)
     jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)*)", done.stdout + done.stderr, re.MULTILINE)
     listed = {rule: re.search(r"    resources: (.*)", job)[1] for rule, job in jobs}
     return {rule: dict(re.findall(r"(\w+)=([^,]*)(?:, |$)", text)) for rule, text in listed.items()}
@@ -40,12 +30,12 @@ def resources(done: subprocess.CompletedProcess) -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory) -> dict[str, dict[str, str]]:
-    """Return what each rule asks for by itself, without a profile for clusters."""
-    return resources(plan(tmp_path_factory.mktemp("plan"), "--dry-run"))
+    """The resources of each rule without a profile for clusters."""
+    return resources(tmp_path_factory.mktemp("plan"))
 
 
 def on_gpus(asked: dict[str, dict[str, str]]) -> set[str]:
-    """Return the rules that ask for a GPU."""
+    """Return the rules that need a GPU."""
     return {rule for rule, listed in asked.items() if int(listed.get("gpu", 0))}
 
 
@@ -55,7 +45,7 @@ def read(profile: str) -> dict:
 
 
 def amounts(profile: str) -> dict[str, dict[str, object]]:
-    """Return the memory and the time of each rule that a profile names."""
+    """Return memory and time of each rule in a profile."""
     rules = read(profile)["set-resources"] | {"others": read(profile)["default-resources"]}
     return {
         rule: {name: value for name, value in listed.items() if name in ("mem_mb", "runtime")}
@@ -78,12 +68,11 @@ def test_a_repeated_job_asks_for_more_memory(attempt):
         assert eval(listed["mem_mb"], values) == attempt * first, rule
 
 
-@pytest.mark.parametrize(("retries", "last"), [("0", "1"), ("1", "0")])
-def test_a_job_leaves_a_failed_result_in_its_last_try_alone(tmp_path, retries, last):
-    options = ("--dry-run", "--config", f"retries={retries}")
-    planned = resources(plan(tmp_path, *options))
-    found = {rule for rule, listed in planned.items() if listed.get("last_try") == last}
-    assert found == {"baseline", "train", "evaluate"}
+def test_a_job_writes_a_failed_result_only_in_its_last_try(tmp_path, asked):
+    repeated = resources(tmp_path, "--config", "retries=1")
+    for planned, last in ((asked, "1"), (repeated, "0")):
+        found = {rule for rule, listed in planned.items() if listed.get("last_try") == last}
+        assert found == {"baseline", "train", "evaluate"}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +84,7 @@ def test_a_job_leaves_a_failed_result_in_its_last_try_alone(tmp_path, retries, l
     ],
 )
 def test_a_profile_plans_each_job_for_its_queue(tmp_path, asked, profile, with_gpu, without):
-    planned = resources(plan(tmp_path, "--dry-run", "--profile", f"profiles/{profile}"))
+    planned = resources(tmp_path, "--profile", f"profiles/{profile}")
     assert planned.keys() == asked.keys()
     for rule, listed in planned.items():
         wanted = with_gpu if rule in on_gpus(asked) else without
@@ -112,21 +101,20 @@ def test_a_profile_adds_to_the_default_one():
         assert (keys >= COPIED_FROM_DEFAULT) == (folder.name == "default")
 
 
-def test_the_generic_profile_fills_in_the_command_that_submits(tiny_content, tmp_path):
+def test_the_generic_profile_submits_jobs_with_their_resources(tiny_content, tmp_path):
     tiny_content["parts"] = {"denoising": tiny_content["parts"]["denoising"]}
     tiny_content["parts"]["denoising"]["methods"] = ["noisy"]
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(tiny_content))
+    (tmp_path / "edited.yaml").write_text(yaml.safe_dump(tiny_content))
     commands = tmp_path / "bin"
     commands.mkdir()
     qsub = commands / "qsub"
     qsub.write_text('#!/bin/sh\necho "$*" >> asked.txt\nfor script; do :; done\nsh "$script" &\n')
     qsub.chmod(0o755)
-    done = plan(
-        tmp_path, "--profile", "profiles/cluster-generic", "--until", "noise", "--quiet", "rules",
-        "--configfile", str(tmp_path / "own.yaml"), "--seconds-between-status-checks", "1",
-        PATH=f"{commands}:{os.environ['PATH']}", PYTHONPATH=str(PROJECT),
+    finish(
+        tmp_path, "report", "--profile", "profiles/cluster-generic", "--until", "noise",
+        "--quiet", "rules", "--configfile", str(tmp_path / "edited.yaml"),
+        "--seconds-between-status-checks", "1", PATH=f"{commands}:{os.environ['PATH']}",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     asked = (tmp_path / "asked.txt").read_text()
     assert asked.count("dhl-data") == asked.count("dhl-noise") == 1
     assert (
@@ -143,54 +131,40 @@ def test_the_generic_profile_fills_in_the_command_that_submits(tiny_content, tmp
         ("", [], None),
     ],
 )  # fmt: skip
-def test_as_many_gpu_jobs_run_at_once_as_the_machine_has_slots(
-    tmp_path, visible, options, expected
-):
+def test_the_machine_limits_the_number_of_parallel_gpu_jobs(tmp_path, visible, options, expected):
     folder = RunFolder(tmp_path / "results/smoke")
-    for part in PARTS:  # a dry run says nothing of resources, and touching these files does
+    for part in PARTS:  # a dry run does not print resources, but touching these files does
         folder.data(part).parent.mkdir(parents=True, exist_ok=True)
         for path in (folder.data(part), folder.skipped(part)):
             path.touch()
         folder.data(part).with_suffix(".png").touch()
-    touch = ["--touch", "--forcerun", "data", "--until", "data", "--cores", "2"]
-    done = plan(tmp_path, *touch, *options, CUDA_VISIBLE_DEVICES=visible)
-    assert done.returncode == 0, done.stderr
+    touch = ["report", "--touch", "--forcerun", "data", "--until", "data"]
+    done = finish(tmp_path, *touch, *options, CUDA_VISIBLE_DEVICES=visible)
     said = done.stdout + done.stderr
     assert "Finished jobid" in said
     assert expected in said if expected else "Provided resources" not in said
 
 
-def test_a_run_on_the_cpu_asks_for_no_gpu(tmp_path, asked):
+def test_a_run_on_the_cpu_needs_no_gpu(tmp_path, asked):
     content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text()) | {"device": "cpu"}
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
-    without = resources(plan(tmp_path, "--dry-run", "--configfile", str(tmp_path / "own.yaml")))
+    (tmp_path / "edited.yaml").write_text(yaml.safe_dump(content))
+    without = resources(tmp_path, "--configfile", str(tmp_path / "edited.yaml"))
     assert on_gpus(asked) == {"train", "evaluate"}
     assert not on_gpus(without)
 
 
-def test_gpu_0_maps_gpu_jobs_onto_a_machine_without_one(tmp_path, asked):
-    content = read("slurm")
-    for rule in on_gpus(asked):
-        content["set-resources"][rule]["gpu"] = 0
-    (tmp_path / "slurm").mkdir()
-    (tmp_path / "slurm/profile.yaml").write_text(yaml.safe_dump(content))
-    planned = resources(plan(tmp_path, "--dry-run", "--profile", str(tmp_path / "slurm")))
-    assert not on_gpus(planned)
-
-
-@pytest.mark.parametrize("word", ["report", "nothing.yaml"])
-def test_a_target_after_the_configuration_is_one_message(tmp_path, word):
-    done = plan(tmp_path, word, "--dry-run")
+def test_a_target_after_the_configuration_is_one_message(tmp_path):
+    done = snakemake(tmp_path, "--configfile", "config/smoke.yaml", "report", "--dry-run")
     assert done.returncode == 1
-    assert f"No configuration is called `{word}`" in done.stderr
+    assert "`report`" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_package_that_is_not_installed_is_one_message(tmp_path):
     python = tmp_path / "python"  # an environment without the command `dhl`
     python.symlink_to(Path(sys.executable).resolve())
-    done = plan(
-        tmp_path, "--dry-run", python=str(python), PATH="/usr/bin:/bin",
+    done = snakemake(
+        tmp_path, "report", "--dry-run", python=str(python), PATH="/usr/bin:/bin",
         PYTHONPATH=os.pathsep.join([str(PROJECT), sysconfig.get_path("purelib")]),
     )  # fmt: skip
     assert done.returncode == 1

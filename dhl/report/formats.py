@@ -1,0 +1,92 @@
+"""How the report prints values: units, decimals, signs, intervals and durations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from dhl.analysis.tables import UNITS
+from dhl.config.methods import label_of
+from dhl.report.content import variant
+from dhl.sigma import format_sigma
+
+NONE = "–"
+
+
+def format_value(value: float, metric: str) -> str:
+    """Print a value in the metric's unit and precision."""
+    _, factor, decimals, unit, _ = UNITS[metric]
+    if pd.isna(value):
+        return NONE
+    return f"{factor * value:.{decimals}f} {unit}".rstrip()
+
+
+def format_number(value: float, metric: str) -> str:
+    """Print a value in the metric's precision, without its unit."""
+    return format_value(value, metric).partition(" ")[0]
+
+
+def format_difference(value: float, metric: str) -> str:
+    """Print a difference with its sign; fractions in percentage points."""
+    _, factor, decimals, _, unit = UNITS[metric]
+    if pd.isna(value):
+        return NONE
+    return f"{_signed(factor * value, decimals)} {unit}".rstrip()
+
+
+def format_interval(row: dict[str, Any], metric: str, kind: str = "ci") -> str:
+    """Print the interval of a difference: over images (`ci`), trainings (`seed`) or `both`."""
+    _, factor, decimals, _, _ = UNITS[metric]
+    ends = [row[f"{kind}_{end}"] for end in ("low", "high")]
+    if any(map(pd.isna, ends)):
+        return "not computed"
+    if any(map(math.isinf, ends)):
+        return "unknown, because they tie"
+    return " to ".join(_signed(factor * end, decimals) for end in ends)
+
+
+def _signed(value: float, decimals: int) -> str:
+    """Print a number with its sign, a true minus and no negative zero."""
+    text = f"{value:+.{decimals}f}"
+    return "0" + text[2:] if float(text) == 0 else text.replace("-", "−")
+
+
+def format_p(value: float) -> str:
+    """Print a p-value to three decimals."""
+    if pd.isna(value):
+        return NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def format_duration(seconds: float | None) -> str:
+    """Print seconds in seconds, minutes or hours."""
+    if seconds is None or pd.isna(seconds):
+        return "not recorded"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "measure": format_value,
+    "signed": format_difference,
+    "interval": format_interval,
+    "p_value": format_p,
+    "count": lambda number: f"{number:,.0f}" if pd.notna(number) else NONE,
+    "plain_signed": lambda number: _signed(number, 2) if pd.notna(number) else NONE,
+    "sigma": format_sigma,
+    "duration": format_duration,
+    "number": format_number,
+    "metric_name": lambda metric: UNITS[metric][0],
+    "method_label": label_of,
+    "variant": variant,
+    "slug": lambda text: str(text).replace(" ", "-"),
+    "upper_first": lambda text: text[:1].upper() + text[1:],
+    "to_yaml": lambda values: yaml.safe_dump(values, sort_keys=False),
+}
