@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from dhl.config.messages import explain
-from dhl.config.method_plugins import name_method_plugins
+from dhl.config.plugins import name_method_plugins
 from dhl.config.presets import expand_preset
 from dhl.config.rules import check_rules
 from dhl.config.schema import Config

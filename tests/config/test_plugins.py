@@ -71,7 +71,7 @@ def test_two_files_of_one_name_are_two_modules(files):
         ("missing.py:f", "missing.py", "working directory"),
         ("broken.py:f", "broken.py, line 2", ""),
         ("latin.py:f", "latin.py", "UTF-8"),
-        ("method.py:halfed_noise", "`halfed_noise`", "`method.py:halved_noise`"),
+        ("method.py:halfed_noise", "`halfed_noise`", "`halved_noise`"),
         ("method.py:zzz", "`zzz`", "`def zzz(...)`"),
         ("value.py:f", "`f`", "`def f(...)`"),
     ],
