@@ -12,7 +12,6 @@ import sys
 import time
 import zipfile
 from datetime import datetime
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
