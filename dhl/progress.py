@@ -20,16 +20,7 @@ def megabytes(count: int) -> int:
 
 
 class Progress:
-    """Shows the progress of a task; use it as a context manager.
-
-    Parameters
-    ----------
-    title : str
-    total : int
-        The amount of work.
-    done : int
-        The amount that an earlier run did.
-    """
+    """Shows the progress of a task; `done` of the `total` work was done by an earlier run."""
 
     def __init__(self, title: str, total: int, *, done: int = 0):
         self.title, self.total, self.done, self.begun_with = title, total, done, done

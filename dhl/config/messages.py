@@ -19,14 +19,7 @@ Item = dict[str, Any]  # one of pydantic's errors
 
 
 def explain(error: ValidationError, source: str) -> UserError:
-    """Turn pydantic's list of errors into one message for a person.
-
-    Parameters
-    ----------
-    error : ValidationError
-    source : str
-        The configuration's file.
-    """
+    """Turn pydantic's errors in the file `source` into one message for a person."""
     # A misspelt key first: it explains the missing one.
     items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     found = _explained(cast(Item, items[0]), source)
@@ -132,10 +125,10 @@ def _shown(value: Any) -> str:
     return text if len(text) < 80 else f"{text[:77]}..."
 
 
-def _legal_keys(place: tuple[int | str, ...]) -> list[str]:
+def _legal_keys(location: tuple[int | str, ...]) -> list[str]:
     """List the legal keys at a key path."""
     kind: Any = Config
-    for key in place:
+    for key in location:
         if key in KINDS:
             kind = KINDS[key]
         elif get_origin(kind) is dict:
@@ -144,7 +137,7 @@ def _legal_keys(place: tuple[int | str, ...]) -> list[str]:
             model = _model_in(kind)
             kind = model.model_fields[str(key)].annotation if model else None
     model = None if get_origin(kind) is dict else _model_in(kind)
-    presets = ["preset"] if place == () else []
+    presets = ["preset"] if location == () else []
     return presets + (list(model.model_fields) if model else [])
 
 

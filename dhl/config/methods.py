@@ -15,21 +15,11 @@ OTHER_TASK = {"classification": "segmentation", "segmentation": "classification"
 
 @dataclass(frozen=True)
 class Method:
-    """A method as a row of the tables.
+    """A method as a row of the tables."""
 
-    Attributes
-    ----------
-    label : str
-        How the row is called in tables and figures.
-    explanation : str
-        One sentence for the report.
-    in_paper : bool
-        Whether the paper's tables have this row.
-    """
-
-    label: str
-    explanation: str
-    in_paper: bool
+    label: str  # in tables and figures
+    explanation: str  # one sentence for the report
+    in_paper: bool  # whether the paper's tables have this row
 
 
 METHODS = {

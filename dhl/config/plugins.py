@@ -33,26 +33,13 @@ class PluginError(ConfigError):
 
 @dataclass(frozen=True)
 class Plugin:
-    """A user's function.
+    """A user's function."""
 
-    Attributes
-    ----------
-    reference : str
-        The function as the configuration names it, `path/to/file.py:function`.
-    path : Path
-        The path in the reference.
-    name : str
-        The function's name.
-    function : callable
-    source : str
-        The text of the whole file, as it was imported.
-    """
-
-    reference: str
-    path: Path
+    reference: str  # as the configuration names it, `path/to/file.py:function`
+    path: Path  # as in the reference
     name: str
     function: Callable[..., Any]
-    source: str
+    source: str  # the text of the file, as it was imported
 
     @property
     def signature(self) -> inspect.Signature:
@@ -90,11 +77,6 @@ class Plugin:
             The keyword arguments that `dhl` passes.
         options : iterable of str
             The keyword arguments that the configuration passes.
-
-        Raises
-        ------
-        PluginError
-            If the function lacks one of the options, or cannot be called with all arguments.
         """
         keywords, options = tuple(keywords), tuple(options)
         names = [one.name for one in self.signature.parameters.values() if one.kind in _BY_NAME]
@@ -129,14 +111,7 @@ def references(*names: str) -> tuple[str, ...]:
 
 
 def load_plugin(reference: str) -> Plugin:
-    """Import a user's function; each file is imported once in a process.
-
-    Raises
-    ------
-    PluginError
-        If the reference is malformed, if the file is missing, cannot be parsed or raises an
-        exception, or if it has no such function.
-    """
+    """Import a user's function; each file is imported once in a process."""
     if not (match := _REFERENCE.fullmatch(reference)):
         raise PluginError(
             f"`{reference}` does not name a function in a Python file.",
@@ -212,13 +187,7 @@ class _Fresh(SourceFileLoader):
 
 @contextmanager
 def running(reference: str) -> Iterator[None]:
-    """Run a plug-in; an exception becomes one message, whose `__cause__` has the traceback.
-
-    Raises
-    ------
-    PluginError
-        If the code inside raises any exception but a `UserError`.
-    """
+    """Run a plug-in; an exception becomes a `PluginError`, whose `__cause__` has the traceback."""
     try:
         yield
     except UserError:
@@ -250,15 +219,7 @@ def described(value: Any) -> str:
 def name_method_plugins(content: Any) -> Any:
     """Replace references to plug-ins in the lists of methods by the names of their rows.
 
-    Parameters
-    ----------
-    content : dict
-        A configuration as read from YAML; anything else is returned as it is.
-
-    Returns
-    -------
-    dict
-        With `plugin_methods`, from the name of a row to the reference.
+    The new key `plugin_methods` leads from the name of a row to the reference.
     """
     if not isinstance(content, dict) or not isinstance(content.get("parts"), dict):
         return content
@@ -276,13 +237,7 @@ def name_method_plugins(content: Any) -> Any:
 
 
 def check_method_plugins(plugins: dict[str, str], used: Collection[str]) -> None:
-    """Check the signatures and names of the plug-in methods; `used` are all methods of the run.
-
-    Raises
-    ------
-    ConfigError
-        If a plug-in cannot be called as a method, or its row has an illegal or unused name.
-    """
+    """Check the signatures and names of the plug-in methods; `used` are all methods of the run."""
     for name, reference in plugins.items():
         function = load_plugin(reference)
         function.check_call("noisy", keywords=("sigma",))

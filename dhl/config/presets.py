@@ -12,24 +12,10 @@ from dhl.files import project_file
 
 
 def expand_preset(content: dict[str, Any], *, source: str) -> dict[str, Any]:
-    """Replace `preset` by its recipes; the configuration's own keys are merged over them.
+    """Replace `preset` by its recipes; the configuration's keys are merged over them.
 
-    Parameters
-    ----------
-    content : dict
-        A configuration as read from YAML.
-    source : str
-        The file's name, for messages.
-
-    Returns
-    -------
-    dict
-        The preset's recipes of parts that the configuration does not have are left out.
-
-    Raises
-    ------
-    UserError
-        If there is no such preset, or no checkout that has them.
+    Recipes of parts that the configuration does not have are left out. `source` is the file's name,
+    for messages.
     """
     if "preset" not in content:
         return content

@@ -97,8 +97,8 @@ def _result_files(config: Config, folder: RunFolder, *, models: bool) -> dict[st
 
 def _may_be_absent(path: Path, folder: RunFolder) -> bool:
     """Tell whether a finished run may lack a file: a receipt, or one that older versions lack."""
-    place, *_ = path.relative_to(folder.root).parts
-    return place in ("downloads", "data") or (place == "figures" and path.suffix == ".csv")
+    top, *_ = path.relative_to(folder.root).parts
+    return top in ("downloads", "data") or (top == "figures" and path.suffix == ".csv")
 
 
 def _software() -> dict[str, Path]:
