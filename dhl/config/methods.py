@@ -87,14 +87,7 @@ def is_trained(method: str) -> bool:
 
 
 def model_of(method: str, part: str) -> str | None:
-    """Return the name of the trained denoiser or retrained network behind a row, None if untrained.
-
-    Parameters
-    ----------
-    method : str
-        One of `ALLOWED[part]`, or a plug-in, which is untrained.
-    part : {"denoising", "classification", "segmentation"}
-    """
+    """Return the name of the trained denoiser or network behind a row; None if it is untrained."""
     if not is_trained(method):
         return None
     names = {

@@ -33,7 +33,7 @@ _OLDEST = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip file
 
 
 def export_run(root: Path, output: Path | None = None, *, models: bool = False) -> Path:
-    """Write the archive of a finished run; equal runs give equal bytes.
+    """Write the archive of a complete run; equal runs give equal bytes.
 
     Parameters
     ----------
@@ -44,16 +44,11 @@ def export_run(root: Path, output: Path | None = None, *, models: bool = False) 
     models : bool
         Whether to include the weights of the trained networks.
 
-    Returns
-    -------
-    Path
-        The zip file.
-
     Raises
     ------
     UserError
-        If the run is not finished, a file differs from the manifest, a plug-in was changed since
-        the run, or the zip file would lie in the run's folder.
+        If a file is missing or differs from the manifest, a plug-in was changed since the run, or
+        the zip file would lie in the run's folder.
     """
     folder = RunFolder(root.resolve())
     output = output or folder.root.with_name(f"{folder.root.name}.zip")

@@ -90,9 +90,8 @@ def model_spec(config: Config, key: str) -> ModelSpec:
         return dataclasses.replace(_spec(config, key), noise=config.noise)
     except _NoSuchModel:
         raise UserError(
-            "a model's key is `<name>/<variant>`, such as `separate/sigma30`, `classifier/clean` "
-            "or `joint-segmentation/sigma30`, and its recipe is in the configuration.",
-            came=f"`{key}`",
+            f"The run has no model `{key}`.",
+            came=f"`{key}`; a key is `<name>/<variant>`, such as `separate/sigma30`",
             do="`dhl describe` lists the models of a configuration.",
         ) from None
 
@@ -115,7 +114,7 @@ def _spec(config: Config, key: str) -> ModelSpec:
     level = _sigma_of(variant), seed
     if kind == "joint":
         task, _, label = task.partition("-")
-        return _joint(config, key, _known_task(task), level, label=label, factor=factor)
+        return _joint(config, key, task, level, label=label, factor=factor)
     if factor != 1:
         raise _NoSuchModel
     if kind in DENOISERS and not task:
@@ -123,14 +122,7 @@ def _spec(config: Config, key: str) -> ModelSpec:
     trained_on_a_task = {"matched": _matched, "retrained": _retrained}
     if kind not in trained_on_a_task:
         raise _NoSuchModel
-    return trained_on_a_task[kind](config, key, _known_task(task), level)
-
-
-def _known_task(task: str) -> str:
-    """Return a task if there is one of this name."""
-    if task not in TASKS:
-        raise _NoSuchModel
-    return task
+    return trained_on_a_task[kind](config, key, task, level)
 
 
 def _factor_of(config: Config, variant: str) -> tuple[str, float]:
@@ -165,8 +157,8 @@ def _sigma_of(variant: str) -> float:
 
 def _task_network(config: Config, task: str, *, label: str = "") -> ModelSpec:
     """Describe a task network on clean images: trained, or with its published weights."""
-    key, role = task_network_key(task, label), TASK_NETWORKS[task]
     part = _part(config, task)
+    key, role = task_network_key(task, label), TASK_NETWORKS[task]
     network = part.task_network
     if label:
         network = _given((config.sensitivity.others(task) if config.sensitivity else {}).get(label))
@@ -240,7 +232,7 @@ def _crop(config: Config, task: str) -> int | None:
 
 def _part(config: Config, task: str) -> TaskPart:
     """Return the configuration of a task's part."""
-    if task not in config.parts:
+    if task not in TASKS or task not in config.parts:
         raise _NoSuchModel
     return config.parts[task]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -158,12 +156,6 @@ def test_the_digest_of_several_modules_does_not_depend_on_their_order():
 def test_a_module_that_does_not_exist_is_named():
     with pytest.raises(ModuleNotFoundError, match=r"dhl\.missing"):
         code_digest("dhl.missing")
-
-
-def test_digests_are_the_same_in_another_process():
-    program = "from dhl.run.code_digest import *; print(code_digest('dhl.training.train'))"
-    output = subprocess.check_output([sys.executable, "-c", program], text=True)
-    assert output.strip() == code_digest("dhl.training.train")
 
 
 @pytest.fixture

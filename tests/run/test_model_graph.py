@@ -87,7 +87,7 @@ def test_a_key_that_names_no_model_is_refused(tiny_config, key):
 def test_a_key_off_the_255_scale_is_refused(tiny_config):
     with pytest.raises(UserError) as caught:
         model_spec(tiny_config, "separate/sigma0.1")
-    assert caught.value.came == "sigma 0.1"
+    assert "0.1" in caught.value.came
 
 
 def test_joint_and_matched_share_draws_start_steps_and_schedule(tiny_config):
