@@ -4,20 +4,8 @@
 class UserError(Exception):
     """A mistake that the user can correct.
 
-    Parameters
-    ----------
-    mistake : str
-        One sentence that states the mistake, such as "Unknown key `sigma` in config/mine.yaml."
-    came : str
-        The value or file that was found.
-    do : str
-        What to do now.
-
-    Attributes
-    ----------
-    mistake, came, do : str
-    status : int
-        The exit status of the program.
+    `mistake` is one sentence such as "Unknown key `sigma` in config/mine.yaml.", `came` the value
+    or file that was found, `do` what to do now. `status` is the exit status of the program.
     """
 
     status = 1

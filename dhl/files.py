@@ -14,18 +14,7 @@ PROJECT = Path(__file__).resolve().parents[1]  # the checkout, with config/ and 
 
 
 def project_file(name: str) -> Path:
-    """Return a file or folder of the checkout; an installed package lacks them.
-
-    Parameters
-    ----------
-    name : str
-        The path in the checkout, such as `config/presets`.
-
-    Raises
-    ------
-    UserError
-        If it is not there.
-    """
+    """Return a file of the checkout; an installed package lacks it, which is a `UserError`."""
     path = PROJECT / name
     if not path.exists():
         raise UserError(
@@ -40,10 +29,7 @@ def project_file(name: str) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path that is renamed to `path` if the block succeeds.
 
-    Raises
-    ------
-    UserError
-        If the file cannot be written, or the disk is full. A file that was there before is kept.
+    A full disk or a folder without write permission is a `UserError`; an older file is kept.
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     with _explained(path, temporary):

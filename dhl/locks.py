@@ -19,24 +19,10 @@ logger = logging.getLogger("dhl")
 def locked(path: Path) -> Iterator[bool]:
     """Let one process at a time into the block; the others wait and log what they wait for.
 
-    The lock file is not deleted. On a network file system the lock also holds between machines, if
-    it is mounted with locks (NFS from version 4, Lustre with `flock`). On a file system without
-    locks a warning is logged, and nobody waits.
-
-    Parameters
-    ----------
-    path : Path
-        The lock file; its folder is created.
-
-    Yields
-    ------
-    bool
-        Whether this process had to wait for another one.
-
-    Raises
-    ------
-    UserError
-        If the lock file cannot be written.
+    Yields whether this process had to wait. The lock file is not deleted; one that cannot be
+    written is a `UserError`. On a network file system the lock also holds between machines, if it
+    is mounted with locks (NFS from version 4, Lustre with `flock`). On a file system without locks
+    a warning is logged, and nobody waits.
     """
     lock = FileLock(path)
     must_wait = not try_lock(lock)
@@ -50,13 +36,7 @@ def locked(path: Path) -> Iterator[bool]:
 
 
 def try_lock(lock: FileLock) -> bool:
-    """Acquire a lock if it is free; return whether this process has it now.
-
-    Raises
-    ------
-    UserError
-        If the lock file cannot be written.
-    """
+    """Acquire a lock if it is free; return whether this process has it now."""
     path = Path(lock.lock_file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

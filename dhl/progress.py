@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -20,25 +19,13 @@ def megabytes(count: int) -> int:
 
 
 class Progress:
-    """Shows the progress of a task; use it as a context manager.
-
-    Parameters
-    ----------
-    title : str
-    total : int
-        The amount of work.
-    done : int
-        The amount that an earlier run did.
-    """
+    """Shows the progress of a task; `done` of the `total` work was done by an earlier run."""
 
     def __init__(self, title: str, total: int, *, done: int = 0):
         self.title, self.total, self.done, self.begun_with = title, total, done, done
         self.started = self.last_line = time.monotonic()
-        self.bar = (
-            tqdm(total=total, initial=done, desc=title, leave=False)
-            if sys.stderr.isatty()
-            else None
-        )
+        bar = {"total": total, "initial": done, "desc": title, "leave": False}
+        self.bar = tqdm(**bar) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Progress:
         """Begin."""
@@ -61,12 +48,7 @@ class Progress:
                 "%s: %d of %d, about %.0f s left %s", self.title, self.done, self.total, left, note
             )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         """Close the bar, and log the duration unless an error was raised."""
         if self.bar is not None:
             self.bar.close()

@@ -25,18 +25,14 @@ def derive_seed(*names: object) -> int:
     int
         In [0, 2**63); equal names give equal seeds on every machine.
     """
-    text = "\x1f".join(_canonical(name) for name in names)
+    plain = (f"{name:.10g}" if isinstance(name, float) else str(name) for name in names)
+    text = "\x1f".join(plain)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def seed_suffix(seed: int) -> str:
     """Return the suffix of the files of a training: empty for seed 1, else like `-seed2`."""
     return "" if seed == 1 else f"-seed{seed}"
-
-
-def _canonical(name: object) -> str:
-    """Write equal numbers of different types in the same way."""
-    return f"{name:.10g}" if isinstance(name, float) else str(name)
 
 
 def numpy_generator(*names: object) -> np.random.Generator:

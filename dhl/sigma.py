@@ -17,7 +17,7 @@ def noise_std(sigma: float) -> float:
     """
     if not (sigma == 0 or 1 <= sigma <= 255):
         raise UserError(
-            "sigma is given on the 0-255 scale: 0, or from 1 to 255.",
+            f"Sigma {sigma:g} is not on the 0-255 scale.",
             came=f"sigma {sigma:g}",
             do="multiply a [0, 1]-scale value by 255; the paper uses 15 to 60.",
         )

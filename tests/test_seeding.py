@@ -45,27 +45,12 @@ def test_different_names_give_different_seeds():
         assert derive_seed(*one) != derive_seed(*other), (one, other)
 
 
-def test_seeds_fit_a_signed_64_bit_integer_and_use_its_range():
-    seeds = [derive_seed("range", index) for index in range(2000)]
-    assert min(seeds) >= 0
-    assert max(seeds) < 2**63
-    assert len(set(seeds)) == 2000
-    assert np.mean(seeds) == pytest.approx(2**62, rel=0.05)
-
-
 def test_generators_repeat_their_draws_and_leave_the_global_ones_alone():
-    np.random.seed(3)  # noqa: NPY002
-    torch.manual_seed(3)
-    expected = np.random.random(), torch.rand(())  # noqa: NPY002
-    np.random.seed(3)  # noqa: NPY002
-    torch.manual_seed(3)
-    draws = [
-        (numpy_generator("x", 1).random(4), torch_generator("x", 1).initial_seed())
-        for _ in range(2)
-    ]
-    assert (np.random.random(), torch.rand(())) == expected  # noqa: NPY002
-    np.testing.assert_array_equal(draws[0][0], draws[1][0])
-    assert draws[0][1] == derive_seed("x", 1)
-    np.testing.assert_array_equal(
-        draws[0][0], np.random.Generator(np.random.PCG64(derive_seed("x", 1))).random(4)
-    )
+    before = np.random.get_state(legacy=False), torch.get_rng_state()  # noqa: NPY002
+    seed = derive_seed("x", 1)
+    expected = np.random.Generator(np.random.PCG64(seed)).random(4)
+    for _ in range(2):
+        np.testing.assert_array_equal(numpy_generator("x", 1).random(4), expected)
+        assert torch_generator("x", 1).initial_seed() == seed
+    np.testing.assert_equal(np.random.get_state(legacy=False), before[0])  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[1])

@@ -12,21 +12,12 @@ from dhl.config.plugins import is_reference, load_plugin
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a network is built, what its builder takes, and where its published weights are.
+    """Where a network is built, what its builder takes, and where its published weights are."""
 
-    Attributes
-    ----------
-    builder : str
-        `module:function`, or a plug-in.
-    options : tuple of str
-        Options of the configuration that the function takes.
-    pretrained : str or None
-        What `weights: imagenet` means: a name of the catalogue of downloads, or `package` where a
-        Python package brings the file; None for a network that has no published weights.
-    """
-
-    builder: str
-    options: tuple[str, ...] = ()
+    builder: str  # `module:function`, or a plug-in
+    options: tuple[str, ...] = ()  # options of the configuration that the function takes
+    # The meaning of `weights: imagenet`: a name of the catalogue of downloads, or `package` if a
+    # Python package brings the file; None for a network without published weights.
     pretrained: str | None = None
 
     @property
@@ -66,15 +57,7 @@ NETWORKS = {
 
 
 def entry_of(role: str, name: str) -> Entry:
-    """Return the entry of a network by its name, or of a plug-in by its reference.
-
-    Raises
-    ------
-    KeyError
-        If there is no such name.
-    PluginError
-        If there is no such function.
-    """
+    """Return the entry of a network by its name, or of a plug-in by its reference."""
     if not is_reference(name):
         return NETWORKS[role][name]
     function = load_plugin(name)

@@ -11,50 +11,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to download.
+    """A file to download."""
 
-    Attributes
-    ----------
-    name : str
-        The file's name, also below a mirror.
-    urls : tuple of str
-        Its official addresses; none if it needs an account.
-    digest : str or None
-        `md5:` or `sha256:` and the hexadecimal digits, or the first of them.
-    bytes : int or None
-        Approximate size, for estimates; None if unknown.
-    unpack : str
-        A key of `dhl.data.archives.UNPACKERS`.
-    inside : str or None
-        The folder inside the archive that contains the set; None: the whole archive.
-    """
-
-    name: str
-    urls: tuple[str, ...] = ()
-    digest: str | None = None
-    bytes: int | None = None
-    unpack: str = "tar"
-    inside: str | None = None
+    name: str  # of the file, also below a mirror
+    urls: tuple[str, ...] = ()  # official addresses; none if it needs an account
+    digest: str | None = None  # `md5:` or `sha256:` and the hexadecimal digits, or the first ones
+    bytes: int | None = None  # approximate size; None if unknown
+    unpack: str = "tar"  # a key of `dhl.data.archives.UNPACKERS`
+    inside: str | None = None  # the folder of the archive that contains the set; None: all of it
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A set that is downloaded as a whole.
-
-    Attributes
-    ----------
-    name : str
-    archives : tuple of Archive
-    members : dict of str to int
-        The number of files of the complete set, by pattern below the set's folder.
-    account : str or None
-        What the user must do first, if the set needs an account.
-    """
+    """A set that is downloaded completely or not at all."""
 
     name: str
     archives: tuple[Archive, ...]
-    members: dict[str, int]
-    account: str | None = None
+    members: dict[str, int]  # number of files of the complete set, by pattern below its folder
+    account: str | None = None  # what the user must do first, if the set needs an account
 
     @property
     def bytes(self) -> int:
@@ -85,11 +59,7 @@ def _weights(network: str, file: str, size: int) -> DataSet:
 
 
 _KODAK = "r0k.us/graphics/kodak/kodak"
-
-
 _BERKELEY = "www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping"
-
-
 _ALL = (
     DataSet(
         name="kodak",
@@ -182,6 +152,4 @@ _ALL = (
     _weights("vgg16", "vgg16-397923af.pth", 553_433_881),
     _weights("resnet50", "resnet50-0676ba61.pth", 102_530_333),
 )
-
-
 CATALOGUE = {data_set.name: data_set for data_set in _ALL}

@@ -52,13 +52,7 @@ SegmentationData = Annotated[_Segmentation | _PluginData, _ByOrigin]
 
 
 def check_classes(data: DataSet, part: str) -> None:
-    """Check that plug-in data has a number of classes exactly where its part is a task.
-
-    Raises
-    ------
-    PluginError
-        If not.
-    """
+    """Check that plug-in data has a number of classes if and only if its part is a task."""
     if not isinstance(data, PluginData):
         return
     classes = data.classes

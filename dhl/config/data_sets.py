@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -93,7 +92,9 @@ class Folder(DataSet):
         # BSDS500 has different images for training and for tests; a reserved word is not a path.
         folders = {folder for folder in (self.train, self.test) if folder is not None}
         own = self.train is not None and not folders & set(DOWNLOADABLE_FOLDERS)
-        if self.train == self.test == "kodak" or (own and len(set(map(real_place, folders))) == 1):
+        if self.train == self.test == "kodak" or (
+            own and len({Path(folder).resolve() for folder in folders}) == 1
+        ):
             raise not_apart(self, "one folder")
         return self
 
@@ -113,11 +114,6 @@ class Folder(DataSet):
     def smallest_side(self) -> int | None:
         """Known of the downloadable sets."""
         return DOWNLOADABLE_FOLDERS.get(self.train or "")
-
-
-def real_place(place: str) -> Path:
-    """Return a path with links followed."""
-    return Path(os.path.realpath(place))
 
 
 def not_apart(data: Any, how: str) -> ConfigError:

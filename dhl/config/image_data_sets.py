@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dhl.config.base import Count, UserPath
-from dhl.config.data_sets import DataSet, not_apart, real_place
+from dhl.config.data_sets import DataSet, not_apart
 from dhl.errors import ConfigError, UserError
 
 CLASSES_OF_IMAGENET = 1000
@@ -122,20 +122,14 @@ class ImageFolder(ClassifiedPictures):
     @model_validator(mode="after")
     def _tested_on_other_images(self) -> ImageFolder:
         if self.train is not None:
-            train, test = real_place(self.train), real_place(self.test)
+            train, test = Path(self.train).resolve(), Path(self.test).resolve()
             if train.is_relative_to(test) or test.is_relative_to(train):
                 how = "one folder" if train == test else "one inside the other"
                 raise not_apart(self, how)
         return self
 
     def classes_of(self, part: str) -> int | None:
-        """Count the classes' folders.
-
-        Raises
-        ------
-        UserError
-            If the folder is missing, or has no folder in it.
-        """
+        """Count the classes' folders."""
         if self.classes == "imagenet":
             return CLASSES_OF_IMAGENET
         return len(class_folders(Path(self.train or self.test)))
@@ -161,7 +155,7 @@ class Voc2012(Pictures):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The same."""
+        """The downloaded sets."""
         return self.downloads
 
     def classes_of(self, part: str) -> int | None:
@@ -193,24 +187,15 @@ class Voc(Pictures):
 
 
 def class_folders(folder: Path) -> list[str]:
-    """List the names of the folders inside a folder, sorted.
-
-    Raises
-    ------
-    UserError
-        If it is missing, or has none.
-    """
+    """List the names of the folders inside a folder, sorted; none is a `UserError`."""
     if not folder.is_dir():
         raise UserError(
             f"The data folder {folder} is missing.",
             came="a path in `data`",
             do="correct the path.",
         )
-    names = sorted(
-        place.name
-        for place in folder.iterdir()
-        if place.is_dir() and not place.name.startswith(".")
-    )
+    inside = (path for path in folder.iterdir() if path.is_dir())
+    names = sorted(path.name for path in inside if not path.name.startswith("."))
     if not names:
         raise UserError(
             f"The data folder {folder} has no folder per class.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, cast, get_args, get_origin
 
@@ -20,14 +19,7 @@ Item = dict[str, Any]  # one of pydantic's errors
 
 
 def explain(error: ValidationError, source: str) -> UserError:
-    """Turn pydantic's list of errors into one message for a person.
-
-    Parameters
-    ----------
-    error : ValidationError
-    source : str
-        The configuration's file.
-    """
+    """Turn pydantic's errors in the file `source` into one message for a person."""
     # A misspelt key first: it explains the missing one.
     items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     found = _explained(cast(Item, items[0]), source)
@@ -43,8 +35,19 @@ def _explained(item: Item, source: str) -> UserError:
         named = f"`{path}" in f"{mistake.mistake} {mistake.came}"
         where = source if named or not path else f"`{path}` in {source}"
         return UserError(mistake.mistake, came=f"{mistake.came} ({where})", do=mistake.do)
-    if item["type"] in _TRANSLATED:
-        return _TRANSLATED[item["type"]](item, path, source)
+    if item["type"] in ("missing", "union_tag_not_found"):
+        key = path if item["type"] == "missing" else f"{path}.kind"
+        return UserError(
+            f"The key `{key}` is missing in {source}.",
+            came="no such key",
+            do="add it; config/mini.yaml shows an example.",
+        )
+    if item["type"] == "extra_forbidden":
+        return _unknown_key(item, path, source)
+    if item["type"] == "union_tag_invalid":
+        return _unknown_kind(item, path, source)
+    if item["type"] in _EXPECTED:
+        return _wrong_type(item, path, source)
     mistake = f"`{path}` in {source}: {item['msg']}."
     return UserError(
         mistake.replace(": Input should", " must"),
@@ -64,54 +67,27 @@ def _unknown_key(item: Item, path: str, source: str) -> UserError:
     )
 
 
-def _missing(item: Item, path: str, source: str) -> UserError:
-    """Name the missing key."""
-    return UserError(
-        f"The key `{path}` is missing in {source}.",
-        came="no such key",
-        do="add it; config/mini.yaml shows an example.",
-    )
+_EXPECTED = {
+    "tuple_type": ("a list", "write `[{}]`."),
+    "too_short": ("a list of one value or more", "add a value."),
+    "dict_type": ("a mapping of keys to values", "write `key: value`, one below the other{}."),
+    "model_type": ("a mapping of keys to values", "write `key: value`, one below the other{}."),
+    "string_type": ("text", "write it in quotes."),
+    "bool_type": ("`true` or `false`", "write `true` or `false`."),
+    "int_type": ("a whole number", "write a whole number."),
+    "float_type": ("a number", "write a number."),
+}
 
 
-def _wrong_type(item: Item, path: str, source: str, expected: str, do: str) -> UserError:
-    """Name the expected type."""
-    return UserError(f"`{path}` in {source} must be {expected}.", came=_shown(item["input"]), do=do)
-
-
-def _no_list(item: Item, path: str, source: str) -> UserError:
-    """Show how a list of one value is written."""
-    do = f"write `[{_shown(item['input'])}]`."
-    return _wrong_type(item, path, source, "a list", do)
-
-
-def _empty_list(item: Item, path: str, source: str) -> UserError:
-    """Ask for a value."""
-    return _wrong_type(item, path, source, "a list of one value or more", "add a value.")
-
-
-def _no_mapping(item: Item, path: str, source: str) -> UserError:
-    """Name the expected keys, where they are known."""
-    legal = _legal_keys(item["loc"])
-    do = f"write keys below it{': ' if legal else ''}{', '.join(legal)}."
-    return _wrong_type(item, path, source, "a mapping of keys to values", do)
-
-
-def _no_text(item: Item, path: str, source: str) -> UserError:
-    """Show how to keep YAML from reading text as something else."""
-    return _wrong_type(item, path, source, "text", "write it in quotes.")
-
-
-def _no_switch(item: Item, path: str, source: str) -> UserError:
-    """Name the two values."""
-    return _wrong_type(item, path, source, "`true` or `false`", "write `true` or `false`.")
-
-
-def _no_number(item: Item, path: str, source: str) -> UserError:
-    """Show how to write a number that YAML reads as text."""
-    whole = item["type"] == "int_type"
-    kind = "a whole number" if whole else "a number"
-    do = _numeral(item["input"], whole=whole) or f"write {kind}."
-    return _wrong_type(item, path, source, kind, do)
+def _wrong_type(item: Item, path: str, source: str) -> UserError:
+    """Name the expected type, and show how the value is written."""
+    kind, shown = item["type"], _shown(item["input"])
+    expected, do = _EXPECTED[kind]
+    keys = ", ".join(_legal_keys(item["loc"]))
+    do = do.format(shown if kind == "tuple_type" else keys and f"; keys are {keys}")
+    if kind in ("int_type", "float_type"):
+        do = _numeral(item["input"], whole=kind == "int_type") or do
+    return UserError(f"`{path}` in {source} must be {expected}.", came=shown, do=do)
 
 
 def _numeral(text: Any, *, whole: bool) -> str | None:
@@ -143,37 +119,16 @@ def _unknown_kind(item: Item, path: str, source: str) -> UserError:
     )
 
 
-def _no_kind(item: Item, path: str, source: str) -> UserError:
-    """Ask for the kind."""
-    return _missing(item, f"{path}.kind", source)
-
-
-_TRANSLATED: dict[str, Callable[[Item, str, str], UserError]] = {
-    "extra_forbidden": _unknown_key,
-    "missing": _missing,
-    "tuple_type": _no_list,
-    "too_short": _empty_list,
-    "dict_type": _no_mapping,
-    "model_type": _no_mapping,
-    "string_type": _no_text,
-    "bool_type": _no_switch,
-    "float_type": _no_number,
-    "int_type": _no_number,
-    "union_tag_invalid": _unknown_kind,
-    "union_tag_not_found": _no_kind,
-}
-
-
 def _shown(value: Any) -> str:
     """Write a value, shortened."""
     text = json.dumps(value, default=str)
     return text if len(text) < 80 else f"{text[:77]}..."
 
 
-def _legal_keys(place: tuple[int | str, ...]) -> list[str]:
+def _legal_keys(location: tuple[int | str, ...]) -> list[str]:
     """List the legal keys at a key path."""
     kind: Any = Config
-    for key in place:
+    for key in location:
         if key in KINDS:
             kind = KINDS[key]
         elif get_origin(kind) is dict:
@@ -182,7 +137,7 @@ def _legal_keys(place: tuple[int | str, ...]) -> list[str]:
             model = _model_in(kind)
             kind = model.model_fields[str(key)].annotation if model else None
     model = None if get_origin(kind) is dict else _model_in(kind)
-    presets = ["preset"] if place == () else []
+    presets = ["preset"] if location == () else []
     return presets + (list(model.model_fields) if model else [])
 
 

@@ -15,21 +15,11 @@ OTHER_TASK = {"classification": "segmentation", "segmentation": "classification"
 
 @dataclass(frozen=True)
 class Method:
-    """A method as a row of the tables.
+    """A method as a row of the tables."""
 
-    Attributes
-    ----------
-    label : str
-        How the row is called in tables and figures.
-    explanation : str
-        One sentence for the report.
-    in_paper : bool
-        Whether the paper's tables have this row.
-    """
-
-    label: str
-    explanation: str
-    in_paper: bool
+    label: str  # in tables and figures
+    explanation: str  # one sentence for the report
+    in_paper: bool  # whether the paper's tables have this row
 
 
 METHODS = {
@@ -97,14 +87,7 @@ def is_trained(method: str) -> bool:
 
 
 def model_of(method: str, part: str) -> str | None:
-    """Return the name of the trained denoiser or retrained network behind a row, None if untrained.
-
-    Parameters
-    ----------
-    method : str
-        One of `ALLOWED[part]`, or a plug-in, which is untrained.
-    part : {"denoising", "classification", "segmentation"}
-    """
+    """Return the name of the trained denoiser or network behind a row; None if it is untrained."""
     if not is_trained(method):
         return None
     names = {

@@ -66,20 +66,7 @@ class Network(Frozen):
 
 
 def check_network(network: Network, role: str, *, place: str) -> None:
-    """Check that a network of this role exists and accepts its options.
-
-    Parameters
-    ----------
-    network : Network
-    role : {"denoiser", "classifier", "segmenter"}
-    place : str
-        Key path in the configuration, for the message.
-
-    Raises
-    ------
-    ConfigError
-        If the name or an option is unknown.
-    """
+    """Check that a network of this role exists and accepts its options; `place` is its key path."""
     if is_reference(network.name):
         _check_plugin(network, role, place=place)
         return

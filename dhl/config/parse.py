@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from dhl.config.messages import explain
-from dhl.config.method_plugins import name_method_plugins
+from dhl.config.plugins import name_method_plugins
 from dhl.config.presets import expand_preset
 from dhl.config.rules import check_rules
 from dhl.config.schema import Config
@@ -20,17 +20,8 @@ from dhl.errors import UserError
 def parse_config(content: dict[str, Any], *, source: str) -> Config:
     """Expand the preset of a configuration, check it, and return it frozen.
 
-    Parameters
-    ----------
-    content : dict
-        As read from YAML.
-    source : str
-        The file's name, for messages.
-
-    Raises
-    ------
-    UserError
-        With the full path of the first wrong key, its value, and what is legal.
+    `source` is the file's name. The first mistake is a `UserError` with the full path of the key,
+    its value, and what is legal.
     """
     content = expand_preset(content, source=source)
     try:
@@ -47,13 +38,7 @@ def parse_config(content: dict[str, Any], *, source: str) -> Config:
 
 
 def load_config(path: str | Path) -> Config:
-    """Read and check a configuration file.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, is not YAML, or breaks a rule.
-    """
+    """Read and check a configuration file; any mistake is a `UserError`."""
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text())

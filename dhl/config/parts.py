@@ -126,19 +126,7 @@ class Parts(Frozen):
 
 
 def check_methods(parts: Parts, plugins: dict[str, str]) -> None:
-    """Check that each method is a row that its table can have, once.
-
-    Parameters
-    ----------
-    parts : Parts
-    plugins : dict of str to str
-        The plug-in methods by the name of their row.
-
-    Raises
-    ------
-    ConfigError
-        At the first unknown or repeated method.
-    """
+    """Check that each method is a row that its table can have, once; `plugins` are by row."""
     for part in parts:
         methods = parts[part].methods
         for method in methods:

@@ -5,13 +5,12 @@ Checking a configuration imports the file. Relative paths start at the working d
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
@@ -19,45 +18,39 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from dhl.errors import UserError
+from dhl.config.base import nearest
+from dhl.config.methods import NOT_METHODS, PARTS
+from dhl.errors import ConfigError, UserError
 
 FORM = "path/to/file.py:function"
 _REFERENCE = re.compile(r"(?P<path>.+\.py):(?P<function>\w+)")
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-class PluginError(UserError, ValueError):
-    """A mistake in a plug-in; also a `ValueError`, which pydantic collects."""
+class PluginError(ConfigError):
+    """A mistake in a plug-in."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A user's function.
+    """A user's function."""
 
-    Attributes
-    ----------
-    reference : str
-        The function as the configuration names it, `path/to/file.py:function`.
-    path : Path
-        The path in the reference.
-    name : str
-        The function's name.
-    function : callable
-    source : str
-        The text of the whole file, as it was imported.
-    """
-
-    reference: str
-    path: Path
+    reference: str  # as the configuration names it, `path/to/file.py:function`
+    path: Path  # as in the reference
     name: str
     function: Callable[..., Any]
-    source: str
+    source: str  # the text of the file, as it was imported
 
     @property
     def signature(self) -> inspect.Signature:
         """The function's parameters."""
         with running(self.reference):
             return inspect.signature(self.function)
+
+    @property
+    def row(self) -> str:
+        """The name of a plug-in method's row: safe in paths and on pages."""
+        return self.name.replace("_", "-")
 
     @property
     def summary(self) -> str:
@@ -84,16 +77,18 @@ class Plugin:
             The keyword arguments that `dhl` passes.
         options : iterable of str
             The keyword arguments that the configuration passes.
-
-        Raises
-        ------
-        PluginError
-            If the function lacks one of the options, or cannot be called with all arguments.
         """
         keywords, options = tuple(keywords), tuple(options)
+        names = [one.name for one in self.signature.parameters.values() if one.kind in _BY_NAME]
+        legal = [name for name in names[len(positional) :] if name not in keywords]
         for option in options:
             if not self.takes(option) or option in keywords:
-                raise self._unknown_option(option, self._legal_options(len(positional), keywords))
+                known = f"use one of {', '.join(legal)}." if legal else "remove it."
+                raise PluginError(
+                    f"`{self.reference}` has no option `{option}`.",
+                    came=f"`{self.name}{self.signature}`",
+                    do=nearest(option, legal, otherwise=known),
+                )
         try:
             self.signature.bind(*positional, **dict.fromkeys((*keywords, *options)))
         except TypeError as error:
@@ -104,21 +99,6 @@ class Plugin:
                 do="change the function's parameters; docs/extending.md has an example.",
             ) from None
 
-    def _unknown_option(self, option: str, legal: list[str]) -> PluginError:
-        """Say that the function has no such option."""
-        known = f"use one of {', '.join(legal)}." if legal else "remove it: there are no options."
-        close = difflib.get_close_matches(option, legal, n=1)
-        return PluginError(
-            f"`{self.reference}` has no option `{option}`.",
-            came=f"`{self.name}{self.signature}`",
-            do=f"write `{close[0]}`." if close else known,
-        )
-
-    def _legal_options(self, positional: int, keywords: tuple[str, ...]) -> list[str]:
-        """List the parameters that the configuration may set."""
-        names = [one.name for one in self.signature.parameters.values() if one.kind in _BY_NAME]
-        return [name for name in names[positional:] if name not in keywords]
-
 
 def is_reference(name: str) -> bool:
     """Tell whether a name in the configuration means a plug-in, well formed or not."""
@@ -127,18 +107,11 @@ def is_reference(name: str) -> bool:
 
 def references(*names: str) -> tuple[str, ...]:
     """Return the names that mean plug-ins."""
-    return tuple(name for name in names if is_reference(name))
+    return tuple(filter(is_reference, names))
 
 
 def load_plugin(reference: str) -> Plugin:
-    """Import a user's function; each file is imported once in a process.
-
-    Raises
-    ------
-    PluginError
-        If the reference is malformed, if the file is missing, cannot be parsed or raises an
-        exception, or if it has no such function.
-    """
+    """Import a user's function; each file is imported once in a process."""
     if not (match := _REFERENCE.fullmatch(reference)):
         raise PluginError(
             f"`{reference}` does not name a function in a Python file.",
@@ -150,24 +123,17 @@ def load_plugin(reference: str) -> Plugin:
         source, module = _import_file(path.resolve())
     function = getattr(module, name, None)
     if not callable(function):
-        raise _no_function(path, name, module)
+        functions = [
+            known
+            for known, value in vars(module).items()
+            if callable(value) and getattr(value, "__module__", None) == module.__name__
+        ]
+        raise PluginError(
+            f"There is no function `{name}` in {path}.",
+            came=f"functions in the file: {', '.join(functions) or 'none'}",
+            do=nearest(name, functions, otherwise=f"write `def {name}(...)` in this file."),
+        )
     return Plugin(reference, path, name, function, source)
-
-
-def _no_function(path: Path, name: str, module: ModuleType) -> PluginError:
-    """Say that a file has no such function."""
-    functions = [
-        known
-        for known, value in vars(module).items()
-        if callable(value) and getattr(value, "__module__", None) == module.__name__
-    ]
-    close = difflib.get_close_matches(name, functions, n=1)
-    listed = ", ".join(f"`{known}`" for known in functions)
-    return PluginError(
-        f"There is no function `{name}` in {path}.",
-        came=f"the functions {listed}" if listed else "a file without functions",
-        do=f"write `{path}:{close[0]}`." if close else f"write `def {name}(...)` there.",
-    )
 
 
 @functools.cache
@@ -221,13 +187,7 @@ class _Fresh(SourceFileLoader):
 
 @contextmanager
 def running(reference: str) -> Iterator[None]:
-    """Run a plug-in; an exception becomes one message, whose `__cause__` has the traceback.
-
-    Raises
-    ------
-    PluginError
-        If the code inside raises any exception but a `UserError`.
-    """
+    """Run a plug-in; an exception becomes a `PluginError`, whose `__cause__` has the traceback."""
     try:
         yield
     except UserError:
@@ -242,10 +202,9 @@ def running(reference: str) -> Iterator[None]:
 
 
 def wrong_result(reference: str, *, expected: str, came: str) -> PluginError:
-    """Say that a plug-in returned something else than it should."""
-    name = reference.rpartition(":")[2]
+    """Return the error for a wrong result of a plug-in."""
     return PluginError(
-        f"`{reference}` must return {expected}.", came=came, do=f"correct what `{name}` returns."
+        f"`{reference}` must return {expected}.", came=came, do="correct what the function returns."
     )
 
 
@@ -255,3 +214,62 @@ def described(value: Any) -> str:
         shape = ", ".join(map(str, value.shape))
         return f"{str(value.dtype).removeprefix('torch.')} of shape ({shape})"
     return f"`{value}`" if value is None else f"a `{type(value).__name__}`"
+
+
+def name_method_plugins(content: Any) -> Any:
+    """Replace references to plug-ins in the lists of methods by the names of their rows.
+
+    The new key `plugin_methods` leads from the name of a row to the reference.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("parts"), dict):
+        return content
+    given = content.get("plugin_methods", {})
+    plugins = dict(given) if isinstance(given, dict) else {}
+    parts = dict(content["parts"])
+    for part in PARTS:
+        if isinstance(parts.get(part), dict) and isinstance(parts[part].get("methods"), list):
+            names = tuple(_row(name, plugins) for name in parts[part]["methods"])
+            parts[part] = parts[part] | {"methods": names}
+    return content | {
+        "parts": parts,
+        "plugin_methods": plugins if isinstance(given, dict) else given,
+    }
+
+
+def check_method_plugins(plugins: dict[str, str], used: Collection[str]) -> None:
+    """Check the signatures and names of the plug-in methods; `used` are all methods of the run."""
+    for name, reference in plugins.items():
+        function = load_plugin(reference)
+        function.check_call("noisy", keywords=("sigma",))
+        if name != function.row:
+            raise ConfigError(
+                f"The plug-in method `{name}` is not named after its function.",
+                came=f"`plugin_methods.{name}`, and the function `{function.name}`",
+                do=f"name it `{function.row}`.",
+            )
+        if name not in used:
+            raise ConfigError(
+                f"The plug-in method `{name}` is in no list of methods.",
+                came=f"`plugin_methods.{name}`",
+                do="add it to a list, or remove it.",
+            )
+        if name in NOT_METHODS or not re.fullmatch("[A-Za-z][A-Za-z0-9-]*", name):
+            raise PluginError(
+                f"A plug-in method cannot be named `{name}`.",
+                came=f"`{reference}`",
+                do="give the function another name, of ASCII letters, digits and underscores.",
+            )
+
+
+def _row(name: Any, plugins: dict[str, str]) -> Any:
+    """Replace a reference by the name of its row, and record the reference."""
+    if not (isinstance(name, str) and is_reference(name)):
+        return name
+    row = load_plugin(name).row
+    if plugins.setdefault(row, name) != name:
+        raise PluginError(
+            f"Two plug-in methods are named `{row}`.",
+            came=f"`{plugins[row]}` and `{name}`",
+            do="give one of the functions another name.",
+        )
+    return row

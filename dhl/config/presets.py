@@ -12,34 +12,20 @@ from dhl.files import project_file
 
 
 def expand_preset(content: dict[str, Any], *, source: str) -> dict[str, Any]:
-    """Replace `preset` by its recipes; the configuration's own keys are merged over them.
+    """Replace `preset` by its recipes; the configuration's keys are merged over them.
 
-    Parameters
-    ----------
-    content : dict
-        A configuration as read from YAML.
-    source : str
-        The file's name, for messages.
-
-    Returns
-    -------
-    dict
-        The preset's recipes of parts that the configuration does not have are left out.
-
-    Raises
-    ------
-    UserError
-        If there is no such preset, or no checkout that has them.
+    Recipes of parts that the configuration does not have are left out. `source` is the file's name,
+    for messages.
     """
     if "preset" not in content:
         return content
-    own = {key: value for key, value in content.items() if key != "preset"}
-    base = _read(content["preset"], source)
-    parts = own.get("parts")
+    content = dict(content)
+    base = _read(content.pop("preset"), source)
+    parts = content.get("parts")
     if not isinstance(parts, dict):
-        return own
+        return content
     recipes = {part: base["parts"][part] for part in base["parts"] if parts.get(part) is not None}
-    return merge({"parts": recipes}, own)
+    return merge({"parts": recipes}, content)
 
 
 def _read(name: Any, source: str) -> dict[str, Any]:
@@ -55,8 +41,7 @@ def _read(name: Any, source: str) -> dict[str, Any]:
     content = yaml.safe_load((presets / f"{name}.yaml").read_text())
     if "preset" not in content:
         return content
-    own = {key: value for key, value in content.items() if key != "preset"}
-    return merge(_read(content["preset"], source), own)
+    return merge(_read(content.pop("preset"), source), content)
 
 
 def merge(base: Any, over: Any) -> Any:

@@ -15,13 +15,7 @@ RECIPES = {"joint": "joint", "matched": "joint", "retrained": "retrained"}
 
 
 def check_rules(config: Config) -> None:
-    """Check the sections of a configuration against each other.
-
-    Raises
-    ------
-    ConfigError
-        At the first rule that is broken.
-    """
+    """Check the sections of a configuration against each other."""
     for part in config.parts:
         for method in config.parts[part].methods:
             _require_recipe(config, method, part)
@@ -56,15 +50,15 @@ def used_recipes(config: Config) -> dict[str, tuple[str, Recipe]]:
             recipe = RECIPES[kind]
             found[_path(task, recipe)] = (task, _recipe(config, task, recipe))
         if kind != "retrained":  # each denoiser is, or starts from, one trained for the MSE alone
-            place, training = "parts.denoising.training", config.parts.denoising.training
+            key_path, training = "parts.denoising.training", config.parts.denoising.training
             recipes: DenoiserRecipes = training
             if kind == "dncnn" and training.dncnn:
-                place, recipes = f"{place}.dncnn", training.dncnn
+                key_path, recipes = f"{key_path}.dncnn", training.dncnn
             for field in DenoiserRecipes.model_fields:
-                found[f"{place}.{field}"] = ("denoising", getattr(recipes, field))
+                found[f"{key_path}.{field}"] = ("denoising", getattr(recipes, field))
     return {
-        place: (part, recipe)
-        for place, (part, recipe) in sorted(found.items())
+        key_path: (part, recipe)
+        for key_path, (part, recipe) in sorted(found.items())
         if recipe is not None
     }
 
@@ -225,12 +219,12 @@ def _check_published_classes(config: Config) -> None:
 
 def _check_patches(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> None:
     """Check that patches fit into images of known size; label maps are enlarged."""
-    for place, (part, recipe) in recipes.items():
+    for key_path, (part, recipe) in recipes.items():
         side = config.parts[part].data.smallest_side
         if part != "segmentation" and side and recipe.patch and recipe.patch > side:
             raise ConfigError(
                 f"The patch of {recipe.patch} px is larger than the training images.",
-                came=f"`{place}.patch: {recipe.patch}`, and images of {side} px in "
+                came=f"`{key_path}.patch: {recipe.patch}`, and images of {side} px in "
                 f"`parts.{part}.data`",
                 do=f"write {side // 4 * 4} or less, or use larger images.",
             )
@@ -239,10 +233,10 @@ def _check_patches(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> No
 def _check_warm_starts(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> None:
     """Check that a warm start covers a sigma of the run; `dhl plan` names the others."""
     sigmas = {sigma for part in config.parts for sigma in config.parts[part].sigmas}
-    for place, (_, recipe) in recipes.items():
+    for key_path, (_, recipe) in recipes.items():
         if isinstance(recipe, WarmStart) and not any(map(recipe.covers, sigmas)):
             raise ConfigError(
-                f"The warm start `{place}` covers no sigma of the run.",
+                f"The warm start `{key_path}` covers no sigma of the run.",
                 came=f"sigma {recipe.sigma_low:g} to {recipe.sigma_high:g}; the run has "
                 f"{', '.join(f'{sigma:g}' for sigma in sorted(sigmas))}",
                 do="widen `sigma_low` and `sigma_high`, or write `warm_start: null`.",

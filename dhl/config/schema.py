@@ -8,11 +8,16 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dhl.config.base import Count, Frozen, spelt
 from dhl.config.catalogue import CATALOGUE
-from dhl.config.method_plugins import check_method_plugins
 from dhl.config.methods import TASKS
 from dhl.config.networks import Network
 from dhl.config.parts import Parts, check_methods
-from dhl.config.plugins import FORM, is_reference, load_plugin, references
+from dhl.config.plugins import (
+    FORM,
+    check_method_plugins,
+    is_reference,
+    load_plugin,
+    references,
+)
 from dhl.config.sensitivity import Sensitivity
 from dhl.errors import ConfigError
 from dhl.sigma import GAUSSIAN
@@ -185,6 +190,7 @@ class Config(Frozen):
 
     @model_validator(mode="after")
     def _known_methods(self) -> Config:
-        check_method_plugins(self.plugin_methods, self.parts)
+        used = {name for part in self.parts for name in self.parts[part].methods}
+        check_method_plugins(self.plugin_methods, used)
         check_methods(self.parts, self.plugin_methods)
         return self

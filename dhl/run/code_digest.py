@@ -19,6 +19,15 @@ ROOT = Path(__file__).parents[2]
 DECISIVE = frozenset(
     {"data", "models", "training", "evaluation", "analysis", "report", "seeding", "sigma"}
 )
+# Modules of these packages that only save, share, wait and stop.
+NOT_DECISIVE = frozenset(
+    {
+        "dhl.models.checkpoint",
+        "dhl.training.gpu_slots",
+        "dhl.training.shared_models",
+        "dhl.training.signals",
+    }
+)
 
 
 def code_digest(*names: str, root: Path = ROOT) -> str:
@@ -27,7 +36,10 @@ def code_digest(*names: str, root: Path = ROOT) -> str:
     Parameters
     ----------
     *names : str
-        Dotted names of modules of `dhl`, and references to plug-ins.
+        Dotted names of modules of `dhl`, and references to plug-ins. A plug-in counts by its text,
+        a module without comments, docstrings, formatting and imports for type checkers. An import
+        from `dhl` counts by the imported names and by the code of the module, so a module can be
+        moved or renamed.
     root : Path
         The folder that contains the package `dhl`.
 
@@ -38,12 +50,13 @@ def code_digest(*names: str, root: Path = ROOT) -> str:
     PluginError
         If a plug-in cannot be imported.
     """
-    digests = {
-        text_digest(load_plugin(name).source, root)
-        if is_reference(name)
-        else _module_digest(name, root)
-        for name in names
-    }
+    digests = set()
+    for name in names:
+        if is_reference(name):
+            source = load_plugin(name).source
+            digests.add(_sha256([source, sorted(set(_imports(ast.parse(source), root)))]))
+        else:
+            digests.add(_module_digest(name, root))
     return _sha256(sorted(digests))
 
 
@@ -53,23 +66,7 @@ def _module_digest(name: str, root: Path) -> str:
     file = _file(name, root)
     if file is None:
         raise ModuleNotFoundError(name)
-    return text_digest(file.read_text("utf-8"), root)
-
-
-def text_digest(text: str, root: Path = ROOT) -> str:
-    """Digest the text of a Python file, with all decisive modules that it imports.
-
-    Comments, docstrings, formatting and imports for type checkers do not count. An import from
-    `dhl` counts by the imported names and by the code of the module, so a module can be moved or
-    renamed.
-
-    Parameters
-    ----------
-    text : str
-    root : Path
-        The folder that contains the package `dhl`.
-    """
-    tree = ast.parse(text)
+    tree = ast.parse(file.read_text("utf-8"))
     tree.body = [node for node in tree.body if not _is_for_type_checkers(node)]
     return _sha256([_plain(tree), sorted(set(_imports(tree, root)))])
 
@@ -81,31 +78,20 @@ def _sha256(content: list) -> str:
 
 def _plain(node: Any) -> Any:
     """Turn a syntax tree into nested lists without empty fields: new Python versions add some."""
-    if isinstance(node, ast.JoinedStr):
-        return ["JoinedStr", *map(_plain, _fstring_parts(node))]
+    if isinstance(node, ast.JoinedStr):  # by characters: Python 3.12 splits texts differently
+        return ["JoinedStr", *itertools.chain.from_iterable(map(_fstring_part, node.values))]
     if isinstance(node, ast.AST):
         fields = [(name, _plain(value)) for name, value in ast.iter_fields(node)
                   if value is not None]  # fmt: skip
         return [type(node).__name__, *(field for field in fields if field[1] != [])]
     if isinstance(node, list):
-        return [_plain(one) for one in node if not _is_skipped(one)]
+        return [_plain(one) for one in node if not (_is_docstring(one) or _is_import(one))]
     return ascii(node)
 
 
-def _fstring_parts(node: ast.JoinedStr) -> Iterator[ast.expr]:
-    """Yield an f-string's parts; adjacent texts are joined, as Python 3.12 splits some."""
-    for is_text, parts in itertools.groupby(node.values, lambda one: isinstance(one, ast.Constant)):
-        if not is_text:
-            yield from parts
-        elif text := "".join(str(part.value) for part in parts if isinstance(part, ast.Constant)):
-            yield ast.Constant(text)
-
-
-def _is_skipped(node: Any) -> bool:
-    """Tell whether a statement is a docstring or an import from `dhl`."""
-    if isinstance(node, ast.Expr):
-        return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-    return _is_import_from_dhl(node)
+def _fstring_part(node: ast.expr) -> list:
+    """Return the characters of a text in an f-string, or an expression."""
+    return [*str(node.value)] if isinstance(node, ast.Constant) else [_plain(node)]
 
 
 def _is_for_type_checkers(node: ast.stmt) -> bool:
@@ -113,7 +99,12 @@ def _is_for_type_checkers(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING"
 
 
-def _is_import_from_dhl(node: Any) -> bool:
+def _is_docstring(node: Any) -> bool:
+    """Tell whether a statement is a text alone."""
+    return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
+
+
+def _is_import(node: Any) -> bool:
     """Tell whether a statement imports from `dhl`."""
     if isinstance(node, ast.ImportFrom):
         return (node.module or "").split(".")[0] == "dhl" and node.level == 0
@@ -122,19 +113,14 @@ def _is_import_from_dhl(node: Any) -> bool:
 
 def _imports(tree: ast.Module, root: Path) -> Iterator[tuple[str, str, str]]:
     """Yield the name here, the name there and the module's digest for each import from `dhl`."""
-    for node in filter(_is_import_from_dhl, ast.walk(tree)):
+    for node in filter(_is_import, ast.walk(tree)):
         parent = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
         for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
-            here, module = alias.asname or alias.name, parent + alias.name
-            if _file(module, root):
-                yield here, "", _imported_digest(module, root)
-            else:
-                yield here, alias.name, _imported_digest(parent.removesuffix("."), root)
-
-
-def _imported_digest(name: str, root: Path) -> str:
-    """Digest an imported module if it is decisive."""
-    return _module_digest(name, root) if DECISIVE & set(name.split(".")[1:2]) else ""
+            here, module, name = alias.asname or alias.name, parent + alias.name, ""
+            if _file(module, root) is None:
+                module, name = parent.removesuffix("."), alias.name
+            decisive = DECISIVE & set(module.split(".")[1:2]) and module not in NOT_DECISIVE
+            yield here, name, _module_digest(module, root) if decisive else ""
 
 
 def _file(name: str, root: Path) -> Path | None:

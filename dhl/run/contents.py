@@ -16,19 +16,9 @@ from dhl.run.shards import shards
 
 
 def files_of(config: Config, folder: RunFolder, *names: str) -> list[Path]:
-    """List the files of some outputs, in the order of the parts, sigmas and trainings.
+    """List the files of some outputs of `dhl.run.outputs`, by parts, sigmas and trainings.
 
-    Parameters
-    ----------
-    config : Config
-    folder : RunFolder
-    *names : str
-        Names of `dhl.run.outputs.OUTPUTS`.
-
-    Returns
-    -------
-    list of Path
-        A file of `download`, `skipped` or a figure's numbers may be absent in a finished run.
+    A file of `download`, `skipped` or a figure's numbers may be absent in a complete run.
     """
     return [path for name in names for path in _FILES[name](config, folder)]
 
@@ -67,16 +57,14 @@ _FILES: dict[str, Callable[[Config, RunFolder], Iterable[Path]]] = {
     "images": lambda config, folder: map(folder.data, config.parts),
     "skipped": lambda config, folder: map(folder.skipped, config.parts),
     "sheet": lambda config, folder: [folder.path("sheet", part=part) for part in config.parts],
-    "noise": lambda config, folder: [folder.noise(*place) for place in _grid(config)],
+    "noise": lambda config, folder: [folder.noise(*one) for one in _grid(config)],
     "baseline": lambda config, folder: [
-        path for place in _grid(config) for path in baselines_of(config, folder, *place)
+        path for one in _grid(config) for path in baselines_of(config, folder, *one)
     ],
     "model": lambda config, folder: map(folder.model, all_models(config)),
     "training": lambda config, folder: map(folder.training, all_models(config)),
-    "evaluation": lambda config, folder: [
-        folder.evaluation(*place) for place in evaluations(config)
-    ],
-    "arrays": lambda config, folder: [folder.arrays(*place) for place in evaluations(config)],
+    "evaluation": lambda config, folder: [folder.evaluation(*one) for one in evaluations(config)],
+    "arrays": lambda config, folder: [folder.arrays(*one) for one in evaluations(config)],
     "table": lambda config, folder: [
         folder.table(TABLES[part], suffix) for part in config.parts for suffix in TABLE_FORMATS
     ],

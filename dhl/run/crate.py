@@ -68,24 +68,19 @@ def describe_crate(
     results: Set[str],
     description: str,
 ) -> dict[str, Any]:
-    """Return the content of `ro-crate-metadata.json`.
+    """Return the content of `ro-crate-metadata.json`, which depends on the arguments alone.
 
     Parameters
     ----------
     manifest : dict
         The manifest of the run.
     contents : dict of str to Path or bytes
-        All files of the archive except the metadata, by their names in the archive. The
-        workflow and the configuration are among them.
+        All files of the archive except the metadata, by their names in the archive, with the
+        workflow and the configuration.
     results : set of str
         Names of the files that the run made.
     description : str
         A sentence about the run.
-
-    Returns
-    -------
-    dict
-        Flat JSON-LD with an entity for each file. It depends on the arguments alone.
     """
     from rocrate.rocrate import ROCrate
 

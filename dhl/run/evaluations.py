@@ -25,21 +25,11 @@ STUDIES = ("task-weight", "sigma-mismatch", "transfer")
 
 @dataclass(frozen=True)
 class Experiment:
-    """Images, and the task network that reads them.
+    """Images, and the task network that reads them."""
 
-    Attributes
-    ----------
-    name : str
-        A method of the table, or `<source> + <task network>`; the same for every training.
-    source : str
-        `clean`, `noisy`, an untrained method, or the key of a denoiser of the first training.
-    task_network : str or None
-        The key of the task network; None measures the images alone.
-    """
-
-    name: str
-    source: str
-    task_network: str | None
+    name: str  # a method of the table, or `<source> + <task network>`; the same for every training
+    source: str  # `clean`, `noisy`, an untrained method, or a denoiser's key of the first training
+    task_network: str | None  # its key; None measures the images alone
 
     @property
     def trained(self) -> bool:
@@ -72,35 +62,20 @@ def _of_training(key: str, seed: int) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An experiment of a study, and its reference.
+    """An experiment of a study, and its reference."""
 
-    Attributes
-    ----------
-    study : {"task-weight", "sigma-mismatch", "transfer"}
-    experiment : Experiment
-    reference : Experiment or None
-        None for the reference itself, and where a comparison means nothing.
-    task_weight : float or None
-        Of the denoiser's loss, in `task-weight`.
-    trained_sigma : float or None
-        Of the denoiser, on the 0-255 scale.
-    """
-
-    study: str
+    study: str  # one of `STUDIES`
     experiment: Experiment
-    reference: Experiment | None
-    task_weight: float | None = None
-    trained_sigma: float | None = None
+    reference: Experiment | None  # None for the reference itself, or without a fair one
+    task_weight: float | None = None  # of the denoiser's loss, in `task-weight`
+    trained_sigma: float | None = None  # of the denoiser, on the 0-255 scale
 
 
 def experiments(config: Config, part: str, sigma: float, seed: int = 1) -> tuple[Experiment, ...]:
     """List what the evaluation of a part at a sigma measures.
 
-    Returns
-    -------
-    tuple of Experiment
-        The methods in the order of the table, then the experiments of the studies. Untrained
-        experiments are evaluated once, with seed 1.
+    First the methods in the order of the table, then the experiments of the studies. Untrained
+    experiments are evaluated once, with seed 1.
     """
     found = dict.fromkeys(_methods(config, part, sigma))
     for comparison in comparisons(config, part, sigma):
@@ -159,7 +134,7 @@ def _methods(config: Config, part: str, sigma: float) -> Iterator[Experiment]:
 
 def studies(config: Config) -> tuple[str, ...]:
     """Name the studies of a run, in the order of the report."""
-    found = {one.study for place in studied(config) for one in comparisons(config, *place)}
+    found = {one.study for at in studied(config) for one in comparisons(config, *at)}
     return tuple(name for name in STUDIES if name in found)
 
 

@@ -33,7 +33,7 @@ _OLDEST = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip file
 
 
 def export_run(root: Path, output: Path | None = None, *, models: bool = False) -> Path:
-    """Write the archive of a finished run; equal runs give equal bytes.
+    """Write the archive of a complete run; equal runs give equal bytes.
 
     Parameters
     ----------
@@ -44,16 +44,11 @@ def export_run(root: Path, output: Path | None = None, *, models: bool = False) 
     models : bool
         Whether to include the weights of the trained networks.
 
-    Returns
-    -------
-    Path
-        The zip file.
-
     Raises
     ------
     UserError
-        If the run is not finished, a file differs from the manifest, a plug-in was changed since
-        the run, or the zip file would lie in the run's folder.
+        If a file is missing or differs from the manifest, a plug-in was changed since the run, or
+        the zip file would lie in the run's folder.
     """
     folder = RunFolder(root.resolve())
     output = output or folder.root.with_name(f"{folder.root.name}.zip")
@@ -97,8 +92,8 @@ def _result_files(config: Config, folder: RunFolder, *, models: bool) -> dict[st
 
 def _may_be_absent(path: Path, folder: RunFolder) -> bool:
     """Tell whether a finished run may lack a file: a receipt, or one that older versions lack."""
-    place, *_ = path.relative_to(folder.root).parts
-    return place in ("downloads", "data") or (place == "figures" and path.suffix == ".csv")
+    top, *_ = path.relative_to(folder.root).parts
+    return top in ("downloads", "data") or (top == "figures" and path.suffix == ".csv")
 
 
 def _software() -> dict[str, Path]:

@@ -30,22 +30,7 @@ def has_failed(status: int) -> bool:
 
 
 def record_failure(paths: Sequence[Path], *, status: int, log: Path) -> str:
-    """Write failed results in place of a job's outputs.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        All outputs of the job.
-    status : int
-        The exit status of the job.
-    log : Path
-        The log of the job, which may be missing; the reason is taken from its end.
-
-    Returns
-    -------
-    str
-        The reason of the failure.
-    """
+    """Write failed results in place of a job's outputs; return the reason at the end of its log."""
     reason = _reason(log.read_text("utf-8", "replace") if log.exists() else "", status)
     for path in paths:
         with atomic_path(path) as temporary:

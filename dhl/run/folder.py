@@ -11,13 +11,7 @@ from dhl.sigma import format_sigma
 
 
 class RunFolder:
-    """The paths of a run; the library writes to no others.
-
-    Parameters
-    ----------
-    root : str or Path
-        Usually `results/<run>`.
-    """
+    """The paths of a run in `root`, usually `results/<run>`; the library writes to no others."""
 
     def __init__(self, root: str | Path):
         self.root = Path(root)

@@ -138,13 +138,7 @@ def _wall_seconds() -> float | None:
 
 
 def read_manifest(folder: RunFolder) -> dict[str, Any]:
-    """Read the manifest of a finished run.
-
-    Raises
-    ------
-    UserError
-        If the manifest is missing or not readable.
-    """
+    """Read the manifest of a complete run; a missing or unreadable one is a `UserError`."""
     try:
         manifest = json.loads(folder.manifest.read_text("utf-8"))
         manifest["files"].items()
@@ -158,23 +152,7 @@ def read_manifest(folder: RunFolder) -> dict[str, Any]:
 
 
 def verify(root: Path) -> list[str]:
-    """Compare a run's files with its manifest.
-
-    Parameters
-    ----------
-    root : Path
-        The run's folder.
-
-    Returns
-    -------
-    list of str
-        One line per file that was changed, removed or added; empty if no file was.
-
-    Raises
-    ------
-    UserError
-        If the manifest is missing or not readable.
-    """
+    """Return a line per file of a run that was changed, removed or added since its manifest."""
     folder = RunFolder(root)
     recorded = read_manifest(folder)["files"]
     present = {str(path.relative_to(folder.root)): path for path in _results(folder)}
@@ -189,18 +167,7 @@ def verify(root: Path) -> list[str]:
 
 
 def check_untouched(root: Path) -> None:
-    """Raise an error if the files of a run differ from its manifest.
-
-    Parameters
-    ----------
-    root : Path
-        The run's folder.
-
-    Raises
-    ------
-    UserError
-        If a file was changed, removed or added, or the manifest is missing or not readable.
-    """
+    """Raise a `UserError` if `verify` finds a difference."""
     if touched := verify(root):
         raise UserError(
             f"The files in {root} differ from its manifest.",

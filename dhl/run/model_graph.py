@@ -29,54 +29,26 @@ from dhl.seeding import seed_suffix
 from dhl.sigma import GAUSSIAN, format_sigma, noise_std
 
 _TIMES = re.compile(r"-times([0-9.]+)")
-
-
 DENOISERS = {"separate": "denoiser", "dncnn": "dncnn"}
-
-
-Place = tuple[float, int]  # sigma, number of the training
+Level = tuple[float, int]  # sigma, number of the training
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """Everything that decides a model's weights.
-
-    Attributes
-    ----------
-    key : str
-    role : {"denoiser", "classifier", "segmenter"}
-    network : Network
-    objective : {"denoise", "task", "joint"}
-    part : str
-        The part whose training images it sees.
-    recipe : Recipe or None
-        None takes the network's published weights as they are.
-    sigma : float, pair of float or None
-        On the 0-255 scale; None is clean.
-    classes : int or None
-        Of a task network.
-    crop : int or None
-        Side of the images that the task network reads, where all have one.
-    start : str or None
-        Key of the model whose weights it starts from.
-    frozen : str or None
-        Key of the task network behind it, for the joint objective.
-    noise : str
-        The configuration's noise model.
-    """
+    """Everything that decides a model's weights."""
 
     key: str
-    role: str
+    role: str  # denoiser, classifier or segmenter
     network: Network
-    objective: str
-    part: str
-    recipe: Recipe | None
-    sigma: float | tuple[float, float] | None
-    classes: int | None = None
-    crop: int | None = None
-    start: str | None = None
-    frozen: str | None = None
-    noise: str = GAUSSIAN
+    objective: str  # denoise, task or joint
+    part: str  # whose training images it sees
+    recipe: Recipe | None  # None takes the network's published weights
+    sigma: float | tuple[float, float] | None  # on the 0-255 scale; None is clean
+    classes: int | None = None  # of a task network
+    crop: int | None = None  # side of the images that the task network reads, if all have one
+    start: str | None = None  # key of the model whose weights it starts from
+    frozen: str | None = None  # key of the task network behind it, for the joint objective
+    noise: str = GAUSSIAN  # the configuration's noise model
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -113,20 +85,13 @@ class ModelSpec:
 
 
 def model_spec(config: Config, key: str) -> ModelSpec:
-    """Look up how a model of this run is made.
-
-    Raises
-    ------
-    UserError
-        If no model has this key.
-    """
+    """Look up how a model of this run is made; an unknown key is a `UserError`."""
     try:
         return dataclasses.replace(_spec(config, key), noise=config.noise)
     except _NoSuchModel:
         raise UserError(
-            "a model's key is `<name>/<variant>`, such as `separate/sigma30`, `classifier/clean` "
-            "or `joint-segmentation/sigma30`, and its recipe is in the configuration.",
-            came=f"`{key}`",
+            f"The run has no model `{key}`.",
+            came=f"`{key}`; a key is `<name>/<variant>`, such as `separate/sigma30`",
             do="`dhl describe` lists the models of a configuration.",
         ) from None
 
@@ -146,25 +111,18 @@ def _spec(config: Config, key: str) -> ModelSpec:
     if variant == "all" and task == "start" and kind in DENOISERS:
         return _warm_start(config, key, kind)
     variant, factor = _factor_of(config, variant)
-    place = _sigma_of(variant), seed
+    level = _sigma_of(variant), seed
     if kind == "joint":
         task, _, label = task.partition("-")
-        return _joint(config, key, _known_task(task), place, label=label, factor=factor)
+        return _joint(config, key, task, level, label=label, factor=factor)
     if factor != 1:
         raise _NoSuchModel
     if kind in DENOISERS and not task:
-        return _denoiser(config, key, kind, place)
+        return _denoiser(config, key, kind, level)
     trained_on_a_task = {"matched": _matched, "retrained": _retrained}
     if kind not in trained_on_a_task:
         raise _NoSuchModel
-    return trained_on_a_task[kind](config, key, _known_task(task), place)
-
-
-def _known_task(task: str) -> str:
-    """Return a task if there is one of this name."""
-    if task not in TASKS:
-        raise _NoSuchModel
-    return task
+    return trained_on_a_task[kind](config, key, task, level)
 
 
 def _factor_of(config: Config, variant: str) -> tuple[str, float]:
@@ -199,8 +157,8 @@ def _sigma_of(variant: str) -> float:
 
 def _task_network(config: Config, task: str, *, label: str = "") -> ModelSpec:
     """Describe a task network on clean images: trained, or with its published weights."""
-    key, role = task_network_key(task, label), TASK_NETWORKS[task]
     part = _part(config, task)
+    key, role = task_network_key(task, label), TASK_NETWORKS[task]
     network = part.task_network
     if label:
         network = _given((config.sensitivity.others(task) if config.sensitivity else {}).get(label))
@@ -211,11 +169,11 @@ def _task_network(config: Config, task: str, *, label: str = "") -> ModelSpec:
     return ModelSpec(key, role, network, "task", task, recipe, None, classes)
 
 
-def _retrained(config: Config, key: str, task: str, place: Place) -> ModelSpec:
+def _retrained(config: Config, key: str, task: str, level: Level) -> ModelSpec:
     """Describe a task network trained on, on noisy images."""
     clean = _task_network(config, task)
     recipe = _given(_part(config, task).training.retrained)
-    return dataclasses.replace(clean, key=key, recipe=recipe, sigma=place[0], start=clean.key)
+    return dataclasses.replace(clean, key=key, recipe=recipe, sigma=level[0], start=clean.key)
 
 
 def _warm_start(config: Config, key: str, kind: str) -> ModelSpec:
@@ -232,38 +190,38 @@ def denoiser_training(config: Config, kind: str) -> DenoiserRecipes:
     return (training.dncnn if kind == "dncnn" else None) or training
 
 
-def _denoiser(config: Config, key: str, kind: str, place: Place) -> ModelSpec:
+def _denoiser(config: Config, key: str, kind: str, level: Level) -> ModelSpec:
     """Describe a denoiser of one sigma with lambda = 0."""
     network = getattr(config.parts.denoising, DENOISERS[kind])
     recipes = denoiser_training(config, kind)
-    sigma, seed = place
+    sigma, seed = level
     start = f"{kind}-start/all{seed_suffix(seed)}" if recipes.warm_start else None
     return ModelSpec(
         key, "denoiser", network, "denoise", "denoising", recipes.separate, sigma, start=start
     )
 
 
-def _matched(config: Config, key: str, task: str, place: Place) -> ModelSpec:
+def _matched(config: Config, key: str, task: str, level: Level) -> ModelSpec:
     """Describe the control: the joint denoiser's images, steps and schedule, with lambda = 0."""
     joint = _given(_part(config, task).training.joint)
     recipe = Recipe(**joint.model_dump(exclude={"task_weight"}))
-    network, start = config.parts.denoising.denoiser, sigma_key("separate", *place)
+    network, start = config.parts.denoising.denoiser, sigma_key("separate", *level)
     return ModelSpec(
-        key, "denoiser", network, "denoise", task, recipe, place[0],
+        key, "denoiser", network, "denoise", task, recipe, level[0],
         crop=_crop(config, task), start=start,
     )  # fmt: skip
 
 
 def _joint(
-    config: Config, key: str, task: str, place: Place, *, label: str, factor: float
+    config: Config, key: str, task: str, level: Level, *, label: str, factor: float
 ) -> ModelSpec:
     """Describe the denoiser trained with a task's loss."""
     recipe = _given(_part(config, task).training.joint)
     recipe = recipe.model_copy(update={"task_weight": factor * recipe.task_weight})
     return ModelSpec(
-        key, "denoiser", config.parts.denoising.denoiser, "joint", task, recipe, place[0],
+        key, "denoiser", config.parts.denoising.denoiser, "joint", task, recipe, level[0],
         crop=_crop(config, task),
-        start=sigma_key("separate", *place), frozen=_task_network(config, task, label=label).key,
+        start=sigma_key("separate", *level), frozen=_task_network(config, task, label=label).key,
     )  # fmt: skip
 
 
@@ -274,7 +232,7 @@ def _crop(config: Config, task: str) -> int | None:
 
 def _part(config: Config, task: str) -> TaskPart:
     """Return the configuration of a task's part."""
-    if task not in config.parts:
+    if task not in TASKS or task not in config.parts:
         raise _NoSuchModel
     return config.parts[task]
 
@@ -296,7 +254,7 @@ def all_models(config: Config) -> tuple[str, ...]:
                 visit(parent)
             found[key] = None
 
-    for place in evaluations(config):
-        for key in evaluated_models(config, *place):
+    for evaluation in evaluations(config):
+        for key in evaluated_models(config, *evaluation):
             visit(key)
     return tuple(found)

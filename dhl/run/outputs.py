@@ -36,26 +36,13 @@ TABLE_FORMATS = ("csv", "md", "tex", "html")
 
 @dataclass(frozen=True)
 class Output:
-    """One kind of file.
-
-    Attributes
-    ----------
-    name : str
-    pattern : str
-        The path below the run's folder, with wildcards in braces.
-    command : str
-        The arguments of `dhl` that write it, with the same wildcards; empty for a file that the
-        workflow writes.
-    description : str
-    archived : bool
-        Whether `dhl export` includes it; weights are included on request.
-    """
+    """One kind of file."""
 
     name: str
-    pattern: str
-    command: str
+    pattern: str  # the path below the run's folder, with wildcards in braces
+    command: str  # the arguments of `dhl`, with the same wildcards; empty: the workflow writes it
     description: str
-    archived: bool = True
+    archived: bool = True  # whether `dhl export` includes it; weights are included on request
 
 
 OUTPUTS = (

@@ -58,13 +58,7 @@ def write_csv(frame: pd.DataFrame, path: Path, columns: tuple[str, ...]) -> None
 
 
 def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read a tidy CSV and check its columns.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or unreadable, or has other columns because it was edited by hand.
-    """
+    """Read a tidy CSV; a missing, unreadable or edited file is a `UserError`."""
     frame = _parse(path)
     if tuple(frame.columns) != columns:
         raise edited_by_hand(path, f"columns {', '.join(map(str, frame.columns))}")
@@ -76,21 +70,8 @@ def read_some_columns(
 ) -> pd.DataFrame:
     """Read columns of a tidy CSV that an older version may have written.
 
-    Parameters
-    ----------
-    path : Path
-    needed : tuple of str
-    optional : tuple of str
-        Columns that a file may lack; they are then empty.
-
-    Returns
-    -------
-    DataFrame with the columns `needed` and `optional`
-
-    Raises
-    ------
-    UserError
-        If the file is missing or unreadable, lacks a needed column, or has text for numbers.
+    `optional` columns that a file lacks are empty. A missing or unreadable file, a missing column
+    and text in place of numbers are errors of the user.
     """
     frame = _parse(path)
     if lacking := [name for name in needed if name not in frame.columns]:
@@ -99,12 +80,9 @@ def read_some_columns(
 
 
 def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
-    """Read the time and memory of each job, as Snakemake measured them.
+    """Read the time (`s`, seconds) and memory (`max_rss`, MiB) of each job from Snakemake's files.
 
-    Returns
-    -------
-    DataFrame with the columns `rule`, `s` (seconds) and `max_rss` (MiB)
-        A row per job; NaN for a missing value. Empty and unreadable files are skipped.
+    A missing value is NaN. Empty and unreadable files are skipped.
     """
     import pandas as pd
 
@@ -163,13 +141,7 @@ def edited_by_hand(path: Path, came: str) -> UserError:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file.
-
-    Raises
-    ------
-    UserError
-        If the file is missing.
-    """
+    """Return the SHA-256 of a file; a missing one is a `UserError`."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -178,13 +150,7 @@ def file_digest(path: Path) -> str:
 
 
 def open_arrays(path: Path) -> np.lib.npyio.NpzFile:
-    """Open an `.npz` of this project.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
-    """
+    """Open an `.npz` of this project; a missing or damaged one is a `UserError`."""
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:

@@ -23,13 +23,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read a shard like `2-of-3`.
-
-        Raises
-        ------
-        ValueError
-            If the text is not such a shard.
-        """
+        """Read a shard like `2-of-3`; another text is a `ValueError`."""
         if not (match := re.fullmatch(r"([0-9]+)-of-([0-9]+)", text)):
             raise ValueError(f"a shard is written like 2-of-3, but not {text}")
         return cls(int(match[1]), int(match[2]))

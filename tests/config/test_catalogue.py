@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from settings import with_parts
 
-from dhl.config.architectures import NETWORKS
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.data_sets import Folder
 from dhl.config.image_data_sets import Ilsvrc2012, Imagenette, Voc2012
@@ -19,7 +16,6 @@ from dhl.errors import UserError
 from dhl.files import PROJECT
 from dhl.planning.image_counts import IMAGENETTE
 from dhl.run.downloads import downloaded_weights, downloads_of, mirrors_of, needed_sets
-from dhl.run.folder import RunFolder
 
 
 def test_addresses_and_digests_are_torchvisions():
@@ -111,19 +107,6 @@ def test_official_archives_in_the_users_folder_are_unpacked(tiny_config, tmp_pat
 )
 def test_only_published_weights_are_downloaded(weights, needed):
     assert downloaded_weights("classifier", Network(name="resnet50", weights=weights)) == needed
-
-
-def test_weights_are_entries_of_one_file():
-    entries = [entry for networks in NETWORKS.values() for entry in networks.values()]
-    names = {entry.pretrained for entry in entries} - {None, "package"}
-    assert names == {"vgg16-imagenet", "resnet50-imagenet"}
-    for name in names:
-        (archive,) = CATALOGUE[name].archives
-        assert CATALOGUE[name].members == {archive.name: 1}
-
-
-def test_the_receipt_of_a_download_lies_in_the_run():
-    assert RunFolder("results/mini").download("kodak") == Path("results/mini/downloads/kodak.json")
 
 
 def test_mirrors_are_those_of_known_sets(tiny_content):

@@ -13,6 +13,7 @@ from settings import changed
 from dhl.config.methods import ALLOWED
 from dhl.config.parse import load_config, parse_config
 from dhl.config.rules import used_recipes
+from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.files import PROJECT
 
@@ -31,8 +32,12 @@ def mistake_in(content: dict) -> UserError:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_shipped_configuration_is_legal_and_named_after_its_file(path):
-    assert load_config(path).run == path.stem
+def test_every_shipped_configuration_is_legal_and_reloads_to_the_same(path):
+    config = load_config(path)
+    assert config.run == path.stem
+    assert Config.model_validate(config.model_dump()) == config
+    assert Config.model_validate_json(config.model_dump_json()) == config
+    assert parse_config(config.model_dump(mode="json"), source="resolved.yaml") == config
 
 
 @pytest.mark.parametrize(
@@ -47,11 +52,9 @@ def test_every_shipped_configuration_is_legal_and_named_after_its_file(path):
         (f"{DENOISING}.data", "del", "add it"),
         (f"{DENOISING}.data.kind", "del", "add it"),
         (f"{CLASSIFICATION}.sigmas", "del", "add it"),
-        ("parts.segmentation.methods", "del", "add it"),
         ("sensitivity", {"sigma": 30, "classifiers": {"a": {"nmae": "small-vgg"}}}, "name"),
         # Types
         (f"{DENOISING}.data.train", "many", "whole number"),
-        (f"{DENOISING}.data.train", True, "whole number"),
         (f"{DENOISING}.data", "photos", "kind"),
         (f"{DENOISING}.denoiser", "released", "name, width, depth"),
         (f"{DENOISING}.sigmas", 30, "[30]"),
@@ -60,7 +63,6 @@ def test_every_shipped_configuration_is_legal_and_named_after_its_file(path):
         ("run", 2026, "quotes"),
         ("compile", "yes", "`true` or `false`"),
         (f"{SEPARATE}.optimizer.lr", "1e-3", "0.001 or 1.0e-3"),
-        (f"{SEPARATE}.steps", "1e6", "1000000"),
         # Ranges and names
         (f"{DENOISING}.data.train", 0, "greater than or equal to 1"),
         (f"{DENOISING}.data.kind", "imagenet", "photo-digits, folder"),
@@ -71,13 +73,11 @@ def test_every_shipped_configuration_is_legal_and_named_after_its_file(path):
         ("device", "gpu", "`auto`, `cpu`, `mps`, `cuda`"),
         ("precision", "float16", "'bfloat16'"),
         (f"{DENOISING}.sigmas", [0.1], "1 to 255"),
-        ("parts.segmentation.sigmas", [30, 300], "1 to 255"),
         (f"{DENOISING}.sigmas", [], "add"),
         (f"{DENOISING}.sigmas", [30, 30.0], "remove"),
         (f"{DENOISING}.methods", ["bm4d"], ", ".join(ALLOWED["denoising"])),
         (f"{DENOISING}.methods", ["seperate"], "`separate`"),
         (f"{DENOISING}.methods", ["noisy", "noisy"], "remove"),
-        ("parts.segmentation.methods", ["dncnn-joint"], "retrained"),
         (f"{DENOISING}.denoiser.name", "unet", "released, paper, dncnn"),
         (f"{DENOISING}.denoiser.depth", 9, "`dncnn`"),
         ("parts.segmentation.training.joint.task_weight", float("nan"), "equal to 0"),
@@ -110,15 +110,6 @@ def test_a_mistake_is_named_with_its_key_path_its_value_and_what_is_legal(
     if isinstance(value, int | float | str) and value != "del":
         assert json.dumps(value).strip('"') in found
     assert legal in f"{found} {error.do}"
-
-
-def test_the_first_line_of_a_message_states_the_mistake(tiny_content):
-    error = mistake_in(changed(tiny_content, "parts.denoising.data.trian", 1))
-    assert str(error).splitlines() == [
-        "Unknown key `parts.denoising.data.trian` in mine.yaml. Did you mean `train`?",
-        "  found: `trian: 1`",
-        "  to do: write `train`.",
-    ]
 
 
 def test_a_task_that_needs_the_denoiser_of_another_task_needs_its_part(tiny_content):
@@ -250,32 +241,19 @@ def test_yaml_reads_the_advised_number_as_the_intended_one(tiny_content, text):
     assert [yaml.safe_load(one) for one in advised] == [float(text)] * 2
 
 
-@pytest.mark.parametrize("content", [b"run: [1\n", b"\xff\xfe\x00", b"", b"- 1\n"])
-def test_a_file_that_is_not_a_mapping_is_named(tmp_path, content):
+@pytest.mark.parametrize("content", [b"run: [1\n", b"\xff\xfe\x00", b"", b"- 1\n", None])
+def test_a_file_that_is_missing_or_not_a_mapping_is_named(tmp_path, content):
     path = tmp_path / "broken.yaml"
-    path.write_bytes(content)
+    if content is not None:
+        path.write_bytes(content)
     with pytest.raises(UserError) as caught:
         load_config(path)
     assert str(path) in caught.value.mistake
 
 
-@pytest.mark.parametrize("name", ["missing.yaml", "."])
-def test_a_missing_file_is_named(tmp_path, name):
-    with pytest.raises(UserError) as caught:
-        load_config(tmp_path / name)
-    assert str(tmp_path / name) in caught.value.mistake
-
-
-def test_a_loaded_configuration_equals_its_file_and_cannot_be_changed(tmp_path, tiny_content):
-    path = tmp_path / "tiny.yaml"
-    tiny_content["parts"]["segmentation"]["training"]["joint"]["task_weight"] = 0.0198
-    path.write_text(yaml.safe_dump(tiny_content))
-    config = load_config(path)
-    assert config.parts.denoising.sigmas == (30.0,)
-    assert config.parts.segmentation.training.joint.task_weight == 0.0198
-    assert config.parts.segmentation.data.size == 48
+def test_a_configuration_cannot_be_changed(tiny_config):
     with pytest.raises(ValidationError, match="frozen"):
-        config.base_seed = 2
+        tiny_config.base_seed = 2
 
 
 def test_defaults_are_those_of_the_released_solver_and_networks(tiny_content):

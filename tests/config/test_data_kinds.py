@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from dhl.config.image_data_sets import Imagenette
 from dhl.config.parse import load_config, parse_config
 from dhl.config.schema import Config
 from dhl.files import PROJECT
@@ -99,16 +98,3 @@ def test_the_images_of_a_plug_in_are_credited():
     first, *others = report._sources(config_with(OTHER_DATA[3]), TEMPLATES)
     assert "plug-in" in first["name"]
     assert ["bm3d" in one["name"] for one in others] == [True]
-
-
-def test_downloads_and_credits_follow_from_the_kind():
-    folder = {"kind": "folder", "name": "a", "train": "bsds500", "test": "./kodak"}
-    parts = config_with({"denoising": folder, "classification": {"kind": "imagenette", "size": 160},
-                         "segmentation": {"kind": "voc2012", "extra": "sbd"}}).parts  # fmt: skip
-    assert [parts[part].data.downloads for part in parts] == [
-        ("bsds500",), ("imagenette-160",), ("voc2012", "sbd"),
-    ]  # fmt: skip
-    assert [parts[part].data.sources for part in parts] == [
-        ("bsds500", "folder"), ("imagenette",), ("voc2012", "sbd"),
-    ]  # fmt: skip
-    assert Imagenette(kind="imagenette").name == "imagenette"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import traceback
 from collections import defaultdict
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from dhl.models.centre_crop import denoise_centre
 from plugin_samples import CLASSIFIER, DATA, DENOISER, METHOD, NOISE, write
 
 from dhl.cli.parser import main
@@ -25,7 +27,6 @@ from dhl.evaluation.evaluate import evaluate
 from dhl.evaluation.untrained import BaselineJob, write_baseline
 from dhl.models import checkpoint
 from dhl.models.build import build_network
-from dhl.models.pretrained import load_pretrained
 from dhl.planning.image_counts import count_all_images
 from dhl.planning.machine import Machine, Rates
 from dhl.planning.plan import make_plan
@@ -36,6 +37,7 @@ from dhl.training.objectives import denoise_centre
 from dhl.training.train import train_model
 
 SIGMA = 30
+IMAGE_PARTS = ("denoising", "classification")
 IMAGES = torch.rand(2, 3, 16, 20, generator=torch.Generator().manual_seed(0))
 
 
@@ -104,54 +106,30 @@ def test_an_output_of_another_shape_is_refused_when_it_runs(tmp_path, role, laye
 
 
 def test_networks_are_trained_saved_and_evaluated(tiny_content, data_copy, tmp_path):
-    names = {"denoiser": DENOISER, "classifier": CLASSIFIER}
-    for role, source in names.items():
-        part, key = {
-            "denoiser": ("denoising", "denoiser"),
-            "classifier": ("classification", "task_network"),
-        }[role]
-        reference = write(tmp_path, f"{role}.py", source) + ":build"
-        tiny_content["parts"][part][key] = {"name": reference}
+    denoising, classification = (tiny_content["parts"][part] for part in IMAGE_PARTS)
+    del tiny_content["parts"]["segmentation"]
+    denoising["denoiser"] = {"name": write(tmp_path, "denoiser.py", DENOISER) + ":build"}
+    classification["task_network"] = {"name": write(tmp_path, "net.py", CLASSIFIER) + ":build"}
+    denoising["methods"] = ["noisy", "separate", "joint-classification"]
+    classification["methods"] = ["clean", "noisy", "joint"]
     config = parse_config(tiny_content, source="mine.yaml")
     for key in all_models(config):
-        if "segment" not in key and "dncnn" not in key:
-            train_model(config, key, data_copy)
+        train_model(config, key, data_copy)
     built, content = checkpoint.load_model(data_copy.model("joint-classification/sigma30"))
-    assert content["network"] == {"name": str(tmp_path / "denoiser.py") + ":build"}
+    assert content["network"] == denoising["denoiser"]
     assert built(IMAGES).shape == IMAGES.shape
-    del tiny_content["parts"]["segmentation"]
-    tiny_content["parts"]["denoising"]["methods"] = ["noisy", "separate", "joint-classification"]
-    tiny_content["parts"]["classification"]["methods"] = ["clean", "noisy", "joint"]
-    config = parse_config(tiny_content, source="mine.yaml")
     evaluate(config, "classification", SIGMA, data_copy)
     rows = pd.read_csv(data_copy.evaluation("classification", SIGMA))
     assert set(rows["method"]) == {"clean", "noisy", "joint"}
 
 
-def test_weights_fill_a_whole_network(tmp_path):
-    first, second = (
-        network(tmp_path, CLASSIFIER, "classifier", classes=classes) for classes in (5, 5)
-    )
-    torch.save(first.state_dict(), tmp_path / "weights.pth")
-    load_pretrained(second, tmp_path / "weights.pth")
-    for name, value in second.state_dict().items():
-        assert torch.equal(value, first.state_dict()[name])
-
-
 def test_the_plan_counts_networks_and_images(tiny_content, tmp_path):
+    part = tiny_content["parts"]["classification"]
     kind = write(tmp_path, "data.py", DATA) + ":squares"
-    tiny_content["parts"]["classification"]["data"] = {
-        "kind": kind,
-        "classes": 3,
-        "options": {"count": 7},
-    }
+    part["data"] = {"kind": kind, "classes": 3, "options": {"count": 7}}
     name = write(tmp_path, "classifier.py", CLASSIFIER) + ":build"
-    tiny_content["parts"]["classification"]["task_network"] = {
-        "name": name,
-        "options": {"bias": False},
-    }
-    tiny_content["parts"]["classification"]["methods"].append(write(tmp_path, "m.py", METHOD)
-                                                     + ":halved_noise")  # fmt: skip
+    part["task_network"] = {"name": name, "options": {"bias": False}}
+    part["methods"].append(write(tmp_path, "m.py", METHOD) + ":halved_noise")
     tiny_content["noise"] = write(tmp_path, "noise.py", NOISE) + ":brighter"
     config = parse_config(tiny_content, source="own.yaml")
     rates = defaultdict(lambda: Rates(1e9, 1e9))
@@ -212,8 +190,6 @@ def test_a_method_that_returns_no_image_is_refused(tiny_content, data_copy, tmp_
 def test_the_exception_of_a_method_keeps_its_traceback(
     tiny_content, data_copy, tmp_path, processes
 ):
-    import traceback
-
     config, job = job_with(tiny_content, tmp_path, "raise LookupError('no level')")
     with pytest.raises(PluginError) as caught:
         write_baseline(config, job, data_copy, processes=processes)
@@ -236,27 +212,24 @@ def test_noise_has_the_sigma_of_each_image(noise):
     generator = torch.Generator().manual_seed(3)
     noisy = add_noise(clean, sigma=(10.0, 60.0), generator=generator, model=noise)
     sigmas = 255 * (noisy - clean).std(dim=(1, 2, 3))
-    assert sigmas.min() > 8
-    assert sigmas.max() < 70
+    assert 8 < sigmas.min() < sigmas.max() < 70
     assert sigmas.mean() == pytest.approx(35, rel=0.1)
-    one = add_noise(clean, sigma=30, generator=torch.Generator().manual_seed(3), model=noise)
+    one = add_noise(clean, sigma=30, generator=generator, model=noise)
     assert 255 * (one - clean).std() == pytest.approx(30, rel=0.02)
 
 
 def test_the_test_noise_is_a_function_of_its_seed_and_not_of_threads(noise):
     clean = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
-    digests, threads = [], torch.get_num_threads()
-    for count in (1, 2):
+    threads = torch.get_num_threads()
+    drawn = []
+    for count, seed in ((1, 5), (2, 5), (threads, 6)):
         torch.set_num_threads(count)
-        noisy = noisy_image(clean, sigma=SIGMA, seed=5, model=noise)
-        digests.append(pixel_digest(noisy))
+        drawn.append(noisy_image(clean, sigma=SIGMA, seed=seed, model=noise))
         assert torch.get_num_threads() == count
-    torch.set_num_threads(threads)
-    assert digests[0] == digests[1]
-    assert (noisy.shape, noisy.dtype) == (clean.shape, np.float32)
-    other = noisy_image(clean, sigma=SIGMA, seed=6, model=noise)
-    assert pixel_digest(other) != digests[0]
-    excess = (noisy - clean / 255) / (0.5 + clean / 255)
+    first, second, other = map(pixel_digest, drawn)
+    assert first == second != other
+    assert (drawn[0].shape, drawn[0].dtype) == (clean.shape, np.float32)
+    excess = (drawn[0] - clean / 255) / (0.5 + clean / 255)
     assert 255 * excess.std() == pytest.approx(SIGMA, rel=0.05)
 
 
@@ -315,7 +288,7 @@ def test_a_run_records_its_noise_and_trains_and_is_measured_with_it(tiny_content
     expected = noisy_image(clean, sigma=SIGMA, seed=seed, model=noise)
     np.testing.assert_array_equal(shown, np.rint(255 * np.clip(expected, 0, 1).astype(float)))
     tiny_content["noise"] = "gaussian"
-    with pytest.raises(UserError, match=r"not the recorded one|another configuration"):
+    with pytest.raises(UserError):
         evaluate(parse_config(tiny_content, source="x"), "denoising", SIGMA, data_copy)
 
 

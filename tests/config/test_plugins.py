@@ -10,7 +10,7 @@ from plugin_samples import CLASSIFIER, DATA, DENOISER, METHOD, NOISE, write
 from settings import changed
 
 from dhl.config import plugins
-from dhl.config.methods import is_baseline, is_trained, label_of, model_of
+from dhl.config.methods import is_baseline, is_trained, label_of
 from dhl.config.parse import parse_config
 from dhl.config.plugins import PluginError, load_plugin, running, wrong_result
 from dhl.errors import UserError
@@ -71,7 +71,7 @@ def test_two_files_of_one_name_are_two_modules(files):
         ("missing.py:f", "missing.py", "working directory"),
         ("broken.py:f", "broken.py, line 2", ""),
         ("latin.py:f", "latin.py", "UTF-8"),
-        ("method.py:halfed_noise", "`halfed_noise`", "`method.py:halved_noise`"),
+        ("method.py:halfed_noise", "`halfed_noise`", "`halved_noise`"),
         ("method.py:zzz", "`zzz`", "`def zzz(...)`"),
         ("value.py:f", "`f`", "`def f(...)`"),
     ],
@@ -202,19 +202,14 @@ def test_the_resolved_configuration_is_a_configuration_and_the_same(tiny_content
     assert config.parts.denoising.methods == ("noisy", "halved-noise", "separate")
     assert config.plugin_methods == {"halved-noise": "method.py:halved_noise"}
     assert config.parts.classification.data.name == "squares"
+    assert label_of("halved-noise") == "Halved noise"
+    assert (is_baseline("halved-noise"), is_trained("halved-noise")) == (True, False)
     resolved = config.model_dump(mode="json")
     assert parse_config(resolved, source="results/config.yaml") == config
     assert config.plugins == (
         "method.py:halved_noise", "noise.py:brighter", "denoiser.py:build", "classifier.py:build",
         "data.py:squares",
     )  # fmt: skip
-
-
-def test_a_plugged_in_method_is_untrained_and_has_the_name_of_its_function():
-    assert label_of("halved-noise") == "Halved noise"
-    assert is_baseline("halved-noise")
-    assert not is_trained("halved-noise")
-    assert model_of("halved-noise", "denoising") is None
 
 
 @pytest.mark.parametrize(
@@ -240,12 +235,3 @@ def test_an_edit_makes_the_models_stale_that_it_changes(files, tiny_content, fil
     assert {key for key in keys if fingerprint(config, key) != before[key]} == {
         key for key in keys if stale(key)
     }
-
-
-def test_options_are_part_of_a_models_identity(tiny_content):
-    prints = []
-    for bias in (True, False):
-        content = with_plugins(tiny_content)
-        content["parts"]["classification"]["task_network"]["options"] = {"bias": bias}
-        prints.append(fingerprint(parse_config(content, source="m"), "classifier/clean"))
-    assert prints[0] != prints[1]

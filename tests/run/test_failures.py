@@ -27,26 +27,22 @@ from dhl.training.train import train_model
 MISTAKE = "dhl: a loss is finite.\n  found: nan within the 5 steps before step 7\n  to do: less.\n"
 
 
-def test_a_failed_result_has_a_reason_and_a_result_has_none(tmp_path):
-    log, path = tmp_path / "job.log", tmp_path / "deep/model.pt"
-    log.write_text(f"step 1\n{MISTAKE}")
-    assert record_failure([path], status=1, log=log) == "nan within the 5 steps before step 7"
-    assert failure_of(path) == "nan within the 5 steps before step 7"
-    assert failure_of(log) is None
-    assert failure_of(tmp_path / "nothing") is None
-
-
 @pytest.mark.parametrize(
     ("log", "status", "reason"),
     [
+        (f"step 1\n{MISTAKE}", 1, "nan within the 5 steps before step 7"),
         ("Traceback (most recent call last):\n  ...\nKeyError: 'x'\n\n", 1, "KeyError: 'x'"),
         ("step 30 of 100\n", 137, "killed, probably because the memory was full"),
         ("", 3, "exit status 3"),
     ],
 )
-def test_the_reason_is_the_end_of_the_log(tmp_path, log, status, reason):
+def test_a_failed_result_has_the_reason_at_the_end_of_the_log(tmp_path, log, status, reason):
     (tmp_path / "job.log").write_text(log)
-    assert record_failure([tmp_path / "x"], status=status, log=tmp_path / "job.log") == reason
+    path = tmp_path / "deep/model.pt"
+    assert record_failure([path], status=status, log=tmp_path / "job.log") == reason
+    assert failure_of(path) == reason
+    assert failure_of(tmp_path / "job.log") is None
+    assert failure_of(tmp_path / "nothing") is None
 
 
 @pytest.mark.parametrize(
@@ -66,18 +62,12 @@ def test_the_command_records_a_failure_of_the_last_try(tmp_path, options, status
     assert (failure_of(path) is not None) == (status == 0)
 
 
-def test_a_stopped_training_has_not_failed():
-    from dhl.training.trainer import Stopped
-
-    assert Stopped("SIGTERM came", 3, None).status == 143
-    assert UserError("a", came="b", do="c").status == 1
-
-
 def test_a_training_that_starts_from_a_failed_model_fails_with_its_reason(tiny_config, run_copy):
     record_failure([run_copy.model("separate/sigma30")], status=9, log=run_copy.root / "none.log")
     run_copy.model("joint-classification/sigma30").unlink()
-    with pytest.raises(UserError, match=r"separate/sigma30 failed: exit status 9"):
+    with pytest.raises(UserError) as caught:
         train_model(tiny_config, "joint-classification/sigma30", run_copy)
+    assert caught.value.came == "separate/sigma30 failed: exit status 9"
 
 
 def test_an_evaluation_measures_what_did_not_fail(tiny_config, run_copy):
@@ -121,13 +111,11 @@ def folder(drawn_run, tmp_path) -> RunFolder:
     return RunFolder(shutil.copytree(drawn_run.root, tmp_path / "run"))
 
 
-def finish(config, folder: RunFolder) -> None:
-    """Make all that is made from evaluations."""
+def write_results(config, folder: RunFolder) -> None:
+    """Make tables and verdicts."""
     for part in config.parts:
         write_table(config, part, folder, PUBLISHED)
     write_claims(config, folder)
-    write_shown_figures(config, folder)
-    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
 
 
 def fail_joint(folder: RunFolder) -> None:
@@ -146,7 +134,8 @@ def fail_joint(folder: RunFolder) -> None:
 
 def test_the_report_is_built_and_says_what_failed(config, folder):
     fail_joint(folder)
-    finish(config, folder)
+    write_results(config, folder)
+    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
     table = read_csv(folder.table(3), TABLE_COLUMNS)
     failed = table[table["status"].astype(str).str.startswith("failed")]
     assert set(failed["method"]) == {"joint"}
@@ -169,28 +158,21 @@ def test_the_report_is_built_and_says_what_failed(config, folder):
     assert len(cells) == 1 + 2  # mIoU, and both accuracies of cross
 
 
-def test_a_whole_evaluation_may_be_missing(config, folder):
-    path = folder.evaluation("classification", 30)
-    record_failure([path, path.with_suffix(".npz")], status=1, log=folder.root / "none")
-    other = folder.evaluation("segmentation", 60)
-    record_failure([other, other.with_suffix(".npz")], status=1, log=folder.root / "none")
-    finish(config, folder)
-    measured = read_measurements(config, folder, "classification", 30)
-    assert measured.features == {}
-    assert set(measured.failures) == set(config.parts.classification.methods)
-    page = parse(folder.report.read_text("utf-8"))
-    failed = {cell.text for cell in page.find("td", class_="failed")}
-    assert failed == {"failed: exit status 1 (log)"}
-
-
 def test_with_every_evaluation_missing_there_is_still_a_report(config, folder):
     for part in config.parts:
         for sigma in config.parts[part].sigmas:
             path = folder.evaluation(part, sigma)
             record_failure([path, path.with_suffix(".npz")], status=1, log=folder.root / "none")
-    finish(config, folder)
+    write_results(config, folder)
+    write_shown_figures(config, folder)
+    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
+    measured = read_measurements(config, folder, "classification", 30)
+    assert measured.features == {}
+    assert set(measured.failures) == set(config.parts.classification.methods)
     text = folder.report.read_text("utf-8")
     assert "Nothing to show" in text
+    cells = {cell.text for cell in parse(text).find("td", class_="failed")}
+    assert cells == {"failed: exit status 1 (log)"}
     claims = read_csv(folder.claims, CLAIM_COLUMNS)
     assert set(claims["verdict"]) == {"inconclusive"}
 

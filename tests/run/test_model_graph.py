@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-from pathlib import Path
-
 import pytest
+from settings import changed
 
 from dhl.config.parse import load_config, parse_config
 from dhl.config.recipes import Recipe
 from dhl.config.rules import used_recipes
+from dhl.config.schema import Config
 from dhl.errors import UserError
+from dhl.files import PROJECT
 from dhl.run.evaluations import evaluated_models
 from dhl.run.fingerprints import fingerprint
 from dhl.run.model_graph import all_models, model_spec
 
-PROJECT = Path(__file__).parents[2]
 START = "separate-start/all"
 
 
-def config_of(content: dict):
+def config_of(content: dict) -> Config:
     """Check settings."""
-    return parse_config(copy.deepcopy(content), source="tiny.yaml")
+    return parse_config(content, source="tiny.yaml")
 
 
 @pytest.mark.parametrize(
@@ -54,20 +53,12 @@ def test_each_kind_of_model_has_its_role_data_objective_and_parents(
     assert (spec.role, spec.part, spec.objective, spec.parents) == (role, part, objective, parents)
 
 
-@pytest.mark.parametrize(
-    ("key", "sigma"),
-    [("separate/sigma25.5", 25.5), ("joint-segmentation/sigma15", 15), ("classifier/clean", None)],
-)
-def test_a_models_sigma_is_the_one_of_its_key(tiny_config, key, sigma):
-    assert model_spec(tiny_config, key).sigma == sigma
-
-
-def test_the_warm_start_covers_the_range_of_its_recipe(tiny_content):
-    tiny_content["parts"]["denoising"]["training"]["warm_start"] |= {
-        "sigma_low": 5,
-        "sigma_high": 70,
-    }
-    assert model_spec(config_of(tiny_content), START).sigma == (5, 70)
+def test_a_models_sigma_is_of_its_key_or_the_range_of_its_recipe(tiny_content):
+    recipe = tiny_content["parts"]["denoising"]["training"]["warm_start"]
+    recipe |= {"sigma_low": 5, "sigma_high": 70}
+    keys = {START: (5, 70), "separate/sigma25.5": 25.5, "classifier/clean": None}
+    config = config_of(tiny_content)
+    assert {key: model_spec(config, key).sigma for key in keys} == keys
 
 
 def test_without_a_warm_start_denoisers_have_no_parents(tiny_content):
@@ -75,7 +66,7 @@ def test_without_a_warm_start_denoisers_have_no_parents(tiny_content):
     config = config_of(tiny_content)
     assert model_spec(config, "separate/sigma30").parents == ()
     assert START not in all_models(config)
-    with pytest.raises(UserError, match=START):
+    with pytest.raises(UserError):
         model_spec(config, START)
 
 
@@ -87,14 +78,16 @@ def test_without_a_warm_start_denoisers_have_no_parents(tiny_content):
      "separate-start/sigma30", "classifier-start/all"],
 )  # fmt: skip
 def test_a_key_that_names_no_model_is_refused(tiny_config, key):
-    with pytest.raises(UserError, match=r"`dhl describe` lists") as caught:
+    with pytest.raises(UserError) as caught:
         model_spec(tiny_config, key)
-    assert f"`{key}`" in str(caught.value)
+    assert f"`{key}`" in caught.value.came
+    assert "`dhl describe`" in caught.value.do
 
 
 def test_a_key_off_the_255_scale_is_refused(tiny_config):
-    with pytest.raises(UserError, match="0-255 scale"):
+    with pytest.raises(UserError) as caught:
         model_spec(tiny_config, "separate/sigma0.1")
+    assert "0.1" in caught.value.came
 
 
 def test_joint_and_matched_share_draws_start_steps_and_schedule(tiny_config):
@@ -121,22 +114,14 @@ def test_all_models_come_after_their_parents_and_once(tiny_config):
 
 
 def test_evaluations_read_the_models_of_their_methods(tiny_config):
-    assert evaluated_models(tiny_config, "segmentation", 30) == {
-        "separate": "separate/sigma30",
-        "separate-matched": "matched-segmentation/sigma30",
-        "joint": "joint-segmentation/sigma30",
-        "cross": "joint-classification/sigma30",
-        "retrained": "retrained-segmentation/sigma30",
-        "task-network": "segmenter/clean",
-    }
-    assert set(evaluated_models(tiny_config, "denoising", 30)) == {
-        "dncnn", "separate", "joint-classification", "joint-segmentation",
+    assert set(evaluated_models(tiny_config, "segmentation", 30)) == {
+        "separate/sigma30", "matched-segmentation/sigma30", "joint-segmentation/sigma30",
+        "joint-classification/sigma30", "retrained-segmentation/sigma30", "segmenter/clean",
     }  # fmt: skip
-
-
-def fingerprints(config) -> dict[str, str]:
-    """Return the fingerprint of each model."""
-    return {key: fingerprint(config, key) for key in all_models(config)}
+    assert set(evaluated_models(tiny_config, "denoising", 30)) == {
+        "dncnn/sigma30", "separate/sigma30", "joint-classification/sigma30",
+        "joint-segmentation/sigma30",
+    }  # fmt: skip
 
 
 ALL = {
@@ -183,14 +168,11 @@ MATCHED = {key for key in ALL if key.startswith("matched-")}
     ],
 )  # fmt: skip
 def test_a_setting_makes_exactly_the_models_stale_that_it_decides(tiny_content, path, value, stale):
-    before = fingerprints(config_of(tiny_content))
+    before, after = (
+        {key: fingerprint(config, key) for key in all_models(config)}
+        for config in map(config_of, (tiny_content, changed(tiny_content, path, value)))
+    )
     assert set(before) == ALL
-    *keys, last = path.split(".")
-    node = tiny_content
-    for key in keys:
-        node = node[key]
-    node[last] = value
-    after = fingerprints(config_of(tiny_content))
     assert {key for key in ALL if after.get(key) != before[key]} == stale
 
 
@@ -207,10 +189,10 @@ def test_the_joint_denoiser_of_cropped_images_feeds_the_classifier_its_own_crop(
 def test_a_joint_patch_that_leaves_no_crop_is_refused(tiny_content, patch):
     tiny_content["parts"]["classification"]["training"]["joint"]["patch"] = patch
     tiny_content["parts"]["classification"]["data"] = {"kind": "imagenette"}
-    with pytest.raises(
-        UserError, match=rf"patch: {patch}`, and a crop of 224 px[\s\S]*write 224, or 232 or"
-    ):
+    with pytest.raises(UserError) as caught:
         parse_config(tiny_content, source="tiny.yaml")
+    assert f"patch: {patch}`" in caught.value.came
+    assert all(number in caught.value.do for number in ("224", "232"))
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "config").glob("*.yaml")), ids=lambda p: p.stem)
