@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from dhl.models.centre_crop import denoise_centre
 from plugin_samples import CLASSIFIER, DATA, DENOISER, METHOD, NOISE, write
 
 from dhl.cli.parser import main
