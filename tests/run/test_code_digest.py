@@ -181,7 +181,7 @@ def stale(tiny_config, tmp_path):
     "path",
     ["training/train.py", "training/trainer.py", "training/batches.py", "training/objectives.py",
      "training/optimizers.py", "training/device.py", "data/image_set.py", "data/noise.py",
-     "models/cascade.py", "seeding.py", "sigma.py"],
+     "models/padded_denoiser.py", "seeding.py", "sigma.py"],
 )  # fmt: skip
 def test_an_edit_of_the_training_makes_all_models_stale(tiny_config, stale, path):
     assert stale(path) == set(all_models(tiny_config))
