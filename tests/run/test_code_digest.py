@@ -166,8 +166,8 @@ def stale(tiny_config, tmp_path):
 
     def edit(*paths: str) -> set[str]:
         for path in paths:
-            with (tmp_path / "dhl" / path).open("a") as file:
-                file.write("\nMORE = 1\n")
+            file = tmp_path / "dhl" / path
+            file.write_text(file.read_text() + "\nMORE = 1\n")
         return {
             key
             for key, spec in specs.items()
@@ -200,7 +200,6 @@ def test_an_edit_of_what_cannot_change_a_weight_makes_no_model_stale(stale):
         "data/check.py", "evaluation/evaluate.py", "planning/plan.py", "analysis/tables.py",
         "report/page.py",
     }  # fmt: skip
-    assert all((PROJECT / "dhl" / name).is_file() for name in names)
     assert stale(*names) == set()
 
 
