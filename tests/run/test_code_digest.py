@@ -49,7 +49,7 @@ def area(shape, /, scale=1.5e-3, *, unit='m²'):
         global counter
         counter += 1_000
 '''  # noqa: E501
-# Computed with Python 3.11; the digest must not differ in later versions.
+# The same with Python 3.11, 3.12 and 3.13.
 SAMPLE_DIGEST = "f72085b7583799f778325d16136c1c844876f8490abfa978549d9e1862d7e808"
 FILES = {
     "training/loop.py": "from dhl.data.noise import add\nfrom dhl.files import save\nx = add(1)\n",
