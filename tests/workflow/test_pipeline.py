@@ -89,14 +89,14 @@ def test_another_sigma_runs_only_what_is_new(smoke, tmp_path):
 @pytest.mark.parametrize(
     ("edits", "trained"),
     [
-        # The joint loss: the two joint denoisers, two with other weights, one for another network.
-        ([("objectives/joint.py", "reconstruction + task_weight * task", "reconstruction")], 5),
+        # All trainings run this module.
+        ([("training/objectives.py", "reconstruction + task_weight * task", "reconstruction")], 14),
         # A comment, and a figure.
-        ([("objectives/joint.py", "from __future__", "# Why.\nfrom __future__"),
+        ([("training/objectives.py", "from __future__", "# Why.\nfrom __future__"),
           ("report/figures.py", "FIGURES", "DRAWINGS")], 0),
     ],
 )  # fmt: skip
-def test_an_edit_retrains_only_the_models_that_it_affects(smoke, tmp_path, edits, trained):
+def test_an_edit_retrains_the_models_that_it_affects(smoke, tmp_path, edits, trained):
     project = tmp_path / "project"
     shutil.copytree(
         PROJECT, project, ignore=shutil.ignore_patterns(".venv", ".git", "results", ".snakemake")
