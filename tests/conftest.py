@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from misbehaving_server import Site, serve
 from once import made_once
+from settings import SIGMA, tiny_settings
 from tiny_archives import NAME, offer
 
 from dhl.config.parse import parse_config
 from dhl.config.schema import Config
-from dhl.files import PROJECT
 from dhl.run.folder import RunFolder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is imported
-SIGMA = 30
-IMAGES = {
-    "denoising": {"train": 12, "validation": 2, "test": 4, "size": 40},
-    "classification": {"train": 24, "validation": 2, "test": 12, "size": 32},
-    "segmentation": {"train": 12, "validation": 2, "test": 6, "size": 48},
-}
-STEPS = {"steps": 5, "batch": 4, "checkpoint_every": 2}
 LONGEST = (
     "test_pipeline.py", "test_plugin_run.py", "test_profiles.py", "test_browser.py", "test_page.py",
     "test_failures.py", "test_figures.py", "test_untrained.py", "test_sensitivity.py",
@@ -38,30 +29,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the longest files, so that the workers end at about the same time."""
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
-
-
-def tiny_settings() -> dict:
-    """Return `mini.yaml` with a handful of images, 8 channels, 5 steps and one sigma."""
-    content = yaml.safe_load((PROJECT / "config/mini.yaml").read_text())
-    content |= {"run": "tiny", "device": "cpu", "precision": "float32", "threads": 1}
-    content = copy.deepcopy(content)  # YAML's aliases share mappings
-    for part, counts in IMAGES.items():
-        content["parts"][part] |= {"data": {"kind": "photo-digits", **counts}, "sigmas": [SIGMA]}
-    for part in ("classification", "segmentation"):
-        settings = content["parts"][part]
-        settings["methods"] = [
-            "clean", "noisy", "separate", "separate-matched", "joint", "cross", "retrained",
-        ]  # fmt: skip
-        settings["task_network"]["width"] = 8
-        settings["training"] = {name: recipe | STEPS
-                                for name, recipe in settings["training"].items()}  # fmt: skip
-    denoising = content["parts"]["denoising"]
-    denoising["denoiser"]["width"] = denoising["dncnn"]["width"] = 8
-    denoising["dncnn"]["depth"] = 4
-    denoising["training"] = {name: denoising["training"][name] | STEPS | {"patch": 24}
-                             for name in ("warm_start", "separate")}  # fmt: skip
-    content["sensitivity"] = None
-    return copy.deepcopy(content)
 
 
 @pytest.fixture

@@ -221,7 +221,7 @@ def test_the_studies_follow_from_the_section(tiny_content):
 @pytest.fixture(scope="module")
 def studied_run(tiny_run, tmp_path_factory):
     """The tiny run with the experiments of the studies; not to be changed."""
-    from conftest import tiny_settings
+    from settings import tiny_settings
 
     config = parse_config(with_sensitivity(tiny_settings()), source="tiny.yaml")
     folder = RunFolder(shutil.copytree(tiny_run.root, tmp_path_factory.mktemp("studies") / "run"))

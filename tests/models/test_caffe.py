@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from caffe_net import authors_denoiser
-from conftest import SIGMA
 from PIL import Image
+from settings import SIGMA
 from skimage import data as pictures
 
 from dhl.cli.parser import main
