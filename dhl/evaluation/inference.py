@@ -113,16 +113,7 @@ def denoise_tiles(network: nn.Module, noisy: np.ndarray, *, device: torch.device
 def denoise_blockwise(network: nn.Module, noisy: np.ndarray, *, device: torch.device) -> np.ndarray:
     """Denoise an image as the authors' deployment does: sliding blocks, overlaps averaged.
 
-    Parameters
-    ----------
-    network : nn.Module
-        A denoiser in evaluation mode.
-    noisy : ndarray of float32, shape (H, W, 3), on [0, 1]
-    device : torch.device
-
-    Returns
-    -------
-    ndarray of float32, shape (H, W, 3), unclipped
+    Parameters and result are those of `denoise_tiles`.
 
     Notes
     -----
