@@ -94,6 +94,10 @@ def drop_conda():
 
 
 CONFIGFILE = keep_configuration()
+# A job on a cluster's node reads the rules again. The driver submits it again if it fails: there it has
+# no retries of its own, and knows from the environment how many the driver grants.
+RETRIES = 0 if "DHL_RETRIES" in os.environ else CONFIG.retries
+RETRIES_OF_DRIVER = int(os.environ.setdefault("DHL_RETRIES", str(RETRIES)))
 ON_GPU = 0 if CONFIG.device in ("cpu", "mps") else 1
 if shutil.which("conda") is None:
     drop_conda()
@@ -115,7 +119,7 @@ def last_try(wildcards, attempt):
     workflow are called, so nothing would remove the failed results at the end.
     """
     in_module = __name__ is not None  # Snakemake sets the name of the module
-    return int(attempt > CONFIG.retries and not in_module)
+    return int(attempt > RETRIES_OF_DRIVER and not in_module)
 
 
 def remove_failed_results():

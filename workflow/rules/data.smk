@@ -73,7 +73,7 @@ rule baseline:
         f"{ROOT}/logs/baseline/{{part}}/{{method}}-sigma{{sigma}}/{{shard}}.log",
     benchmark:
         f"{ROOT}/benchmarks/baseline/{{part}}-{{method}}-sigma{{sigma}}/{{shard}}.tsv"
-    retries: CONFIG.retries
+    retries: RETRIES
     conda:
         "../../environment.yml"
     resources:

@@ -14,7 +14,7 @@ rule evaluate:
         f"{ROOT}/logs/evaluate/{{part}}/sigma{{sigma}}{{seed}}.log",
     benchmark:
         f"{ROOT}/benchmarks/evaluate/{{part}}-sigma{{sigma}}{{seed}}.tsv"
-    retries: CONFIG.retries
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.threads

@@ -12,7 +12,7 @@ rule train:
     benchmark:
         f"{ROOT}/benchmarks/train/{{model}}.tsv"
     priority: 10
-    retries: CONFIG.retries
+    retries: RETRIES
     conda:
         "../../environment.yml"
     threads: CONFIG.threads + CONFIG.workers
