@@ -172,9 +172,10 @@ def test_every_method_has_a_row_of_every_test_image(run):
     counts = TEST_IMAGES | {"classification": TEST_IMAGES["classification"] - len(skipped)}
     for number, part in enumerate(PARTS, 1):
         rows = pd.read_csv(run / f"evaluation/{part}/sigma{SIGMA}.csv")
-        expected = dict.fromkeys(parts[part]["methods"], counts[part])
-        assert rows.groupby("method")["image_id"].nunique().to_dict() == expected
-        assert len(rows) == sum(expected.values())
+        images = rows.groupby("method")["image_id"].nunique()
+        assert set(images) == {counts[part]}
+        assert len(rows) == images.sum()
+        assert set(parts[part]["methods"]) <= set(images.index)  # the others are of the studies
         table = read_csv(run / f"tables/table{number}.csv", TABLE_COLUMNS)
         averages = table[table["image_id"] == "average"]
         assert set(averages["method"]) == set(parts[part]["methods"])
