@@ -145,14 +145,21 @@ class DenoisingObjective:
         self.network = network
         self.sigma, self.noise, self.output_side = sigma, noise, output_side
 
-    def losses(
-        self, images: torch.Tensor, targets: torch.Tensor | None, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
-        """Return `loss` and `reconstruction_loss` of clean images (N, 3, H, W) in [0, 1]."""
+    def reconstruct(
+        self, images: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Denoise noisy copies of clean images; returns the results and their loss."""
         noisy = add_noise(images, sigma=self.sigma, generator=generator, model=self.noise)
         denoised = denoise_centre(self.network, noisy, self.output_side)
         clean = centre_crop(images, self.output_side)
         loss = reconstruction_loss(denoised=denoised, clean=clean)
+        return denoised, loss
+
+    def losses(
+        self, images: torch.Tensor, targets: torch.Tensor | None, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """Return `loss` and `reconstruction_loss` of clean images (N, 3, H, W) in [0, 1]."""
+        _, loss = self.reconstruct(images, generator)
         return {"loss": loss, "reconstruction_loss": loss.detach()}
 
 
@@ -182,7 +189,7 @@ class TaskObjective:
         return {"loss": loss, "task_loss": loss.detach()}
 
 
-class JointObjective:
+class JointObjective(DenoisingObjective):
     """Trains a denoiser for the joint loss: the paper's Figure 3.
 
     Gradients pass through the task network, which is frozen: its weights get none, and it stays in
@@ -208,19 +215,15 @@ class JointObjective:
         self, network: nn.Module, *, task_network: nn.Module, sigma: float, task_weight: float,
         output_side: int | None = None, noise: str = GAUSSIAN,
     ):  # fmt: skip
-        self.network = network
+        super().__init__(network, sigma=sigma, output_side=output_side, noise=noise)
         self.task_network = task_network.requires_grad_(False).eval()
-        self.sigma, self.noise, self.output_side = sigma, noise, output_side
         self.task_weight = task_weight
 
     def losses(
         self, images: torch.Tensor, targets: torch.Tensor | None, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         """Return `loss`, `reconstruction_loss` and `task_loss` of clean images and targets."""
-        noisy = add_noise(images, sigma=self.sigma, generator=generator, model=self.noise)
-        denoised = denoise_centre(self.network, noisy, self.output_side)
-        clean = centre_crop(images, self.output_side)
-        reconstruction = reconstruction_loss(denoised=denoised, clean=clean)
+        denoised, reconstruction = self.reconstruct(images, generator)
         task = loss_of_network(self.task_network, denoised, targets)
         loss = joint_loss(reconstruction=reconstruction, task=task, task_weight=self.task_weight)
         return {
