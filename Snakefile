@@ -1,10 +1,10 @@
-# Which file comes from which file with which command; everything else is in the package `dhl`.
+# The workflow: rules with their files and commands; everything else is in the package `dhl`.
 from snakemake.utils import min_version
 
 min_version("9.19")
 
 
-# A configuration is complete: one that the command line names is not merged with the default.
+# A configuration from the command line is complete: it is not merged with the default.
 if "parts" not in config:
 
     configfile: "config/mini.yaml"
@@ -55,14 +55,14 @@ onsuccess:
         raise WorkflowError(
             "Some jobs failed, and the report was made without them:",
             *failed,
-            "Correct the cause and run the same command again; finished results are kept.",
+            "Correct the cause and run the same command again; complete results are kept.",
         )
 
 
 onerror:
     remove_failed_results()
     print(
-        "Some jobs failed; their logs are named above. Finished results are kept: correct "
-        "the cause and run the same command again.",
+        "Some jobs failed; their logs are named above. Correct the cause and run the same "
+        "command again; complete results are kept.",
         file=sys.stderr,
     )

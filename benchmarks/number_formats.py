@@ -1,6 +1,6 @@
-"""The number format and memory layout that train fastest: `python benchmarks/number_formats.py`.
+"""Compare the speed of number formats and memory layouts: `python benchmarks/number_formats.py`.
 
-Milliseconds of one step (forward, backward, AdamW) on 32 patches of 32 px, with one thread.
+Prints milliseconds of one step (forward, backward, AdamW) on 32 patches of 32 px, in one thread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FORMATS = tuple(
 
 
 def milliseconds(name, options, precision, layout, *, steps=10) -> float:
-    """Time a step of one combination."""
+    """Return the mean time of a training step."""
     network = build_network("denoiser", name, **options).to(memory_format=layout)
     optimizer = build_optimizer(network, Optimizer(name="adamw"))
     images = torch.rand(32, 3, 32, 32).contiguous(memory_format=layout)

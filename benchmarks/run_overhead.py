@@ -1,8 +1,8 @@
-"""The share of a run that was not computing: `python benchmarks/run_overhead.py results/mini`.
+"""The overhead of a run: `python benchmarks/run_overhead.py results/mini`.
 
 The log of a job gives its computing time after `done in`, from the first image or step to the last.
 The rest of the job is start-up, imports and files. The time outside jobs is Snakemake and idle
-cores. Shares are of cores x wall time.
+cores. 100 % is cores x wall time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Print seconds per rule and the share that was not computing."""
+    """Print the seconds per rule, and the shares of computing and overhead."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder

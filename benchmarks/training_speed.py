@@ -1,7 +1,7 @@
-"""How near the training loop comes to the machine's rate: `python benchmarks/training_speed.py`.
+"""Compare the training loop with the machine's peak: `python benchmarks/training_speed.py`.
 
-For each kind of model of a configuration: the operations of one step, their time at the machine's
-peak (the floor), and the time of a step of the training loop, with the configuration's threads.
+Prints for each kind of model in a configuration: the operations of one step, their time at the peak
+(the floor), and the time of a step of the training loop, with the configuration's threads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dhl.training.trainer import Trainer, TrainerSettings
 
 
 def peak_rate(device: torch.device, precision: torch.dtype, *, seconds: float = 2.0) -> float:
-    """Return operations a second of a large matrix product."""
+    """Return the operations per second of a large matrix product."""
     size = 2048
     left, right = (torch.rand(size, size, device=device, dtype=precision) for _ in range(2))
     left @ right
@@ -50,7 +50,7 @@ def made_up_images(config, spec) -> ImageSet:
 
 
 def step_seconds(config, spec, settings: TrainerSettings, *, steps: int) -> float:
-    """Time a step of the real loop."""
+    """Return the mean time of a step of the training loop."""
     device = settings.device
     network, frozen = (
         one

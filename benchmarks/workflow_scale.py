@@ -1,8 +1,8 @@
-"""The cost of Snakemake itself at a cluster's size: `python benchmarks/workflow_scale.py`.
+"""The overhead of Snakemake for thousands of jobs: `python benchmarks/workflow_scale.py`.
 
-Plans the paper's grid with five trainings of each network and with CBM3D in as many shards as give
-thousands of jobs, and runs 2,000 jobs that write one empty file each through the default profile.
-Prints seconds, and the files that stay on disk.
+Plans the paper's grid with five trainings of each network and many shards of CBM3D, then runs 2,000
+jobs with the default profile, each of which writes one empty file. Prints seconds, and the files
+that stay on disk.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ rule make:
 
 
 def snakemake(*arguments: str, folder: Path) -> tuple[float, str]:
-    """Run Snakemake in a folder; returns seconds and its output."""
+    """Run Snakemake in a folder; return the seconds and its output."""
     command = [sys.executable, "-m", "snakemake", *arguments, "--directory", str(folder)]
     begin = time.perf_counter()
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)

@@ -1,11 +1,11 @@
-"""The exceptions that a user's mistake raises: three short texts and no traceback."""
+"""Exceptions for users' mistakes: the program prints three short texts and no traceback."""
 
 
 class UserError(Exception):
     """A mistake that the user can correct.
 
-    `mistake` is one sentence such as "Unknown key `sigma` in config/mine.yaml.", `came` the value
-    or file that was found, `do` what to do now. `status` is the exit status of the program.
+    `mistake` is one sentence such as "Unknown key `sigma` in config/mine.yaml.", `came` is the
+    value or file that was found, and `do` is the advice. `status` is the program's exit status.
     """
 
     status = 1

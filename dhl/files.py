@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, and the folder of the checkout."""
+"""Atomic writing of files, and the files of the checkout."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PROJECT = Path(__file__).resolve().parents[1]  # the checkout, with config/ and 
 
 
 def project_file(name: str) -> Path:
-    """Return a file of the checkout; an installed package lacks it, which is a `UserError`."""
+    """Return the path of a file of the checkout; without a checkout, raise a `UserError`."""
     path = PROJECT / name
     if not path.exists():
         raise UserError(
-            f"This needs a checkout of dhl: {name} is not in the installed package.",
+            f"A checkout of dhl is needed: {name} is not in the installed package.",
             came=f"dhl in {PROJECT}, without {name}",
-            do="clone the repository, and run the command in its folder by `python -m dhl`.",
+            do="clone the repository, and run the command in its folder with `python -m dhl`.",
         )
     return path
 
@@ -51,7 +51,7 @@ def _explained(path: Path, temporary: Path) -> Iterator[None]:
             raise UserError(
                 f"The disk is full, so {path} was not written.",
                 came=f"{error.strerror} while writing {path}",
-                do="free some space and run the same command again; finished files are kept.",
+                do="free some space and run the same command again; complete files are kept.",
             ) from None
         if str(error.filename) in map(str, (temporary, *path.parents)):
             raise UserError(

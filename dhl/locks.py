@@ -1,4 +1,4 @@
-"""Locks between processes; the system releases them when their holder ends, even if killed."""
+"""Locks between processes; the system releases them when the process ends, even if killed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def locked(path: Path) -> Iterator[bool]:
     """Let one process at a time into the block; the others wait and log what they wait for.
 
     Yields whether this process had to wait. The lock file is not deleted; one that cannot be
-    written is a `UserError`. On a network file system the lock also holds between machines, if it
-    is mounted with locks (NFS from version 4, Lustre with `flock`). On a file system without locks
-    a warning is logged, and nobody waits.
+    written is a `UserError`. On a network file system that is mounted with locks (NFS from version
+    4, Lustre with `flock`), the lock also works between machines. On a file system without locks,
+    a warning is logged and no process waits.
     """
     lock = FileLock(path)
     must_wait = not try_lock(lock)
@@ -47,8 +47,8 @@ def try_lock(lock: FileLock) -> bool:
         raise UserError(
             f"The lock file {path} cannot be written.",
             came=f"no permission to write {path}",
-            do="ask the owner of the folder to give your group the right to write, for new files "
-            "too (`umask 002`).",
+            do="ask the owner of the folder to give your group write permission, also for new "
+            "files (`umask 002`).",
         ) from None
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):

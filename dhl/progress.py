@@ -14,12 +14,12 @@ MEGABYTE = 2**20
 
 
 def megabytes(count: int) -> int:
-    """Convert bytes to megabytes, rounded up."""
+    """Convert bytes to megabytes of 2**20 bytes, rounded up."""
     return -(-count // MEGABYTE)
 
 
 class Progress:
-    """Shows the progress of a task; `done` of the `total` work was done by an earlier run."""
+    """Shows the progress of a task; an earlier run did `done` of its `total` units of work."""
 
     def __init__(self, title: str, total: int, *, done: int = 0):
         self.title, self.total, self.done, self.begun_with = title, total, done, done
@@ -28,11 +28,10 @@ class Progress:
         self.bar = tqdm(**bar) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Progress:
-        """Begin."""
         return self
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        """Add `amount` to the work done, and show it at most every ten seconds in a log."""
+        """Add `amount` to the work done; a log gets a line at most every ten seconds."""
         self.done += amount
         if self.bar is not None:
             self.bar.update(amount)

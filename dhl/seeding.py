@@ -18,7 +18,7 @@ def derive_seed(*names: object) -> int:
     ----------
     *names : str, int or float
         The names of the draw, from general to specific: base seed, data set, image, sigma. A
-        float without decimals gives the same seed as the integer (30.0 and 30).
+        whole float gives the same seed as the integer (30.0 and 30).
 
     Returns
     -------
@@ -31,7 +31,7 @@ def derive_seed(*names: object) -> int:
 
 
 def seed_suffix(seed: int) -> str:
-    """Return the suffix of the files of a training: empty for seed 1, else like `-seed2`."""
+    """Return the file-name suffix of a training: empty for seed 1, else like `-seed2`."""
     return "" if seed == 1 else f"-seed{seed}"
 
 

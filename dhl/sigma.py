@@ -25,5 +25,5 @@ def noise_std(sigma: float) -> float:
 
 
 def format_sigma(sigma: float) -> str:
-    """Write sigma as it stands in file names: `15`, `25.5`."""
+    """Format sigma as in file names: `15`, `25.5`."""
     return f"{sigma:g}"

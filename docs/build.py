@@ -1,4 +1,4 @@
-"""Write what is generated in the documentation: `make docs`.
+"""Write the generated parts of the documentation: `make docs`.
 
 These are config/schema.json, the tables of keys in docs/configuration.md, the tables of results,
 the list of packages, the diagram of imports, and the figure of the README.
@@ -25,7 +25,7 @@ SCHEMA = PROJECT / "config" / "schema.json"
 PAGE = PROJECT / "docs" / "configuration.md"
 BEGIN, END = "<!-- `make docs` writes the tables from here -->", "<!-- to here -->"
 HEAD = "| key | type | default | range | meaning |\n| --- | --- | --- | --- | --- |"
-# A preset fills in these models: an editor cannot know which keys it leaves out.
+# A preset may fill in keys of these models, so an editor cannot tell which are missing.
 RECIPES = ("DenoisingTraining", "DenoiserRecipes", "WarmStart", "Recipe", "JointRecipe")
 TYPES = {"integer": "whole number", "number": "number", "string": "text",
          "boolean": "true or false", "object": "mapping", "null": "null"}  # fmt: skip
@@ -121,7 +121,7 @@ def spell(field: Schema, definitions: Schema) -> str:
 
 
 def alternatives(field: Schema) -> list[Schema]:
-    """Return the types of which a key has one, those of nested unions included."""
+    """Return the alternative types of a key, those of nested unions included."""
     found = []
     for one in field.get("anyOf") or field.get("oneOf") or ():
         found += alternatives(one) or [one]
@@ -135,7 +135,7 @@ def limits(field: Schema) -> Iterator[str]:
 
 
 def default(key: str, model: Schema, definitions: Schema) -> str:
-    """Return what a key is when it is left out."""
+    """Return the value of a key that is left out."""
     field = model["properties"][key]
     if key in model.get("required", ()):
         return "required"

@@ -58,7 +58,7 @@ def package_imports() -> dict[str, set[str]]:
 def without_detours(imports: dict[str, set[str]]) -> dict[str, set[str]]:
     """Drop the imports that another imported package has too, so that few arrows remain."""
     reached: dict[str, set[str]] = {}
-    for package in PACKAGES:  # a package stands after those that it imports from
+    for package in PACKAGES:  # a package comes after those that it imports from
         reached[package] = imports[package].union(*(reached[one] for one in imports[package]))
     return {
         package: {one for one in below if not any(one in reached[other] for other in below)}

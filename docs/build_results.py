@@ -113,7 +113,7 @@ def margin_line(folder: RunFolder) -> str:
 
 
 def margin_of(row) -> float:
-    """Read the margin out of the description of the test, in points."""
+    """Read the margin, in points, from the description of the test."""
     return float(row.test.removeprefix("interval against a margin of ").removesuffix(" points"))
 
 
@@ -160,7 +160,7 @@ def weights_block(config: Config, rows: pd.DataFrame) -> str:
 
 
 def mismatch_block(rows: pd.DataFrame) -> str:
-    """Return the PSNR of the separate denoiser of each sigma on the noise of each."""
+    """Return the PSNR of the separate denoiser for each sigma on noise of each sigma."""
     own = rows[rows["denoiser"].str.startswith("separate/") & (rows["metric"] == "psnr")]
     grid = own.pivot(index="trained_sigma", columns="sigma", values="value")
     head = ["Separate, trained for", *(f"PSNR on noise of σ {sigma:g}" for sigma in grid.columns)]
@@ -171,7 +171,7 @@ def mismatch_block(rows: pd.DataFrame) -> str:
 
 
 def transfer_block(config: Config, rows: pd.DataFrame) -> str:
-    """Return the gain of each denoiser over the matched one, for each task network behind it."""
+    """Return the gain of each denoiser over the matched one with each task network."""
     rows = rows[[metric == main_metric(part) for metric, part in rows[["metric", "part"]].values]]
     head = [f"above Separate, matched; σ {rows['sigma'].iloc[0]:g}"]
     cells: dict[str, list[str]] = {}
@@ -222,7 +222,7 @@ def result_blocks() -> dict[str, str]:
 
 
 def figure_source() -> str:
-    """Return the digests of the tables that the figure shows, which it carries as metadata."""
+    """Return the digests of the tables that the figure shows, for its metadata."""
     paths = [MINI.table(TABLES[part]) for part, _ in TASK_METRICS]
     return ", ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
 

@@ -89,6 +89,12 @@ def drawn_run(tmp_path_factory) -> RunFolder:
     return RunFolder(made_once("drawn-run", make, tmp_path_factory))
 
 
+@pytest.fixture
+def drawn_copy(drawn_run, tmp_path) -> RunFolder:
+    """A copy of the synthetic run with figures that a test may change."""
+    return RunFolder(shutil.copytree(drawn_run.root, tmp_path / "copy"))
+
+
 @pytest.fixture(scope="session")
 def base_run(tmp_path_factory) -> RunFolder:
     """A synthetic run of one training; tests must not change it."""

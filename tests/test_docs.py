@@ -4,13 +4,14 @@ import doctest
 import re
 import shlex
 import subprocess
-import sys
 
 import pytest
 import torch
 import yaml
 from build import generated_blocks, with_block
+from settings import shipped
 from snakemake.cli import get_argument_parser
+from workflow_runs import finish
 
 from dhl.analysis.claims import CLAIMS
 from dhl.cli.parser import build_parser
@@ -118,10 +119,10 @@ def test_each_yaml_block_is_a_configuration_or_fits_into_that_of_the_paper(
     monkeypatch.chdir(PROJECT)  # the paths of plug-ins start there
     content = yaml.safe_load(block)
     if "run" not in content:
-        shipped = yaml.safe_load(PAPER.read_text())
+        parts = shipped("paper")["parts"]
         for part, settings in content.get("parts", {}).items():
-            shipped["parts"][part] |= settings
-        content = shipped | content | {"parts": shipped["parts"]}
+            parts[part] |= settings
+        content = shipped("paper", **content | {"parts": parts})
     assert parse_config(content, source=page.name).run
 
 
@@ -147,11 +148,10 @@ def test_the_page_about_plug_ins_shows_each_example_whole(path):
 
 
 def test_the_page_about_clusters_shows_the_workflows_own_graph(tmp_path):
-    command = [sys.executable, "-m", "snakemake", "report", "--rulegraph", "mermaid-js"]
-    command += ["--configfile", str(PAPER), "--directory", str(tmp_path)]
-    said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    options = ("--rulegraph", "mermaid-js", "--configfile", str(PAPER))
+    done = finish(tmp_path, "report", *options)
     shown = re.search(r"```mermaid\n([\s\S]*?)```", (DOCS / "cluster.md").read_text())[1]
-    assert edges(shown) == edges(said)
+    assert edges(shown) == edges(done.stdout)
 
 
 def edges(graph):

@@ -1,4 +1,4 @@
-"""Files are written completely or not at all, and a wheel says what only a checkout has."""
+"""Files are written completely or not at all, and a wheel names files that a checkout has."""
 
 from __future__ import annotations
 

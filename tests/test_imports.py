@@ -1,4 +1,4 @@
-"""Imports run one way through the packages, and what needs no torch does not load it."""
+"""Imports run one way through the packages; modules that need no torch do not load it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def loaded_after(statement: str) -> set[str]:
     return set(subprocess.check_output([sys.executable, "-c", program], text=True).split())
 
 
-def test_what_needs_no_torch_does_not_load_it():
+def test_modules_that_need_no_torch_do_not_load_it():
     light = {"dhl.evaluation.metrics", "dhl.evaluation.untrained", "dhl.data.prepare"}
     light |= {name for name in MODULES if package_of(name) in WITHOUT_TORCH}
     loaded = loaded_after("\n".join(f"import {name}" for name in sorted(light)))

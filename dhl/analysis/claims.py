@@ -1,8 +1,7 @@
 """The paper's claims as data, and their verdicts on a run.
 
-A claim of the paper has the origin `paper`; `control` is a comparison that the paper lacks and that
-decides whether the task's guidance, rather than longer training, explains a gain; `beyond` answers
-a question that readers will ask.
+The origin of a claim is `paper`; `control`, a comparison that the paper lacks and that decides
+whether guidance by the task or longer training explains a gain; or `beyond`, a further question.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ Origin = Literal["paper", "control", "beyond"]
 
 @dataclass(frozen=True)
 class Claim:
-    """A comparison of two methods in one metric, about a - b, in our own words.
+    """A claim about the difference a - b of two methods in one metric.
 
-    The id is unique and begins with the part; `kind` is the rule of `dhl.analysis.verdicts`.
+    The id is unique and begins with the part; `kind` names a rule of `dhl.analysis.verdicts`.
     """
 
     id: str
@@ -47,9 +46,9 @@ _DENOISING: tuple[tuple[Origin, str, str, str], ...] = (
     ("paper", "separate", "dncnn", "The denoiser trained for MSE has a higher PSNR than DnCNN."),
     ("beyond", "separate", "noisy", "The denoiser trained for MSE raises the PSNR of its input."),
     ("paper", "separate", "joint-segmentation",
-     "Guidance by segmentation costs PSNR: the denoiser trained for MSE alone has more of it."),
+     "Guidance by segmentation costs PSNR: training for MSE alone gives a higher PSNR."),
     ("beyond", "separate", "joint-classification",
-     "Guidance by classification costs PSNR: the denoiser trained for MSE alone has more of it."),
+     "Guidance by classification costs PSNR: training for MSE alone gives a higher PSNR."),
 )  # fmt: skip
 
 _TASK: tuple[tuple[Origin, str, str, str], ...] = (
@@ -64,16 +63,16 @@ _TASK: tuple[tuple[Origin, str, str, str], ...] = (
      "{task} works better after the jointly trained denoiser than after the separately trained "
      "one."),
     ("control", "joint", "separate-matched",
-     "{task} works better after the jointly trained denoiser than after one trained on for MSE "
-     "alone for as many steps. The paper lacks this control, which decides whether guidance by "
-     "the task, rather than extra training, brings the gain."),
+     "{task} works better after the jointly trained denoiser than after one trained further for "
+     "as many steps on MSE alone. The paper lacks this control, which decides whether guidance by "
+     "the task or extra training brings the gain."),
     ("paper", "cross", "separate",
      "{task} works better after the denoiser trained for the other task than after the separately "
      "trained one."),
     ("control", "cross", "separate-matched",
-     "{task} works better after the denoiser trained for the other task than after one trained on "
-     "for MSE alone. The paper lacks this control; the steps are matched to this task's joint "
-     "training."),
+     "{task} works better after the denoiser trained for the other task than after one trained "
+     "further on MSE alone. The paper lacks this control, which has as many steps as this task's "
+     "joint training."),
     ("beyond", "joint", "retrained",
      "{task} works better after the jointly trained denoiser than with the task network itself "
      "retrained on noisy images, a baseline that the paper does not show."),
@@ -86,7 +85,6 @@ _MARGIN = {"top1": "margin_accuracy", "miou": "margin_miou"}
 
 
 def _task_claims(task: str) -> tuple[Claim, ...]:
-    """Return the claims about one task."""
     metric, name = _TASK_METRIC[task], task.capitalize()
     better = tuple(
         Claim(f"{task}-{a}-over-{b}", origin, task, metric, a, b, text.format(task=name))
@@ -102,7 +100,7 @@ def _task_claims(task: str) -> tuple[Claim, ...]:
         f"{task}-psnr-separate-matched-over-joint", "control", task, "psnr",
         "separate-matched", "joint",
         f"On the test images of {task}, guidance costs PSNR at equal steps: the denoiser trained "
-        "on for MSE alone has more of it than the joint one.",
+        "further on MSE alone has a higher PSNR than the joint one.",
     )  # fmt: skip
     return (*better, nearly, fidelity)
 
@@ -132,10 +130,10 @@ def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
     Returns
     -------
     DataFrame with `dhl.run.results.CLAIM_COLUMNS`
-        Per claim one row per sigma, then one with an empty sigma for all of them together.
+        For each claim, a row per sigma, then a row with an empty sigma for the average over all.
         Metrics are fractions, PSNR is in dB. `ci_*` are over images, `seed_*` over trainings and
-        `both_*` over both. A method without measurements leaves empty numbers and its reason in
-        `test`; the verdict is `inconclusive`.
+        `both_*` over both. If a method has no measurements, the numbers are empty, `test` gives
+        the reason, and the verdict is `inconclusive`.
 
     Raises
     ------
@@ -202,8 +200,8 @@ def _compare(
 ) -> dict:
     """Compare the two methods at one sigma, or on average over several.
 
-    `photographs` has the source of each image; a directional verdict follows the correction of its
-    p-value.
+    `photographs` maps an image to the photograph that it is cut from. The verdict on a "better"
+    claim is added after the correction of its p-value.
     """
     row: dict = dict.fromkeys(CLAIM_COLUMNS, np.nan)
     row |= {key: value for key, value in asdict(claim).items() if key in CLAIM_COLUMNS}
@@ -224,7 +222,7 @@ def _compare(
         [one.seed_scores(method, claim.metric) for method in (claim.method_a, claim.method_b)]
         for one in measurements
     )
-    seeds = np.mean([a - b for a, b in scores], axis=0)  # of each training, over the sigmas
+    seeds = np.mean([a - b for a, b in scores], axis=0)  # per training, averaged over sigmas
     draws = np.mean(known, axis=0)
     trainings = statistics.over_trainings(seeds, confidence=confidence)
     both = statistics.over_both(seeds, draws, images=len(first), confidence=confidence)
@@ -270,7 +268,7 @@ def _missing(claim: Claim, measurements: list[Measurements]) -> str:
 
 
 def _pair(claim: Claim, measurements: list[Measurements]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two methods' features (n, s, k) of the same images, at all sigmas in a row."""
+    """Return both methods' features (n, s, k); s counts the trainings at all sigmas."""
     pairs = [
         np.broadcast_arrays(
             one.features[claim.method_a, claim.metric], one.features[claim.method_b, claim.metric]

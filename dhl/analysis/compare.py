@@ -1,17 +1,16 @@
-"""Which numbers differ between two runs, and whether more than chance explains it.
+"""Which numbers differ between two runs, and whether chance explains the difference.
 
-Each average of the tables that both runs have is a cell. Its difference, b - a, is tested in two
-ways:
+A cell is an average in the tables of both runs. Its difference, b - a, is tested in two ways:
 
 - over images: paired, by `statistics.paired_test`, if both folders have the results of each image
   and the noisy images have the same digests. Else unpaired, by the two tables' intervals: the
   standard error of a value is its interval's width over 2 z, and the difference is taken as normal.
 - over trainings, if a run has several: Welch's t-test. If one run has one training, the spread of
-  the other's stands for both (Student's t-test with a group of one).
+  the other's is used for both (Student's t-test with a group of one).
 
-As for the claims, the larger p-value counts, and Holm's method corrects for the number of cells.
-A cell is `same` if it prints the same, or if its difference prints as zero; `moved` if its adjusted
-p-value is below 1 - confidence; else `within chance`.
+As for claims, the larger p-value counts, and Holm's method corrects for the number of cells. A cell
+is `same` if both values print the same, or if their difference prints as zero; `moved` if its
+adjusted p-value is below 1 - confidence; else `within chance`.
 """
 
 from __future__ import annotations
@@ -60,12 +59,12 @@ class Comparison:
     confidence : float
         Of the intervals of differences; the level of the tests is 1 - confidence.
     cells : DataFrame with `dhl.run.results.COMPARISON_COLUMNS`
-        First the cells of a in its order, then those that only b has. PSNR in dB, else fractions;
+        First the cells of a in its order, then those only in b. PSNR in dB, else fractions;
         differences are b - a, `ci_*` is their interval over images.
     settings : tuple of (name, in a, in b)
         The differences between the manifests.
     verdicts : dict of (claim, sigma) to (in a, in b)
-        All claims of both; None if a run lacks it.
+        All claims of either run; None where a run lacks the claim.
     unpaired : dict of (part, sigma) to str
         Why the images were not compared one by one.
     powerless : int
@@ -104,7 +103,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class ImageTest:
-    """A test over images: its name, p-value, interval, and the least p-value it can give."""
+    """A test over images: its name, p-value, interval, and the smallest possible p-value."""
 
     test: str
     p_value: float
@@ -128,7 +127,7 @@ def compare(first: RunResults, second: RunResults) -> Comparison:
         raise UserError(
             f"The tables of {first} and {second} have no cell in common.",
             came="no part, sigma, method and metric that both have",
-            do="name two runs of one configuration, or of similar ones.",
+            do="name two runs of the same or of similar configurations.",
         )
     levels = dict.fromkeys(key[:2] for key in shared)
     pairs = {level: pair_images(first, second, *level) for level in levels}
@@ -162,29 +161,29 @@ def prints_the_same(value_a: float, value_b: float, metric: str) -> bool:
 
 
 def pair_images(first: RunResults, second: RunResults, part: str, sigma: float) -> Paired | str:
-    """Read both runs' images of one part at one sigma; return a reason if they are not pairs."""
+    """Read both runs' images of one part at one sigma, or say why they cannot be paired."""
     one, other = read_images(first, part, sigma), read_images(second, part, sigma)
     if isinstance(first.config, str) or isinstance(one, str):
         return str(one)
     if isinstance(other, str):
         return other
     if one.measurements.image_ids != other.measurements.image_ids:
-        return "the runs have other images"
+        return "the runs have different images"
     if one.digests != other.digests:
-        return "the runs have other noisy images under the same names"
-    # One configuration for both, because the indices depend on its base seed.
+        return "the noisy images of the same names differ"
+    # The same configuration for both: the resampling depends on its base seed.
     before, after = (bootstrap_scores(first.config, side.measurements) for side in (one, other))
     return Paired(one, other, {key: after[key] - before[key] for key in before if key in after})
 
 
 def interval_test(a: Average, b: Average, *, confidences: tuple[float, float]) -> ImageTest:
-    """Test a difference by two separate intervals, as if the images were different ones.
+    """Test a difference by two separate intervals, as if the runs had different images.
 
     Parameters
     ----------
     a, b : Average
     confidences : tuple of float
-        Those of the intervals of `a` and `b`; the first is also that of the result's interval.
+        Of the intervals of `a` and of `b`; the first is also that of the returned interval.
     """
     quantiles = [norm.ppf((1 + confidence) / 2) for confidence in confidences]
     errors = [
@@ -204,7 +203,7 @@ def interval_test(a: Average, b: Average, *, confidences: tuple[float, float]) -
 
 
 def paired_image_test(paired: Paired, key: Cell, *, confidence: float) -> ImageTest:
-    """Test a difference image by image; with unequal numbers of trainings each counts alike."""
+    """Test a difference image by image; each training of a run has the same weight."""
     measurements = key[2:]
     sides = []
     for one in (paired.first, paired.second):
@@ -239,7 +238,7 @@ def training_test(a: Average, b: Average) -> tuple[str, float]:
     name += f" over {a.seeds} and {b.seeds} trainings"
     spreads = [one.seed_std if one.seeds > 1 else 0.0 for one in (a, b)]
     if max(spreads) <= _NOTHING:
-        return name, 1.0  # trainings that tie by chance say nothing of their spread
+        return name, 1.0  # a few trainings may tie by chance: their spread is unknown
     result = ttest_ind_from_stats(
         a.value, spreads[0], a.seeds, b.value, spreads[1], b.seeds, equal_var=not welch
     )
@@ -249,7 +248,7 @@ def training_test(a: Average, b: Average) -> tuple[str, float]:
 def _compare_cell(
     first: RunResults, second: RunResults, key: Cell, paired: Paired | str
 ) -> dict[str, Any]:
-    """Return a cell's row without its verdict, and with the least p-value possible."""
+    """Return a cell's row without its verdict; `least` is the smallest possible p-value."""
     a, b = first.averages[key], second.averages[key]
     if isinstance(paired, str):
         images = interval_test(a, b, confidences=(first.confidence, second.confidence))
@@ -286,7 +285,7 @@ def differing_settings(first: RunResults, second: RunResults) -> tuple[tuple[str
     Returns
     -------
     tuple of (name, in a, in b)
-        If both configurations can be read, a key that one lacks has its default.
+        If both configurations can be read, a missing key has its default.
     """
     readable = not any(isinstance(run.config, str) for run in (first, second))
     sides = []
@@ -306,7 +305,7 @@ def differing_settings(first: RunResults, second: RunResults) -> tuple[tuple[str
 
 
 def _flat(content: Any, prefix: str = "") -> dict[str, str]:
-    """Write nested settings as names with dots and texts."""
+    """Flatten nested settings to texts by dotted name."""
     if not isinstance(content, dict):
         return {prefix: str(content)}
     flat: dict[str, str] = {}

@@ -15,14 +15,14 @@ from dhl.sigma import format_sigma
 ALL = (MOVED, WITHIN_CHANCE, SAME)
 
 _WIDTH = 100
-_SETTINGS = 12  # settings to write out: two runs of other configurations differ in hundreds
-_WORDS = {0, 2, 3, 9}  # columns that are aligned to the left
-# What a run may lack completely, from the coarsest to the finest.
+_SETTINGS = 12  # settings to list: different configurations can differ in hundreds
+_WORDS = {0, 2, 3, 9}  # left-aligned columns
+# What a run may lack as a whole, from the coarsest level to the finest.
 _LEVELS = (["part"], ["part", "sigma"], ["part", "method"], ["part", "sigma", "method", "metric"])
 
 
 def to_text(comparison: Comparison, shown: tuple[str, ...] = (MOVED,)) -> str:
-    """Write a comparison for people, with a row for each cell whose verdict is in `shown`."""
+    """Format a comparison, with a row for each cell whose verdict is in `shown`."""
     counts = {verdict: int((comparison.cells["verdict"] == verdict).sum()) for verdict in ALL}
     blocks = [
         [f"A: {comparison.name_a}", f"B: {comparison.name_b}"],
@@ -96,7 +96,7 @@ def _signed(value: float, decimals: int) -> str:
 
 
 def _alone(cells: pd.DataFrame) -> list[str]:
-    """Name what only one run has, each by the coarsest level that the other run lacks."""
+    """List the cells of only one run, each by the coarsest level that the other lacks."""
     lines = []
     for verdict in (ONLY_A, ONLY_B):
         alone = cells["verdict"] == verdict
@@ -165,8 +165,8 @@ def _tests(comparison: Comparison) -> list[str]:
         group = [level for level, why in comparison.unpaired.items() if why == reason]
         lines.append(
             f"Tested without pairing, by the intervals of the two tables: {_grouped(group)}, "
-            f"because {reason}. If the images are the same, this overlooks differences that a test "
-            "image by image would find."
+            f"because {reason}. If the images are the same, this overlooks differences that a "
+            "paired test would find."
         )
     if comparison.powerless:
         lines.append(
@@ -177,24 +177,24 @@ def _tests(comparison: Comparison) -> list[str]:
 
 
 def _trainings(cells: pd.DataFrame) -> list[str]:
-    """Describe what the tests cannot know of chance in the training."""
+    """State which chance in the training the tests do not cover."""
     different = cells[cells["verdict"].isin([MOVED, WITHIN_CHANCE])]
     seeds = different.loc[different["method"].map(is_trained).astype(bool), ["seeds_a", "seeds_b"]]
     one, several = (seeds < 2).any(axis=1), (seeds > 1).any(axis=1)
     lines = []
     if (~several).any():
         lines.append(
-            "With one training in both runs, a difference may come from chance in the training, "
-            "which one training each cannot tell: `seeds` in the configuration trains several."
+            "With one training in both runs, a difference may come from chance in the training. "
+            "`seeds` in the configuration adds trainings, which show this chance."
         )
     if (one & several).any():
         lines.append(
-            "Where one run has one training, the spread of the other run's trainings was taken for "
+            "Where one run has one training, the spread of the other run's trainings was used for "
             "both."
         )
     if different["part"].isin(TASKS).any():
         lines.append(
-            "A task network is trained once a run, whatever `seeds` is. Chance in this training "
-            "moves all methods of its task together, and no test includes it."
+            "A task network is trained once per run, whatever `seeds` is. Chance in this training "
+            "shifts all methods of its task together, and no test includes it."
         )
     return lines

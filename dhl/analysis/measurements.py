@@ -1,7 +1,7 @@
 """The measurements of one part at one sigma, read from the evaluation and checked.
 
-With several trainings a metric is the average over them, and a comparison of two methods pairs
-trainings of the same number: `joint` and `separate-matched` of one share batches and noise.
+A metric is averaged over trainings. A comparison of two methods pairs the trainings of one seed, in
+which `joint` and `separate-matched` see the same batches and noise.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Measurements:
     source : str
         The file of the first training, relative to the run's folder.
     image_ids : tuple of str
-        Sorted; the images of every method.
+        Sorted; the same for every method.
     protocols : dict of str to str
-        Per measured method; a method that lacks rows in a training is absent.
+        By method; a method without results in some training is absent.
     features : dict of (method, metric) to ndarray of shape (n, s, k)
         Per image and training: the value itself (k = 1), or the margins of its confusion matrix.
-        A method that is not trained has s = 1.
+        An untrained method has s = 1.
     failures : dict of str to str
-        The reasons of methods that failed.
+        The reason of each failed method.
     """
 
     part: str
@@ -74,7 +74,7 @@ class Measurements:
         }
 
     def seed_scores(self, method: str, metric: str) -> np.ndarray:
-        """Return a metric over all images, of each training (s,); NaN if it was not measured."""
+        """Return a metric over all images per training, (s,); NaN if it was not measured."""
         if (method, metric) not in self.features:
             return np.array([np.nan])
         return SCORES[metric](self.features[method, metric].mean(axis=0))
@@ -90,7 +90,7 @@ def read_measurements(
     Raises
     ------
     UserError
-        If a file is missing, or the program cannot have written it for this configuration.
+        If a file is missing or does not fit the configuration.
     """
     chosen = set(config.parts[part].methods if names is None else names)
     trainings: list[Measurements] = []
@@ -151,8 +151,8 @@ def bootstrap_scores(config: Config, measurements: Measurements) -> dict[Key, np
     Parameters
     ----------
     config : Config
-        Gives the number of draws, and the base seed. The indices depend on it, the part and the
-        number of images alone, so they are shared by all methods and all sigmas.
+        Gives the number of draws and the base seed. The indices depend only on base seed, part
+        and number of images, so all methods and sigmas share them.
     measurements : Measurements
 
     Returns
@@ -178,7 +178,7 @@ def bootstrap_scores(config: Config, measurements: Measurements) -> dict[Key, np
 def _check_rows(
     frame: pd.DataFrame, path: Path, *, part: str, sigma: float, methods: tuple[str, ...]
 ) -> None:
-    """Raise if rows are doubled or belong to another part, sigma or configuration."""
+    """Raise if rows are duplicated or belong to another part, sigma or configuration."""
     for column, legal in (("part", (part,)), ("sigma", (sigma,)), ("method", methods)):
         strange = frame.loc[~frame[column].isin(legal), column]
         if len(strange):
@@ -193,7 +193,7 @@ def _check_rows(
 
 
 def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
-    """Return the checked per-image columns of one method; in a task, PSNR may be absent."""
+    """Check and return the per-image metrics of one method; in a task, PSNR may be absent."""
     required = [metric for metric in METRICS[part] if metric != "miou"]
     optional = [] if "psnr" in required or rows["psnr"].isna().all() else ["psnr"]
     values = {metric: rows[metric].to_numpy(float) for metric in [*required, *optional]}
@@ -203,9 +203,9 @@ def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
             raise edited_by_hand(path, f"a missing `{metric}` of the method `{method}`")
         if np.isinf(column).any():
             raise UserError(
-                f"A `{metric}` in {path} is infinite, so that it has no mean.",
+                f"A `{metric}` in {path} is infinite, so it has no mean.",
                 came=f"{path}: `{rows.index[np.isinf(column)][0]}` after `{method}` is infinite",
-                do="remove this image from the test images: the output equals the truth exactly.",
+                do="remove this image from the test images: the output equals the clean image.",
             )
         if metric in ("top1", "top5") and not np.isin(column, (0, 1)).all():
             came = f"a `{metric}` of the method `{method}` that is neither 0 nor 1"

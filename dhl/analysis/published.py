@@ -1,4 +1,4 @@
-"""The published figures: the paper's tables as far as they are transcribed, and the literature.
+"""Published values: the transcribed cells of the paper's tables, and those of other papers.
 
 Accuracy and mIoU are stored as fractions, PSNR in dB. A row with an empty value is a cell of the
 paper that is not transcribed yet; a cell without a row is not in the paper.
@@ -29,7 +29,7 @@ _FRACTIONS = ("top1", "top5", "miou")
 class PublishedTable:
     """One of the paper's tables: values by method, sigma, metric and image_id.
 
-    A value is NaN if the paper has it and it was not transcribed.
+    NaN: the paper has the value, but it was not transcribed.
     """
 
     cells: dict[tuple[str, float, str, str], float]
@@ -55,7 +55,7 @@ class PublishedTable:
         return tuple(dict.fromkeys(method for method, _, _, _ in self.cells))
 
     def metrics(self, sigma: float) -> set[str]:
-        """Return what the paper's table reports at a noise level."""
+        """Return the metrics that the paper's table reports at a noise level."""
         return {metric for _, level, metric, _ in self.cells if level == sigma}
 
 
@@ -74,7 +74,7 @@ def read_published(number: int, path: str | Path) -> PublishedTable:
 
 
 def read_literature(path: str | Path) -> pd.DataFrame:
-    """Read the figures on Kodak24 of other papers from a file like `config/published.csv`.
+    """Read other papers' values on Kodak24 from a file like `config/published.csv`.
 
     Returns
     -------
@@ -92,7 +92,6 @@ def read_literature(path: str | Path) -> pd.DataFrame:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """Read the file and check it."""
     text = dict.fromkeys(("table", "source", "method", "metric", "image_id", "status"), str)
     try:
         frame = pd.read_csv(path, dtype=text)
@@ -116,7 +115,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _check_cells(frame: pd.DataFrame, path: Path) -> None:
     """Raise if a cell occurs twice or a fraction was written in percent."""
-    # The paper has one source; of the literature, two sources may report the same method.
+    # Two sources of the literature may report the same cell, but the paper reports it once.
     source = frame["source"].where(frame["table"] == "literature", "")
     doubled = frame[frame.assign(source=source).duplicated(_KEY)]
     if len(doubled):
@@ -136,6 +135,6 @@ def _name(row: pd.Series) -> str:
 
 
 def _error(path: Path, came: str, do: str) -> UserError:
-    """Return the error for a file of published figures that its author must correct."""
-    mistake = f"The file of published figures {path} is not a tidy CSV with one row per cell."
+    """Return the error for a file of published values that its author must correct."""
+    mistake = f"The file of published values {path} is not a tidy CSV with one row per cell."
     return UserError(mistake, came=f"{path}: {came}", do=f"{do}.")

@@ -1,7 +1,7 @@
 """The results of a complete run for comparison: manifest, averages, verdicts, images.
 
-Each file that is read must have the digest that the manifest lists, so that no edited file is
-compared. A committed reference has no per-image files, and one of an older version lacks columns.
+Each file must have its digest in the manifest, so that no edited file is compared. A committed
+reference has no per-image files, and one of an older version lacks columns.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Cell = tuple[str, float, str, str]  # part, sigma, method, metric
 VerdictKey = tuple[str, float | None]  # claim, sigma; None for the verdict over all sigmas
 
 _NEEDED = ("method", "sigma", "image_id", "metric", "value", "ci_low", "ci_high", "n")
-_SINCE_SEEDS = ("seeds", "seed_std")  # an older table has neither: it is of one training
+_SINCE_SEEDS = ("seeds", "seed_std")  # an older table lacks both and has one training
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RunResults:
     folder : RunFolder
     manifest : dict
     config : Config or str
-        The reason, if this version cannot read it, or a plug-in is missing.
+        A str is the reason why it cannot be read: another version, or a missing plug-in.
     confidence : float
         Of the tables' intervals.
     averages : dict of (part, sigma, method, metric) to Average
@@ -97,7 +97,7 @@ def read_run_results(root: Path) -> RunResults:
     Parameters
     ----------
     root : Path
-        Such as results/mini, or a committed reference with tables, claims and manifest alone.
+        Such as results/mini, or a committed reference, which has tables, claims and manifest.
 
     Raises
     ------
@@ -131,12 +131,12 @@ def read_images(run: RunResults, part: str, sigma: float) -> Images | str:
     Returns
     -------
     Images or str
-        The reason, if files are missing.
+        A str is the reason why they cannot be read.
 
     Raises
     ------
     UserError
-        If a file differs from the manifest, or the program cannot have written it.
+        If a file differs from the manifest or does not fit the configuration.
     """
     if isinstance(run.config, str):
         return f"the configuration of {run} cannot be read here ({run.config})"

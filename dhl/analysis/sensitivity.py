@@ -22,10 +22,11 @@ def build_sensitivity(config: Config, folder: RunFolder) -> pd.DataFrame:
     Returns
     -------
     DataFrame with `dhl.run.results.SENSITIVITY_COLUMNS`
-        A row per comparison and metric. `denoiser` and `reader` are keys of models; the difference
-        is `denoiser` - `reference`, with the same reader. Accuracy and mIoU are fractions, PSNR is
-        in dB. `ci_*` and `difference_*` are over images, paired; `seed_low` and `seed_high` are of
-        the difference over trainings, `both_*` over both, and `seed_std` is of the value.
+        A row per comparison and metric. `denoiser` and `reader` (the task network) are keys of
+        models; the difference is `denoiser` - `reference`, with the same reader. Accuracy and mIoU
+        are fractions, PSNR is in dB. `ci_*` (value) and `difference_*` are intervals over images,
+        `seed_low` and `seed_high` those of the difference over trainings, and `both_*` over both.
+        `seed_std` is the standard deviation of the value over trainings.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def main_metric(part: str) -> str:
 
 
 def denoiser_label(config: Config, key: str) -> str:
-    """Name an experiment's denoiser for people: a guided one by its task network."""
+    """Return the label of a denoiser; a guided one is named after its task network."""
     if "/" not in key:
         return label_of(key)
     if guide := model_spec(config, key).frozen:
@@ -108,9 +109,9 @@ def denoiser_label(config: Config, key: str) -> str:
 
 
 def reader_label(config: Config, key: str) -> str:
-    """Name a task network for people: by its architecture, or the function of a plug-in.
+    """Return the label of a task network: its architecture, or the function of a plug-in.
 
-    If several networks of a task have one name, the short name in the configuration is added.
+    If several networks of a task share it, their key in the configuration is added.
     """
     spec = model_spec(config, key)
     names = [network.name.rpartition(":")[2] for network in config.task_networks(spec.part)]

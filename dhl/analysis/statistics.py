@@ -1,14 +1,14 @@
 """Intervals and paired tests; pure functions of arrays.
 
 - Would other images give the same? Percentile bootstrap intervals and paired tests over the images;
-  every method of a part is resampled with the same indices at every sigma.
-- Would another training give the same? Student's t over the trainings, if a run has several.
-- Would other trainings on other images give the same? Student's t with the errors of both, because
-  each of the first two takes the sample of the other as given.
+  all methods of a part share the resampling indices at every sigma.
+- Would other trainings give the same? Student's t over the trainings, if a run has several.
+- Would other trainings on other images give the same? Student's t with both errors, because each of
+  the first two questions takes the other sample as fixed.
 
-"Other images" are others of the same kind: if many are cut from a few photographs, others cut from
-these, and `alike` counts the photographs in which the same holds. Measurements are features and a
-score, as in `scores`.
+"Other images" are images of the same kind. If the images are crops of a few photographs, these are
+other crops of the same photographs; `alike` counts the photographs that agree with the overall
+result. Measurements are features and a score, as in `scores`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def bootstrap_means(
     Parameters
     ----------
     features : ndarray of shape (n, k)
-        One row per image; methods that are to share the indices stand side by side.
+        One row per image; methods that share the indices are columns side by side.
     draws : int
         Number of resamples.
     generator : numpy.random.Generator
@@ -59,7 +59,7 @@ def bootstrap_means(
 
 
 def _blocks(draws: int, images: int) -> Iterator[range]:
-    """Split the draws into ranges of a bounded number of elements."""
+    """Split the draws into ranges that bound the size of a block."""
     step = max(1, _CHUNK // images)
     for start in range(0, draws, step):
         yield range(start, min(start + step, draws))
@@ -75,7 +75,7 @@ def percentile_interval(draws: np.ndarray, *, confidence: float) -> tuple[float,
 def mcnemar_test(first: np.ndarray, second: np.ndarray) -> float:
     """Compare two classifiers on the same images: McNemar's exact test, two-sided.
 
-    Both arrays are 1 where the image is right, else 0; the p-value is 1 if they never differ.
+    Both arrays are 1 where the prediction is right, else 0; the p-value is 1 if they are equal.
 
     References
     ----------
@@ -171,10 +171,10 @@ class Effect:
     Attributes
     ----------
     wins, losses : int
-        Images on which a is better than b, and worse; on the others they are equal.
+        Images on which a is better than b, and on which it is worse.
     size : float
         Cohen's d_z [1]_: mean of the images' differences over their standard deviation; NaN if all
-        differ alike. For mIoU an image's value is the mean over the classes that occur in it.
+        are equal. For mIoU an image's value is the mean over the classes that occur in it.
 
     References
     ----------
@@ -205,14 +205,14 @@ def alike(
     metric: str,
     line: float = 0.0,
 ) -> float:
-    """Count the groups of images whose difference is on the same side of a line as that of all.
+    """Count the groups whose difference is on the same side of a line as the overall difference.
 
     Parameters
     ----------
     first, second : ndarray of shape (n, s, k)
         Features of the same images.
     groups : sequence of n str
-        Such as the photograph that each image is cut from.
+        The group of each image, such as the photograph that it is cut from.
     metric : str
     line : float
         A difference: zero, or minus a margin.
@@ -220,7 +220,7 @@ def alike(
     Returns
     -------
     float
-        NaN if the difference of all is on the line.
+        NaN if the overall difference is on the line.
     """
 
     def side(chosen: np.ndarray) -> float:
@@ -255,7 +255,7 @@ class Student:
 
 
 def over_trainings(differences: np.ndarray, *, confidence: float) -> Student:
-    """Infer the mean difference of other trainings on the same images, from one per training."""
+    """Infer the mean difference of other trainings on the same images from `differences` (s,)."""
     count = len(differences)
     if count < 2:
         return Student(*[float("nan")] * 4)
@@ -276,9 +276,9 @@ def over_both(
     differences : ndarray of shape (s,)
         One per training.
     draws : ndarray
-        Bootstrap draws over the images of the mean difference.
+        Bootstrap draws of the mean difference over the images.
     images : int
-        Their number.
+        Number of images.
     confidence : float
 
     References
@@ -287,7 +287,7 @@ def over_both(
     """
     trainings = over_trainings(differences, confidence=confidence)
     if not trainings.error > _TIE or images < 2:
-        return trainings  # either spread is unknown
+        return trainings  # one of the spreads is unknown
     squares = np.array([draws.var() * images / (images - 1), trainings.error**2])
     freedom = squares.sum() ** 2 / np.sum(squares**2 / (images - 1, len(differences) - 1))
     return _student(

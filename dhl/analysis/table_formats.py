@@ -11,15 +11,15 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Dialect:
-    """One format.
+    """A format of tables.
 
     Attributes
     ----------
     best, second, plain : str
         Templates of a value, by its rank in the column.
     spread, span, interval : str
-        Templates of the deviation after a value, of an interval's two ends, and of the intervals
-        after the values; LaTeX writes text after a line break below the values.
+        Templates of the standard deviation after a value, of an interval, and of the intervals
+        after the values. LaTeX prints the text after a line break below the values.
     sigma : str
         Template of a column's head.
     none : str
@@ -129,7 +129,6 @@ def _html(grid: pd.DataFrame, caption: str, number: int) -> str:
 
 
 def _rows(grid: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    """Return label and cells of each row."""
     return [(str(label), list(row)) for label, row in zip(grid.index, grid.to_numpy(), strict=True)]
 
 

@@ -43,13 +43,13 @@ _UNRANKED = ("clean",)  # a ceiling, not a competitor
 def build_table(
     config: Config, part: str, folder: RunFolder, published: str | Path
 ) -> pd.DataFrame:
-    """Make the tidy table of one part; `published` is the file of published figures.
+    """Make the tidy table of one part; `published` is the file of published values.
 
     Returns
     -------
     DataFrame with `dhl.run.results.TABLE_COLUMNS`
-        Per sigma, method (in the configuration's order) and metric a row with the image_id
-        `average`, and for denoising one row per image. Accuracy and mIoU are fractions. A value is
+        Per sigma, method (in the configuration's order) and metric, a row with the image_id
+        `average`; for denoising also a row per image. Accuracy and mIoU are fractions. A value is
         the average over `seeds` trainings; `ci_*` are over images, `seed_std` is over trainings.
 
     Raises
@@ -90,10 +90,10 @@ def write_table(config: Config, part: str, folder: RunFolder, published: str | P
 def format_table(
     frame: pd.DataFrame, config: Config, part: str, paper: PublishedTable, suffix: str
 ) -> str:
-    """Lay a table out for reading: a row per method, per sigma the paper's value beside ours.
+    """Format a table for readers: a row per method; per sigma, the paper's value beside ours.
 
     `frame` comes from `build_table`, and `suffix` is `md`, `tex` or `html`. The best value of a
-    column is bold and the second best underlined. Values that print the same are marked the same,
+    column is bold and the second best underlined. Values that print the same get the same mark,
     `clean` is not ranked, and a column in which all print the same has no marks.
     """
     dialect = DIALECTS[suffix]
@@ -198,7 +198,7 @@ def _ours(
 
 
 def _marks(block: Block, methods: tuple[str, ...], metric: str) -> dict[str, str]:
-    """Return which methods are `best` and `second`; all metrics are better when higher."""
+    """Return which methods are `best` and `second`; in all metrics, higher is better."""
     printed = {
         method: float(_number(block[method, metric]["value"], metric))
         for method in methods
@@ -228,8 +228,8 @@ def _caption(averages: pd.DataFrame, config: Config, part: str, paper: Published
     )
     if (seeds := max(ours["seeds"], default=0)) > 1:
         text += (
-            f" Mean of {seeds} trainings, and after ± their standard deviation; the brackets hold "
-            "for these trainings."
+            f" Mean of {seeds} trainings ± their standard deviation; the intervals hold for these "
+            "trainings."
         )
     if ceilings := [label_of(m) for m in config.parts[part].methods if m in _UNRANKED]:
         text += f" Not ranked: {', '.join(ceilings)}."
@@ -244,10 +244,10 @@ def _legend(config: Config, part: str, paper: PublishedTable) -> str:
     known = f"Table {TABLES[part]} of Liu et al. 2018 ({_PAPER_DATA[part]})"
     if not shared:
         levels = ", ".join(map(format_sigma, paper.sigmas))
-        return f"{known} has sigma {levels}: no column here has its values." if levels else ""
+        return f"{known} has sigma {levels}: none of these was run here." if levels else ""
     absent = [m for m in paper.methods if m not in config.parts[part].methods]
     others = f" Rows of it that were not run: {', '.join(absent)}." if absent else ""
     return (
-        f"Columns named paper: {known}, a comparison of levels, not of images, unless the data set "
-        f"is the same; n.t.: not transcribed; dash, or no such column: not in the paper.{others}"
+        f"Columns named paper: {known}; its images are others unless the data set is the same. "
+        f"n.t.: not transcribed; dash, or no such column: not in the paper.{others}"
     )

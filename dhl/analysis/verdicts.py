@@ -1,12 +1,12 @@
 """The rules that judge claims.
 
 - "a is better than b" (`directional_verdict`): two-sided paired test over the images, and, with
-  several trainings, two-sided t-tests over these and over both. The largest p-value counts. It is
-  corrected by Holm over the sigmas of the claim. Significant in the claimed direction is
+  several trainings, two-sided t-tests over trainings and over both. The largest p-value counts,
+  after Holm's correction over the sigmas of the claim. Significant in the claimed direction is
   `reproduced`, significant in the opposite direction `not reproduced`, else `inconclusive`.
-- "a is nearly as good as b" (`margin_verdict`), with a margin: by the intervals of a - b over
-  images and, with several trainings, over these and over both. All of each above -margin is
-  `reproduced`, all below `not reproduced`, else `inconclusive`; uncorrected.
+- "a is nearly as good as b" (`margin_verdict`): by the intervals of a - b over images and, with
+  several trainings, over trainings and over both. `reproduced` if all are above -margin,
+  `not reproduced` if all are below, else `inconclusive`; uncorrected.
 - a claim over all sigmas (`overall_verdict`): the same rule on the average over the sigmas. Its
   test exchanges an image's results at all sigmas at once. It is `inconclusive` if the verdict at a
   single sigma is the opposite.

@@ -1,4 +1,4 @@
-"""The commands of the program: each reads, calls and writes.
+"""The commands of the program, one function each.
 
 Their docstrings are the help texts of the command line.
 """
@@ -106,7 +106,7 @@ def run_sensitivity(arguments: Arguments, config: Config, folder: RunFolder) -> 
     if not studies(config):
         raise UserError(
             f"The section `sensitivity` is missing in {arguments.configfile}.",
-            came="no study",
+            came="no study to evaluate",
             do="add the section to the configuration; docs/sensitivity.md has an example.",
         )
     write_sensitivity(config, folder)
@@ -195,8 +195,8 @@ def run_compare(arguments: Arguments) -> int:
     """Compare two runs, and name the numbers that moved by more than chance explains.
 
     Exit status: 0 if no number moved, 1 if one moved, 2 if the runs cannot be compared. Changed
-    verdicts, and cells and verdicts of one run only, are listed and count only with --strict. If
-    both runs have one training, two trainings with different seeds may count as moved.
+    verdicts, and results that only one run has, are listed, but count only with --strict. If both
+    runs have one training, a different training seed alone may move a number.
     """
     from dhl.analysis.compare import compare
     from dhl.analysis.comparison_text import ALL, to_text
@@ -211,7 +211,7 @@ def run_compare(arguments: Arguments) -> int:
 
 
 def run_export(arguments: Arguments) -> None:
-    """Write a complete run as one archive that describes itself (an RO-Crate)."""
+    """Write a complete run as one self-describing archive (an RO-Crate)."""
     from dhl.run.export import export_run
 
     print(export_run(arguments.run, arguments.output, models=arguments.models))

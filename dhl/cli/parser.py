@@ -26,7 +26,7 @@ from dhl.sigma import noise_std
 def _positive(text: str) -> int:
     """Read an integer above 0."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
 
 
@@ -98,7 +98,7 @@ CONFIGURED: tuple[tuple, ...] = (
         "plan",
         commands.run_plan,
         _arg("--cores", type=_positive, help="cores for jobs; default: all of this machine"),
-        _arg("--tflops", type=float, help="rate of one training; default: measured here"),
+        _arg("--tflops", type=float, help="speed of one training in TFLOP/s; default: measured"),
         _arg("--json", action="store_true", help="print JSON"),
     ),
 )
@@ -109,10 +109,10 @@ UNCONFIGURED: tuple[tuple, ...] = (
         "compare",
         commands.run_compare,
         _arg("run_a", type=Path, metavar="RUN_A", help="such as results/reference/mini"),
-        _arg("run_b", type=Path, metavar="RUN_B", help="such as results/mini; shown is B - A"),
+        _arg("run_b", type=Path, metavar="RUN_B", help="such as results/mini; deltas are B - A"),
         _arg("--all", action="store_true", help="print every cell, not only moved cells"),
         _arg("--csv", type=Path, metavar="FILE", help="write every cell as tidy CSV"),
-        _arg("--strict", action="store_true", help="count changed and unpaired results too"),
+        _arg("--strict", action="store_true", help="count changed verdicts and unpaired cells too"),
     ),
     (
         "export",
@@ -125,7 +125,7 @@ UNCONFIGURED: tuple[tuple, ...] = (
         "denoise",
         commands.run_denoise,
         _arg("input", type=Path, help="noisy picture, 8-bit RGB, any size"),
-        _arg("output", type=Path, help="its ending sets the format, such as .png"),
+        _arg("output", type=Path, help="its suffix sets the format, such as .png"),
         _arg("--model", type=Path, required=True, help="such as .../separate/sigma30.pt"),
         _arg("--device", default="auto", help="auto, cpu, cuda or cuda:1"),
         _arg("--blocks", action="store_true", help="average overlapping blocks, as the authors do"),
@@ -194,7 +194,7 @@ def _run(arguments: Arguments) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    A user's mistake is one message and status 1; `dhl compare`, where 1 is an answer, returns 2.
+    A `UserError` is printed without traceback and gives status 1, or 2 in `dhl compare`.
     """
     if hasattr(signal, "SIGPIPE"):  # `dhl describe | head` ends quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

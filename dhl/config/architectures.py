@@ -1,6 +1,6 @@
-"""The networks by name: a role's name leads to `module:function`, imported when it is built.
+"""The networks of each role by name; the module of a network is imported when it is built.
 
-A plug-in, `path/to/file.py:function`, can stand in place of a name.
+A plug-in, `path/to/file.py:function`, can replace a name.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dhl.config.plugins import is_reference, load_plugin
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a network is built, what its builder takes, and where its published weights are."""
+    """The builder of a network, its options, and the source of its published weights."""
 
     builder: str  # `module:function`, or a plug-in
-    options: tuple[str, ...] = ()  # options of the configuration that the function takes
-    # The meaning of `weights: imagenet`: a name of the catalogue of downloads, or `package` if a
-    # Python package brings the file; None for a network without published weights.
+    options: tuple[str, ...] = ()  # keys of the configuration that the builder takes
+    # What `weights: imagenet` loads: an entry of the download catalogue, or `package` if a Python
+    # package contains the file; None for a network without published weights.
     pretrained: str | None = None
 
     @property
@@ -27,7 +27,7 @@ class Entry:
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """Options of the configuration that this network accepts."""
+        """Keys of the configuration that this network accepts."""
         return (*self.options, "weights") if self.pretrained else self.options
 
 

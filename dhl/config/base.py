@@ -1,4 +1,4 @@
-"""What every model of the configuration shares: strictness, and types with their bounds."""
+"""The strict base model of the configuration, and its number types with their bounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UserPath = Annotated[str, AfterValidator(os.path.expanduser)]  # `~` is the user
 
 
 class Frozen(BaseModel):
-    """A model that refuses unknown keys, wrong types and later changes."""
+    """A pydantic model that refuses unknown keys, wrong types and later changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -28,13 +28,13 @@ class Frozen(BaseModel):
 def nearest(
     word: str, legal: Iterable[str], *, otherwise: str = "name one of them.", cutoff: float = 0.6
 ) -> str:
-    """Advise the most similar legal word, if its similarity (0 to 1) reaches `cutoff`."""
+    """Suggest the most similar legal word, if its similarity (0 to 1) reaches `cutoff`."""
     close = difflib.get_close_matches(word, list(legal), n=1, cutoff=cutoff)
     return f"write `{close[0]}`." if close else otherwise
 
 
 def spelt(pattern: str, *, mistake: str, do: str) -> AfterValidator:
-    """Check a text by a pattern, and explain a mismatch in words."""
+    """Check a text against a regular expression; a mismatch is a `ConfigError`."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):

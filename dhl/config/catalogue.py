@@ -13,12 +13,12 @@ from dataclasses import dataclass
 class Archive:
     """A file to download."""
 
-    name: str  # of the file, also below a mirror
-    urls: tuple[str, ...] = ()  # official addresses; none if it needs an account
-    digest: str | None = None  # `md5:` or `sha256:` and the hexadecimal digits, or the first ones
+    name: str  # file name, also on a mirror
+    urls: tuple[str, ...] = ()  # official addresses; empty if an account is needed
+    digest: str | None = None  # `md5:` or `sha256:`, and all or the first hex digits
     bytes: int | None = None  # approximate size; None if unknown
     unpack: str = "tar"  # a key of `dhl.data.archives.UNPACKERS`
-    inside: str | None = None  # the folder of the archive that contains the set; None: all of it
+    inside: str | None = None  # folder of the set in the archive; None: the whole archive
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class DataSet:
 
     name: str
     archives: tuple[Archive, ...]
-    members: dict[str, int]  # number of files of the complete set, by pattern below its folder
-    account: str | None = None  # what the user must do first, if the set needs an account
+    members: dict[str, int]  # number of files for each glob pattern in the set's folder
+    account: str | None = None  # instructions, if the set needs an account
 
     @property
     def bytes(self) -> int:
-        """About how much there is to download."""
+        """The approximate size of the download."""
         return sum(archive.bytes or 0 for archive in self.archives)
 
 
@@ -48,7 +48,7 @@ def _imagenette(suffix: str, digest: str, size: int) -> DataSet:
 
 
 def _weights(network: str, file: str, size: int) -> DataSet:
-    """Describe torchvision's ImageNet weights of a network; the name holds 8 digits of SHA-256."""
+    """Describe torchvision's ImageNet weights; the file name ends with 8 digits of SHA-256."""
     url = f"https://download.pytorch.org/models/{file}"
     digest = f"sha256:{file.removesuffix('.pth').rpartition('-')[2]}"
     return DataSet(

@@ -1,4 +1,4 @@
-"""Which kinds of data each part accepts."""
+"""The kinds of data that each part accepts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PluginData = Annotated[PluginData, Tag(PLUGIN)]
 
 
 def _plugin_or_shipped(data: Any) -> str:
-    """Tell by its kind which models may describe a part's data."""
+    """Tell from the kind whether a part's data is a plug-in or shipped."""
     kind = data.get("kind") if isinstance(data, dict) else getattr(data, "kind", None)
     return PLUGIN if isinstance(kind, str) and is_reference(kind) else SHIPPED
 
@@ -52,7 +52,7 @@ SegmentationData = Annotated[_Segmentation | _PluginData, _ByOrigin]
 
 
 def check_classes(data: DataSet, part: str) -> None:
-    """Check that plug-in data has a number of classes if and only if its part is a task."""
+    """Check that plug-in data has a number of classes for a task, and none for denoising."""
     if not isinstance(data, PluginData):
         return
     classes = data.classes

@@ -16,18 +16,18 @@ DOWNLOADABLE_FOLDERS = {"kodak": 512, "bsds500": 321}
 
 
 class DataSet(Frozen):
-    """Images of a part. The `name` of a data set is in the seeds of its test noise."""
+    """The images of a part. The seeds of the test noise depend on the `name`."""
 
     kind: str
     if TYPE_CHECKING:  # a key of some kinds, a property of others
 
         @property
         def name(self) -> str:
-            """Return the name in the seeds of the test noise and in the report."""
+            """The name for the seeds of the test noise and for the report."""
 
     @property
     def downloads(self) -> tuple[str, ...]:
-        """Names in the catalogue of the data sets to download first."""
+        """Catalogue names of the data sets to download."""
         return ()
 
     @property
@@ -55,7 +55,7 @@ class PhotoDigits(DataSet):
 
     kind: Literal["photo-digits"] = Field(description="the embedded data set")
     train: Count = Field(description="training images")
-    validation: Count = Field(description="images to choose settings on, never reported")
+    validation: Count = Field(description="images for choosing settings, never reported")
     test: Count = Field(description="test images")
     size: Annotated[int, Field(ge=24)] = Field(description="side of the images in pixels")
     contrast: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -73,7 +73,7 @@ class PhotoDigits(DataSet):
         return self.size
 
     def classes_of(self, part: str) -> int | None:
-        """Return ten digits, and the background for label maps."""
+        """Return the ten digits, plus the background for segmentation."""
         return {"classification": 10, "segmentation": 11}.get(part)
 
 
@@ -100,19 +100,19 @@ class Folder(DataSet):
 
     @property
     def downloads(self) -> tuple[str, ...]:
-        """The reserved words among the two folders."""
+        """The downloadable sets among the two folders."""
         return tuple(word for word in DOWNLOADABLE_FOLDERS if word in (self.train, self.test))
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The downloadable sets, and the user's own folders."""
+        """The downloadable sets, and an entry for the user's folders."""
         named = {folder for folder in (self.train, self.test) if folder is not None}
         own = named - set(DOWNLOADABLE_FOLDERS)
         return (*self.downloads, self.kind) if own else self.downloads
 
     @property
     def smallest_side(self) -> int | None:
-        """Known of the downloadable sets."""
+        """The shortest side of a downloadable set; None for the user's folders."""
         return DOWNLOADABLE_FOLDERS.get(self.train or "")
 
 
@@ -121,12 +121,12 @@ def not_apart(data: Any, how: str) -> ConfigError:
     return ConfigError(
         "Training and test images are in the same folder.",
         came=f"`train: {data.train}` and `test: {data.test}`, {how}",
-        do="put the test images into a folder of their own.",
+        do="put the test images into a separate folder.",
     )
 
 
 class PluginData(DataSet):
-    """Images that a plug-in function makes or reads, and that the run keeps."""
+    """Images that a plug-in function makes or reads, and that the run stores."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["kind"]})
 
@@ -137,8 +137,8 @@ class PluginData(DataSet):
     name: str = Field(description="name of the data set; by default that of the function")
     classes: Annotated[int, Field(ge=2)] | None = Field(
         default=None,
-        description="classes of a task, with the background of label maps; label maps hold 0 to "
-        "`classes` - 1, and 255 where ignored",
+        description="number of classes of a task, including the background; label maps hold 0 to "
+        "`classes` - 1, and 255 for ignored pixels",
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="further arguments of the function"
@@ -158,12 +158,12 @@ class PluginData(DataSet):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """An entry that says that the licence is unknown."""
+        """An entry which states that the licence is unknown."""
         return ("plugin",)
 
     @property
     def code(self) -> tuple[str, ...]:
-        """The function."""
+        """The plug-in function."""
         return (self.kind,)
 
     def classes_of(self, part: str) -> int | None:

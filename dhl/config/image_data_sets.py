@@ -13,7 +13,7 @@ from dhl.errors import ConfigError, UserError
 
 CLASSES_OF_IMAGENET = 1000
 CLASSES_OF_VOC = 21
-MOST_LABELS = 255  # a label map's 255 is ignored
+MOST_LABELS = 255  # 255 marks the ignored pixels of a label map
 
 
 class Pictures(DataSet):
@@ -36,7 +36,7 @@ class ClassifiedPictures(Pictures):
     """Images with one class each; the defaults are those of the published ImageNet networks."""
 
     resize: Annotated[int, Field(ge=8)] = Field(
-        default=256, description="short side in pixels, for training and test"
+        default=256, description="short side of the resized images in pixels"
     )
     crop: Annotated[int, Field(ge=8)] = Field(
         default=224, description="side of the centre crop for tests, in pixels"
@@ -58,7 +58,7 @@ class ClassifiedPictures(Pictures):
         return self.resize
 
     def classes_of(self, part: str) -> int | None:
-        """Return ImageNet's thousand, which the targets are indices of."""
+        """Return ImageNet's 1,000: the targets are its class indices."""
         return CLASSES_OF_IMAGENET
 
 
@@ -72,7 +72,7 @@ class Imagenette(ClassifiedPictures):
 
     @property
     def name(self) -> str:
-        """The data set's name, which is the catalogue's as well."""
+        """The data set's name, also in the catalogue."""
         return "imagenette" if self.size == "full" else f"imagenette-{self.size}"
 
     @property
@@ -82,9 +82,9 @@ class Imagenette(ClassifiedPictures):
 
 
 class Ilsvrc2012(ClassifiedPictures):
-    """ImageNet's challenge of 2012, which needs an account."""
+    """The ImageNet challenge of 2012; the download needs an account."""
 
-    kind: Literal["ilsvrc2012"] = Field(description="ImageNet's challenge of 2012")
+    kind: Literal["ilsvrc2012"] = Field(description="the ImageNet challenge of 2012")
     path: UserPath = Field(
         description="folder with `train/<synset>/` and `val/` (by synset, or flat beside the "
         "development kit), or with the official archives",
@@ -98,21 +98,21 @@ class Ilsvrc2012(ClassifiedPictures):
 
     @property
     def downloads(self) -> tuple[str, ...]:
-        """The set's own name if `path` holds archives, which are extracted as downloads are."""
+        """The set itself if `path` holds its archives, which are extracted like downloads."""
         folder = Path(self.path)
         archives = not (folder / "val").is_dir() and any(folder.glob("ILSVRC2012_img_*.tar"))
         return (self.kind,) if archives else ()
 
 
 class ImageFolder(ClassifiedPictures):
-    """Your own images, in a folder per class."""
+    """Your own images, in one folder per class."""
 
     kind: Literal["image_folder"] = Field(description="your own images")
     name: str = Field(description="name of the data set: in the noise seeds and in the report")
     train: UserPath | None = Field(
-        default=None, description="folder of the classes' training folders"
+        default=None, description="folder with one folder of training images per class"
     )
-    test: UserPath = Field(description="folder of the classes' test folders")
+    test: UserPath = Field(description="folder with one folder of test images per class")
     classes: Literal["folders", "imagenet"] = Field(
         default="folders",
         description="`folders` numbers the folders by name; `imagenet` expects synset names such "
@@ -129,14 +129,14 @@ class ImageFolder(ClassifiedPictures):
         return self
 
     def classes_of(self, part: str) -> int | None:
-        """Count the classes' folders."""
+        """Return ImageNet's 1,000, or count the class folders."""
         if self.classes == "imagenet":
             return CLASSES_OF_IMAGENET
         return len(class_folders(Path(self.train or self.test)))
 
 
 class Voc2012(Pictures):
-    """PASCAL VOC 2012: trained on `train`, tested on `val`; `extra: sbd` makes it `train_aug`."""
+    """PASCAL VOC 2012: training on `train`, with `extra: sbd` on `train_aug`; tests on `val`."""
 
     kind: Literal["voc2012"] = Field(description="PASCAL VOC 2012")
     extra: Literal["sbd"] | None = Field(
@@ -145,12 +145,12 @@ class Voc2012(Pictures):
 
     @property
     def name(self) -> str:
-        """The data set's name; the test images are the same with and without more to train on."""
+        """The data set's name; the test images are the same with and without `extra`."""
         return self.kind
 
     @property
     def downloads(self) -> tuple[str, ...]:
-        """VOC 2012, and the Semantic Boundaries Dataset where it is trained on."""
+        """VOC 2012, and the Semantic Boundaries Dataset with `extra: sbd`."""
         return ("voc2012", "sbd") if self.extra == "sbd" else ("voc2012",)
 
     @property
@@ -177,8 +177,8 @@ class Voc(Pictures):
     test: str = Field(description="test list in `ImageSets/Segmentation`, without .txt")
     classes: Annotated[int, Field(ge=2, le=MOST_LABELS)] = Field(
         default=CLASSES_OF_VOC,
-        description="classes with the background; label maps hold 0 to `classes` - 1, and 255 "
-        "where ignored",
+        description="number of classes, including the background; label maps hold 0 to "
+        "`classes` - 1, and 255 for ignored pixels",
     )
 
     def classes_of(self, part: str) -> int | None:
@@ -191,15 +191,15 @@ def class_folders(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise UserError(
             f"The data folder {folder} is missing.",
-            came="a path in `data`",
-            do="correct the path.",
+            came="no such folder",
+            do="correct the path in `data`.",
         )
     inside = (path for path in folder.iterdir() if path.is_dir())
     names = sorted(path.name for path in inside if not path.name.startswith("."))
     if not names:
         raise UserError(
             f"The data folder {folder} has no folder per class.",
-            came="no folder in it",
+            came="no folder inside",
             do="sort the images into one folder per class, or correct the path in `data`.",
         )
     return names

@@ -29,7 +29,7 @@ def explain(error: ValidationError, source: str) -> UserError:
 
 def _explained(item: Item, source: str) -> UserError:
     """Explain one error."""
-    # Pydantic's path contains the kind of data, and marks a key, as if these were keys.
+    # Pydantic's path also contains the kind of data, and `[key]` after the key of a mapping.
     path = ".".join(str(key) for key in item["loc"] if key not in (*KINDS, "[key]"))
     if isinstance(mistake := item.get("ctx", {}).get("error"), UserError):
         named = f"`{path}" in f"{mistake.mistake} {mistake.came}"
@@ -57,7 +57,7 @@ def _explained(item: Item, source: str) -> UserError:
 
 
 def _unknown_key(item: Item, path: str, source: str) -> UserError:
-    """Name the most similar key, or all."""
+    """Suggest the most similar key, or list all keys."""
     legal = _legal_keys(item["loc"][:-1])
     close = difflib.get_close_matches(str(item["loc"][-1]), legal, n=1)
     return UserError(
@@ -69,9 +69,9 @@ def _unknown_key(item: Item, path: str, source: str) -> UserError:
 
 _EXPECTED = {
     "tuple_type": ("a list", "write `[{}]`."),
-    "too_short": ("a list of one value or more", "add a value."),
-    "dict_type": ("a mapping of keys to values", "write `key: value`, one below the other{}."),
-    "model_type": ("a mapping of keys to values", "write `key: value`, one below the other{}."),
+    "too_short": ("a list of at least one value", "add a value."),
+    "dict_type": ("a mapping of keys to values", "write one `key: value` per line{}."),
+    "model_type": ("a mapping of keys to values", "write one `key: value` per line{}."),
     "string_type": ("text", "write it in quotes."),
     "bool_type": ("`true` or `false`", "write `true` or `false`."),
     "int_type": ("a whole number", "write a whole number."),
@@ -80,7 +80,7 @@ _EXPECTED = {
 
 
 def _wrong_type(item: Item, path: str, source: str) -> UserError:
-    """Name the expected type, and show how the value is written."""
+    """Name the expected type, and show how to write the value."""
     kind, shown = item["type"], _shown(item["input"])
     expected, do = _EXPECTED[kind]
     keys = ", ".join(_legal_keys(item["loc"]))
@@ -91,7 +91,7 @@ def _wrong_type(item: Item, path: str, source: str) -> UserError:
 
 
 def _numeral(text: Any, *, whole: bool) -> str | None:
-    """Say how to write a number for YAML 1.1, which reads `1e-3`, without a point, as text."""
+    """Say how to write a number: YAML 1.1 reads `1e-3`, which has no point, as text."""
     try:
         number = Decimal(text) if isinstance(text, str) else Decimal("nan")
     except InvalidOperation:
@@ -109,7 +109,7 @@ def _numeral(text: Any, *, whole: bool) -> str | None:
 
 
 def _unknown_kind(item: Item, path: str, source: str) -> UserError:
-    """Name the kinds."""
+    """List the known kinds of data, and suggest the most similar one."""
     kind, legal = item["ctx"]["tag"], item["ctx"]["expected_tags"].replace("'", "").split(", ")
     otherwise = "name one of them; docs/data.md explains each."
     return UserError(
@@ -120,7 +120,7 @@ def _unknown_kind(item: Item, path: str, source: str) -> UserError:
 
 
 def _shown(value: Any) -> str:
-    """Write a value, shortened."""
+    """Write a value in at most 80 characters."""
     text = json.dumps(value, default=str)
     return text if len(text) < 80 else f"{text[:77]}..."
 

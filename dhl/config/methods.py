@@ -1,4 +1,4 @@
-"""The rows of the tables: what each method is called, and which trained models it needs."""
+"""The rows of the tables: the label of each method, and the trained model behind it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ NOT_METHODS = (*METHODS, "task-network")
 
 
 def label_of(method: str) -> str:
-    """Return the label of a row; that of a plug-in is made from its function's name."""
+    """Return the label of a row; a plug-in's label is made from its function's name."""
     known = METHODS.get(method)
     return known.label if known else method.replace("-", " ").capitalize()
 
@@ -82,7 +82,7 @@ def is_baseline(method: str) -> bool:
 
 
 def is_trained(method: str) -> bool:
-    """Tell whether a method's results depend on the draw of a training."""
+    """Tell whether a method's results depend on the random draws of a training."""
     return method in METHODS and method not in UNTRAINED
 
 

@@ -16,7 +16,7 @@ _RESERVED = ("role", "name", "classes", "width", "depth", "weights", "input")
 
 
 class Network(Frozen):
-    """A network by name; an option that is left out has the builder's default."""
+    """A network by name; an omitted option has the builder's default."""
 
     name: str = Field(
         description="a name from docs/networks.md, or a plug-in as path/to/file.py:function",
@@ -28,8 +28,8 @@ class Network(Frozen):
     )
     weights: UserPath | None = Field(
         default=None,
-        description="of a task network: `imagenet` (torchvision's) or the path of a file; null: "
-        "fresh. A classifier with weights and without a recipe is used as it is",
+        description="of a task network: `imagenet` (published weights) or the path of a file; "
+        "null: random weights. A classifier with weights and without a recipe is not trained",
     )
     input: Literal["unit", "authors"] = Field(
         default="unit",
@@ -93,15 +93,15 @@ def _check_plugin(network: Network, role: str, *, place: str) -> None:
     """Check that a plug-in accepts the options of its network."""
     if network.weights and ("weights" not in entry_of(role, network.name).takes):
         raise ConfigError(
-            "A denoiser has no `weights` in the configuration.",
+            "A denoiser cannot have `weights`.",
             came=f"`{place}.weights: {network.weights}`",
-            do="remove it; `parts.denoising.training.warm_start` says what a denoiser starts from.",
+            do="remove it; `parts.denoising.training.warm_start` sets what a denoiser starts from.",
         )
     if network.weights == "imagenet":
         raise ConfigError(
-            "A plug-in network has no ImageNet weights by name.",
+            "A plug-in network cannot have `weights: imagenet`.",
             came=f"`{place}.weights: imagenet`",
-            do="write the path of a file of weights.",
+            do="write the path of a weight file.",
         )
     keywords = () if role == "denoiser" else ("classes",)
     load_plugin(network.name).check_call(keywords=keywords, options=network.builder_options())

@@ -1,4 +1,4 @@
-"""Reading a configuration file; a mistake in it is one message that says what to write."""
+"""Reading a configuration file; a mistake in it is one message with the correction."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def load_config(path: str | Path) -> Config:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(
-            f"The configuration {path} is not YAML.",
+            f"The configuration {path} is not valid YAML.",
             came=str(error).replace("\n", " "),
             do="correct the syntax; config/mini.yaml is a complete example.",
         ) from None

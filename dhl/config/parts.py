@@ -21,14 +21,14 @@ ShardCount = Annotated[int, Field(ge=1, le=400)]
 
 
 class Part(Frozen):
-    """What every part has."""
+    """The keys that every part has."""
 
     sigmas: Grid = Field(description="noise levels on the 0-255 scale")
     methods: MethodNames = Field(description="rows of the table, in order")
     shards: ShardCount = Field(
         default=1,
-        description="jobs for each sigma of each untrained method, such as CBM3D; an interrupted "
-        "job repeats only its own images",
+        description="number of jobs that share the images of an untrained method, such as CBM3D, "
+        "at one sigma; an interrupted job repeats only its share",
     )
 
     @field_validator("sigmas", mode="before")
@@ -51,12 +51,12 @@ class Part(Frozen):
 class DenoisingPart(Part):
     """Table 1: PSNR and SSIM of the denoisers."""
 
-    data: DenoisingData = Field(description="images to train denoisers on, and to measure PSNR on")
+    data: DenoisingData = Field(description="images for training denoisers, and for measuring PSNR")
     denoiser: Network = Field(
         default=Network(name="released", width=64), description="the paper's denoiser"
     )
     dncnn: Network = Field(
-        default=Network(name="dncnn", width=64, depth=17), description="the learned peer, DnCNN"
+        default=Network(name="dncnn", width=64, depth=17), description="DnCNN, for comparison"
     )
     training: DenoisingTraining = Field(description="recipes of the denoisers trained for MSE")
 
@@ -126,7 +126,7 @@ class Parts(Frozen):
 
 
 def check_methods(parts: Parts, plugins: dict[str, str]) -> None:
-    """Check that each method is a row that its table can have, once; `plugins` are by row."""
+    """Check that a part lists only its table's methods and `plugins` (by row), each once."""
     for part in parts:
         methods = parts[part].methods
         for method in methods:

@@ -49,7 +49,7 @@ class Plugin:
 
     @property
     def row(self) -> str:
-        """The name of a plug-in method's row: safe in paths and on pages."""
+        """The name of a plug-in method's row: safe in paths and in HTML."""
         return self.name.replace("_", "-")
 
     @property
@@ -72,7 +72,7 @@ class Plugin:
         Parameters
         ----------
         *positional : str
-            The names, in the documentation, of the positional arguments.
+            The documented names of the positional arguments.
         keywords : iterable of str
             The keyword arguments that `dhl` passes.
         options : iterable of str
@@ -178,10 +178,9 @@ def _read(path: Path) -> str:
 
 
 class _Fresh(SourceFileLoader):
-    """Compiles the text of the file: cached bytecode can be stale within one second."""
+    """Compiles the text of the file: after a change within one second, bytecode is stale."""
 
     def get_code(self, fullname: str) -> CodeType:
-        """Compile the source."""
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
@@ -219,7 +218,7 @@ def described(value: Any) -> str:
 def name_method_plugins(content: Any) -> Any:
     """Replace references to plug-ins in the lists of methods by the names of their rows.
 
-    The new key `plugin_methods` leads from the name of a row to the reference.
+    The new key `plugin_methods` maps the name of each row to the reference.
     """
     if not isinstance(content, dict) or not isinstance(content.get("parts"), dict):
         return content

@@ -47,7 +47,7 @@ def _read(name: Any, source: str) -> dict[str, Any]:
 def merge(base: Any, over: Any) -> Any:
     """Merge mappings key by key; `over` wins.
 
-    A mapping with another `name` replaces the base's entirely: an AdamW has no momentum of SGD.
+    A mapping with another `name` replaces the base's entirely: AdamW has no use for SGD's momentum.
     """
     if not (isinstance(base, dict) and isinstance(over, dict)):
         return over

@@ -39,7 +39,7 @@ class Schedule(Frozen):
         "(1 - step / steps) to the `power`",
     )
     every: Count | None = Field(
-        default=None, description="steps after which `step` multiplies the rate by `gamma`"
+        default=None, description="period in steps at which `step` multiplies the rate by `gamma`"
     )
     gamma: Positive = Field(default=0.1, description="factor of `step`")
     power: Positive = Field(default=0.9, description="exponent of `poly`")
@@ -76,15 +76,13 @@ class Recipe(Frozen):
     optimizer: Optimizer = Field(default=Optimizer(), description="optimizer")
     schedule: Schedule = Field(default=Schedule(), description="learning-rate schedule")
     clip_norm: Positive | None = Field(
-        default=None, description="largest norm of the gradient (after `loss_scale`); null: none"
+        default=None, description="largest norm of the gradient (after `loss_scale`); null: off"
     )
     loss_scale: Positive = Field(
         default=1.0,
-        description="factor of the whole loss, to restate losses that were summed or on 0-255",
+        description="factor of the whole loss, to reproduce losses that are summed or on 0-255",
     )
-    checkpoint_every: Count = Field(
-        default=500, description="steps between two checkpoints to resume from"
-    )
+    checkpoint_every: Count = Field(default=500, description="steps between two checkpoints")
 
 
 class JointRecipe(Recipe):
@@ -105,7 +103,7 @@ class WarmStart(Recipe):
             raise ConfigError(
                 "`sigma_low` is above `sigma_high`.",
                 came=f"`sigma_low: {self.sigma_low:g}` and `sigma_high: {self.sigma_high:g}`",
-                do="exchange them.",
+                do="swap them.",
             )
         return self
 
@@ -131,7 +129,7 @@ class DenoiserRecipes(Frozen):
             if recipe is not None and recipe.patch is not None and recipe.patch % 4:
                 raise ConfigError(
                     f"The patch of {recipe.patch} px is not a multiple of 4.",
-                    came=f"`{name}.patch: {recipe.patch}`; the denoiser halves an image twice",
+                    came=f"`{name}.patch: {recipe.patch}`; the denoiser downsamples by 2 twice",
                     do=f"write {max(8, recipe.patch // 4 * 4)} or {recipe.patch // 4 * 4 + 4}.",
                 )
         return self
@@ -141,7 +139,7 @@ class DenoisingTraining(DenoiserRecipes):
     """The recipes of the paper's denoiser and of DnCNN."""
 
     dncnn: DenoiserRecipes | None = Field(
-        default=None, description="recipes of DnCNN; null trains it as the denoiser"
+        default=None, description="recipes of DnCNN; null: those of the denoiser"
     )
 
 

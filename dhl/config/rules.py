@@ -1,4 +1,4 @@
-"""What must hold between the sections of a configuration."""
+"""Checks of the sections of a configuration against each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dhl.config.schema import Config
 from dhl.config.sensitivity import MISMATCHED, Sensitivity
 from dhl.errors import ConfigError, UserError
 
-# The recipe in a task's `training` of each kind of model.
+# The recipe in a task's `training` that each kind of model follows.
 RECIPES = {"joint": "joint", "matched": "joint", "retrained": "retrained"}
 
 
@@ -34,7 +34,7 @@ def used_recipes(config: Config) -> dict[str, tuple[str, Recipe]]:
     Returns
     -------
     dict of str to (str, Recipe)
-        From the key path to the part that has the training images, and the recipe.
+        Key path, and then the part with the training images, and the recipe.
     """
     methods = [(name, part) for part in config.parts for name in config.parts[part].methods]
     models = {model for method in methods if (model := model_of(*method)) is not None}
@@ -164,7 +164,7 @@ def _check_task_of_sensitivity(config: Config, asked: Sensitivity, task: str) ->
 
 
 def _check_varied_weights(config: Config) -> None:
-    """Check that there are task weights to multiply, none of them zero."""
+    """Check that every task weight to multiply is above 0, and that there is one."""
     tasks = [task for task in TASKS if task in config.parts]
     recipes = {task: _recipe(config, task, "joint") for task in tasks}
     zero = [
@@ -175,9 +175,9 @@ def _check_varied_weights(config: Config) -> None:
     if zero or not tasks:
         came = [f"`{_path(task, 'joint')}.task_weight: 0`" for task in zero]
         raise ConfigError(
-            "`sensitivity.weight_factors` have no task weight above 0 to multiply.",
+            "`sensitivity.weight_factors` needs task weights above 0 to multiply.",
             came=" and ".join(came) or f"no part {' or '.join(TASKS)}",
-            do="remove `weight_factors`, or run a task with a weight.",
+            do="remove `weight_factors`, or run a task with a weight above 0.",
         )
 
 
@@ -218,7 +218,7 @@ def _check_published_classes(config: Config) -> None:
 
 
 def _check_patches(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> None:
-    """Check that patches fit into images of known size; label maps are enlarged."""
+    """Check that patches fit into images of known size; segmentation pads small images."""
     for key_path, (part, recipe) in recipes.items():
         side = config.parts[part].data.smallest_side
         if part != "segmentation" and side and recipe.patch and recipe.patch > side:
@@ -231,7 +231,7 @@ def _check_patches(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> No
 
 
 def _check_warm_starts(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> None:
-    """Check that a warm start covers a sigma of the run; `dhl plan` names the others."""
+    """Check that a warm start covers a sigma of the run; `dhl plan` warns of uncovered ones."""
     sigmas = {sigma for part in config.parts for sigma in config.parts[part].sigmas}
     for key_path, (_, recipe) in recipes.items():
         if isinstance(recipe, WarmStart) and not any(map(recipe.covers, sigmas)):
@@ -244,7 +244,7 @@ def _check_warm_starts(config: Config, recipes: dict[str, tuple[str, Recipe]]) -
 
 
 def published_whole(task: str, network: Network) -> bool:
-    """Tell whether a task network comes with all its weights: then it needs no recipe.
+    """Tell whether a task network has all weights from a file, so that it needs no recipe.
 
     ImageNet's weights fill a whole classifier, but only the first layers of a segmenter.
     """

@@ -26,7 +26,7 @@ WIDEST_MARGIN = 0.2
 
 
 class Downloads(Frozen):
-    """Where downloaded data sets come from and lie."""
+    """The sources and the folder of downloaded data sets."""
 
     root: str | None = Field(
         default=None,
@@ -62,7 +62,7 @@ class Evaluation(Frozen):
 
 
 def _a_fraction(margin: float) -> float:
-    """Refuse a margin in points, with which everything would be nearly as good."""
+    """Refuse a margin in points: with it, every method would be nearly as good."""
     if not 0 < margin < WIDEST_MARGIN:
         points = 0 < margin < 100 * WIDEST_MARGIN
         raise ConfigError(
@@ -87,7 +87,7 @@ class Statistics(Frozen):
         default=2000, description="bootstrap resamples of the test images"
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(
-        default=0.95, description="confidence of intervals and verdicts"
+        default=0.95, description="confidence level of intervals and verdicts"
     )
     margin_accuracy: Margin = Field(
         default=0.02, description="margin of `nearly as good` in top-1 accuracy, a fraction"
@@ -104,15 +104,15 @@ class Config(Frozen):
         str,
         spelt(
             r"[A-Za-z0-9][A-Za-z0-9._-]*",
-            mistake="The name of the run has other characters than letters, digits, `.`, `_`, `-`.",
+            mistake="A run's name must be a letter or digit, then letters, digits, `.`, `_`, `-`.",
             do="write a name such as `my-run`: a folder is named after it.",
         ),
     ] = Field(description="name of the run, and of its folder in `results/`")
     base_seed: Annotated[int, Field(ge=0)] = Field(description="seed of every random draw")
     seeds: Count = Field(
         default=1,
-        description="trainings of every denoiser and retrained network, each with other batches, "
-        "noise and first weights; test images and their noise are the same",
+        description="number of trainings of every denoiser and retrained network, with different "
+        "batches, noise and initial weights; test images and their noise are the same",
     )
     device: Annotated[
         str,
@@ -123,17 +123,17 @@ class Config(Frozen):
         ),
     ] = Field(
         default="auto",
-        description="where networks run: `auto` (a GPU where there is one), `cpu`, `mps`, `cuda`, "
+        description="where networks run: `auto` (a GPU if there is one), `cpu`, `mps`, `cuda`, "
         "or one GPU such as `cuda:1`",
         examples=["auto", "cpu", "mps", "cuda", "cuda:1"],
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
-        description="number format of training; `auto`: bfloat16 where the hardware multiplies it",
+        description="number format of training; `auto`: bfloat16 if the hardware supports it",
     )
     threads: Count = Field(default=1, description="CPU threads of one job")
     workers: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="processes that decode images for one training"
+        default=0, description="number of processes that decode images for one training"
     )
     jobs_per_gpu: Count = Field(default=1, description="jobs that share one GPU")
     retries: Annotated[int, Field(ge=0)] = Field(
@@ -142,7 +142,7 @@ class Config(Frozen):
         "run goes on without its result",
     )
     compile: bool = Field(
-        default=False, description="whether `torch.compile` fuses a training step"
+        default=False, description="whether training steps are compiled with `torch.compile`"
     )
     noise: str = Field(
         default=GAUSSIAN, description="`gaussian`, or a plug-in as path/to/file.py:function"

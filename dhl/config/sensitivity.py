@@ -10,7 +10,7 @@ from dhl.config.base import Frozen, Sigma, spelt
 from dhl.config.networks import Network, check_network
 from dhl.errors import ConfigError
 
-# The denoisers that are tested on noise of other levels.
+# The denoisers that are tested at other noise levels.
 MISMATCHED = {
     "denoising": ("separate", "dncnn"),
     "classification": ("separate-matched", "joint"),
@@ -22,27 +22,27 @@ Label = Annotated[
     str,
     spelt(
         r"[a-z][a-z0-9]*",
-        mistake="A network's short name needs lower-case letters and digits, a letter first.",
+        mistake="A network's short name must be lower-case letters and digits, a letter first.",
         do="write a name such as `resnet50`.",
     ),
 ]
 
 
 class Sensitivity(Frozen):
-    """How much the results depend on what the paper fixes."""
+    """Experiments that vary choices which the paper fixes."""
 
     sigma: Sigma = Field(description="noise level at which task weights and networks are varied")
     weight_factors: tuple[Factor, ...] = Field(
         default=(),
-        description="multiples of `task_weight` to train joint denoisers with, beside 0 and 1",
+        description="factors of `task_weight` to train joint denoisers with, besides 0 and 1",
     )
     mismatch: tuple[Literal["denoising", "classification", "segmentation"], ...] = Field(
-        default=(), description="parts whose denoisers are tested on the part's other sigmas too"
+        default=(), description="parts whose denoisers are also tested at the part's other sigmas"
     )
     classifiers: dict[Label, Network] = Field(
         default_factory=dict,
-        description="further classifiers by a short name; each reads every denoiser's images and "
-        "guides a denoiser of its own",
+        description="further classifiers by a short name; each is tested behind the denoisers at "
+        "`sigma`, and one more joint denoiser is trained with its loss",
     )
     segmenters: dict[Label, Network] = Field(
         default_factory=dict, description="further segmenters by a short name"
@@ -79,7 +79,7 @@ class Sensitivity(Frozen):
 
     @property
     def guides(self) -> bool:
-        """Whether denoisers are trained jointly beyond those of the tables."""
+        """Whether joint denoisers are trained beyond those of the tables."""
         return bool(self.weight_factors or self.classifiers or self.segmenters)
 
     def others(self, task: str) -> dict[str, Network]:

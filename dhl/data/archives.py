@@ -23,7 +23,7 @@ if sys.version_info >= (3, 11, 4):
 else:  # the Python of Debian 12 has no extraction filters
     from backports import tarfile  # type: ignore[no-redef]
 
-LISTING = "files.json"  # files of a complete set; written last
+LISTING = "files.json"  # lists the files of a complete set; written last
 _DISK_ERRORS = {
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EEXIST", "ENOTDIR")
@@ -104,7 +104,7 @@ def write_listing(folder: Path, digests: Mapping[str, str]) -> None:
 
 
 def read_listing(folder: Path) -> dict | None:
-    """Read the sizes and digests of a set; None if this program did not unpack it."""
+    """Read the listing of a set; None if there is no readable one."""
     try:
         return json.loads((folder / LISTING).read_text())
     except (OSError, ValueError):
@@ -112,7 +112,7 @@ def read_listing(folder: Path) -> dict | None:
 
 
 def differing_files(folder: Path, listing: dict) -> tuple[list[str], list[str]]:
-    """Name the missing files of a set, and the files with another size than listed."""
+    """Return the missing files of a set, and the files whose size differs from the listing."""
     missing, resized = [], []
     for name, size in listing["files"].items():
         path = folder / name
@@ -151,7 +151,7 @@ def _damage_explained(source: Path) -> Iterator[None]:
 
 
 def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    """Refuse absolute names and `..`, which Python's filter would correct, and unsafe members."""
+    """Refuse unsafe members, and absolute names and `..`, which Python's filter would correct."""
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts:
         raise tarfile.OutsideDestinationError(member, str(Path(folder) / name))
@@ -159,7 +159,7 @@ def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
 
 
 def _extract(source: Path, folder: Path) -> Iterator[int]:
-    """Extract a tar file of any compression, and yield the bytes that are read so far."""
+    """Extract a tar file of any compression, and yield the number of bytes read so far."""
     with open(source, "rb") as file, tarfile.open(fileobj=file) as tar:
         for member in tar:
             tar.extract(member, folder, filter=_inside)

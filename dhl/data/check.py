@@ -25,7 +25,7 @@ from dhl.errors import UserError
 from dhl.progress import Progress
 from dhl.run.downloads import needed_sets
 
-NAMED = 3  # a finding names so many files, and counts the others
+NAMED = 3  # a finding names at most this many files, and counts the others
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Finding:
 
 
 def check_data(config: Config, *, decode: bool) -> Iterator[Finding]:
-    """Check downloaded sets, then user folders, then parts of plug-ins; yield a finding for each.
+    """Check downloaded sets, then user folders, then plug-in data; yield a finding for each.
 
     With `decode`, every image file is decoded, which takes minutes to hours.
     """
@@ -113,7 +113,7 @@ def check_plugin(config: Config, part: str) -> Finding:
 
 
 def _official(data_set: DataSet, folder: Path) -> tuple[list[str], list[str]]:
-    """Return missing and damaged files of a folder with the archives or the unpacked set."""
+    """Return missing and damaged files of a folder that has the archives or the unpacked set."""
     present = [archive for archive in data_set.archives if (folder / archive.name).is_file()]
     if not present:
         return count_mismatches(data_set, folder), []
@@ -123,7 +123,7 @@ def _official(data_set: DataSet, folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _unlisted(folder: Path, lists: list[str]) -> list[str]:
-    """Describe missing lists of a VOC layout, and missing files of these lists."""
+    """Describe the missing lists of a VOC layout, and the missing files that lists name."""
     missing = []
     for name in lists:
         try:

@@ -1,4 +1,4 @@
-"""Names of the classes of a data set, and the ignored label."""
+"""Class names of the data sets, and the ignored label."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dhl.config.schema import Config
 
-IGNORED_LABEL = 255  # label of the pixels that no loss and no metric counts
+IGNORED_LABEL = 255  # losses and metrics ignore pixels with this label
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
     "cow", "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",

@@ -47,7 +47,8 @@ def list_imagenette(spec: Imagenette, root: Path) -> dict[str, Listing]:
     """List the files of Imagenette, split like ImageNet.
 
     The folders `train` and `val` of the archive mix training and validation images of ImageNet. The
-    published networks were trained on the training images, so only validation images are tested.
+    published networks were trained on the training images, so the test split has only validation
+    images.
     """
     suffix = "" if spec.size == "full" else f"-{spec.size}"
     folder = downloaded(root, spec.name) / f"imagenette2{suffix}"
@@ -147,7 +148,7 @@ def list_classes(
     """List the images in the folders of the classes, sorted by name.
 
     `indices` are the class indices of the folder names; `image_id` returns the name of an image
-    from its path relative to the folder. A missing folder or a class without image is an error.
+    from its path relative to the folder. A missing folder or a class without images is an error.
     """
     from torchvision.datasets.folder import make_dataset
 
@@ -172,7 +173,7 @@ def check_counts(
         wanted = f" and {total} in total" if total else ""
         short = f"; {len(few)} classes with fewer: {named(few)}" if few else ""
         raise UserError(
-            f"{listing.folder} does not have {least} images or more of each class{wanted}.",
+            f"{listing.folder} does not have at least {least} images of each class{wanted}.",
             came=f"{len(listing)} images{short}",
             do="unpack or copy the set again"
             + ("; or set `complete: false` in `data` to use fewer images." if total else "."),
@@ -213,7 +214,7 @@ def _ground_truth(kits: tuple[Path, ...]) -> list[str]:
 
 
 def _from_development_kit(kits: tuple[Path, ...], name: str) -> bytes:
-    """Read a file of the development kit, which is unpacked or an archive in one of the folders."""
+    """Read a file of the development kit from the first folder that has the kit or its archive."""
     inside = f"{DEVELOPMENT_KIT}/data/{name}"
     for folder in kits:
         archive = folder / f"{DEVELOPMENT_KIT}.tar.gz"

@@ -49,8 +49,8 @@ def fetch(name: str, *, root: Path, mirrors: Mirrors) -> Path:
     root : Path
         The folder of all downloaded sets; the result is the folder of this set.
     mirrors : mapping of str to sequence of str
-        Sources that are tried before the official ones, by set: addresses or paths of the folder
-        of the files, or of one file.
+        Sources that are tried before the official ones, by name of the set: the URL or path of a
+        folder with the files, or of one file.
 
     Raises
     ------
@@ -97,13 +97,15 @@ def expected_digests(data_set: DataSet, root: Path) -> dict[str, str | None]:
 
 
 def verified_digest(path: Path, expected: str | None) -> str:
-    """Compare the digest of a file with `algorithm:digest` or its first characters; return it.
+    """Check the digest of a file, and return it.
+
+    `expected` is `algorithm:digest`; the digest may be cut off.
 
     Raises
     ------
     SourceFailed
-        If the file is missing or its digest differs. If no digest is expected: if it is neither a
-        PNG nor a tar file.
+        If the file is missing or its digest differs; without an expected digest, if the file is
+        neither a PNG nor a tar file.
     """
     if not path.is_file():
         raise SourceFailed("no such file")
@@ -181,7 +183,7 @@ def _collect(data_set: DataSet, root: Path, mirrors: Sequence[str]) -> dict[str,
 def _sources(
     archive: Archive, data_set: DataSet, root: Path, mirrors: Sequence[str]
 ) -> list[str | Path]:
-    """List the sources of a file: the kept archive, the mirrors, the official addresses."""
+    """List the sources of a file: the kept archive, the mirrors, the official URLs."""
     kept = archive_path(root, data_set.name, archive.name)
     sources = [*([kept] if kept.is_file() else []), *(_on_mirror(m, archive.name) for m in mirrors)]
     if archive.urls or any(isinstance(source, str) or source.is_file() for source in sources):
@@ -191,7 +193,7 @@ def _sources(
 
 
 def _on_mirror(mirror: str, name: str) -> str | Path:
-    """Return the address or the local path of a file on a mirror; a mirror may be the file."""
+    """Return the URL or local path of a file on a mirror; a mirror may be the file itself."""
     if urlsplit(mirror).scheme in ("http", "https"):
         full = urlsplit(mirror).path.endswith(f"/{name}")
         return mirror if full else f"{mirror.rstrip('/')}/{name}"
@@ -243,7 +245,7 @@ def _not_obtained(name: str, data_set: DataSet, folder: Path, reasons: list[str]
         )
     return UserError(
         f"No source has the right file {name} of `{data_set.name}`.",
-        came="\n    ".join([f"{name} from none of {len(reasons)}", *reasons]),
+        came="\n    ".join([f"{name} in none of {len(reasons)} sources", *reasons]),
         do=f"check the connection and run the same command again, which resumes the download; or "
         f"{bring}, as `{data_set.name}: [https://mirror/folder]`.",
     )

@@ -1,4 +1,4 @@
-"""Images in a folder of the user or of a downloaded set, for denoising."""
+"""Images for denoising, from a user's folder or a downloaded set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dhl.data.layouts import SUFFIXES
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
 
-SMALLEST_MEASURED_SIDE = 17  # the window of SSIM, inside a border of 3 px
+SMALLEST_MEASURED_SIDE = 17  # SSIM's window of 11 px, and a border of 3 px on each side
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -67,7 +67,7 @@ def _is_deep(image: ImageFile.ImageFile) -> bool:
     return any(";16" in str(coding[0]) for coding in codings)
 
 
-# Folders of the images of a downloadable set. As in Chen et al. (2014), the 200 training and 200
+# Image folders of each downloadable set. As in Chen et al. (2014), the 200 training and 200
 # test images of BSDS500 are the training images; its `val` images are the test images here.
 _FOLDERS: dict[str, dict[str, tuple[str, ...]]] = {
     "kodak": {"train": (".",), "test": (".",)},
@@ -99,7 +99,7 @@ def read_denoising(spec: Folder, root: Path) -> dict[str, ImageSet]:
 
 
 def read_pictures(paths: Sequence[Path]) -> ImageSet:
-    """Read the images that `picture_files` lists; the stem of a file is the name of its image."""
+    """Read the images of one folder; an image has the name of its file, without the ending."""
     ids = [path.stem for path in paths]
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)

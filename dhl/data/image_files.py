@@ -1,4 +1,4 @@
-"""Images and label maps that are read from their files on demand."""
+"""Images and label maps, read from their files on demand."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Preparation:
 class Files(Sequence[np.ndarray]):
     """Arrays in files below a folder; each one is read on demand.
 
-    The paths, relative to the folder, are one array of bytes: a million of them are pickled fast.
+    The relative paths are stored as one array of bytes, so that a million of them pickle fast.
     """
 
     def __init__(self, folder: Path, paths: Sequence[str] | np.ndarray):
@@ -108,15 +108,15 @@ class Files(Sequence[np.ndarray]):
         return self.folder / os.fsdecode(self.names[index])
 
     def read(self, index: int) -> np.ndarray | DamagedImage:
-        """Return an item or its damage, which indexing raises as a `UserError`."""
+        """Return an item or its damage; indexing raises a damage as a `UserError`."""
         raise NotImplementedError
 
 
 class ImageFiles(Files):
     """Images of one split as uint8 arrays (H, W, 3), decoded on demand and converted to RGB.
 
-    `sizes`, int (N, 2), are height and width of the prepared images. With `damaged="skip"`,
-    training draws another image if `read` returns a `DamagedImage`; otherwise it stops.
+    `sizes`, int (N, 2), are height and width of the prepared images. If `read` returns a
+    `DamagedImage`, training uses the next image with `damaged="skip"`, and stops otherwise.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class LabelFiles(Files):
 
 
 def read_prepared(path: Path, preparation: Preparation) -> np.ndarray | DamagedImage:
-    """Decode and prepare an image, or return its damage, as far as the decoder notices it."""
+    """Decode and prepare an image, or return the damage that the decoder notices."""
     try:
         with Image.open(path) as image:
             return preparation(image.convert("RGB"))
@@ -166,13 +166,13 @@ def read_prepared(path: Path, preparation: Preparation) -> np.ndarray | DamagedI
 
 
 def read_size(path: Path, preparation: Preparation) -> tuple[int, int] | DamagedImage:
-    """Return height and width of the prepared image from the header of its file."""
+    """Return height and width of the prepared image; reads only the header of its file."""
     try:
         with Image.open(path) as image:
             height, width, mode = image.height, image.width, image.mode
     except Exception as error:
         return _damage(path, error)
-    if mode.startswith(("I", "F")):  # Pillow would cut the values off at 255
+    if mode.startswith(("I", "F")):  # Pillow would clip the values at 255
         return DamagedImage(path, "more than 8 bits a pixel in one channel")
     if min(height, width) < SMALLEST_SIDE:
         return DamagedImage(path, f"{width} x {height} px, below {SMALLEST_SIDE} px a side")
@@ -210,7 +210,7 @@ def content_digest(path: Path, *, most: int = -1) -> bytes:
 
 
 def _read_labels(path: Path) -> np.ndarray | DamagedImage:
-    """Read the classes of a label map's pixels."""
+    """Read a label map, uint8 (H, W)."""
     try:
         if path.suffix == ".mat":
             return _read_sbd(path)
@@ -248,5 +248,5 @@ def _check_labels(labels: np.ndarray, path: Path, classes: int) -> None:
 
 
 def encoded(names: Sequence[str]) -> np.ndarray:
-    """Return names as an array of bytes, which is small and pickled fast."""
+    """Return names as an array of bytes, which is small and fast to pickle."""
     return np.array([os.fsencode(name) for name in names], dtype=np.bytes_)

@@ -31,7 +31,7 @@ class ImageSet:
     targets : ndarray, LabelFiles or None
         Classes (N,), or label maps (H, W) as one array or as files with 255 for ignored pixels.
     origins : mapping of str to ndarray
-        Sources of each image, to test that splits share none.
+        Sources of each image; splits share none.
     classes : int or None
         Number of classes; None without targets.
     content : str
@@ -63,7 +63,7 @@ class ImageSet:
         return np.array([image.shape[:2] for image in self.images])
 
     def batches(self, size: int) -> Iterator[slice]:
-        """Yield slices of at most `size` neighbours with the same image shape."""
+        """Yield slices of at most `size` consecutive images of one shape."""
         start, sizes = 0, self.sizes.tolist()
         for end in range(1, len(self) + 1):
             full = end - start == size or end == len(self)
@@ -120,7 +120,7 @@ def _index(images: ImageSet, files: ImageFiles) -> dict[str, np.ndarray]:
 
 
 def load_split(path: Path, split: str) -> ImageSet:
-    """Read one split, without the images in files.
+    """Read one split; image files are read later, on demand.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def _from_index(content: dict[str, np.ndarray], classes: int | None) -> ImageSet
 
 
 def split_digest(path: Path, split: str) -> str:
-    """Digest a split: the pixels in memory, or the bytes of its files but not their folder."""
+    """Digest the pixels of a split, or the bytes of its files; their folder does not count."""
     digest = hashlib.sha256()
     with open_arrays(path) as arrays:
         for name in sorted(arrays.files):

@@ -29,8 +29,8 @@ from dhl.errors import UserError
 from dhl.progress import Progress
 
 logger = logging.getLogger("dhl")
-NAMED = 5  # a message names so many files, and counts the others
-HEAD = 65_536  # the digest of a training image is of so many bytes
+NAMED = 5  # a message names at most this many files, and counts the others
+HEAD = 65_536  # first bytes of a training image, which its digest covers
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def evenly_spaced(total: int, count: int, *, classes: np.ndarray | None = None) 
     ----------
     total, count : int
     classes : ndarray of int, shape (total,), or None
-        If given, the numbers per class differ by 1 at most, unless a class has too few items.
+        If given, the counts per class differ by at most 1, unless a class has too few items.
 
     Returns
     -------
@@ -120,9 +120,9 @@ class Skipped:
 def inspect(
     listing: Listing, split: str, spec: Pictures, *, threads: int
 ) -> tuple[ImageSet, list[Skipped]]:
-    """Open and digest every file of a split, by several threads.
+    """Open and digest every file of a split, in several threads.
 
-    Of a training image only the first bytes are read; test images and label maps are decoded.
+    Only the first bytes of a training image are read; test images and label maps are decoded.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def inspect(
 
 
 def preparation_of(spec: Pictures, split: str) -> Preparation:
-    """Return the preparation of a split; training images are not cropped before they are drawn."""
+    """Return the preparation of a split; training images are cropped later, at random."""
     if not isinstance(spec, ClassifiedPictures):
         return Preparation()
     return Preparation(spec.resize, spec.crop if split == "test" else None)
@@ -219,6 +219,6 @@ def _damaged_error(damaged: list[Skipped], total: int) -> UserError:
 
 
 def named(names: Sequence[str], *, separator: str = ", ") -> str:
-    """Join the first names, and add the number of the others."""
+    """Join the first names, and count the others."""
     more = f"{separator}and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return separator.join(names[:NAMED]) + more

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NoiseRecord(Protocol):
-    """A row of the recorded noise of a run."""
+    """A row of a run's noise file."""
 
     image_id: str
     seed: int
@@ -46,7 +46,7 @@ def evaluation_noise(shape: tuple[int, ...], *, sigma: float, seed: int) -> np.n
     Returns
     -------
     ndarray of float32 with `shape`
-        On the [0, 1] scale. NumPy draws it on the CPU: device and batch size do not change it.
+        On the [0, 1] scale. Drawn by NumPy on the CPU, so device and batch size do not matter.
     """
     draw = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
     return draw * np.float32(noise_std(sigma))
@@ -68,7 +68,7 @@ def noisy_image(clean: np.ndarray, *, sigma: float, seed: int, model: str = GAUS
     Raises
     ------
     PluginError
-        If a plug-in fails, or returns no image of finite numbers.
+        If a plug-in fails, or does not return an image of finite numbers.
     """
     if model != GAUSSIAN:
         return _plugin_noisy_image(model, clean, sigma=sigma, seed=seed)
@@ -87,7 +87,7 @@ def _plugin_noisy_image(model: str, clean: np.ndarray, *, sigma: float, seed: in
         noisy = _plugin_noise(model, image.contiguous(), std, torch.Generator().manual_seed(seed))
     if not noisy.isfinite().all():
         raise wrong_result(
-            model, expected="finite numbers", came=f"some that are not, at sigma {sigma:g}"
+            model, expected="finite numbers", came=f"NaN or infinite values at sigma {sigma:g}"
         )
     return np.ascontiguousarray(noisy[0].permute(1, 2, 0).numpy())
 
@@ -125,7 +125,7 @@ def recorded_noisy_image(
     noisy = noisy_image(clean, sigma=sigma, seed=int(record.seed), model=model)
     if pixel_digest(noisy) != record.sha256:
         raise UserError(
-            f"The noise of `{record.image_id}` is not the recorded one.",
+            f"The noise of `{record.image_id}` differs from the recorded noise.",
             came=f"`{record.image_id}` at sigma {sigma:g} differs from its recorded digest",
             do="delete the run's `noise` folder and run again."
             if model == GAUSSIAN
@@ -147,7 +147,7 @@ def add_noise(
     generator: torch.Generator,
     model: str = GAUSSIAN,
 ) -> torch.Tensor:
-    """Add the noise of a configuration for training, without clipping.
+    """Add a configuration's noise to training images, without clipping.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def add_gaussian_noise(
     Raises
     ------
     UserError
-        If a sigma is outside 0 or [1, 255].
+        If a sigma is neither 0 nor within [1, 255].
 
     References
     ----------

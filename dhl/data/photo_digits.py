@@ -2,7 +2,7 @@
 
 As in MNIST-M (Ganin and Lempitsky, 2015), digits of `sklearn.datasets.load_digits` are blended into
 crops of the colour photographs of scikit-image, scikit-learn and matplotlib. Base seed, part, split
-and index determine an image. Each photograph and each handwritten sample is in one split only.
+and index determine each image. Each photograph and handwritten sample is in one split only.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ PHOTOGRAPHS = (
 
 @functools.cache
 def photographs(split: str, short_side: int = SHORT_SIDE) -> dict[str, np.ndarray]:
-    """Return the photographs of a split by name, uint8 (H, W, 3), shrunk to a short side."""
+    """Return the photographs of a split by name, uint8 (H, W, 3), shrunk to `short_side` px."""
     return {
         photo.name: _shrink(photo.package(photo.file), short_side)
         for photo in PHOTOGRAPHS

@@ -17,7 +17,7 @@ from dhl.seeding import derive_seed
 
 REQUIRED, POSSIBLE = ("train", "test"), ("train", "validation", "test")
 KEYS = ("images", "targets", "ids")
-_SPLIT = f"per split a dict of {', '.join(f'`{key}`' for key in KEYS)}"
+_SPLIT = f"a dict of {', '.join(f'`{key}`' for key in KEYS)} for each split"
 _SEQUENCES = (list, tuple, np.ndarray)
 _IMAGES = "`images` as uint8 arrays (H, W, 3), at least one"
 
@@ -76,14 +76,14 @@ def _ids(data: PluginData, split: str, ids: Any, count: int) -> list[str]:
     """Check the names of the images, or number the images."""
     if ids is None:
         return [f"{split}-{index:05d}" for index in range(count)]
-    expected = "`ids` as unique texts, one for each image"
+    expected = "`ids` as unique strings, one for each image"
     if not isinstance(ids, _SEQUENCES):
         raise _wrong(data, expected, f"{split}: {described(ids)}")
     if len(ids) != count:
         raise _wrong(data, expected, f"{split}: {len(ids)} ids for {count} images")
     found = [str(name) for name in ids if isinstance(name, str) and name]
     if len(found) < count:
-        raise _wrong(data, expected, f"{split}: an id that is empty or not a text")
+        raise _wrong(data, expected, f"{split}: an id that is empty or not a string")
     name, times = Counter(found).most_common(1)[0]
     if times > 1:
         raise _wrong(data, expected, f"{split}: `{name}` {times} times")

@@ -71,7 +71,7 @@ def read_splits(config: Config, part: str) -> tuple[dict[str, ImageSet], list[Sk
 
 
 def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:
-    """Draw the first images of each split in a row, and their label maps in VOC's colours below."""
+    """Draw the first images of each split in a row, and below it their label maps, if any."""
     side = 64
     sheet_rows = []
     for images in splits.values():
@@ -108,7 +108,7 @@ def label_colours() -> np.ndarray:
 
 
 def write_noise(config: Config, part: str, sigma: float, folder: RunFolder) -> None:
-    """Record the seed, the digest and the moments of the noise of each test image."""
+    """Record for each test image the seed, mean and deviation of its noise, and a digest."""
     clean = load_split(folder.data(part), "test")
     dataset = f"{config.parts[part].data.name}/{part}"
     rows = []

@@ -17,10 +17,10 @@ Pairs = dict[str, tuple[str, str]]
 
 
 def list_voc2012(spec: Voc2012, root: Path) -> dict[str, Listing]:
-    """List VOC 2012: `train` or `train_aug` for training, `val` for the test.
+    """List VOC 2012: `train` or `train_aug` for training, `val` for testing.
 
     `train_aug` (10,582 images) is SBD and VOC's `train` without VOC's `val`. If both sets have a
-    label map, VOC's map is used: its object borders are ignored.
+    label map, VOC's map is used, which labels object borders as ignored.
     """
     voc = downloaded(root, "voc2012") / "VOCdevkit" / "VOC2012"
     test = read_list(voc, VOC, "val")
@@ -66,7 +66,7 @@ def read_list(folder: Path, layout: Layout, name: str) -> list[str]:
 
 
 def find_pairs(root: Path, folder: Path, layout: Layout, names: Iterable[str]) -> Pairs:
-    """Find image and label map of each name in a data set; return paths relative to `root`.
+    """Find the image and the label map of each name; return paths relative to `root`.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def find_pairs(root: Path, folder: Path, layout: Layout, names: Iterable[str]) -
 
 
 def _find(root: Path, folder: Path, names: list[str], endings: tuple[str, ...]) -> dict[str, str]:
-    """Return the file of each name, relative to the root."""
+    """Return the path of each name's file, relative to `root`."""
     files: dict[str, list[str]] = {}
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.suffix.lower() in endings:
@@ -89,7 +89,7 @@ def _find(root: Path, folder: Path, names: list[str], endings: tuple[str, ...]) 
         shown = named([f"{name} ({len(files.get(name, []))} files)" for name in wrong])
         raise UserError(
             f"{len(wrong)} of {len(names)} listed names do not have exactly one file.",
-            came=f"{len(wrong)} of {len(names)} not in {folder}: {shown}",
+            came=f"in {folder}: {shown}",
             do="copy or download the files again, or remove the names from the list.",
         )
     below = folder.relative_to(root)

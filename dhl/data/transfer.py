@@ -27,9 +27,9 @@ class SourceFailed(Exception):
 
 
 def receive(url: str, part: Path) -> None:
-    """Download an address to `part`, which keeps the received bytes if the connection fails.
+    """Download a URL to the file `part`, which keeps the received bytes if the connection fails.
 
-    An existing part is resumed if it comes from the same version of the same address.
+    An existing part is resumed if it comes from the same version of the file at the same URL.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def receive(url: str, part: Path) -> None:
             failures = 1 if file_size(part) > before else failures + 1
             if failures == ATTEMPTS or file_size(part) == initial:
                 raise SourceFailed(
-                    f"no connection, or an interrupted one ({_root(error)})"
+                    f"no connection, or it was interrupted ({_root(error)})"
                 ) from None
             logger.info("%s was interrupted after %d MB; resuming", url, megabytes(file_size(part)))
             time.sleep(PAUSE_SECONDS * 2 ** (failures - 1))
@@ -122,7 +122,7 @@ def _append(answer: requests.Response, part: Path, *, url: str, have: int) -> No
 
 
 def _received(url: str, part: Path) -> tuple[int, str]:
-    """Return the number of received bytes and the version; 0 if the version is not known."""
+    """Return the number of received bytes and their version; 0 bytes if it is not known."""
     try:
         note = json.loads(_note(part).read_text())
     except (OSError, ValueError):
@@ -144,7 +144,7 @@ def _start(content_range: str) -> int | None:
 
 
 def _note(part: Path) -> Path:
-    """Return the file with the address and the version of an incomplete download."""
+    """Return the file with the URL and the version of an incomplete download."""
     return part.with_name(f"{part.name}.json")
 
 

@@ -19,14 +19,14 @@ USER_FOLDERS = {
     "ilsvrc2012": ("path",),
     "voc": ("path",),
 }
-# The subfolders that are read, if not all; of a `folder`, only files directly inside are read.
+# Kinds of data that read only some subfolders. A `folder` reads only the files directly inside.
 SUBFOLDERS = {"ilsvrc2012": ("train", "val"), "voc": (VOC.lists, VOC.labels, VOC.images)}
 READ = (*SUFFIXES, ".txt")
-MAX_FILES = 20_000  # number of files in the digest, so that planning a run stays fast
+MAX_FILES = 20_000  # the digest covers at most this many files, so that planning stays fast
 
 
 def user_folders(config: Config, *parts: str) -> Iterator[tuple[DataSet, str, str]]:
-    """Yield specification, field and key path of each user folder of some parts, or of all."""
+    """Yield specification, field and key path of each user folder of the parts, by default all."""
     for part in parts or config.parts:
         spec = config.parts[part].data
         for field in USER_FOLDERS.get(spec.kind, ()):
@@ -37,8 +37,8 @@ def user_folders(config: Config, *parts: str) -> Iterator[tuple[DataSet, str, st
 def files_digest(config: Config, part: str) -> str:
     """Digest names, sizes and times of the files in the user folders of a part.
 
-    Once `MAX_FILES` files are counted, in the order of depth and names, only the times of folders
-    are digested. They change when a file is added, removed or replaced, not when it is edited.
+    Beyond `MAX_FILES` files, counted breadth first and by name, only the times of folders are
+    digested. These change when a file is added, removed or replaced, not when it is edited.
     """
     digest = hashlib.sha256()
     for spec, field, key in user_folders(config, part):

@@ -1,4 +1,4 @@
-"""The evaluation of a part at a sigma: one row per image, and arrays for pooled metrics."""
+"""Evaluate a part at a sigma: a row per method and image, and arrays for pooled metrics."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
     Raises
     ------
     UserError
-        If all experiments failed, a model is of another configuration, the noise is not the
-        recorded one, or a batch does not fit into the device's memory.
+        If all experiments failed, a model belongs to another configuration, the noise differs from
+        the recorded noise, or a batch does not fit into the device's memory.
     """
     clean = load_split(folder.data(part), "test")
     noise = read_csv(folder.noise(part, sigma), NOISE_COLUMNS)
@@ -125,9 +125,9 @@ class Output:
     ----------
     experiment : Experiment
     images : ndarray of float32, shape (N, H, W, 3), on the [0, 1] scale
-        The input of the task network, neither clipped nor rounded.
+        The input of the task network, if any; neither clipped nor rounded.
     logits : ndarray or None
-        Of the task network, shape (N, C) or (N, C, H, W).
+        Output of the task network, shape (N, C) or (N, C, H, W).
     """
 
     experiment: Experiment
@@ -196,7 +196,7 @@ class Bench:
 
 
 def _load_network(config: Config, folder: RunFolder, key: str) -> nn.Module:
-    """Load a model of this configuration, with the memory layout for convolutions."""
+    """Load a model of this configuration, in the memory layout with the fastest convolutions."""
     network, _ = checkpoint.load_model(folder.model(key), fingerprint=fingerprint(config, key))
     return network.to(memory_format=torch.channels_last)
 
@@ -246,7 +246,7 @@ class Arrays:
     def __init__(self, clean: ImageSet, part: str, methods: Sequence[str], *, examples: int):
         self.clean, self.part, self.methods = clean, part, methods
         count = min(examples, len(clean))
-        # Neighbours can be crops of one photograph.
+        # Evenly spaced, because neighbours can be crops of one photograph.
         self.examples = np.linspace(0, len(clean) - 1, count).astype(int).tolist()
         self.arrays: dict[str, Any] = {}
         self.confusions: dict[str, list[np.ndarray]] = {}
@@ -265,7 +265,7 @@ class Arrays:
             if not batch.positions.start <= index < batch.positions.stop:
                 continue
             row = index - batch.positions.start
-            # In float64, as in `finish`, so that the PSNR in the table is that of this picture.
+            # In float64, as in `finish`, so that this picture has the PSNR in the table.
             levels = np.clip(images[row], 0, 1).astype(np.float64) * 255
             self.arrays[f"image/{method}/{number}"] = np.rint(levels).astype(np.uint8)
             if predicted is not None:

@@ -1,7 +1,7 @@
 """Denoise a picture of any size with bounded memory.
 
-Tiles overlap by more than the receptive field, and give the result of the complete image at once.
-The authors' blocks are averaged where they overlap, with the errors at their borders.
+Tiles overlap by more than the receptive field, so the result equals that of the complete image.
+The authors' blocks are averaged where they overlap, including the errors at their borders.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dhl.progress import Progress
 from dhl.training.device import find_device
 
 TILE = 256
-MARGIN = 32  # more than the radius of the receptive field, and a multiple of the network's 4
+MARGIN = 32  # more than the radius of the receptive field, and a multiple of the network's stride 4
 # The authors' deployment: the input of a block has `network.border` more pixels on each side.
 BLOCK = 134
 STRIDE = 64
@@ -46,7 +46,7 @@ def denoise_file(
     source, target : Path
         The extension of `target` chooses its format.
     model : Path
-        A denoiser trained by this project.
+        A model file of a denoiser.
     device : str
         `auto`, `cpu`, `cuda`.
     run : callable, optional
@@ -59,7 +59,7 @@ def denoise_file(
     """
     if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:
         raise UserError(
-            f"The extension `{target.suffix}` is not one of a picture format.",
+            f"The extension `{target.suffix}` does not name a picture format.",
             came=f"{target}",
             do="use .png, which loses nothing.",
         )
@@ -80,7 +80,7 @@ def denoise_file(
 
 @torch.inference_mode()
 def denoise_tiles(network: nn.Module, noisy: np.ndarray, *, device: torch.device) -> np.ndarray:
-    """Denoise an image tile by tile; tiles overlap by more than the receptive field.
+    """Denoise an image tile by tile.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def denoise_tiles(network: nn.Module, noisy: np.ndarray, *, device: torch.device
     Returns
     -------
     ndarray of float32, shape (H, W, 3), unclipped
-        Equal to the result of the complete image at once, except for rounding.
+        Equal to the result of the complete image, except for rounding.
     """
     height, width = noisy.shape[:2]
     result = np.empty_like(noisy)
@@ -117,13 +117,13 @@ def denoise_blockwise(network: nn.Module, noisy: np.ndarray, *, device: torch.de
 
     Notes
     -----
-    As in the released code: the image is framed by the network's border of 3 px in the mean colour,
-    which is zero to the authors' network. Blocks of 134 px at stride 64 are computed from inputs of
-    140 px; the last block ends at the image's edge. A side below 134 px is one block. If its input
-    is not a multiple of 4, on which the released code stops, the frame is longer at its end.
+    As in the released code, the image gets a frame of the network's border (3 px) in the mean
+    colour, which is zero on the authors' scale. Blocks of 134 px at stride 64 are computed from
+    inputs of 140 px; the last block ends at the image's edge. A side below 134 px is one block. If
+    its input is not a multiple of 4, the frame is extended at its end; the released code fails.
 
-    The authors' PSNR is of images denoised in this way; the evaluation runs complete images. Both
-    agree where no block ends within the receptive field.
+    The authors computed PSNR on images denoised in this way; the evaluation here denoises complete
+    images. Both agree wherever no block ends within the receptive field.
     """
     forward = getattr(network, "forward_unpadded", network)
     border, multiple = border_of(network), getattr(network, "multiple", 1)
@@ -149,7 +149,7 @@ def denoise_blockwise(network: nn.Module, noisy: np.ndarray, *, device: torch.de
 
 
 def _frame(noisy: np.ndarray, border: int, extra: list[int]) -> np.ndarray:
-    """Add a frame in the authors' mean colour, `extra` pixels longer below and to the right."""
+    """Add a frame in the authors' mean colour, `extra` pixels wider below and to the right."""
     colour = np.array(MEAN_BGR[::-1], np.float32) / 255
     height, width = noisy.shape[:2]
     framed = np.empty(
@@ -161,5 +161,5 @@ def _frame(noisy: np.ndarray, border: int, extra: list[int]) -> np.ndarray:
 
 
 def _starts(side: int) -> list[int]:
-    """Return the first pixels of the blocks along a side."""
+    """Return the first pixel of each block along a side."""
     return [*range(0, side - BLOCK, STRIDE), max(0, side - BLOCK)]

@@ -6,7 +6,7 @@ import numpy as np
 
 from dhl.data.class_names import IGNORED_LABEL
 
-BORDER = 3  # pixels that the authors' evaluation leaves out on each side
+BORDER = 3  # pixels that the authors' evaluation ignores on each side
 
 
 def finish(denoised: np.ndarray, *, protocol: str) -> np.ndarray:
@@ -51,7 +51,7 @@ def psnr(*, clean: np.ndarray, denoised: np.ndarray) -> np.ndarray:
 
 
 def ssim(*, clean: np.ndarray, denoised: np.ndarray) -> float:
-    """Return the SSIM of one image as first published: Gaussian window of sigma 1.5, N weights.
+    """Return the SSIM of one image as published: Gaussian window of sigma 1.5, no N - 1 correction.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ def plugin_denoised(noisy: np.ndarray, *, sigma: float, reference: str) -> np.nd
         expected = f"an array of floats of the image's shape, {noisy.shape}"
         raise wrong_result(reference, expected=expected, came=described(denoised))
     if not np.isfinite(denoised).all():
-        raise wrong_result(reference, expected="finite numbers", came="some that are not")
+        raise wrong_result(reference, expected="finite numbers", came="NaN or infinite values")
     return denoised.astype(np.float32, copy=False)
 
 
@@ -145,7 +145,7 @@ def write_baseline(config: Config, job: BaselineJob, folder: RunFolder, *, proce
     ------
     UserError
         If the configuration has no such untrained method, the method fails, `bm3d` is missing, or
-        the noise is not the recorded one.
+        the noise differs from the recorded noise.
     """
     denoise = _denoiser(config, job)
     clean = load_split(folder.data(job.part), "test")

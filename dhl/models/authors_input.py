@@ -10,9 +10,9 @@ MEAN_BGR = (104.0, 117.0, 123.0)
 
 
 class AuthorsInput(PaddedDenoiser):
-    """A denoiser that reads and writes the authors' scale, for images on the [0, 1] scale.
+    """A denoiser for images on the [0, 1] scale whose network works on the authors' scale.
 
-    Both directions are one linear map, so that the long skip of the network stays the identity.
+    The output conversion inverts that of the input, so the long skip stays the identity.
     """
 
     mean: torch.Tensor

@@ -1,4 +1,4 @@
-"""Importing the authors' trained denoisers: from Caffe's binary file to a model file.
+"""Import the authors' trained denoisers: from Caffe's binary file to a model file.
 
 A `.caffemodel` is a protocol buffer. Only the fields with weights are described here; protobuf
 skips all others.
@@ -23,7 +23,7 @@ from dhl.models import checkpoint
 from dhl.models.build import build_network
 from dhl.run.results import file_digest
 
-# Numbers and types are those of Caffe's `caffe.proto`; `layers` is the format of before 2015.
+# Numbers and types are those of Caffe's `caffe.proto`; `layers` is the format before 2015.
 # In proto3 repeated numbers are packed, as in Caffe's files.
 _MESSAGES = """
 name: "dhl/caffe.proto" package: "caffe" syntax: "proto3"
@@ -47,12 +47,12 @@ message_type { name: "NetParameter"
   field { name: "layer" number: 100 type: TYPE_MESSAGE type_name: ".caffe.LayerParameter"
           label: LABEL_REPEATED } }
 """
-_FACTOR = "factor"  # BatchNorm's third blob, by which its sums are divided
+_FACTOR = "factor"  # BatchNorm's third blob: divides the sums in its other two blobs
 
 
 @cache
 def net_parameter() -> type[Message]:
-    """Return the message class of a file."""
+    """Return the message class of a `.caffemodel`."""
     pool = DescriptorPool()
     pool.Add(text_format.Parse(_MESSAGES, FileDescriptorProto()))
     return GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
@@ -69,7 +69,7 @@ def _normalised(convolution: str, batch_norm: str, scale: str, *, key: str, bias
 
 
 def released_layers() -> list[tuple[str, str, tuple[str, ...]]]:
-    """List name, type and `ReleasedDenoiser` weights of the layers in the authors' definition."""
+    """List the layers of the authors' definition: name, type and `ReleasedDenoiser` weights."""
     layers: list[tuple[str, str, tuple[str, ...]]] = []
     for name, kind, key in (
         ("conv0", "Convolution", "conv0"),
@@ -97,7 +97,7 @@ def import_denoiser(source: Path, target: Path, *, sigma: float | None = None) -
     target : Path
         The model file, as `dhl denoise` reads it.
     sigma : float, optional
-        Noise level of its training, on the 0-255 scale; only noted in the file.
+        Noise level in training, on the 0-255 scale; only stored in the file.
 
     Raises
     ------
@@ -116,13 +116,13 @@ def import_denoiser(source: Path, target: Path, *, sigma: float | None = None) -
 
 
 def _read(path: Path) -> Message:
-    """Parse a file."""
+    """Parse a `.caffemodel`."""
     try:
         net = net_parameter().FromString(path.read_bytes())
     except OSError as error:
         raise _refused(path, error.strerror or str(error)) from None
     except DecodeError:
-        raise _refused(path, "truncated, or no binary protocol buffer") from None
+        raise _refused(path, "truncated, or not a binary protocol buffer") from None
     if net.layers and not net.layer:
         raise _refused(
             path,
@@ -160,7 +160,7 @@ def _state(layers: dict[str, Message], path: Path) -> dict[str, torch.Tensor]:
 
 
 def _array(blob: Message, name: str, path: Path) -> np.ndarray:
-    """Return a blob's numbers in its shape, which older files give as four numbers."""
+    """Return a blob as an array; older files give its shape as four numbers."""
     numbers = np.array(blob.data or blob.double_data, np.float32)
     shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
     if numbers.size != math.prod(shape):
@@ -171,7 +171,7 @@ def _array(blob: Message, name: str, path: Path) -> np.ndarray:
 
 
 def _fitted(blob: np.ndarray, shape: torch.Size, name: str, path: Path) -> torch.Tensor:
-    """Return a blob as the weight of a shape; leading ones of an older file's shape may go."""
+    """Reshape a blob to a weight; an older file's shape may begin with additional ones."""
     ones, rest = blob.shape[: -len(shape)], blob.shape[-len(shape) :]
     if rest != shape or set(ones) - {1}:
         raise _refused(path, f"layer `{name}` has the shape {blob.shape}, not {tuple(shape)}")

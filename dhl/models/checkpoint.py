@@ -19,7 +19,7 @@ from dhl.run.failures import failure_of
 from dhl.run.outputs import missing_file
 
 FORMAT = 1
-# What torch raises for truncated files, for flipped bits and for files of other programs.
+# Errors of torch for truncated files, flipped bits and files of other programs.
 DAMAGED = (
     RuntimeError, EOFError, OSError, LookupError, ValueError, AttributeError,
     zipfile.BadZipFile, pickle.UnpicklingError,
@@ -32,7 +32,7 @@ def save(content: dict[str, Any], path: Path) -> None:
     Raises
     ------
     UserError
-        If the disk is full; the file from before is kept.
+        If the disk is full; the previous file is kept.
     """
     buffer = io.BytesIO()  # a file object, because torch stores a file's name in its bytes
     torch.save({"format": FORMAT, **content}, buffer)
@@ -66,7 +66,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def load_model(path: Path, *, fingerprint: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
-    """Build the network of a model file and give it its weights, in evaluation mode.
+    """Build the network of a model file with its weights, in evaluation mode.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""DeepLab-LargeFOV: VGG-16 at an eighth of the size, with dilation and a large field of view.
+"""DeepLab-LargeFOV: VGG-16 with output stride 8, dilation and a large field of view.
 
-The layers are those of the network definition that its authors released and the paper's authors
-used. Two things differ: images are RGB on [0, 1], normalised for torchvision's VGG-16; and fc6 and
-fc7 have random initial weights like fc8, not those of the released initial model.
+The layers follow DeepLab's released network definition, which the paper's authors used. Two things
+differ: images are RGB on [0, 1], normalised for torchvision's VGG-16; and fc6 and fc7 have random
+initial weights like fc8, not those of the released initial model.
 
 References
 ----------
@@ -44,7 +44,7 @@ def vgg16_features() -> nn.Sequential:
 
 
 class DeepLabLargeFOV(nn.Module):
-    """VGG-16's convolutions to an eighth of the size, then fc6 with dilation 12, fc7 and fc8.
+    """VGG-16's convolutions with output stride 8, then fc6 with dilation 12, fc7 and fc8.
 
     Coarse position (i, j) is centred on pixel (8 i, 8 j): an image of 321 px has 41 positions.
     With VOC's 21 classes it has 20,505,429 parameters.
@@ -90,5 +90,5 @@ class DeepLabLargeFOV(nn.Module):
         return scores[..., : images.shape[-2], : images.shape[-1]]
 
     def pretrained_part(self) -> dict[str, torch.Tensor]:
-        """Return the weights that VGG-16's file fills, by their names in it: up to conv5_3."""
+        """Return the weights up to conv5_3, by their names in the published file of VGG-16."""
         return self.features.state_dict(prefix="features.")

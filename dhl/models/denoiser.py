@@ -1,4 +1,4 @@
-"""The paper's denoiser: three scales, residual blocks, fused by concatenation, a long skip.
+"""The paper's denoiser: three scales of residual blocks, fused by concatenation, and a long skip.
 
 Two forms: `released`, layer by layer as in the authors' published network definition, and `paper`,
 as in the paper's Figure 2, which has an encoding module at full resolution and a decoding module at
@@ -67,7 +67,8 @@ class FeatureModule(nn.Module):
 class ReleasedDenoiser(PaddedDenoiser):
     """The network of the authors' released code; receptive field 39x39.
 
-    Unpadded, sides must be `4 k` and the output is 6 px smaller, as in the authors' training.
+    Without padding, as in the authors' training, sides must be multiples of 4, and the output is
+    6 px smaller.
     """
 
     border = 3

@@ -1,4 +1,4 @@
-"""DnCNN (Zhang et al., IEEE TIP 2017) for colour: the learned peer of the paper's Table 1."""
+"""DnCNN (Zhang et al., IEEE TIP 2017) for colour, with which the paper's Table 1 compares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dhl.models.initialisation import begin_as_identity
 
 
 class DnCNN(nn.Module):
-    """Convolution and ReLU; convolution, BatchNorm and ReLU; convolution: predicts the noise.
+    """Predicts the noise: `depth` convolutions, ReLU between them, BatchNorm after the inner ones.
 
     The published network for a known sigma has 17 layers of 64 channels.
     """

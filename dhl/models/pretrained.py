@@ -1,4 +1,4 @@
-"""Published weights of a task network, read from a file and refused if they do not fit."""
+"""Load the published weights of a task network from a file, and refuse those that do not fit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from dhl.errors import UserError
 from dhl.models.checkpoint import DAMAGED
 
-# BatchNorm's count of steps: older files lack it, and no evaluation reads it.
+# BatchNorm's step counter: older files lack it, and evaluation does not use it.
 _COUNTER = "num_batches_tracked"
 
 
@@ -20,7 +20,7 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
     Parameters
     ----------
     network : nn.Module
-        Its `pretrained_part()` is filled: all of a classifier, DeepLab up to conv5_3 from VGG-16. A
+        Only its `pretrained_part()` is filled: all of a classifier, or DeepLab up to conv5_3. A
         network without this method is filled completely.
     path : Path
         A dict of tensors by torchvision's names, as `torch.save` writes it.
@@ -28,18 +28,18 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
     Raises
     ------
     UserError
-        If the file cannot be read, or a layer does not fit; names the first such layer. The network
-        is then unchanged.
+        If the file cannot be read, or a layer does not fit; the first such layer is named. The
+        network is then unchanged.
     """
     wanted = getattr(network, "pretrained_part", network.state_dict)()
     found = _read(path)
     for name, weight in wanted.items():
         if name not in found and not name.endswith(_COUNTER):
-            raise _misfit(path, f"no `{name}`, which here has shape {tuple(weight.shape)}")
+            raise _misfit(path, f"no `{name}`, but the network needs shape {tuple(weight.shape)}")
         if name in found and found[name].shape != weight.shape:
             raise _misfit(
                 path,
-                f"`{name}` with shape {tuple(found[name].shape)}, which here has "
+                f"`{name}` with shape {tuple(found[name].shape)}, but the network needs "
                 f"{tuple(weight.shape)}",
             )
     complete = len(wanted) == len(network.state_dict())

@@ -10,7 +10,7 @@ from dhl.models.small_vgg import vgg_features
 
 
 class SmallLargeFOV(nn.Module):
-    """VGG blocks to a quarter of the size, then a dilated fc6, fc7 and a score for each class.
+    """VGG blocks with output stride 4, then a dilated fc6, fc7 and a score for each class.
 
     For images of about 64 px.
     """
@@ -18,7 +18,7 @@ class SmallLargeFOV(nn.Module):
     def __init__(self, width: int = 32, classes: int = 11):
         super().__init__()
         self.features = vgg_features(width)
-        # The large field of view: a 3x3 kernel spread over the map, as DeepLab's fc6.
+        # The large field of view: a dilated 3x3 kernel, as in DeepLab's fc6.
         self.fc6 = nn.Conv2d(4 * width, 4 * width, 3, padding=3, dilation=3)
         self.fc7 = nn.Conv2d(4 * width, 4 * width, 1)
         self.score = nn.Conv2d(4 * width, classes, 1)

@@ -1,4 +1,4 @@
-"""A residual classifier, unlike the VGG family in its skips and its strided convolutions.
+"""A small residual classifier: unlike VGG, with skip connections and strided convolutions.
 
 References
 ----------
@@ -28,13 +28,13 @@ class Residual(nn.Module):
             )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map (N, C, H, W) to the block's channels, at 1 / stride of the size."""
+        """Map (N, channels_in, H, W) to (N, channels, H / stride, W / stride)."""
         residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(features)))))
         return F.relu(residual + self.shortcut(features))
 
 
 class SmallResNet(nn.Module):
-    """A convolution, three residual blocks to a quarter of the size, an average, a linear layer.
+    """A convolution, three residual blocks with output stride 4, average pooling, a linear layer.
 
     For images of about 32 px.
     """

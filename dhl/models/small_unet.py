@@ -1,4 +1,4 @@
-"""A segmenter of the U-Net family: an encoder, and a decoder that reads it at every scale.
+"""A small U-Net: an encoder, and a decoder with a skip connection at each finer scale.
 
 References
 ----------
@@ -16,7 +16,7 @@ from dhl.models.small_vgg import vgg_block
 
 
 class SmallUNet(nn.Module):
-    """At each of three scales one convolution down and one up, then a score for each class.
+    """Two convolutions at each of three scales, then a score for each class.
 
     For images of about 64 px.
     """

@@ -7,7 +7,7 @@ from torch import nn
 
 
 def vgg_block(channels_in: int, channels: int, convolutions: int = 2) -> nn.Sequential:
-    """Build a number of 3x3 convolutions, each with BatchNorm and ReLU."""
+    """Build 3x3 convolutions, each with BatchNorm and ReLU."""
     layers: list[nn.Module] = []
     for index in range(convolutions):
         layers += [
@@ -19,7 +19,7 @@ def vgg_block(channels_in: int, channels: int, convolutions: int = 2) -> nn.Sequ
 
 
 def vgg_features(width: int) -> nn.Sequential:
-    """Build three blocks of 1, 2 and 4 times `width` channels, down to a quarter of the size."""
+    """Build three blocks of 1, 2 and 4 times `width` channels, with output stride 4."""
     return nn.Sequential(
         vgg_block(3, width),
         nn.MaxPool2d(2),
@@ -30,7 +30,7 @@ def vgg_features(width: int) -> nn.Sequential:
 
 
 class SmallVGG(nn.Module):
-    """Three VGG blocks with pooling between them, a global maximum, a linear layer.
+    """Three VGG blocks with pooling between them, global max pooling, a linear layer.
 
     For images of about 32 px.
     """

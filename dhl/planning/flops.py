@@ -1,4 +1,4 @@
-"""Operations of networks, counted by torch on meta tensors, which have a shape and no values.
+"""Operations of networks, counted by torch on meta tensors, which have a shape but no values.
 
 A multiplication and an addition are two operations; only convolutions and matrix products count.
 """
@@ -29,13 +29,13 @@ def network_name(spec: ModelSpec) -> str:
 
 
 def forward_flops(spec: ModelSpec, height: int, width: int) -> int:
-    """Count the forward pass of one image of this size in pixels."""
+    """Count the operations of the forward pass of one image of this size in pixels."""
     return _forward_flops(network_name(spec), height, width)
 
 
 @functools.cache
 def _forward_flops(name: str, height: int, width: int) -> int:
-    """Count once for all models of a network."""
+    """Count the operations once for all models with the same network."""
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         _meta_network(name).eval()(torch.empty(1, 3, height, width))
     return counter.get_total_flops()
@@ -58,7 +58,7 @@ def _meta_network(name: str) -> nn.Module:
 def training_shape(
     config: Config, counts: dict[str, PartCounts], spec: ModelSpec
 ) -> tuple[int, int, int]:
-    """Return the batch, height and width of a training step; of a test batch without training."""
+    """Return batch, height and width of a training step, or of a test batch without training."""
     part = counts[spec.part]
     if spec.recipe is None:
         return config.evaluation.batch, part.test.height, part.test.width
@@ -67,7 +67,7 @@ def training_shape(
 
 
 def step_flops(config: Config, counts: dict[str, PartCounts], spec: ModelSpec) -> dict[str, int]:
-    """Count a training step of a model, by the names of its networks.
+    """Count the operations of a training step, by the name of the network.
 
     The forward pass, the gradient of the activations and that of the weights cost the same; a
     frozen network has no gradient of the weights.
@@ -82,7 +82,7 @@ def step_flops(config: Config, counts: dict[str, PartCounts], spec: ModelSpec) -
 
 
 def _objective_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width: int) -> int:
-    """Count the forward pass of one training image through the networks of an objective."""
+    """Count the operations of one training image's forward pass through the objective."""
     network = _meta_network(network_name(spec)).train()
     task_network = None if frozen is None else _meta_network(network_name(frozen))
     no_generator: Any = None  # no random numbers are drawn on meta tensors

@@ -1,4 +1,4 @@
-"""Count the images that a configuration trains and tests on, and their sizes, without reading them.
+"""Count the training and test images of a configuration, and find their sizes, without decoding.
 
 The counts of public sets are known; the images in a user's folders are counted.
 """
@@ -42,12 +42,15 @@ class PartCounts:
     test: ImageCount
 
 
-KODAK = ImageCount(24, 512, 768)
-BSDS500 = ImageCount(400, 321, 481)  # `train` and `test` of the set, on which denoisers are trained
-IMAGENETTE = (12_894, 500)  # ImageNet's training and validation images among the set's
+# Training and test images; the training images of BSDS500 are its folders `train` and `test`.
+KNOWN_FOLDERS = {
+    "kodak": (ImageCount(24, 512, 768), ImageCount(24, 512, 768)),
+    "bsds500": (ImageCount(400, 321, 481), ImageCount(100, 321, 481)),
+}
+IMAGENETTE = (12_894, 500)  # training and validation images of ImageNet
 ILSVRC2012 = (1_281_167, 50_000)
 VOC_TRAIN, VOC_VAL = (1_464, 10_582), 1_449  # without and with SBD's label maps
-VOC_SIDES = (375, 500)  # the usual photograph, either way up
+VOC_SIDES = (375, 500)  # the usual photograph, in either orientation
 
 
 def count_all_images(config: Config) -> dict[str, PartCounts]:
@@ -77,12 +80,11 @@ def count_images(data: Any) -> PartCounts:
 
 def _folder(data: Any) -> PartCounts:
     """Look up a known set, or count the pictures in a folder."""
-    known = {"kodak": KODAK, "bsds500": BSDS500}
     train, test = (
-        known[folder]
-        if folder in known
+        KNOWN_FOLDERS[folder][split]
+        if folder in KNOWN_FOLDERS
         else folder and _read_sizes(Path(folder).glob("*.*"), folder)
-        for folder in (data.train, data.test)
+        for split, folder in enumerate((data.train, data.test))
     )
     return PartCounts(train, test)
 
@@ -107,7 +109,7 @@ def _voc(data: Any) -> PartCounts:
 
 
 def _used(data: Any, train: int, test: int, height: int, width: int) -> PartCounts:
-    """Limit the counts to what the configuration uses."""
+    """Limit the counts to `train_images` and `test_images`."""
     train = min(train, getattr(data, "train_images", None) or train)
     test = min(test, getattr(data, "test_images", None) or test)
     return PartCounts(
@@ -134,7 +136,7 @@ def _read_sizes(paths: Iterable[Path], folder: str | Path) -> ImageCount:
             with Image.open(path) as image:
                 sizes.append(image.size[::-1])
         except OSError:
-            continue  # not a picture, or a damaged one, which the data job reports
+            continue  # not a picture, or damaged, which the data job reports
     if not sizes:
         raise _no_images(folder)
     return _average(np.array(sizes))
@@ -146,9 +148,9 @@ def _average(sizes: np.ndarray) -> ImageCount:
 
 
 def _no_images(folder: str | Path) -> UserError:
-    """Say that a folder has no images."""
+    """Return the error for a folder without images."""
     return UserError(
-        f"No image is in {folder}.",
+        f"The data folder {folder} has no images.",
         came="an empty or missing folder in `data`",
         do="correct the path, or plan on the machine that has the images.",
     )

@@ -1,4 +1,4 @@
-"""The jobs of a run as Snakemake has them: how long each takes, and which jobs come first."""
+"""The jobs of a run, as in Snakemake: the time of each, and the jobs that it waits for."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from dhl.run.evaluations import evaluated_models, evaluations, experiments, stud
 from dhl.run.model_graph import all_models, model_spec
 from dhl.run.shards import Shard, shards
 
-# Seconds of one core of an AMD EPYC (AVX2). In `smoke`, a third of the time is for the figures and
-# for what Snakemake and files add to a job. With ImageNet on a GPU, noise and metrics (per pixel
-# and method) and reading photographs of 500 x 375 px take as long as the networks.
+# Seconds on one core of an AMD EPYC (AVX2): overhead of a job (Snakemake and files), and all
+# figures, together a third of `smoke`; noise or metrics of a pixel (per method), and decoding of a
+# photograph of 500 x 375 px, which take as long as the networks with ImageNet on a GPU.
 JOB, FIGURES = 1.0, 22.0
 PIXEL, DECODING = 1e-7, 0.004
-WITHOUT_TORCH = 0.6  # share of the start of a job that imports torch
+WITHOUT_TORCH = 0.6  # start-up time of a job without torch, relative to a job with torch
 FLOAT_BYTES = 4
 NETWORK_RULES = ("train", "evaluate")  # they import torch, and use a GPU if there is one
 
@@ -55,19 +55,19 @@ def list_jobs(config: Config, counts: dict[str, PartCounts], machine: Machine) -
 
 @dataclass(frozen=True)
 class _Run:
-    """Lists the jobs of each stage."""
+    """The jobs of each stage."""
 
     config: Config
     counts: dict[str, PartCounts]
     machine: Machine
 
     def _start(self, rule: str) -> float:
-        """Return the seconds for the start and the files of a job."""
+        """Return the seconds for start-up and files of a job."""
         share = 1 if rule in NETWORK_RULES else WITHOUT_TORCH
         return JOB + share * self.machine.start_seconds
 
     def _decoding(self, part: str) -> float:
-        """Return the seconds to read an image file; 0 if the run keeps the pixels."""
+        """Return the seconds to read an image file; 0 if the run stores the pixels."""
         data = self.config.parts[part].data
         kept = data.kind == "photo-digits" or isinstance(data, PluginData)
         return 0 if kept or part == "denoising" else DECODING
@@ -84,7 +84,7 @@ class _Run:
             yield Job(f"download/{name}", 0, disk_bytes=disk)
 
     def noisy_images(self) -> Iterator[Job]:
-        """Yield data, noise and the untrained methods."""
+        """Yield the jobs of data, noise and untrained methods."""
         for part in self.config.parts:
             train, test = self.counts[part].train, self.counts[part].test
             decoding = self._decoding(part)
@@ -176,9 +176,10 @@ class _Run:
 
 
 def wall_seconds(jobs: Sequence[Job], *, cores: int, gpu_jobs: int) -> float:
-    """Return how long all jobs take together; trainings have priority, as in the workflow.
+    """Estimate the wall time of all jobs; trainings have priority, as in the workflow.
 
-    A job with more threads than `cores` uses all; `gpu_jobs` can use GPUs at once, if it is not 0.
+    A job with more threads than `cores` uses all cores. At most `gpu_jobs` jobs use GPUs at once;
+    with 0, all run on the CPU.
     """
     waiting = sorted(jobs, key=lambda job: job.rule != "train")
     running: list[tuple[float, str, int, int]] = []  # end, name, cores and GPUs

@@ -1,4 +1,4 @@
-"""How fast this machine runs the jobs of a run, measured with the run's own networks.
+"""Measure how fast this machine runs the networks of a run.
 
 On a CPU, CPU time is measured, which other work on the machine changes little.
 """
@@ -40,10 +40,10 @@ from dhl.training.gpu_slots import gpus_of_this_machine
 from dhl.training.train import build_objective
 
 LEAST_SECONDS = 0.1  # a measurement is repeated for at least this long
-CPU_FLOPS = 1e10  # of one measurement on a CPU; on a GPU it has the full batch
-CBM3D_SIDE = 64  # in pixels; the time of CBM3D grows with the pixels
+CPU_FLOPS = 1e10  # operations of a measurement on a CPU; a GPU computes the full batch
+CBM3D_SIDE = 64  # in pixels; the time of CBM3D is proportional to the number of pixels
 MOST_MEASUREMENTS = 4  # at once
-# What a job with networks imports.
+# The imports of a job with networks; prints their CPU time.
 START = (
     "import time, torch, dhl.training.train, dhl.evaluation.evaluate\n"
     "torch.empty(1, device='{}')\n"
@@ -80,8 +80,8 @@ def measure_machine(
 ) -> Machine:
     """Measure this machine with the networks and image sizes of a run, in some seconds.
 
-    Jobs may use `cores`, by default all of this process. With `tflops`, the sustained rate of one
-    training in 10^12 operations per second, networks are not measured.
+    Jobs may use `cores`, by default all cores of this process. With `tflops`, the sustained rate of
+    one training in 10^12 operations per second, networks are not measured.
 
     Raises
     ------
@@ -90,14 +90,16 @@ def measure_machine(
     """
     if tflops is not None and not 0 < tflops < float("inf"):
         raise UserError(
-            "The rate is not positive.", came=f"--tflops {tflops:g}", do="give a positive number."
+            "The rate is not a positive number.",
+            came=f"--tflops {tflops:g}",
+            do="give the sustained rate of one training in 10^12 operations per second.",
         )
     cores = cores or _all_cores()
     gpu_jobs = _gpu_jobs(config)
     side_by_side = min(max(1, cores // config.threads), gpu_jobs or cores, MOST_MEASUREMENTS)
     given = None if tflops is None else Rates(1e12 * tflops, 1e12 * tflops)
     with reserved_device(config) as device, ThreadPoolExecutor(side_by_side) as pool:
-        # Jobs slow each other down, so as many measurements as jobs run at once; one is used.
+        # Jobs slow each other down, so as many measurements as jobs run at once; the first counts.
         measure = partial(_measure, config, counts, given)
         (start_seconds, rates, cbm3d_seconds), *_ = pool.map(measure, [device] * side_by_side)
         name = device_name(device)
@@ -135,7 +137,7 @@ def _gpu_jobs(config: Config) -> int:
 def _network_rates(
     config: Config, counts: dict[str, PartCounts], spec: ModelSpec, device: torch.device
 ) -> Rates:
-    """Measure a network; one with published weights is not trained, and has one rate."""
+    """Measure a network; with published weights it is not trained, and both rates are equal."""
     network = build_network(spec.role, **spec.build_options).to(device)
     network.to(memory_format=torch.channels_last)
     test = counts[spec.part].test
@@ -156,7 +158,7 @@ def _training_flops(
     network: nn.Module,
     device: torch.device,
 ) -> float:
-    """Measure the operations per second of training steps, without the optimizer's few."""
+    """Measure the operations per second of training steps, without the fast optimizer step."""
     objective = build_objective(network.train(), spec)
     batch, height, width = training_shape(config, counts, spec)
     flops = sum(step_flops(config, counts, spec).values()) / batch
@@ -176,12 +178,12 @@ def _training_flops(
 
 
 def _images_at_once(batch: int, flops: float, device: torch.device) -> int:
-    """Limit a batch on a CPU; an image's forward pass has `flops` operations."""
+    """Limit a batch on a CPU; the forward pass of an image has `flops` operations."""
     return min(batch, max(2, int(CPU_FLOPS / flops))) if device.type == "cpu" else batch
 
 
 def _seconds(function: Callable[[], object], device: torch.device) -> float:
-    """Measure a function: CPU time of this thread, or time on a GPU."""
+    """Measure the seconds of a call: CPU time of this thread, or wall time on a GPU."""
     if device.type == "cpu":
         clock = time.thread_time
     else:
@@ -200,7 +202,7 @@ def _seconds(function: Callable[[], object], device: torch.device) -> float:
 
 
 def _cbm3d_seconds(config: Config) -> dict[str, float]:
-    """Measure CBM3D per pixel, by method, if it is installed."""
+    """Measure the seconds per pixel of each CBM3D method, if `bm3d` is installed."""
     if importlib.util.find_spec("bm3d") is None:
         return {}
     noisy = np.random.default_rng(0).random((CBM3D_SIDE, CBM3D_SIDE, 3))

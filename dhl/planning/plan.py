@@ -1,4 +1,4 @@
-"""What a run needs, before it starts and without its data: jobs, time, disk and downloads."""
+"""Plan a run before its data exist: jobs, time, disk space and downloads."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def wall_seconds(self) -> float:
-        """The time of the run, with jobs side by side."""
+        """The time of the run, with parallel jobs."""
         return wall_seconds(self.jobs, cores=self.machine.cores, gpu_jobs=self.machine.gpu_jobs)
 
     @property
@@ -65,7 +65,7 @@ class Plan:
 
 
 def make_plan(config: Config, counts: dict[str, PartCounts], machine: Machine) -> Plan:
-    """Plan a run, with the images of each part, on a machine."""
+    """Plan a run on a machine, from the image counts of each part."""
     # A set behind an account lies in the user's own folder and is only unpacked.
     fetched = [CATALOGUE[name] for name in needed_sets(config) if not CATALOGUE[name].account]
     return Plan(
@@ -79,7 +79,7 @@ def make_plan(config: Config, counts: dict[str, PartCounts], machine: Machine) -
 
 
 def _of_unknown_time(config: Config, machine: Machine) -> Iterator[str]:
-    """Name the plug-in data and methods, and CBM3D where it is not installed."""
+    """Yield the plug-in data and methods, and CBM3D if it is not installed."""
     for part in config.parts:
         if isinstance(data := config.parts[part].data, PluginData):
             yield data.name
@@ -89,7 +89,7 @@ def _of_unknown_time(config: Config, machine: Machine) -> Iterator[str]:
 
 
 def _warm_start_warnings(config: Config) -> Iterator[str]:
-    """Name the sigmas of denoisers that start from a model not trained on these sigmas."""
+    """Warn of denoisers that start from a model which is not trained on their sigma."""
     unseen: dict[str, set[float]] = {}
     for key in all_models(config):
         spec = model_spec(config, key)
@@ -104,7 +104,7 @@ def _warm_start_warnings(config: Config) -> Iterator[str]:
 
 
 def to_json(plan: Plan) -> str:
-    """Write a plan for programs."""
+    """Return a plan as JSON."""
     content = asdict(plan) | {
         "wall_seconds": plan.wall_seconds,
         "disk_bytes": sum(row.disk_bytes for row in plan.rows),
@@ -114,7 +114,7 @@ def to_json(plan: Plan) -> str:
 
 
 def to_text(plan: Plan) -> str:
-    """Write a plan for people: an aligned table, and the basis of its estimates."""
+    """Return a plan as text: an aligned table, and the basis of its estimates."""
     cells = [("rule", "jobs", "work", "FLOP", "job time", "disk"), *map(_cells, plan.rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
@@ -139,7 +139,7 @@ def to_text(plan: Plan) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    """Write a row; a zero is left empty."""
+    """Return the cells of a row; a zero is empty."""
     unit = "steps" if row.rule == "train" else "images"
     return (
         row.rule, f"{row.jobs:,}", f"{row.amount:,} {unit}" if row.amount else "",
@@ -149,7 +149,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _quantity(value: float, units: dict[str, float]) -> str:
-    """Write a value in the largest unit that does not exceed it."""
+    """Return a value in the largest unit that does not exceed it; "" for 0."""
     if not value:
         return ""
     unit = next((unit for unit, size in units.items() if value >= size), list(units)[-1])

@@ -1,4 +1,4 @@
-"""What the report shows, read from a run's files; no layout and no HTML."""
+"""The content of the report, read from a run's files, without layout and HTML."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PLACEHOLDER = re.compile(r"\{([a-z_.]+)\}")
 
 
 class ImageCounts(NamedTuple):
-    """How many images of a part were used for training and test, and left out as damaged."""
+    """Numbers of images of a part for training and test, and of those left out as damaged."""
 
     train: int
     test: int
@@ -40,7 +40,7 @@ class ImageCounts(NamedTuple):
 
 
 def count_images(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
-    """Count the images of each part that were read from files; embedded data is configured."""
+    """Count the images of each part, except embedded data, whose numbers are configured."""
     counts = {}
     for part in config.parts:
         if config.parts[part].data.kind == "photo-digits":
@@ -59,8 +59,8 @@ def read_claims(folder: RunFolder) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        Per claim the row over all sigmas, keyed by `dhl.run.results.CLAIM_COLUMNS`, and in `rows`
-        the row of each sigma.
+        Per claim, the row over all sigmas, keyed by `dhl.run.results.CLAIM_COLUMNS`; `rows` has the
+        row of each sigma.
     """
     frame = read_csv(folder.claims, CLAIM_COLUMNS)
     claims = []
@@ -77,7 +77,7 @@ def read_claims(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def read_experiments(config: Config, folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
-    """Read the experiments beyond the paper: their rows, with the names of networks."""
+    """Read the rows of each study beyond the paper, with the labels of networks."""
     names = studies(config)
     if not names:
         return {}
@@ -96,7 +96,7 @@ def experiment_rows(config: Config, frame: pd.DataFrame) -> list[dict[str, Any]]
 
 
 def variant(row: dict[str, Any]) -> str:
-    """Name a row's denoiser, with what its experiment varies."""
+    """Return the label of a row's denoiser, with the setting that its experiment varies."""
     if row["experiment"] == "task-weight":
         return f"{row['denoiser_label']}, weight {row['task_weight']:g}"
     if row["experiment"] == "sigma-mismatch":
@@ -105,7 +105,7 @@ def variant(row: dict[str, Any]) -> str:
 
 
 def count_verdicts(claims: list[dict[str, Any]]) -> dict[str, Counter[str]]:
-    """Count the verdicts of the claims of each origin."""
+    """Count the verdicts by the origin of the claims."""
     return {
         origin: Counter(claim["verdict"] for claim in claims if claim["origin"] == origin)
         for origin in ORIGINS
@@ -136,7 +136,7 @@ def read_costs(folder: RunFolder) -> list[dict[str, Any]]:
     -------
     list of dict
         `rule`, number of `jobs`, `seconds` of all jobs and of the `longest`, and `peak_mib`, the
-        highest memory in MiB; no element without benchmark files.
+        highest memory in MiB; empty without benchmark files.
     """
     costs = read_benchmarks(folder).groupby("rule").agg(
         jobs=("s", "size"), seconds=("s", "sum"), longest=("s", "max"), peak_mib=("max_rss", "max")
@@ -223,7 +223,7 @@ def _applies(section: dict[str, Any], rule: dict[str, Any]) -> bool:
 
 
 def _holds(section: dict[str, Any], path: str, wanted: Any) -> bool:
-    """Check one condition; none holds for a key that this kind of section does not have."""
+    """Check one condition; it fails if the section does not have the key."""
     value = look_up(section, path)
     if value is _ABSENT:
         return False

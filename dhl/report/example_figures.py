@@ -93,7 +93,7 @@ def read_examples(
 
 
 def example_denoising(config: Config, folder: RunFolder) -> Figure:
-    """Draw complete clean images with a box, and the box after each method (the paper's Fig. 4)."""
+    """Draw clean images, and a boxed square of them after each method (the paper's Fig. 4)."""
     examples = read_examples(config, folder, "denoising")
     shown = min(_MAX_IMAGES, len(examples.ids))
     zooms = [*_chosen(_ZOOMED, examples), "clean"]
@@ -118,7 +118,7 @@ def example_denoising(config: Config, folder: RunFolder) -> Figure:
 
 
 def _chosen(methods: tuple[str, ...], examples: Examples) -> list[str]:
-    """Return the methods that have results, and after them all plug-ins."""
+    """Return those of `methods` that have results, then all plug-ins."""
     plugins = [method for method in examples.methods if method not in METHODS]
     return [*(method for method in methods if method in examples.methods), *plugins]
 
@@ -160,7 +160,7 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
 
 
 def example_classification(config: Config, folder: RunFolder) -> Figure:
-    """Draw the input of the classifier, with its class and probability."""
+    """Draw the input of the classifier, with the predicted class and its probability."""
     examples = read_examples(config, folder, "classification")
     shown = min(_MAX_CLASSIFIED, len(examples.ids))
     methods, name_of = examples.methods, class_namer(config, "classification")
@@ -229,7 +229,7 @@ def _short(method: str) -> str:
 
 
 def _show(axes: Axes, image: np.ndarray, title: str) -> None:
-    """Show pixels without ticks and grid; the axes keep room for labels."""
+    """Show an image without ticks and grid, but with room for labels."""
     axes.imshow(image, interpolation="nearest")
     axes.set_title(title, fontsize=8, loc="center")
     axes.set_xticks([])
@@ -278,7 +278,7 @@ def _draw_box(axes: Axes, box: tuple[slice, slice]) -> None:
     rows, columns = box
     size = (columns.stop - columns.start, rows.stop - rows.start)
     corner = (columns.start - 0.5, rows.start - 0.5)
-    # The rim is white because photographs can be as red as the box.
+    # A white outline, because photographs can be as red as the box.
     rim = [withStroke(linewidth=3, foreground="white")]
     axes.add_patch(
         Rectangle(corner, *size, fill=False, edgecolor=BOX, linewidth=1.4, path_effects=rim)

@@ -61,7 +61,6 @@ def _over_sigma(config: Config, folder: RunFolder, part: str, metric: str) -> pd
 
 
 def _curves(folder: RunFolder) -> pd.DataFrame:
-    """Return the rows of all training curves."""
     curves = [
         curve.assign(model=family, sigma=sigma)
         for family, grid in read_curves(folder).items()
@@ -71,7 +70,6 @@ def _curves(folder: RunFolder) -> pd.DataFrame:
 
 
 def _examples(config: Config, folder: RunFolder, part: str) -> pd.DataFrame:
-    """Return the results of the example images."""
     examples, rows = read_examples(config, folder, part), []
     for index, image_id in enumerate(examples.ids):
         for method in examples.methods:

@@ -94,7 +94,7 @@ def metric_over_sigma(config: Config, folder: RunFolder, part: str, metric: str)
 
 
 def _minus_reference(rows: pd.DataFrame) -> pd.DataFrame:
-    """Subtract the reference at each sigma, and drop intervals, which are of single methods."""
+    """Subtract the reference at each sigma, and drop the intervals of single methods."""
     reference = rows[rows["method"] == REFERENCE].set_index("sigma")["value"]
     value = rows["value"] - rows["sigma"].map(reference)
     return rows.assign(value=value, ci_low=np.nan, ci_high=np.nan)
@@ -158,7 +158,7 @@ def training_curves(config: Config, folder: RunFolder) -> Figure:
 
 
 def _family_title(family: str) -> str:
-    """Return the title of a family of models, which is named by its folder."""
+    """Return the title of a family of models; the name of a family is its folder."""
     if family in METHODS:
         return label_of(family)
     head, _, rest = family.partition("-")

@@ -45,7 +45,7 @@ def format_interval(row: dict[str, Any], metric: str, kind: str = "ci") -> str:
     if any(map(pd.isna, ends)):
         return "not computed"
     if any(map(math.isinf, ends)):
-        return "unknown, because they tie"
+        return "unknown, because all trainings agree"
     return " to ".join(_signed(factor * end, decimals) for end in ends)
 
 
@@ -63,7 +63,7 @@ def format_p(value: float) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
-    """Print seconds in seconds, minutes or hours."""
+    """Print a duration in seconds, minutes or hours."""
     if seconds is None or pd.isna(seconds):
         return "not recorded"
     if seconds < 120:

@@ -23,7 +23,7 @@ from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 
 BUDGET_BYTES = 3_000_000  # of the images of a part, before they are encoded as text
-LOSSLESS_SIDE = 256  # px: larger images of denoising are cropped, others are compressed with loss
+LOSSLESS_SIDE = 256  # px: larger denoising images are cropped, others are compressed with loss
 TOP = 5
 
 
@@ -38,8 +38,8 @@ def browse_images(
     folder : RunFolder
         With the evaluations, which store the example images.
     budget : int
-        Bytes for the images of a part: examples are included in their order while they fit, and at
-        least one is included.
+        Bytes for the images of a part: examples are added in order while they fit; the first is
+        always included.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def _example(config: Config, part: str, examples: Examples, index: int) -> dict[
 
 
 def _square(part: str, clean: np.ndarray) -> tuple[slice, slice]:
-    """Return the part of an image to show: a square of a large image of denoising, else all."""
+    """Return the region to show: a square of a large denoising image, else the whole image."""
     if part != "denoising" or max(clean.shape) <= LOSSLESS_SIDE:
         return slice(None), slice(None)
     return busiest_square(clean, min(LOSSLESS_SIDE, *clean.shape[:2]))
@@ -113,7 +113,7 @@ def _view(
     key: tuple[str, int],
     square: tuple[slice, slice],
 ) -> dict[str, Any]:
-    """Describe the result of one method, `key` with the index of the image."""
+    """Describe the result of one method on one image; `key` is (method, index)."""
     method, index = key
     psnr = examples.psnr(method, index)
     view: dict[str, Any] = {

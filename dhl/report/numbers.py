@@ -1,4 +1,4 @@
-"""Every number of the tables, and what it was made from: files, digests, logs, commands."""
+"""Every number of the tables, with its origin: files, digests, logs and commands."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Origin:
-    """What the numbers of a part at a sigma were made from."""
+    """The jobs behind the numbers of a part at a sigma."""
 
     part: str
     sigma: float
@@ -53,7 +53,7 @@ def read_numbers(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
     -------
     list of dict
         Rows of the tables with `part`, `delta` (this run's value minus the paper's) and `anchor`,
-        the position in the page that says what the number was made from.
+        which links to the origin of the number in the page.
     """
     return [
         row | {"part": part, "delta": row["value"] - row["published"],
@@ -75,7 +75,7 @@ class Tracer:
         self.config, self.folder, self.digests = config, folder, manifest["files"]
 
     def origins(self) -> list[Origin]:
-        """List what the numbers of the tables were made from."""
+        """List the origin of the numbers of each part at each sigma."""
         parts = self.config.parts
         return [self._origin(part, sigma) for part in parts for sigma in parts[part].sigmas]
 

@@ -128,7 +128,7 @@ def _environment(templates: Path) -> jinja2.Environment:
 
 
 def _methods(config: Config) -> dict[str, Method]:
-    """Return all methods; the docstring of a plug-in explains it."""
+    """Return all methods; a plug-in is explained by its docstring."""
     plugins = {}
     for name, reference in config.plugin_methods.items():
         summary = load_plugin(reference).summary or "It has no docstring."
@@ -137,7 +137,7 @@ def _methods(config: Config) -> dict[str, Method]:
 
 
 def _as_json(value: Any) -> Markup:
-    """Write JSON for a script; no text can end the element that holds it."""
+    """Write JSON for a script element; escaped, so that no text can close the element."""
     return Markup(json.dumps(value, ensure_ascii=True).replace("<", "\\u003c"))
 
 
@@ -146,7 +146,6 @@ def _data_url(kind: str, data: bytes) -> str:
 
 
 def _read(path: Path) -> bytes:
-    """Read a file of the run or of the templates."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -181,7 +180,7 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
 
 
 def _alternative_text(config: Config, folder: RunFolder, name: str) -> str:
-    """Describe what a figure shows, from the data that it was drawn from."""
+    """Describe a figure in words, from its data."""
     try:
         if name in EXAMPLES:
             examples = read_examples(config, folder, EXAMPLES[name])
@@ -218,7 +217,7 @@ def _describe_experiment(config: Config, folder: RunFolder, name: str) -> str:
         if row["metric"] == main_metric(row["part"]):
             value = format_value(row["value"], row["metric"])
             noise = format_sigma(row["sigma"])
-            reader = f" read by {row['reader_label']}" if row["reader_label"] else ""
+            reader = f" with {row['reader_label']}" if row["reader_label"] else ""
             denoiser = content.variant(row)
             lines.append(f"{row['part']} at sigma {noise}, {denoiser}{reader}: {value}")
     return f"{'; '.join(lines)}."

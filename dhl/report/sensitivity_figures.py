@@ -52,7 +52,7 @@ def _draw_trade_off(axes: Axes, rows: pd.DataFrame, task: str) -> None:
     columns = ["value", "difference", "difference_low", "difference_high"]
     grid = rows.pivot(index="task_weight", columns="metric", values=columns).sort_index()
     x, y = grid["value", "psnr"], factor * grid["value", metric]
-    # The bars have the length of the interval of the paired difference to weight 0.
+    # The bars are the interval of the paired difference to weight 0, moved to the value.
     bars = [
         factor * (grid["difference", metric] - grid["difference_low", metric]),
         factor * (grid["difference_high", metric] - grid["difference", metric]),
@@ -61,10 +61,11 @@ def _draw_trade_off(axes: Axes, rows: pd.DataFrame, task: str) -> None:
         x, y, yerr=np.nan_to_num(bars).clip(0), color=_LINE, marker="o", linewidth=1.3,
         elinewidth=1, capsize=2, markersize=5.5, markeredgecolor="white", markeredgewidth=0.5,
     )  # fmt: skip
-    for weight in grid.index[y.notna()]:
+    # Labels are above and below in turn: neighbours can be at the same point.
+    for index, weight in enumerate(grid.index[y.notna()]):
         axes.annotate(
-            f"{weight:g}", (x[weight], y[weight]), xytext=(5, 5), textcoords="offset points",
-            fontsize=8,
+            f"{weight:g}", (x[weight], y[weight]), xytext=(5, -12 if index % 2 else 5),
+            textcoords="offset points", fontsize=8,
         )  # fmt: skip
     axes.margins(x=0.16)
     sigma = format_sigma(rows["sigma"].iloc[0])
@@ -75,7 +76,7 @@ def _draw_trade_off(axes: Axes, rows: pd.DataFrame, task: str) -> None:
 
 
 def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
-    """Draw a matrix per denoiser: the sigma of its training, and the sigma of the noise."""
+    """Draw a matrix per denoiser: training sigma in rows, sigma of the noise in columns."""
     rows = read_experiment(folder, "sigma-mismatch").copy()
     rows["family"] = rows["denoiser"].str.partition("/")[0]
     parts = [part for part in config.parts if part in set(rows["part"])]
@@ -107,7 +108,7 @@ def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
 
 
 def transfer(config: Config, folder: RunFolder) -> Figure:
-    """Draw a matrix per task: denoisers, and task networks."""
+    """Draw a matrix per task: denoisers in rows, task networks in columns."""
     rows = read_experiment(folder, "transfer")
     tasks = [task for task in TASKS if task in set(rows["part"])]
     count = rows.groupby("part")["denoiser"].nunique().max()
@@ -122,7 +123,7 @@ def transfer(config: Config, folder: RunFolder) -> Figure:
         axes.set_yticklabels([denoiser_label(config, key) for key in denoisers])
         axes.set_xticklabels([reader_label(config, key) for key in readers])
         name, _, _, unit, _ = UNITS[metric]
-        axes.set(title=f"{task.capitalize()}: {name} in {unit}", xlabel="Read by", ylabel="")
+        axes.set(title=f"{task.capitalize()}: {name} in {unit}", xlabel="Task network", ylabel="")
     return figure
 
 

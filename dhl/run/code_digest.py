@@ -1,4 +1,4 @@
-"""Digests of code, which depend on neither layout, nor file names, nor the version of Python."""
+"""Digests of code that do not depend on layout, file names or the Python version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DECISIVE = frozenset(
     {"data", "models", "training", "evaluation", "analysis", "report", "seeding", "sigma"}
 )
-# Modules of these packages that only save, share, wait and stop.
+# Modules of these packages that cannot: they save, share, wait and stop.
 NOT_DECISIVE = frozenset(
     {
         "dhl.models.checkpoint",
@@ -36,10 +36,10 @@ def code_digest(*names: str, root: Path = ROOT) -> str:
     Parameters
     ----------
     *names : str
-        Dotted names of modules of `dhl`, and references to plug-ins. A plug-in counts by its text,
+        Dotted names of modules of `dhl`, and references to plug-ins. A plug-in is digested as text,
         a module without comments, docstrings, formatting and imports for type checkers. An import
-        from `dhl` counts by the imported names and by the code of the module, so a module can be
-        moved or renamed.
+        from `dhl` is digested as the imported names and the code of the module, so a module can
+        be moved or renamed.
     root : Path
         The folder that contains the package `dhl`.
 
@@ -100,7 +100,7 @@ def _is_for_type_checkers(node: ast.stmt) -> bool:
 
 
 def _is_docstring(node: Any) -> bool:
-    """Tell whether a statement is a text alone."""
+    """Tell whether a statement is only a string."""
     return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
 
 
@@ -112,7 +112,7 @@ def _is_import(node: Any) -> bool:
 
 
 def _imports(tree: ast.Module, root: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield the name here, the name there and the module's digest for each import from `dhl`."""
+    """Yield the local name, the imported name and the module's digest of each `dhl` import."""
     for node in filter(_is_import, ast.walk(tree)):
         parent = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
         for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():

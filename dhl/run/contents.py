@@ -1,4 +1,4 @@
-"""Which files a configuration has of each output."""
+"""The files of each output that a configuration has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dhl.run.shards import shards
 
 
 def files_of(config: Config, folder: RunFolder, *names: str) -> list[Path]:
-    """List the files of some outputs of `dhl.run.outputs`, by parts, sigmas and trainings.
+    """List all files of the named outputs of `dhl.run.outputs`.
 
     A file of `download`, `skipped` or a figure's numbers may be absent in a complete run.
     """
@@ -26,7 +26,7 @@ def files_of(config: Config, folder: RunFolder, *names: str) -> list[Path]:
 def baselines_of(
     config: Config, folder: RunFolder, part: str, sigma: float, seed: int = 1
 ) -> list[Path]:
-    """List the files of denoised images that an evaluation reads."""
+    """List the files of images from untrained methods that an evaluation reads."""
     sources = dict.fromkeys(one.source for one in experiments(config, part, sigma, seed))
     return [
         folder.baseline(part, source, sigma, shard)

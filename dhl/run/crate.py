@@ -1,4 +1,4 @@
-"""The metadata of an archive: an RO-Crate after the profile Workflow Run Crate 0.5.
+"""The metadata of an archive: an RO-Crate with the profile Workflow Run Crate 0.5.
 
 References
 ----------
@@ -34,7 +34,7 @@ CITATION = "CITATION.cff"
 
 # The files of the archive that the run did not make, by the first part of their path.
 SOFTWARE = {
-    "plugins": "A plug-in as it was for the run, under its path in the configuration",
+    "plugins": "A plug-in as the run used it, under its path in the configuration",
     WORKFLOW: "The entry point of the workflow, from the checkout that wrote this archive",
     "workflow": "Rules of the workflow, from the checkout that wrote this archive",
     "environment.yml": "The conda environment of the workflow's jobs",
@@ -54,7 +54,7 @@ _PROFILES = {
     "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
 }
-# Python's own table of media types; that of the system differs between machines.
+# Python's built-in table of media types; the system's table differs between machines.
 _MEDIA_TYPES = mimetypes.MimeTypes()
 _MEDIA_TYPES.add_type("application/octet-stream", ".pt")
 _MEDIA_TYPES.add_type("application/yaml", ".yaml")
@@ -68,7 +68,7 @@ def describe_crate(
     results: Set[str],
     description: str,
 ) -> dict[str, Any]:
-    """Return the content of `ro-crate-metadata.json`, which depends on the arguments alone.
+    """Return the content of `ro-crate-metadata.json`; equal arguments give equal content.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def describe_code(manifest: dict[str, Any]) -> str:
 
 
 def _add(crate: ROCrate, key: str, kind: str, **properties: object) -> ContextEntity:
-    """Add an entity that is no file of the archive."""
+    """Add an entity that is not a file of the archive."""
     return crate.add_jsonld({"@id": key, "@type": kind, **properties})
 
 

@@ -10,7 +10,7 @@ from dhl.config.schema import Config
 
 
 def needed_sets(config: Config) -> tuple[str, ...]:
-    """Name what a configuration downloads: the sets of its parts, the weights of its networks."""
+    """Return the catalogue names of a configuration's data sets and weights, each once."""
     names = [name for part in config.parts for name in downloads_of(config, part)]
     for task, role in TASK_NETWORKS.items():
         if task in config.parts:
@@ -20,12 +20,12 @@ def needed_sets(config: Config) -> tuple[str, ...]:
 
 
 def downloads_of(config: Config, part: str) -> tuple[str, ...]:
-    """Name the sets that the data of a part is read from."""
+    """Return the catalogue names of the data sets of a part."""
     return config.parts[part].data.downloads
 
 
 def mirrors_of(config: Config) -> dict[str, tuple[str, ...]]:
-    """Return, per set, where its files are looked for before their official places."""
+    """Return the addresses and folders to try before the official addresses, by set."""
     mirrors = dict(config.downloads.mirrors)
     for part in config.parts:
         spec = config.parts[part].data
@@ -35,6 +35,6 @@ def mirrors_of(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def downloaded_weights(role: str, network: Network) -> str | None:
-    """Name the catalogue's weights that a network starts from; None if it starts from others."""
+    """Return the catalogue name of the weights that a network needs; None if it needs none."""
     name = entry_of(role, network.name).pretrained
     return name if network.weights == "imagenet" and name in CATALOGUE else None

@@ -1,7 +1,7 @@
-"""What each evaluation measures: experiments, and the comparisons of the studies beyond the paper.
+"""The experiments of each evaluation, and the comparisons of the studies beyond the paper.
 
-An experiment is a source of images (clean, noisy, or denoised) and a task network that reads them;
-each method of the tables is one. Three studies, configured by `sensitivity`, add others.
+An experiment is a source of images (clean, noisy or denoised) and a task network that reads them.
+Each method of the tables is one. Three studies, configured by `sensitivity`, add others.
 `task-weight` trains joint denoisers with other task weights. `sigma-mismatch` tests a denoiser on
 noise of another sigma. `transfer` puts each denoiser in front of other task networks.
 """
@@ -28,8 +28,8 @@ class Experiment:
     """Images, and the task network that reads them."""
 
     name: str  # a method of the table, or `<source> + <task network>`; the same for every training
-    source: str  # `clean`, `noisy`, an untrained method, or a denoiser's key of the first training
-    task_network: str | None  # its key; None measures the images alone
+    source: str  # `clean`, `noisy`, an untrained method, or the key of a denoiser's first training
+    task_network: str | None  # its key; None: only PSNR and SSIM are measured
 
     @property
     def trained(self) -> bool:
@@ -38,25 +38,25 @@ class Experiment:
 
     @property
     def has_psnr(self) -> bool:
-        """Whether the images estimate the clean ones; a retrained network reads noisy ones."""
+        """Whether PSNR is reported: not for clean images, nor for a retrained network's input."""
         return self.source != "clean" and self.name != "retrained"
 
     def source_of(self, seed: int) -> str:
-        """Return the source for a training with this number."""
+        """Return the source in the training with number `seed`."""
         return _of_training(self.source, seed)
 
     def task_network_of(self, seed: int) -> str | None:
-        """Return the key of the task network for a training with this number."""
+        """Return the key of the task network in the training with number `seed`."""
         return self.task_network and _of_training(self.task_network, seed)
 
     def models(self, seed: int) -> tuple[str, ...]:
-        """Return the keys of the models that a training with this number needs."""
+        """Return the keys of the models in the training with number `seed`."""
         names = (self.source_of(seed), self.task_network_of(seed))
         return tuple(name for name in names if name and "/" in name)
 
 
 def _of_training(key: str, seed: int) -> str:
-    """Return the key of a model's training; task networks on clean images are trained once."""
+    """Return a model's key for one training; task networks on clean images are trained once."""
     return key if "/" not in key or key.endswith("/clean") else key + seed_suffix(seed)
 
 
@@ -66,13 +66,13 @@ class Comparison:
 
     study: str  # one of `STUDIES`
     experiment: Experiment
-    reference: Experiment | None  # None for the reference itself, or without a fair one
+    reference: Experiment | None  # None for the reference itself, or if none is fair
     task_weight: float | None = None  # of the denoiser's loss, in `task-weight`
     trained_sigma: float | None = None  # of the denoiser, on the 0-255 scale
 
 
 def experiments(config: Config, part: str, sigma: float, seed: int = 1) -> tuple[Experiment, ...]:
-    """List what the evaluation of a part at a sigma measures.
+    """List the experiments in the evaluation of a part at a sigma.
 
     First the methods in the order of the table, then the experiments of the studies. Untrained
     experiments are evaluated once, with seed 1.
@@ -84,13 +84,13 @@ def experiments(config: Config, part: str, sigma: float, seed: int = 1) -> tuple
 
 
 def evaluated_seeds(config: Config, part: str, sigma: float) -> range:
-    """Return the numbers of the trainings that a part at a sigma has an evaluation of."""
+    """Return the numbers of the trainings that are evaluated for a part at a sigma."""
     trained = experiments(config, part, sigma, seed=2)
     return range(1, (config.seeds if trained else 1) + 1)
 
 
 def evaluations(config: Config) -> Iterator[tuple[str, float, int]]:
-    """Yield part, sigma and number of the training of each evaluation of a run."""
+    """Yield part, sigma and training number of each evaluation of a run."""
     for part in config.parts:
         for sigma in config.parts[part].sigmas:
             for seed in evaluated_seeds(config, part, sigma):
@@ -106,7 +106,7 @@ def evaluated_models(config: Config, part: str, sigma: float, seed: int = 1) -> 
 def failed_experiments(
     config: Config, folder: RunFolder, part: str, sigma: float, seed: int = 1
 ) -> dict[str, str]:
-    """Return the names of the experiments that failed, with the reasons.
+    """Return the names of the failed experiments, with the reasons.
 
     An experiment fails if its evaluation, one of its models or its denoised images failed.
     """
@@ -133,7 +133,7 @@ def _methods(config: Config, part: str, sigma: float) -> Iterator[Experiment]:
 
 
 def studies(config: Config) -> tuple[str, ...]:
-    """Name the studies of a run, in the order of the report."""
+    """Return the names of the studies of a run, in the order of the report."""
     found = {one.study for at in studied(config) for one in comparisons(config, *at)}
     return tuple(name for name in STUDIES if name in found)
 
@@ -149,7 +149,7 @@ def studied(config: Config) -> tuple[tuple[str, float], ...]:
 
 
 def comparisons(config: Config, part: str, sigma: float) -> tuple[Comparison, ...]:
-    """List the comparisons of all studies of a part at a sigma of the noise."""
+    """List the comparisons of all studies of a part at one noise level."""
     if config.sensitivity is None:
         return ()
     known = {(one.source, one.task_network): one for one in _methods(config, part, sigma)}
@@ -169,7 +169,7 @@ def comparisons(config: Config, part: str, sigma: float) -> tuple[Comparison, ..
     return tuple(found)
 
 
-MakeExperiment = Callable[[str, str | None], Experiment]  # of a source and a task network
+MakeExperiment = Callable[[str, str | None], Experiment]  # from a source and a task network
 
 
 def _task_weights(
@@ -191,7 +191,7 @@ def _task_weights(
 def _mismatches(
     config: Config, part: str, sigma: float, experiment: MakeExperiment
 ) -> Iterator[Comparison]:
-    """Test the denoisers of all sigmas on the noise of one."""
+    """Test the denoisers of all sigmas at one noise level."""
     reader = task_network_key(part) if part in TASKS else None
     for method in MISMATCHED[part]:
         name = model_of(method, part)

@@ -1,4 +1,4 @@
-"""A finished run as one archive that describes itself: an RO-Crate in a zip file."""
+"""Export of a complete run as one self-describing archive: an RO-Crate in a zip file."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def export_run(root: Path, output: Path | None = None, *, models: bool = False) 
     output = output or folder.root.with_name(f"{folder.root.name}.zip")
     if output.resolve().is_relative_to(folder.root):
         raise UserError(
-            "The archive would lie in the run's own folder.",
-            came=f"--output {output}, and the run is {root}",
+            "The archive would be inside the folder of the run.",
+            came=f"--output {output}, and the run in {root}",
             do="name a file outside that folder with --output.",
         )
     check_untouched(folder.root)
@@ -83,15 +83,15 @@ def _result_files(config: Config, folder: RunFolder, *, models: bool) -> dict[st
     missing = [path for path in paths if not path.is_file()]
     if required := [path for path in missing if not _may_be_absent(path, folder)]:
         raise UserError(
-            f"The run in {folder.root} is not finished.",
+            f"The run in {folder.root} is incomplete.",
             came=f"{len(required)} files are missing, such as {required[0]}",
-            do=f"finish it: snakemake report --cores all --configfile {folder.config}",
+            do=f"complete it: snakemake report --cores all --configfile {folder.config}",
         )
     return {path.relative_to(folder.root).as_posix(): path for path in paths if path not in missing}
 
 
 def _may_be_absent(path: Path, folder: RunFolder) -> bool:
-    """Tell whether a finished run may lack a file: a receipt, or one that older versions lack."""
+    """Tell whether a complete run may lack a file: a receipt, or one that old versions lack."""
     top, *_ = path.relative_to(folder.root).parts
     return top in ("downloads", "data") or (top == "figures" and path.suffix == ".csv")
 
@@ -111,8 +111,8 @@ def _plugin_files(manifest: dict[str, Any]) -> dict[str, Path]:
         if not path.is_file() or file_digest(path) != digest:
             raise UserError(
                 f"The plug-in {path} is missing, or was changed since the run.",
-                came=f"not the file of the run, seen from {Path.cwd()}",
-                do="go to the folder where the run was made, put the file back, or run it again.",
+                came=f"not the run's version of the file, from {Path.cwd()}",
+                do="go to the folder where the run was made, restore the file, or repeat the run.",
             )
         inside = [part for part in path.parts if part not in (path.anchor, "..")]
         files["/".join(["plugins", *inside])] = path
@@ -120,7 +120,7 @@ def _plugin_files(manifest: dict[str, Any]) -> dict[str, Path]:
 
 
 def describe_scope(config: Config) -> list[str]:
-    """Describe each part's data set and sigmas; parts with the same ones share a phrase."""
+    """Describe the data set and sigmas of each part; parts that share both share a phrase."""
     shared: dict[tuple[str, str], list[str]] = {}
     for part in config.parts:
         sigmas = ", ".join(map(format_sigma, config.parts[part].sigmas))
@@ -154,14 +154,14 @@ _README = """# Run {run} of dhl
 {rows}
 
 `ro-crate-metadata.json` describes every file, with its SHA-256, for programs
-(https://w3id.org/ro/crate/1.1). `manifest.json` also lists what the run made and is left out here:
-the images of the data sets, arrays and, unless there is a folder `models`, weights. Logs, the time
-and memory of each job and the checkpoints of unfinished trainings are left out too, and are not in
-the manifest. Links of the report to what is left out lead nowhere.
+(https://w3id.org/ro/crate/1.1). `manifest.json` also lists files that are not in this archive:
+the images of the data sets, arrays and, if there is no folder `models`, weights. Logs, the time and
+memory of each job, and checkpoints of interrupted trainings are neither in this archive nor in the
+manifest. Links of the report to missing files do not work.
 
 ## Repeat it
 
-Finished at {created}, by {code}. In a checkout of dhl at that commit:
+Completed at {created}, with {code}. In a checkout of dhl at that commit:
 
 ```sh
 snakemake report --cores all --configfile config.yaml
@@ -170,7 +170,7 @@ snakemake report --cores all --configfile config.yaml
 ## Licence
 
 MIT, see `LICENSE`. The pictures in the report and in `figures/example_*` come from data sets with
-licences of their own; the report lists them under its sources.
+other licences; the report lists them under its sources.
 
 ## Cite
 

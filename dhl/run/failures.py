@@ -21,7 +21,7 @@ _KILLED = 128 + signal.SIGKILL
 
 
 class NothingToShow(Exception):
-    """Everything that a figure shows is missing because jobs failed; the message names them."""
+    """A figure has no data because jobs failed; the message names them."""
 
 
 def has_failed(status: int) -> bool:

@@ -42,7 +42,7 @@ def fingerprint(config: Config, key: str) -> str:
 
 
 def settings_digest(*settings: Any) -> str:
-    """Digest configuration values; two equal ones have equal digests."""
+    """Digest configuration values; equal values have equal digests."""
     plain = [
         value.model_dump(mode="json") if isinstance(value, BaseModel) else value
         for value in settings

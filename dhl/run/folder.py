@@ -11,7 +11,7 @@ from dhl.sigma import format_sigma
 
 
 class RunFolder:
-    """The paths of a run in `root`, usually `results/<run>`; the library writes to no others."""
+    """The paths of a run in `root`, usually `results/<run>`."""
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
@@ -24,11 +24,11 @@ class RunFolder:
         self.benchmarks = self.root / "benchmarks"
 
     def pattern(self, name: str) -> str:
-        """Return the path of an output of this name, with wildcards in braces."""
+        """Return the path of the output `name`, with wildcards in braces."""
         return str(self.root / BY_NAME[name].pattern)
 
     def path(self, name: str, **wildcards: object) -> Path:
-        """Return the path of an output of this name."""
+        """Return the path of the output `name`."""
         return self.root / BY_NAME[name].pattern.format(**wildcards)
 
     def data(self, part: str) -> Path:
@@ -58,12 +58,12 @@ class RunFolder:
     def checkpoint(self, key: str, fingerprint: str) -> Path:
         """Return the checkpoint that an interrupted training resumes from.
 
-        It is no output of the workflow, which would delete it when the training fails.
+        It is not an output of the workflow, which would delete it when the training fails.
         """
         return self.root / "checkpoints" / f"{key}-{fingerprint[:12]}.pt"
 
     def baseline(self, part: str, method: str, sigma: float, shard: Shard = WHOLE) -> Path:
-        """Return the file of one shard of the images that an untrained method denoised."""
+        """Return the file of one shard of an untrained method's denoised images."""
         return self.path(
             "baseline", part=part, method=method, sigma=format_sigma(sigma), shard=shard
         )

@@ -32,7 +32,7 @@ SCRATCH = ("checkpoints", "report", "benchmarks", "logs")
 
 
 def write_manifest(config: Config, folder: RunFolder) -> None:
-    """Write the manifest of a run that has all its results."""
+    """Write the manifest of a run whose results are complete."""
     manifest = {
         "run": config.run,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -70,7 +70,7 @@ def _results(folder: RunFolder) -> list[Path]:
 
 
 def _versions() -> dict[str, str]:
-    """Return the installed versions of the packages that decide numbers and pictures."""
+    """Return the installed versions of the packages that can change numbers or pictures."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -112,7 +112,7 @@ def _hardware(folder: RunFolder) -> dict[str, Any]:
 
 
 def _trained_on(folder: RunFolder) -> list[str]:
-    """List the devices and number formats of a run's training curves."""
+    """List the devices and number formats in a run's training curves."""
     found = set()
     for path in folder.training("any").parent.rglob("*.csv"):
         if failure_of(path) is None:
@@ -144,9 +144,9 @@ def read_manifest(folder: RunFolder) -> dict[str, Any]:
         manifest["files"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"The manifest {folder.manifest} is missing or not readable.",
+            f"The manifest {folder.manifest} is missing or unreadable.",
             came=str(error),
-            do="name the folder of a run, such as results/mini, and finish it with `make report`.",
+            do="name the folder of a run, such as results/mini, or complete it with `make report`.",
         ) from None
     return manifest
 

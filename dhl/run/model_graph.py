@@ -1,12 +1,11 @@
-"""What each model of a run is made from: network, objective, data, recipe, parents.
+"""The model graph of a run: network, objective, data, recipe and parents of each model.
 
-A model is known by its key, `<name>/<variant>`: `classifier/clean`, `separate-start/all`,
-`joint-segmentation/sigma30`, and `joint-segmentation/sigma30-seed2` for its second training, whose
-parents are of the second training too. `joint-segmentation/sigma30-times10` has ten times its
-recipe's task weight; `segmenter-unet/clean` is a further task network, and
-`joint-segmentation-unet/sigma30` the denoiser that it guides. The frozen task networks are trained
-once: the paper takes them as given. Snakemake asks this module for a model's parents and for the
-fingerprint that decides whether it must be trained again.
+The key of a model is `<name>/<variant>`: `classifier/clean`, `separate-start/all`,
+`joint-segmentation/sigma30`. `joint-segmentation/sigma30-seed2` is its second training, whose
+parents are also from the second training. `joint-segmentation/sigma30-times10` has ten times the
+recipe's task weight. `segmenter-unet/clean` is a further task network, and
+`joint-segmentation-unet/sigma30` is the denoiser that is trained with its loss. The frozen task
+networks are trained once: the paper takes them as given.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ class ModelSpec:
     role: str  # denoiser, classifier or segmenter
     network: Network
     objective: str  # denoise, task or joint
-    part: str  # whose training images it sees
-    recipe: Recipe | None  # None takes the network's published weights
-    sigma: float | tuple[float, float] | None  # on the 0-255 scale; None is clean
+    part: str  # the part with its training images
+    recipe: Recipe | None  # None: the network's published weights are used
+    sigma: float | tuple[float, float] | None  # on the 0-255 scale, or a range; None: clean
     classes: int | None = None  # of a task network
-    crop: int | None = None  # side of the images that the task network reads, if all have one
+    crop: int | None = None  # side of the task network's input in pixels, if it is fixed
     start: str | None = None  # key of the model whose weights it starts from
-    frozen: str | None = None  # key of the task network behind it, for the joint objective
+    frozen: str | None = None  # key of the frozen task network of the joint objective
     noise: str = GAUSSIAN  # the configuration's noise model
 
     @property
@@ -63,10 +62,10 @@ class ModelSpec:
 
     @property
     def seed_name(self) -> str:
-        """What the draws of batches and noise are derived from.
+        """The name that seeds the batches and the noise.
 
         The joint denoisers of a task and their matched control share it: they see the same batches
-        with the same noise, and differ in the loss alone.
+        with the same noise, and differ only in the loss.
         """
         if not (self.start and self.role == "denoiser" and self.part in TASKS):
             return self.key
@@ -85,14 +84,14 @@ class ModelSpec:
 
 
 def model_spec(config: Config, key: str) -> ModelSpec:
-    """Look up how a model of this run is made; an unknown key is a `UserError`."""
+    """Return the specification of a model of this run; an unknown key is a `UserError`."""
     try:
         return dataclasses.replace(_spec(config, key), noise=config.noise)
     except _NoSuchModel:
         raise UserError(
             f"The run has no model `{key}`.",
             came=f"`{key}`; a key is `<name>/<variant>`, such as `separate/sigma30`",
-            do="`dhl describe` lists the models of a configuration.",
+            do="choose a model from the list of `dhl describe`.",
         ) from None
 
 
@@ -101,7 +100,7 @@ class _NoSuchModel(Exception):
 
 
 def _spec(config: Config, key: str) -> ModelSpec:
-    """Find the kind of model that a key names, and describe it."""
+    """Describe the model of a key."""
     name, _, variant = key.partition("/")
     kind, _, task = name.partition("-")
     tasks = {role: task for task, role in TASK_NETWORKS.items()}
@@ -126,7 +125,7 @@ def _spec(config: Config, key: str) -> ModelSpec:
 
 
 def _factor_of(config: Config, variant: str) -> tuple[str, float]:
-    """Split a variant into what is before the factor of the task weight, and that factor."""
+    """Split the factor of the task weight from the end of a variant."""
     known = config.sensitivity.weight_factors if config.sensitivity else ()
     for factor in known:
         if variant.endswith(suffix := times_suffix(factor)):
@@ -135,7 +134,7 @@ def _factor_of(config: Config, variant: str) -> tuple[str, float]:
 
 
 def _seed_of(config: Config, variant: str) -> tuple[str, int]:
-    """Split a variant into what is before the number of the training, and that number."""
+    """Split the number of the training from the end of a variant."""
     rest, _, number = variant.partition("-seed")
     seed = int(number) if number.isdecimal() else 1
     if variant != rest + seed_suffix(seed) or not 1 <= seed <= config.seeds:
@@ -144,7 +143,7 @@ def _seed_of(config: Config, variant: str) -> tuple[str, int]:
 
 
 def _sigma_of(variant: str) -> float:
-    """Return the sigma of the model of one sigma."""
+    """Return the sigma of a variant such as `sigma30`."""
     try:
         sigma = float(variant.removeprefix("sigma"))
     except ValueError:
@@ -170,14 +169,14 @@ def _task_network(config: Config, task: str, *, label: str = "") -> ModelSpec:
 
 
 def _retrained(config: Config, key: str, task: str, level: Level) -> ModelSpec:
-    """Describe a task network trained on, on noisy images."""
+    """Describe a task network that is fine-tuned on noisy images."""
     clean = _task_network(config, task)
     recipe = _given(_part(config, task).training.retrained)
     return dataclasses.replace(clean, key=key, recipe=recipe, sigma=level[0], start=clean.key)
 
 
 def _warm_start(config: Config, key: str, kind: str) -> ModelSpec:
-    """Describe a denoiser over a range of sigmas."""
+    """Describe the denoiser that is trained for a range of sigmas."""
     recipe = _given(denoiser_training(config, kind).warm_start)
     sigmas = (recipe.sigma_low, recipe.sigma_high)
     network = getattr(config.parts.denoising, DENOISERS[kind])
@@ -185,7 +184,7 @@ def _warm_start(config: Config, key: str, kind: str) -> ModelSpec:
 
 
 def denoiser_training(config: Config, kind: str) -> DenoiserRecipes:
-    """Return the recipes for MSE alone of a kind of denoiser, `separate` or `dncnn`."""
+    """Return the MSE recipes of a kind of denoiser, `separate` or `dncnn`."""
     training = config.parts.denoising.training
     return (training.dncnn if kind == "dncnn" else None) or training
 
@@ -238,7 +237,7 @@ def _part(config: Config, task: str) -> TaskPart:
 
 
 def _given(section: Any) -> Any:
-    """Return a section of the configuration, or say that there is none."""
+    """Return a section of the configuration; without it there is no such model."""
     if section is None:
         raise _NoSuchModel
     return section

@@ -1,4 +1,4 @@
-"""What models are called: `<name>/<variant>`; see `dhl.run.model_graph` for what each is."""
+"""The keys of models, `<name>/<variant>`; `dhl.run.model_graph` explains them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dhl.sigma import format_sigma
 
 
 def sigma_key(name: str, sigma: float, seed: int = 1, *, factor: float = 1) -> str:
-    """Return the key of the model of one sigma, of the training with this number.
+    """Return the key of a model for one sigma; `seed` is the number of its training.
 
     `factor` multiplies the task weight of a joint training.
     """
@@ -16,12 +16,12 @@ def sigma_key(name: str, sigma: float, seed: int = 1, *, factor: float = 1) -> s
 
 
 def times_suffix(factor: float) -> str:
-    """Return what marks a model that was trained with a multiple of its recipe's task weight."""
+    """Return the suffix of a model with `factor` times its recipe's task weight."""
     return "" if factor == 1 else f"-times{factor:g}"
 
 
 def task_network_key(task: str, label: str = "") -> str:
-    """Return the key of a task network trained on clean images: the run's, or a further one."""
+    """Return the key of a task network on clean images; `label` names a further network."""
     return f"{with_label(TASK_NETWORKS[task], label)}/clean"
 
 

@@ -1,4 +1,4 @@
-"""The outputs of a run: for each kind its path, the command that writes it, and what it holds.
+"""The outputs of a run: for each kind its path, the command that writes it, and its content.
 
 Paths, the workflow's rules, the list of steps in docs/steps.md, the archive and the advice about
 missing files are all made from `OUTPUTS`.
@@ -133,8 +133,8 @@ def how_to_make(path: Path) -> str:
     """Return advice on how to make a missing file."""
     command = command_for(path)
     if command is None:
-        return "check the path, or let Snakemake make all that is missing: `make report`."
+        return "check the path, or let Snakemake make all missing files: `make report`."
     return (
-        f"run `{command}` with the same --configfile and --folder, or let Snakemake make all that "
-        "is missing: `make report`."
+        f"run `{command}` with the same --configfile and --folder, or let Snakemake make all "
+        "missing files: `make report`."
     )

@@ -71,7 +71,7 @@ def read_some_columns(
     """Read columns of a tidy CSV that an older version may have written.
 
     `optional` columns that a file lacks are empty. A missing or unreadable file, a missing column
-    and text in place of numbers are errors of the user.
+    and text in place of numbers are `UserError`s.
     """
     frame = _parse(path)
     if lacking := [name for name in needed if name not in frame.columns]:
@@ -99,7 +99,7 @@ def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
 
 
 def _parse(path: Path) -> pd.DataFrame:
-    """Read a CSV without a check of its columns."""
+    """Read a CSV without checking its columns."""
     import pandas as pd
 
     try:
@@ -132,7 +132,7 @@ _NUMERIC = {
 
 
 def edited_by_hand(path: Path, came: str) -> UserError:
-    """Return the error for a result file that the program did not write like this."""
+    """Return the error for a result file that differs from what the program writes."""
     return UserError(
         f"The result file {path} was edited, or belongs to another configuration.",
         came=f"{path}: {came}",

@@ -1,4 +1,4 @@
-"""Shards: contiguous slices of a part's test images, which several jobs denoise side by side."""
+"""Shards: contiguous slices of a part's test images, which several jobs denoise in parallel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.total:
-            raise ValueError(f"the number of a shard is from 1 to {self.total}, not {self.number}")
+            raise ValueError(f"a shard has a number from 1 to {self.total}, not {self.number}")
 
     def __str__(self) -> str:
         """Return the shard as it is written in file names."""
@@ -25,7 +25,7 @@ class Shard:
     def parse(cls, text: str) -> Shard:
         """Read a shard like `2-of-3`; another text is a `ValueError`."""
         if not (match := re.fullmatch(r"([0-9]+)-of-([0-9]+)", text)):
-            raise ValueError(f"a shard is written like 2-of-3, but not {text}")
+            raise ValueError(f"a shard is written like 2-of-3, not {text}")
         return cls(int(match[1]), int(match[2]))
 
     def of(self, count: int) -> slice:

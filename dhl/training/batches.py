@@ -1,4 +1,4 @@
-"""Training batches as a pure function of (seed, step), so that a resumed run sees the same ones."""
+"""Training batches as a pure function of (seed, step): a resumed run sees the same batches."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from dhl.seeding import torch_generator
 from dhl.training.reader import FileReader, Steps, stacked
 
 # A small image is padded with ImageNet's mean colour, which is zero after Caffe subtracts the mean;
-# its label map is padded with the label that no loss counts.
+# its label map is padded with the ignored label.
 FILLING = (123, 117, 104, IGNORED_LABEL)
 
 
 class EpochOrder:
-    """The order in which a training sees the images: one shuffled epoch after the other.
+    """The order of the training images: one shuffled epoch after another.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class EpochOrder:
         self.epoch, self.shuffled = -1, torch.empty(0)
 
     def __call__(self, step: int) -> list[int]:
-        """Return the indices of a step's images: the next `batch` of the endless sequence."""
+        """Return the indices of the images of a step, counted from 0."""
         indices = []
         for position in range(step * self.batch, (step + 1) * self.batch):
             epoch, offset = divmod(position, self.count)
@@ -51,7 +51,7 @@ class EpochOrder:
 
 
 class Draw(NamedTuple):
-    """The random augmentation of one image: the corner of its crop, its mirroring and rotation."""
+    """The random augmentation of one image: corner of the crop, mirroring, quarter turns."""
 
     top: int = 0
     left: int = 0
@@ -121,7 +121,7 @@ class BatchSampler:
     def __call__(
         self, step: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return images (N, 3, H, W) in [0, 1] and targets of a step, counted from 0."""
+        """Return the images (N, 3, H, W) in [0, 1] and targets of a step, counted from 0."""
         draws = [self._draw(self.sizes[index], generator) for index in self.order(step)]
         stacks, indices = self.source(step)
         batch = torch.stack(
@@ -168,7 +168,7 @@ class BatchSampler:
 
 
 def enlarged(image: torch.Tensor, side: int) -> torch.Tensor:
-    """Pad a small image with its label map (4, H, W) at the right and the bottom, to `side` px.
+    """Pad a small image and its label map (4, H, W) at the right and the bottom, to `side` px.
 
     References
     ----------
@@ -180,7 +180,7 @@ def enlarged(image: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _check_sizes(images: ImageSet, recipe: Recipe) -> None:
-    """Refuse images that cannot make a batch."""
+    """Raise a `UserError` if the images cannot form batches."""
     sizes, patch = np.asarray(images.sizes), recipe.patch
     if patch is not None:
         mistake = f"is smaller than a patch of {patch} px"

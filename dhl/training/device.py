@@ -1,4 +1,4 @@
-"""The device of a job, and the number format in which its convolutions are fastest."""
+"""The device of a job, and the number format with the fastest convolutions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dhl.training.gpu_slots import gpu_slot
 
 @contextmanager
 def reserved_device(config: Config) -> Iterator[torch.device]:
-    """Choose the device; on a GPU, hold a slot and make the arithmetic repeatable.
+    """Choose the device; on a GPU, hold a slot and make the arithmetic deterministic.
 
     Yields
     ------
@@ -46,20 +46,20 @@ def reserved_device(config: Config) -> Iterator[torch.device]:
 
 
 def _make_cuda_repeatable() -> None:
-    """Make CUDA's kernels return the same sums each time, and compute float32 in full precision.
+    """Choose deterministic CUDA kernels, and compute float32 in full precision.
 
-    An operation without a repeatable kernel logs a warning.
+    An operation without a deterministic kernel logs a warning.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False  # else convolutions keep 10 bits of a float32's 23
+    torch.backends.cudnn.allow_tf32 = False  # TF32 keeps 10 of float32's 23 mantissa bits
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def uses_cuda(config: Config) -> bool:
-    """Return whether a run's networks are on a GPU that torch calls CUDA (NVIDIA or AMD)."""
+    """Return whether a run uses a GPU that torch calls CUDA (NVIDIA or AMD)."""
     name = config.device.partition(":")[0]
     return name == "cuda" or (name == "auto" and torch.cuda.is_available())
 
@@ -70,7 +70,7 @@ def find_device(name: str) -> torch.device:
     Raises
     ------
     UserError
-        If this machine does not have it.
+        If this machine does not have the device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -99,7 +99,7 @@ def resolve_precision(config: Config, device: torch.device) -> torch.dtype:
 
 
 def precision_name(precision: torch.dtype) -> str:
-    """Return the name of a number format in configurations."""
+    """Return the name of a number format, as in a configuration."""
     return str(precision).removeprefix("torch.")
 
 
@@ -116,5 +116,5 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
 
 
 def to_device(network: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network in place, to the memory layout in which convolutions are fastest."""
+    """Move a network in place, to the memory layout with the fastest convolutions."""
     return network.to(device).to(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
 """Slots on the GPUs of one machine: a user's jobs share a GPU only if `jobs_per_gpu` allows it.
 
-A slot is a lock file in the folder for temporary files. The kernel releases the lock when the
-process ends, even if it is killed, so that no slot is ever left behind.
+A slot is a lock file in the folder for temporary files. The operating system releases the lock when
+the process ends, even if it is killed, so that no slot is ever left behind.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAUSE_SECONDS = 0.5
 
 
 def gpus_of_this_machine() -> int:
-    """Count the NVIDIA GPUs that jobs started here may use; loads no torch."""
+    """Count the NVIDIA GPUs that jobs started here may use, without importing torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
@@ -40,7 +40,7 @@ def gpu_slot(gpus: Sequence[str], *, jobs_per_gpu: int = 1) -> Iterator[int]:
     Parameters
     ----------
     gpus : sequence of str
-        The GPUs' UUIDs, which every process of the machine knows them by.
+        UUIDs of the GPUs, which are the same in every process.
     jobs_per_gpu : int
         How many jobs may share a GPU.
 

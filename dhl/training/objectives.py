@@ -1,4 +1,4 @@
-"""Loss functions, and an objective for each kind of training, which computes a step's losses."""
+"""Loss functions, and objectives, which compute the losses of a training step."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def centre_crop(images: torch.Tensor, side: int | None) -> torch.Tensor:
 def denoise_centre(denoiser: nn.Module, noisy: torch.Tensor, side: int | None) -> torch.Tensor:
     """Denoise images (N, 3, H, W) and return the central `side` x `side` px.
 
-    None returns the complete images, denoised with padding. A side uses no padding if the denoiser
-    can work without.
+    If `side` is None, return complete images, denoised with padding. Otherwise denoise without
+    padding, if the denoiser can.
     """
     unpadded = side is not None and border_of(denoiser) > 0
     denoise = cast(Callable, denoiser.forward_unpadded) if unpadded else denoiser
@@ -91,12 +91,12 @@ def shrink_labels(target: torch.Tensor, stride: int) -> torch.Tensor:
     Returns
     -------
     Tensor of int64, shape (N, ceil((H - 1) / stride) + 1, ceil((W - 1) / stride) + 1)
-        Positions outside the image get the label 255, which no loss counts.
+        Positions outside the image get the label 255, which the loss ignores.
 
     Notes
     -----
-    DeepLab's Caffe code shrinks labels by an aligned interpolation, (H - 1) / stride + 1 positions
-    a side. Its training crops have sides of k * stride + 1, so every position is a pixel whose
+    DeepLab's Caffe code interpolates labels with aligned corners, at (H - 1) / stride + 1 positions
+    a side. Its training crops have sides of k * stride + 1, so every position is on a pixel, whose
     label is copied: 321 px at stride 8 give 41 labels, those of pixels 0, 8, ..., 320.
     """
     bottom, right = (-(side - 1) % stride for side in target.shape[-2:])
@@ -106,7 +106,7 @@ def shrink_labels(target: torch.Tensor, stride: int) -> torch.Tensor:
 def loss_of_network(
     network: nn.Module, images: torch.Tensor, targets: torch.Tensor | None
 ) -> torch.Tensor:
-    """Return a task network's loss; DeepLab's is taken before the upsampling.
+    """Return a task network's loss; DeepLab's is computed before the upsampling.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def loss_of_network(
 
 
 class DenoisingObjective:
-    """Trains a denoiser for the reconstruction loss alone (lambda = 0).
+    """Trains a denoiser with the reconstruction loss alone (lambda = 0).
 
     Parameters
     ----------
@@ -132,8 +132,9 @@ class DenoisingObjective:
     sigma : float or pair of float
         Noise level, or a range of noise levels, on the 0-255 scale.
     output_side : int or None
-        The loss compares the central square of this side, which no padding has influenced, as in
-        the authors' training. None compares complete images, padded as when the denoiser is used.
+        The loss compares the central square of this side in pixels, denoised without padding if
+        the denoiser can, as in the authors' training. None compares complete images, denoised with
+        padding.
     noise : str
         The configuration's `noise`.
     """
@@ -148,7 +149,7 @@ class DenoisingObjective:
     def reconstruct(
         self, images: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Denoise noisy copies of clean images; returns the results and their loss."""
+        """Denoise noisy copies of clean images; return the denoised images and their loss."""
         noisy = add_noise(images, sigma=self.sigma, generator=generator, model=self.noise)
         denoised = denoise_centre(self.network, noisy, self.output_side)
         clean = centre_crop(images, self.output_side)
@@ -190,10 +191,10 @@ class TaskObjective:
 
 
 class JointObjective(DenoisingObjective):
-    """Trains a denoiser for the joint loss: the paper's Figure 3.
+    """Trains a denoiser with the joint loss: the paper's Figure 3.
 
-    Gradients pass through the task network, which is frozen: its weights get none, and it stays in
-    evaluation mode. It reads the denoised images neither clipped nor rounded.
+    Gradients pass through the task network, which is frozen: its weights get no gradients, and it
+    stays in evaluation mode. Its input, the denoised images, is neither clipped nor rounded.
 
     Parameters
     ----------
@@ -206,7 +207,7 @@ class JointObjective(DenoisingObjective):
     task_weight : float
         The paper's lambda.
     output_side : int or None
-        Both losses see the central square of this side of the denoised crop; None takes all of it.
+        Both losses use the central square of this side in pixels; None uses the complete crop.
     noise : str
         The configuration's `noise`.
     """

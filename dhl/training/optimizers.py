@@ -1,4 +1,4 @@
-"""Learning rates by formula, and optimizers with multipliers, as in Caffe's solver."""
+"""Learning rates, and optimizers with multipliers for biases and the last layer, as in Caffe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
     """Return the learning rate of a step (from 0): a pure function, with no state to save."""
     if schedule.name == "constant":
         return lr
-    if schedule.every is not None:  # the schedule `step` alone has it
+    if schedule.every is not None:  # only the schedule `step` has it
         return lr * schedule.gamma ** (step // schedule.every)
     if schedule.name == "poly":
         return lr * (1 - step / steps) ** schedule.power
@@ -29,7 +29,7 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
 def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
     """Build SGD with momentum, or AdamW.
 
-    Each group of parameters carries `lr_factor`, which `set_learning_rate` multiplies by.
+    Each group of parameters has an `lr_factor`, by which `set_learning_rate` multiplies.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     weights = dict(network.named_parameters())
@@ -51,10 +51,10 @@ def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Opti
 
 
 def _plain(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
-    """Derive an optimizer that does not import the compiler.
+    """Derive an optimizer that does not import the compiler; only losses are compiled here.
 
     torch wraps these methods for `torch.compile`. At their first use the wrappers import
-    `torch._dynamo`, which takes as long as importing torch; only networks are compiled here.
+    `torch._dynamo`, which takes as long as importing torch.
     """
     wrapped = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in wrapped}
@@ -63,6 +63,6 @@ def _plain(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optim
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set each group's rate to `lr` times its factor."""
+    """Set each group's learning rate to `lr` times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_factor"]

@@ -1,4 +1,4 @@
-"""Training images from files: workers decode the next steps while the device computes."""
+"""Training images from files: workers decode the images of the next steps ahead of time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Read(NamedTuple):
 
 
 class Steps(Dataset):
-    """A data set whose items are steps: item `step` has all images of this step.
+    """A data set with an item for each step: all images of this step.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Steps(Dataset):
     targets : LabelFiles, ndarray or None
         Only label maps are read here.
     order : callable
-        From a step to the indices of its images.
+        Maps a step to the indices of its images.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class FileReader:
         Raises
         ------
         UserError
-            If an image is damaged and the configuration says to stop.
+            If an image is damaged, and `damaged` is `stop`.
         """
         if step != self.next_step:
             self.reads = iter(
@@ -114,8 +114,13 @@ class FileReader:
                 )
             )
         self.next_step = step + 1
-        read = next(self.reads)
-        self._report(read.damaged)
+        try:
+            read = next(self.reads)
+            self._report(read.damaged)
+        except BaseException:
+            # Ends the workers: they ignore the signal by which Python would end them at its exit.
+            self.reads = iter(())
+            raise
         return [stack.to(self.device, non_blocking=True) for stack in read.stacks], read.indices
 
     def _report(self, damaged: list[DamagedImage]) -> None:

@@ -19,7 +19,7 @@ VARIABLE = "DHL_MODELS"
 
 
 def shared_model(arithmetic: str, digest: str) -> SharedModel | None:
-    """Return a model's files in the folder that `$DHL_MODELS` names; None if it names none."""
+    """Return a model's files in the folder `$DHL_MODELS`; None if this variable is not set."""
     name = os.environ.get(VARIABLE)
     if not name:
         return None
@@ -34,8 +34,8 @@ class SharedModel:
     ----------
     root : Path
     digest : str
-        Digest of everything that decides the weights: recipe, code, bytes of data and parents, kind
-        of device and number format.
+        Digest of everything that determines the weights: recipe, code, bytes of data and parents,
+        kind of device and number format.
     """
 
     def __init__(self, root: Path, digest: str):
@@ -43,7 +43,7 @@ class SharedModel:
         self.curve = self.weights.with_suffix(".csv")
 
     def take(self, key: str, folder: RunFolder, *, fingerprint: str) -> bool:
-        """Copy the model into a run; return whether an undamaged one existed."""
+        """Copy the model into a run; return False if it is missing or damaged."""
         if not is_complete(self.weights, self.curve, fingerprint=fingerprint):
             return False
         _copy(self.curve, folder.training(key))
@@ -54,7 +54,7 @@ class SharedModel:
     def give(self, key: str, folder: RunFolder) -> None:
         """Copy a run's model here, the weights last: if they exist, the model is complete.
 
-        If this fails, only a warning is logged: the run has its model.
+        A failure only logs a warning, because the run has its model.
         """
         try:
             _copy(folder.training(key), self.curve)
@@ -64,7 +64,7 @@ class SharedModel:
 
 
 def is_complete(weights: Path, curve: Path, *, fingerprint: str) -> bool:
-    """Return whether a model and its curve exist with this fingerprint; log a damaged one."""
+    """Return whether a model with this fingerprint and its curve exist; log a damaged model."""
     if not (weights.exists() and curve.exists()):
         return False
     try:

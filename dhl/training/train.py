@@ -1,4 +1,4 @@
-"""Training the models of a run: from the configuration to a model file and a training curve."""
+"""Train the models of a run: from the configuration to a model file and a training curve."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
     key : str
         The model's key, as in `dhl.run.model_graph`.
     folder : RunFolder
-        Must contain the data and the parents.
+        Must contain the data and the parent models.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> N
 
 
 def recipe_of(spec: ModelSpec) -> Recipe:
-    """Return the recipe of a model that is trained; published weights have none."""
+    """Return the recipe of a trained model; a model with published weights has none."""
     if spec.recipe is None:
         raise ValueError(f"{spec.key} has published weights and is not trained")
     return spec.recipe
@@ -151,9 +151,9 @@ def _output_side(network: nn.Module, spec: ModelSpec) -> int | None:
 
 
 def _initial_network(config: Config, spec: ModelSpec, folder: RunFolder) -> nn.Module:
-    """Return the network that a training starts from: its parent's weights, or fresh ones.
+    """Return a network with the weights of its parent, or with fresh weights.
 
-    Published weights then fill all layers, or those that the file contains.
+    Published weights replace fresh ones in the layers that the file contains.
     """
     if spec.start:
         network, content = checkpoint.load_model(folder.model(spec.start))
@@ -180,7 +180,7 @@ def _weights_file(config: Config, spec: ModelSpec) -> Path | None:
 
 
 def _check_precision(config: Config, spec: ModelSpec, before: str | None) -> None:
-    """Refuse a parent in another number format: methods would differ in more than their loss."""
+    """Refuse a parent in another number format: methods must differ only in their loss."""
     precision = _arithmetic(config)[1]
     if before not in (None, precision):
         raise UserError(
@@ -208,7 +208,7 @@ def _write_model(
 
 
 def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> str:
-    """Digest all that a resumed training must share: recipe, images, parents, arithmetic."""
+    """Digest everything that determines the weights: recipe, images, parents, arithmetic."""
     files = [folder.model(key) for key in spec.parents]
     if not spec.start and (weights := _weights_file(config, spec)) is not None:
         files.append(weights)

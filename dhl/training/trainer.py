@@ -1,4 +1,4 @@
-"""The training loop: one optimizer step a batch, resumable bit for bit."""
+"""The training loop: one optimizer step per batch, resumable bit for bit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Objective(Protocol):
         """Return scalar losses: `loss` is minimised, all go into the training curve."""
 
 
-# From a step and a CPU generator to images and targets on the device.
+# Maps a step and a CPU generator to images and targets on the device.
 Batches = Callable[[int, torch.Generator], tuple[torch.Tensor, torch.Tensor | None]]
 
 
@@ -56,9 +56,9 @@ class TrainerSettings:
     compiled : bool
         Whether `torch.compile` fuses the computation of the losses.
     checkpoint_path : Path or None
-        File of the checkpoint, which the caller deletes at the end; None saves none.
+        File of the checkpoint, which the caller deletes at the end; None saves no checkpoint.
     fingerprint : str
-        Digest of everything that decides the weights. A checkpoint with another one is refused.
+        Digest of everything that determines the weights. A checkpoint with another one is refused.
     """
 
     seed_names: tuple
@@ -70,9 +70,9 @@ class TrainerSettings:
 
 
 class Stopped(UserError):
-    """A signal stopped the training, which saved a checkpoint before."""
+    """A signal stopped the training after it saved its checkpoint, if the settings name one."""
 
-    status = 128 + 15  # the exit status of a program that a SIGTERM ends
+    status = 128 + 15  # the exit status of a program that SIGTERM ends
 
     def __init__(self, signal_name: str, step: int, path: Path | None):
         saved = f"its checkpoint is {path}" if path else "it saves no checkpoint"
@@ -120,8 +120,8 @@ class Trainer:
         Returns
         -------
         DataFrame
-            The training curve, with `results.TRAINING_COLUMNS`: means over the steps since the row
-            before, without `loss_scale`.
+            The training curve, with `results.TRAINING_COLUMNS`: means over the steps since the
+            previous row, without `loss_scale`.
 
         Raises
         ------
@@ -152,7 +152,7 @@ class Trainer:
         return pd.DataFrame(self.curve)
 
     def step(self) -> None:
-        """Take one optimizer step; its number decides every random draw."""
+        """Take one optimizer step; its number determines every random draw."""
         recipe, settings, step = self.recipe, self.settings, self.steps_done
         lr = learning_rate(
             step, steps=recipe.steps, lr=recipe.optimizer.lr, schedule=recipe.schedule
@@ -173,7 +173,7 @@ class Trainer:
         self._record(losses, lr)
 
     def _record(self, losses: dict[str, torch.Tensor], lr: float) -> None:
-        """Add up the losses; now and then add a row with their means to the curve."""
+        """Add up the losses; at regular intervals, add a row with their means to the curve."""
         for name, value in losses.items():
             self.loss_sums[name] = self.loss_sums.get(name, 0) + value.detach().float()
         every = max(1, self.recipe.steps // CURVE_POINTS)
@@ -231,7 +231,7 @@ class Trainer:
 
 @contextmanager
 def _memory_advice(batch: int) -> Iterator[None]:
-    """Turn a lack of memory into a message that names a smaller batch."""
+    """Turn an out-of-memory error into a message that names a smaller batch."""
     try:
         yield
     except RuntimeError as error:  # on a GPU a torch.OutOfMemoryError, on a CPU a plain one

@@ -54,7 +54,7 @@ function described(view) {
   const words = [view.label];
   if (view.says) words.push(view.says);
   if (view.classes) words.push(`classes: ${view.classes.map(([name]) => name).join(", ")}`);
-  if (view.top) words.push(`read as ${view.top[0][0]}, ${percent(view.top[0][1])}`);
+  if (view.top) words.push(`classified as ${view.top[0][0]}, ${percent(view.top[0][1])}`);
   return words.join("; ");
 }
 

@@ -3,34 +3,22 @@
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy.stats import binomtest, permutation_test
-from synthetic_run import write_synthetic_run
+from settings import mini_config
+from synthetic_run import drop_method, write_synthetic_run
 
 from dhl.analysis.claims import CLAIMS, compute_claims, configured_claims, write_claims
 from dhl.config.methods import ALLOWED, METRICS, PARTS
-from dhl.config.parse import parse_config
 from dhl.data.image_set import ImageSet, save_splits
-from dhl.files import PROJECT
 from dhl.run.results import CLAIM_COLUMNS, read_csv
 from dhl.seeding import numpy_generator
 
-MINI = PROJECT / "config" / "mini.yaml"
 SIGMAS = (15, 30, 45, 60)
 
 
 @pytest.fixture(scope="module")
 def config():
-    content = yaml.safe_load(MINI.read_text()) | {"sensitivity": None}
-    return parse_config(content, source="mini")
-
-
-@pytest.fixture(scope="module")
-def few():
-    """Denoising alone, with three methods."""
-    content = yaml.safe_load(MINI.read_text()) | {"sensitivity": None}
-    denoising = content["parts"]["denoising"] | {"methods": ["noisy", "dncnn", "separate"]}
-    return parse_config(content | {"parts": {"denoising": denoising}}, source="fewer methods")
+    return mini_config()
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +145,7 @@ def test_verdicts_follow_the_adjusted_p_value(claims):
 @pytest.mark.parametrize(
     ("name", "verdict"),
     [
-        # What the made-up qualities of the methods must lead to.
+        # From the qualities of the methods in the made-up run.
         ("segmentation-joint-over-noisy", "reproduced"),
         ("segmentation-joint-over-separate-matched", "reproduced"),
         ("segmentation-joint-over-retrained", "not reproduced"),
@@ -172,13 +160,13 @@ def test_known_answers(claims, name, verdict):
     assert summary["p_images"] < 0.05 or "near" in name
 
 
-def test_what_is_computed_again_and_written_is_the_same(config, folder, claims):
+def test_written_claims_equal_computed_ones(config, folder, claims):
     write_claims(config, folder)
     stored = read_csv(folder.claims, CLAIM_COLUMNS)
     pd.testing.assert_frame_equal(stored, claims, check_dtype=False, check_exact=True)
 
 
-def test_photographs_on_the_side_of_all_are_counted(few, tmp_path):
+def test_photographs_with_the_sign_of_the_average_are_counted(few, tmp_path):
     name = "denoising-separate-over-dncnn"
     folder = write_synthetic_run(few, tmp_path, images=40)
     rows, summary = rows_of(compute_claims(few, folder), name)
@@ -204,9 +192,7 @@ def test_photographs_on_the_side_of_all_are_counted(few, tmp_path):
 
 def test_a_method_without_rows_leaves_a_reason(few, tmp_path):
     folder = write_synthetic_run(few, tmp_path, images=12)
-    path = folder.evaluation("denoising", 30)
-    frame = pd.read_csv(path)
-    frame[frame["method"] != "separate"].to_csv(path, index=False)
+    drop_method(folder.evaluation("denoising", 30), "separate")
     rows, summary = rows_of(compute_claims(few, folder), "denoising-separate-over-noisy")
     failed = rows[rows["sigma"] == 30].iloc[0]
     assert failed["verdict"] == "inconclusive"

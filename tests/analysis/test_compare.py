@@ -1,4 +1,4 @@
-"""`dhl compare`: what moved between two runs, held against scipy, pandas and hand counts."""
+"""`dhl compare`: the cells that moved between two runs, against SciPy, pandas and hand counts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from compared_runs import (
     sign,
 )
 from scipy import stats
-from synthetic_run import write_synthetic_run
+from synthetic_run import drop_method, write_synthetic_run
 
 from dhl.analysis import statistics
 from dhl.analysis.compare import MOVED, ONLY_A, ONLY_B, SAME, WITHIN_CHANCE
@@ -35,11 +35,7 @@ from dhl.config.methods import TABLES
 from dhl.errors import UserError
 from dhl.run.folder import RunFolder
 
-
-@pytest.fixture(autouse=True)
-def fewer_permutations(monkeypatch):
-    """Enough for 36 cells: 36 / 2000 is below 5 %."""
-    monkeypatch.setattr(statistics, "PERMUTATIONS", 1999)
+pytestmark = pytest.mark.usefixtures("fewer_permutations")
 
 
 def test_a_run_with_itself_is_the_same(base_run):
@@ -91,7 +87,7 @@ def test_a_mean_is_tested_image_by_image_as_scipy_does(base_run, base_copy):
     assert row["test"] == "paired, sign-flip permutation"
 
 
-def test_accuracy_is_tested_by_the_images_that_changed_sides(base_run, base_copy):
+def test_accuracy_is_tested_by_the_images_whose_answer_changed(base_run, base_copy):
     def flip(frame):
         rows = frame.index[frame["method"] == "joint"]
         right = frame.loc[rows, "top1"] == 1
@@ -150,7 +146,7 @@ def test_other_images_are_not_paired(base_run, base_copy):
 
     edit(base_copy, "denoising", rename)
     comparison = compared(base_run, base_copy)
-    assert comparison.unpaired == {("denoising", SIGMA): "the runs have other images"}
+    assert comparison.unpaired == {("denoising", SIGMA): "the runs have different images"}
 
 
 def test_other_pixels_under_the_same_names_and_seeds_are_not_paired(base_run, base_copy):
@@ -160,7 +156,7 @@ def test_other_pixels_under_the_same_names_and_seeds_are_not_paired(base_run, ba
     record.to_csv(path, index=False)
     sign(base_copy.root, path)
     comparison = compared(base_run, base_copy)
-    reason = "the runs have other noisy images under the same names"
+    reason = "the noisy images of the same names differ"
     assert comparison.unpaired == {("denoising", SIGMA): reason}
     tests = comparison.cells.groupby("part")["test"].unique()
     assert list(tests["denoising"]) == ["unpaired, by intervals"]
@@ -178,7 +174,7 @@ def test_without_the_record_of_the_noise_nothing_is_paired(base_run, base_copy):
 @pytest.mark.parametrize(
     ("part", "seed", "suffix"), [("segmentation", 1, ".npz"), ("denoising", 2, ".csv")]
 )
-def test_a_part_of_the_images_is_not_enough(two_runs, tmp_path, part, seed, suffix):
+def test_runs_that_lack_a_per_image_file_are_not_paired(two_runs, tmp_path, part, seed, suffix):
     copy = RunFolder(shutil.copytree(two_runs[1].root, tmp_path / "copy"))
     copy.evaluation(part, SIGMA, seed).with_suffix(suffix).unlink()
     comparison = compared(two_runs[1], copy)
@@ -294,7 +290,7 @@ def test_cells_that_can_never_move_are_counted(tmp_path):
     assert "have too few images" in to_text(comparison)
 
 
-def test_a_sure_but_invisible_difference_is_the_same(base_run, base_copy):
+def test_a_significant_difference_that_prints_the_same_is_the_same(base_run, base_copy):
     def nudge(frame):
         frame.loc[frame["method"] == "dncnn", "psnr"] += 1e-5
 
@@ -305,10 +301,9 @@ def test_a_sure_but_invisible_difference_is_the_same(base_run, base_copy):
     assert row["verdict"] == SAME
 
 
-def test_a_method_that_the_images_lack_is_named(base_run, base_copy):
+def test_a_method_without_per_image_rows_is_named(base_run, base_copy):
     path = base_copy.evaluation("denoising", SIGMA)
-    frame = pd.read_csv(path)
-    frame[frame["method"] != "dncnn"].to_csv(path, index=False)
+    drop_method(path, "dncnn")
     sign(base_copy.root, path)
     with pytest.raises(UserError) as caught:
         compared(base_run, base_copy)

@@ -1,4 +1,4 @@
-"""Tests of a difference between two tables, held against scipy, and their false alarms."""
+"""Tests of a difference between two tables, against SciPy, and their false alarms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def average(values: np.ndarray, *, rng: np.random.Generator, draws: int = 400) -
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.05, 0.15])
-def test_the_unpaired_test_is_that_of_two_samples(shift):
+def test_the_unpaired_test_is_welchs_test_of_two_samples(shift):
     rng = np.random.default_rng(8)
     first, second = rng.normal(0, 1, 2000), rng.normal(shift, 1.5, 2000)
     sides = [average(values, draws=4000, rng=rng) for values in (first, second)]
@@ -70,7 +70,7 @@ def by_chance(rng, *, methods=4, images=60) -> RunResults:
     return RunResults(RunFolder("drawn"), {"configuration": {}}, config, 0.95, averages, {})
 
 
-def test_what_differs_by_chance_is_rarely_found_to_have_moved():
+def test_differences_by_chance_are_rarely_called_moved():
     rng = np.random.default_rng(11)
     comparisons = [compare(by_chance(rng), by_chance(rng)) for _ in range(100)]
     # Quantiles of the number of false alarms, and of p-values below 5 %, at the nominal level. An
@@ -84,8 +84,8 @@ def test_what_differs_by_chance_is_rarely_found_to_have_moved():
 
 
 @pytest.mark.parametrize("seeds", [(3, 3), (5, 3), (4, 1)])
-def test_several_trainings_keep_chance_in_the_training_from_false_alarms(seeds):
-    """Trainings spread by 0.3 dB, and images so little that every difference passes their test."""
+def test_several_trainings_prevent_false_alarms_by_chance_in_training(seeds):
+    """Trainings spread by 0.3 dB; the spread of images is so small that it hides no difference."""
     rng = np.random.default_rng(12)
 
     def draw(count):
@@ -121,7 +121,7 @@ def test_one_training_each_has_no_test_over_trainings():
     assert np.isnan(p_value)
 
 
-def test_trainings_that_tie_tell_nothing():
+def test_trainings_without_spread_have_a_p_value_of_1():
     sides = [Average(value, 0, 0, 9, 2, 0.0) for value in (27.0, 27.5)]
     assert training_test(*sides)[1] == 1.0
 
@@ -138,6 +138,6 @@ def test_trainings_that_tie_tell_nothing():
         ((0.8200, 0.8202), "ssim", False),
     ],
 )
-def test_the_same_is_what_prints_the_same(values, metric, expected):
+def test_values_that_print_the_same_are_the_same(values, metric, expected):
     assert prints_the_same(*values, metric) == expected
     assert prints_the_same(*reversed(values), metric) == expected

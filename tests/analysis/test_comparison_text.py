@@ -23,18 +23,13 @@ from compared_runs import (
     sign,
 )
 
-from dhl.analysis import statistics
 from dhl.analysis.claims import write_claims
 from dhl.analysis.compare import SAME
 from dhl.analysis.comparison_text import ALL, to_text
 from dhl.cli.parser import main
 from dhl.run.results import COMPARISON_COLUMNS
 
-
-@pytest.fixture(autouse=True)
-def fewer_permutations(monkeypatch):
-    """Enough for 36 cells: 36 / 2000 is below 5 %."""
-    monkeypatch.setattr(statistics, "PERMUTATIONS", 1999)
+pytestmark = pytest.mark.usefixtures("fewer_permutations")
 
 
 def table_of(text: str) -> list[str]:
@@ -68,9 +63,9 @@ def test_the_text_warns_if_a_run_has_one_training(two_runs, base_run):
     assert "Student's t-test over 1 and 3 trainings" in row["test"]
     for one, warned in ((comparison, True), (compared(*two_runs), False)):
         text = " ".join(to_text(one).split())
-        assert ("the spread of the other run's trainings was taken for both" in text) == warned
+        assert ("the spread of the other run's trainings was used for both" in text) == warned
         assert "With one training in both runs" not in text
-        assert "A task network is trained once a run" in text
+        assert "A task network is trained once per run" in text
 
 
 def status(capsys, *arguments) -> tuple[int, str, str]:
@@ -92,7 +87,7 @@ def test_the_exit_status_tells_whether_something_moved(base_run, base_copy, caps
     assert len(table_of(out)) == 37
 
 
-def test_what_is_listed_counts_when_strict(base_run, base_copy, capsys):
+def test_a_changed_verdict_counts_with_strict(base_run, base_copy, capsys):
     frame = pd.read_csv(base_copy.claims)
     frame.loc[0, "verdict"] = "inconclusive"
     frame.to_csv(base_copy.claims, index=False)
@@ -213,7 +208,7 @@ def test_changed_verdicts_are_listed(base_run, base_copy):
     assert "  denoising-separate-over-noisy, all sigmas: reproduced -> not reproduced" in lines
 
 
-def test_what_the_manifests_say_differently_is_listed(base_run, base_copy):
+def test_differences_between_the_manifests_are_listed(base_run, base_copy):
     manifest = json.loads(base_copy.manifest.read_text())
     manifest["commit"] = "abc"
     manifest["versions"]["torch"] = "1.0"

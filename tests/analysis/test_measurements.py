@@ -5,25 +5,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from settings import mini_config
 from synthetic_run import write_synthetic_run
 
 from dhl.analysis.measurements import read_measurements
-from dhl.config.parse import parse_config
+from dhl.config.methods import PARTS
 from dhl.errors import UserError
-from dhl.files import PROJECT
 from dhl.run.folder import RunFolder
 from dhl.run.results import NOISE_COLUMNS, read_csv, write_csv
-
-MINI = PROJECT / "config" / "mini.yaml"
 
 
 @pytest.fixture(scope="module")
 def config():
-    content = yaml.safe_load(MINI.read_text()) | {"sensitivity": None}
-    for part in content["parts"].values():
-        part["sigmas"] = [30]
-    return parse_config(content, source="mini, sigma 30")
+    return mini_config({part: {"sigmas": [30]} for part in PARTS})
 
 
 @pytest.fixture
@@ -158,7 +152,7 @@ def test_missing_and_broken_array_files_are_named(config, folder, change):
     assert str(path) in caught.value.came
 
 
-def test_an_image_may_be_called_like_what_is_missing(tmp_path):
+def test_an_image_id_may_read_like_a_missing_value(tmp_path):
     rows = pd.DataFrame({"image_id": ["NA", "null"], "seed": [1, 2]})
     write_csv(rows, tmp_path / "noise.csv", NOISE_COLUMNS)
     assert list(read_csv(tmp_path / "noise.csv", NOISE_COLUMNS)["image_id"]) == ["NA", "null"]

@@ -5,49 +5,31 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy.stats import ttest_1samp, ttest_ind, ttest_rel
-from synthetic_run import write_synthetic_run
+from settings import PUBLISHED, mini_config
+from synthetic_run import drop_method, write_synthetic_run
 
 from dhl.analysis import scores, statistics
 from dhl.analysis.claims import compute_claims
 from dhl.analysis.measurements import bootstrap_scores, read_measurements
 from dhl.analysis.published import read_published
 from dhl.analysis.tables import build_table, format_table
+from dhl.config.methods import PARTS
 from dhl.config.parse import parse_config
 from dhl.errors import UserError
 from dhl.evaluation.evaluate import evaluate
-from dhl.files import project_file
 from dhl.models.checkpoint import load_model
 from dhl.run.evaluations import evaluated_models, evaluated_seeds
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
 from dhl.training.train import train_model
 
-PUBLISHED = project_file("config/published.csv")
-
-MINI = project_file("config/mini.yaml")
 SIGMA, SEEDS = 30, 3
-
-
-def settings() -> dict:
-    """Return the settings of mini with three trainings at two sigmas."""
-    content = yaml.safe_load(MINI.read_text()) | {"seeds": SEEDS, "sensitivity": None}
-    for part in content["parts"].values():
-        part["sigmas"] = [SIGMA, 45]
-    return content
 
 
 @pytest.fixture(scope="module")
 def config():
-    return parse_config(settings(), source="mini, three trainings")
-
-
-@pytest.fixture(scope="module")
-def few():
-    """Denoising alone, with three methods."""
-    denoising = settings()["parts"]["denoising"] | {"methods": ["noisy", "dncnn", "separate"]}
-    return parse_config(settings() | {"parts": {"denoising": denoising}}, source="fewer methods")
+    return mini_config({part: {"sigmas": [SIGMA, 45]} for part in PARTS}, seeds=SEEDS)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +59,7 @@ def test_a_further_training_has_its_parents_and_the_same_task_network(config):
     assert retrained.parents == ("segmenter/clean",)
 
 
-def test_trainings_draw_differently_but_joint_and_matched_of_one_number_alike(config):
+def test_draws_differ_between_trainings_but_not_between_joint_and_matched(config):
     names = [
         model_spec(config, f"{name}/sigma30{suffix}").seed_name
         for suffix in ("", "-seed2")
@@ -240,9 +222,7 @@ def test_trainings_that_disagree_leave_a_claim_open(few, tmp_path):
 
 def test_a_method_that_lacks_a_training_has_no_measurements(few, tmp_path):
     other = write_synthetic_run(few, tmp_path, images=8)
-    path = other.evaluation("denoising", SIGMA, 2)
-    frame = pd.read_csv(path)
-    frame[frame["method"] != "dncnn"].to_csv(path, index=False)
+    drop_method(other.evaluation("denoising", SIGMA, 2), "dncnn")
     measurements = read_measurements(few, other, "denoising", SIGMA)
     assert ("dncnn", "psnr") not in measurements.features
     assert "dncnn" not in measurements.protocols
@@ -259,7 +239,7 @@ def test_other_images_in_a_further_training_are_refused(few, tmp_path):
     assert "sigma30-seed3.csv: other images than evaluation/" in caught.value.came
 
 
-def test_over_trainings_it_is_students_t():
+def test_the_test_over_trainings_is_students():
     rng = np.random.default_rng(5)
     first, second = rng.normal(size=(2, 6))
     found = statistics.over_trainings(first - second, confidence=0.9)
@@ -268,7 +248,7 @@ def test_over_trainings_it_is_students_t():
     assert (found.low, found.high) == pytest.approx(tuple(reference.confidence_interval(0.9)))
 
 
-def test_over_both_it_is_welchs_t():
+def test_the_test_over_both_is_welchs():
     """Welch's test of two independent samples adds the same squares, by the same formula."""
     rng = np.random.default_rng(6)
     images, trainings = rng.normal(0.3, 1, 40), rng.normal(0, 0.2, 5)
@@ -328,7 +308,7 @@ def alarms(p_values: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("seeds", "least", "most"), [(1, 0.3, 1), (3, 0, 0.09), (5, 0, 0.09)])
-def test_only_several_trainings_keep_their_noise_from_false_alarms(monkeypatch, seeds, least, most):
+def test_only_several_trainings_prevent_false_alarms(monkeypatch, seeds, least, most):
     # More than 9 % of 300 has a chance of 0.1 % at a true rate of 5 %.
     monkeypatch.setattr(statistics, "PERMUTATIONS", 199)
     rng = np.random.default_rng(40)

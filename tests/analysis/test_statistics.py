@@ -101,7 +101,7 @@ def test_each_metric_has_its_test(metric, name):
     assert found == (name, 1.0)
 
 
-def test_groups_on_the_side_of_all_by_hand():
+def test_groups_with_the_sign_of_the_average_by_hand():
     # Means of a - b: +3 and -1 and 0 in the groups, +2/3 in all; two trainings, which are averaged.
     gaps = np.array([[4.0, 2.0], [3.0, 3.0], [-2.0, 0.0], [-1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]])
     first, second = 20 + gaps[..., None], np.full((6, 2, 1), 20.0)
@@ -113,7 +113,7 @@ def test_groups_on_the_side_of_all_by_hand():
     assert statistics.alike(first, second, groups=groups, metric="psnr", line=1) == 2
 
 
-def test_a_group_that_ties_is_on_neither_side():
+def test_a_group_that_ties_has_no_sign():
     # Right answers of ten images, by three trainings: 3 of 30 on either side in the second group,
     # whose means differ by rounding alone.
     first, second = np.zeros((2, 20, 3, 1))
@@ -131,7 +131,7 @@ def test_holm_by_hand():
     )
 
 
-def test_holm_leaves_out_what_was_not_tested_and_stays_below_one():
+def test_holm_leaves_out_missing_p_values_and_stays_below_one():
     np.testing.assert_allclose(statistics.holm(np.array([0.7, np.nan, 0.02])), [0.7, np.nan, 0.04])
     np.testing.assert_allclose(statistics.holm(np.array([0.7, 0.9])), [1.0, 1.0])
 
@@ -274,7 +274,7 @@ def test_verdicts_are_rare_without_a_difference_and_sure_with_a_clear_one(
 
 
 @pytest.mark.parametrize(("gap", "at_most", "at_least"), [(-0.05, 0.06, 0.0), (0.0, 1.0, 0.9)])
-def test_the_margin_keeps_its_promise(gap, at_most, at_least):
+def test_the_margin_keeps_its_error_rate(gap, at_most, at_least):
     """At the margin itself "reproduced" is a mistake of 2.5 %; without a gap it is the rule."""
     rng = np.random.default_rng(26)
     reproduced = 0

@@ -6,28 +6,23 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-from synthetic_run import write_synthetic_run
+from settings import PUBLISHED, mini_config
+from synthetic_run import drop_method, write_synthetic_run
 
 from dhl.analysis.published import read_literature, read_published
 from dhl.analysis.table_formats import DIALECTS
 from dhl.analysis.tables import build_table, write_table
-from dhl.config.methods import METHODS, PARTS
-from dhl.config.parse import parse_config
+from dhl.config.methods import METHODS
 from dhl.errors import UserError
-from dhl.files import PROJECT
 from dhl.run.results import TABLE_COLUMNS, read_csv
 
-PUBLISHED = PROJECT / "config" / "published.csv"
 HEAD = "table,source,method,sigma,metric,image_id,value,status\n"
 
 
 @pytest.fixture(scope="module")
 def config():
-    content = yaml.safe_load((PROJECT / "config" / "mini.yaml").read_text()) | {"sensitivity": None}
-    for part, sigmas in zip(PARTS, ([15, 25], [30], [30, 60])):
-        content["parts"][part]["sigmas"] = sigmas
-    return parse_config(content, source="mini, other sigmas")
+    sigmas = {"denoising": [15, 25], "classification": [30], "segmentation": [30, 60]}
+    return mini_config({part: {"sigmas": sigmas[part]} for part in sigmas})
 
 
 @pytest.fixture
@@ -36,13 +31,12 @@ def folder(config, tmp_path):
 
 
 def written(config, folder, part, number, published=PUBLISHED):
-    """Write a part's table and return its CSV."""
+    """Write a part's table and read it back."""
     write_table(config, part, folder, published)
     return read_csv(folder.table(number), TABLE_COLUMNS)
 
 
 def cell(frame, method, sigma, metric, image_id="average"):
-    """Return the one row of a cell."""
     cells = frame.set_index(["method", "sigma", "metric", "image_id"])
     assert cells.index.is_unique
     return cells.loc[(method, sigma, metric, image_id)]
@@ -122,9 +116,7 @@ def test_a_sigma_that_the_paper_lacks_has_no_column_of_the_paper(config, folder)
 
 
 def test_a_method_without_rows_keeps_its_row_and_a_reason(config, folder):
-    path = folder.evaluation("classification", 30)
-    frame = pd.read_csv(path)
-    frame[frame["method"] != "cross"].to_csv(path, index=False)
+    drop_method(folder.evaluation("classification", 30), "cross")
     table = written(config, folder, "classification", 2)
     row = cell(table, "cross", 30, "top1")
     assert np.isnan(row["value"])
@@ -137,7 +129,7 @@ def test_a_method_without_rows_keeps_its_row_and_a_reason(config, folder):
     assert "n.m. or failed: not measured" in text
 
 
-def test_best_is_bold_second_underlined_and_clean_takes_no_part(config, folder):
+def test_the_best_value_is_bold_and_the_second_underlined(config, folder):
     methods = config.parts.denoising.methods
     psnr = dict(zip(methods, (20, 26.004, 26.0, 27.0, 27.001, 25), strict=True))
     path = folder.evaluation("denoising", 15)

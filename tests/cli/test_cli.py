@@ -21,7 +21,6 @@ COMMANDS = [row[0] for row in CONFIGURED + UNCONFIGURED]
 
 @pytest.fixture
 def tiny_file(tmp_path, tiny_config) -> Path:
-    """The tiny configuration as a file."""
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
     return path
@@ -37,7 +36,6 @@ def assert_three_parts(message: str) -> None:
 
 
 def printed_by(arguments: list[str], capsys) -> str:
-    """Return what a help option prints."""
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 0

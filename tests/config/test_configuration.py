@@ -5,6 +5,7 @@ import runpy
 
 import pytest
 import yaml
+from settings import shipped
 
 from dhl.config.methods import TASKS
 from dhl.config.parse import parse_config
@@ -44,13 +45,13 @@ def test_an_editor_finds_no_mistake_in_a_shipped_configuration(path):
 )
 def test_an_editor_finds_mistakes(mistake):
     jsonschema = pytest.importorskip("jsonschema")
-    content = yaml.safe_load((PROJECT / "config/mini.yaml").read_text()) | mistake
+    content = shipped("mini", **mistake)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(content, json.loads(BUILD["schema_text"]()))
 
 
 def test_another_noise_level_trains_only_models_of_that_level():
-    content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    content = shipped("smoke")
     before = parse_config(content, source="smoke.yaml")
     for part in TASKS:
         content["parts"][part]["sigmas"].append(75)

@@ -1,18 +1,17 @@
-"""Each kind of data says what is downloaded for it, is credited, and has its deviations."""
+"""Each kind of data is credited in the report, and its deviations are listed."""
 
 from __future__ import annotations
 
 import pytest
 import yaml
+from report_run import TEMPLATES, deviations
+from settings import shipped
 
-from dhl.config.parse import load_config, parse_config
-from dhl.config.schema import Config
+from dhl.config.parse import parse_config
 from dhl.files import PROJECT
 from dhl.report import content as report_content
 from dhl.report import page as report
 
-TEMPLATES = PROJECT / "report"
-MINI = PROJECT / "config" / "mini.yaml"
 SHAPES = f"{PROJECT}/docs/examples/shapes.py:shapes"
 FOLDER = {"kind": "folder", "name": "kodak24", "train": "bsds500", "test": "kodak"}
 OTHER_DATA = (
@@ -29,17 +28,23 @@ OTHER_DATA = (
 )  # fmt: skip
 
 
-def config_with(data: dict) -> Config:
-    """Return mini's configuration with other data."""
-    content = yaml.safe_load(MINI.read_text())
+def mini_with(data: dict) -> dict:
+    """Return the settings of mini with other data."""
+    content = shipped("mini")
     for part, settings in content["parts"].items():
         settings["data"] = data[part]
-    return parse_config(content, source="mini.yaml")
+    return content
+
+
+def sources(data: dict) -> list[dict[str, str]]:
+    """Return the sources that the report of mini with other data credits."""
+    config = parse_config(mini_with(data), source="mini.yaml")
+    return report._sources(config, TEMPLATES)
 
 
 def test_conditions_name_keys_that_exist():
-    configs = [load_config(MINI), *map(config_with, OTHER_DATA)]
-    values = [config.model_dump(mode="json") for config in configs]
+    contents = [shipped("mini"), *map(mini_with, OTHER_DATA)]
+    values = [parse_config(one, source="mini.yaml").model_dump(mode="json") for one in contents]
     for entry in yaml.safe_load((TEMPLATES / "deviations.yaml").read_text()):
         for rule in (entry, *entry.get("cases", [])):
             for key in (*rule.get("when", {}), *rule.get("unless", {})):
@@ -49,11 +54,7 @@ def test_conditions_name_keys_that_exist():
 
 
 def test_deviations_of_the_data_follow_its_kind():
-    found = [
-        {entry["topic"]: entry["ours"] for entry in report_content.read_deviations(
-            config_with(data), TEMPLATES / "deviations.yaml")}
-        for data in OTHER_DATA
-    ]  # fmt: skip
+    found = [deviations(mini_with(data)) for data in OTHER_DATA]
     assert not {"Denoising data", "Segmentation data"} & set(found[0])  # the paper's own
     assert "ten of the 1,000 classes" in found[0]["Classification data"]
     assert "those of mine to test on" in found[1]["Denoising data"]
@@ -69,25 +70,18 @@ def test_noise_and_denoiser_of_plug_ins_are_deviations(tmp_path):
     source = "def f(clean=0, *, noise_std=0, generator=0): ..."
     (tmp_path / "own.py").write_text(source)
     reference = f"{tmp_path}/own.py:f"
-    content = yaml.safe_load(MINI.read_text())
-    plain = {entry["topic"] for entry in deviations(content)}
+    plain = set(deviations(shipped("mini")))
     assert "Noise" not in plain
-    content |= {"noise": reference}
+    content = shipped("mini", noise=reference)
     content["parts"]["denoising"]["denoiser"] = {"name": reference}
-    found = {entry["topic"]: entry["ours"] for entry in deviations(content)}
+    found = deviations(content)
     assert found["Noise"] == found["Architecture of the denoiser"] == f"plug-in {reference}"
     assert "Width of the denoiser" in plain - set(found)
 
 
-def deviations(content: dict) -> list[dict[str, str]]:
-    """List the deviations of a configuration."""
-    config = parse_config(content, source="mini.yaml")
-    return report_content.read_deviations(config, TEMPLATES / "deviations.yaml")
-
-
 @pytest.mark.parametrize("data", OTHER_DATA[:3])
 def test_the_sources_of_all_data_are_credited(data):
-    credited = [source["name"] for source in report._sources(config_with(data), TEMPLATES)]
+    credited = [source["name"] for source in sources(data)]
     assert any("Kodak" in name or "own folder" in name for name in credited)
     assert any("ImageNet" in name or "own folders" in name for name in credited)
     assert any("PASCAL" in name or "label maps" in name for name in credited)
@@ -95,6 +89,6 @@ def test_the_sources_of_all_data_are_credited(data):
 
 
 def test_the_images_of_a_plug_in_are_credited():
-    first, *others = report._sources(config_with(OTHER_DATA[3]), TEMPLATES)
+    first, *others = sources(OTHER_DATA[3])
     assert "plug-in" in first["name"]
     assert ["bm3d" in one["name"] for one in others] == [True]

@@ -1,20 +1,19 @@
-"""Presets: each figure against a table typed from the paper's and the released code's own."""
+"""Presets: each value against a table typed from the paper and the released code."""
 
 from __future__ import annotations
 
 from operator import attrgetter
 
 import pytest
-import yaml
+from settings import refused, shipped, write_settings
 
 from dhl.config.methods import TASKS
 from dhl.config.parse import load_config, parse_config
 from dhl.config.parts import Parts
 from dhl.config.presets import merge
-from dhl.errors import UserError
 from dhl.files import project_file
 
-# Where a figure stands: [P] the paper's text, [C] the released code, [S] a summary of the paper,
+# The source of a value: [P] the paper's text, [C] the released code, [S] a summary of the paper,
 # [M] an unverified recollection, [D] DeepLab's paper or its released solver.
 AUTHORS = {
     "denoising.training.separate.steps": 1_000_000,  # [C]
@@ -83,16 +82,16 @@ PAPER = AUTHORS | {
 
 def preset(name: str, **recipes: dict) -> Parts:
     """Return the parts of `paper.yaml` with a preset, and with a part's own recipes over it."""
-    content = yaml.safe_load(project_file("config/paper.yaml").read_text()) | {"preset": name}
+    content = shipped("paper", preset=name)
     for part, training in recipes.items():
         content["parts"][part]["training"] = training
     return parse_config(content, source="paper.yaml").parts
 
 
-@pytest.mark.parametrize(("name", "figures"), [("authors", AUTHORS), ("paper", PAPER)])
-def test_every_figure_is_the_published_one(name, figures):
+@pytest.mark.parametrize(("name", "values"), [("authors", AUTHORS), ("paper", PAPER)])
+def test_every_value_is_the_published_one(name, values):
     parts = preset(name)
-    assert {path: attrgetter(path)(parts) for path in figures} == figures
+    assert {path: attrgetter(path)(parts) for path in values} == values
 
 
 def test_the_released_losses_are_restated_exactly():
@@ -166,9 +165,7 @@ def with_preset(content: dict, name: str) -> dict:
 def test_a_configuration_from_a_file_has_its_preset_expanded(tmp_path, tiny_content):
     content = with_preset(tiny_content, "paper")
     content["parts"]["segmentation"]["training"]["joint"] = {"steps": 7}
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(content))
-    config = load_config(path)
+    config = load_config(write_settings(tmp_path / "mine.yaml", content))
     assert config.parts.denoising.training.separate.steps == 1_500_000
     assert config.parts.segmentation.training.joint.steps == 7
     assert config.parts.classification.training.task_network.steps == 5
@@ -187,8 +184,7 @@ def test_a_preset_adds_no_part(tiny_content):
 
 @pytest.mark.parametrize("name", ["autors", 3, ["paper"], None, "../paper"])
 def test_an_unknown_preset_is_named_with_the_legal_ones(tiny_content, name):
-    with pytest.raises(UserError) as caught:
-        parse_config(tiny_content | {"preset": name}, source="mine.yaml")
-    assert f"`{name}`" in caught.value.mistake
-    assert "mine.yaml" in caught.value.mistake
-    assert "authors, paper" in caught.value.came
+    error = refused(tiny_content | {"preset": name})
+    assert f"`{name}`" in error.mistake
+    assert "mine.yaml" in error.mistake
+    assert "authors, paper" in error.came

@@ -1,4 +1,4 @@
-"""Data of a part that is written from a specification."""
+"""Data that is written from a specification, for the part that a file of tests names in `PART`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dhl.run.folder import RunFolder
 
 
 @pytest.fixture
-def configured(tiny_content, tmp_path):
-    """Return a function from a part and the specification of its data to a configuration."""
+def configured(request, tiny_content, tmp_path):
+    """Return a function from a specification of data to a configuration."""
 
-    def configure(part: str, spec: dict) -> Config:
-        tiny_content["parts"][part]["data"] = spec
+    def configure(**spec: object) -> Config:
+        tiny_content["parts"][request.module.PART]["data"] = spec
         tiny_content["downloads"] = {"root": str(tmp_path)}
         return parse_config(tiny_content, source="mine.yaml")
 
@@ -23,12 +23,12 @@ def configured(tiny_content, tmp_path):
 
 
 @pytest.fixture
-def write_part(configured, tmp_path):
-    """Return a function that writes the data of a part and returns the run folder."""
+def written(request, configured, tmp_path):
+    """Return a function that writes the data of a specification and returns its run folder."""
 
-    def write(part: str, spec: dict) -> RunFolder:
+    def write(**spec: object) -> RunFolder:
         folder = RunFolder(tmp_path / "run")
-        write_data(configured(part, spec), part, folder)
+        write_data(configured(**spec), request.module.PART, folder)
         return folder
 
     return write

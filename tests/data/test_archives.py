@@ -19,7 +19,6 @@ from dhl.errors import UserError
 
 
 def unpacked(data_set: DataSet, content: bytes, root: Path) -> Path:
-    """Unpack a set of one archive."""
     name = data_set.archives[0].name
     (root / name).write_bytes(content)
     unpack(data_set, {name: Verified(root / name, "md5:0")}, root / "set")

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
-from settings import with_parts
+from settings import with_parts, write_settings
 from tiny_archives import NAME, picture
 
 from dhl.cli.parser import main
@@ -29,7 +28,6 @@ def root(content, tmp_path) -> Path:
 
 
 def found(root: Path, *, decode: bool = False):
-    """Check the tiny set."""
     return check_set(CATALOGUE[NAME], root, decode=decode)
 
 
@@ -108,7 +106,7 @@ def test_changed_weights_are_damaged(tmp_path):
 
 
 def folder_line(folder: Path, *, decode: bool = False, **spec: object) -> str:
-    """Check a user's folder."""
+    """Return the line about a user's folder."""
     field = "path" if spec else "test"
     settings = {"name": "mine"} | (spec or {"kind": "folder"}) | {field: str(folder)}
     model = KINDS[settings["kind"]]
@@ -134,9 +132,8 @@ def test_a_voc_layout_has_all_that_its_lists_name(tmp_path):
     spec = {"kind": "voc", "train": None, "test": "val"}
     missing = f"missing: {tmp_path}/ImageSets/Segmentation/val.txt: No such file"
     assert missing in folder_line(tmp_path, **spec)
-    (tmp_path / "ImageSets/Segmentation/val.txt").write_text(
-        "one 1\ntwo -1\n"
-    )  # as in VOC's lists of a class
+    # As in VOC's lists of a class.
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("one 1\ntwo -1\n")
     (tmp_path / "JPEGImages/one.jpg").write_bytes(picture(0))
     (tmp_path / "SegmentationClass/one.png").write_bytes(picture(1, "png"))
     missing = f"missing: 1 of 2 not in {tmp_path}/JPEGImages: two (0 files);"
@@ -185,9 +182,8 @@ def test_the_commands_download_and_check(content, tiny_content, tmp_path, monkey
     data = {"kind": "folder", "name": "mine", "test": str(tmp_path / "photos")}
     part = tiny_content["parts"]["denoising"] | {"data": data, "methods": ["noisy"]}
     tiny_content |= {"parts": {"denoising": part}, "downloads": {"root": str(tmp_path / "sets")}}
-    file = tmp_path / "tiny.yaml"
-    file.write_text(yaml.safe_dump(tiny_content))
-    options = ["--configfile", str(file), "--folder", str(tmp_path / "run")]
+    file = write_settings(tmp_path / "tiny.yaml", tiny_content)
+    options = ["--configfile", file, "--folder", str(tmp_path / "run")]
     assert main(["data", "check", *options]) == 0
     assert capsys.readouterr().out.startswith("parts.denoising.data.test: complete; 1 files")
     (tmp_path / "photos/one.png").write_bytes(b"")

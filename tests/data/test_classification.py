@@ -35,12 +35,6 @@ from dhl.run.results import NOISE_COLUMNS, SKIPPED_COLUMNS, read_csv
 PART = "classification"
 
 
-@pytest.fixture
-def written(write_part):
-    """Return a function that writes the data of a specification and returns its run folder."""
-    return lambda spec: write_part(PART, spec)
-
-
 @pytest.fixture(scope="module")
 def ilsvrc(tmp_path_factory) -> Path:
     """ILSVRC2012 with one image of each synset; not to be changed."""
@@ -48,7 +42,6 @@ def ilsvrc(tmp_path_factory) -> Path:
 
 
 def listed(folder: Path, root: Path, **options) -> dict:
-    """List the images of ILSVRC2012."""
     options = {"complete": False} | options
     return list_ilsvrc2012(Ilsvrc2012(kind="ilsvrc2012", path=str(folder), **options), root)
 
@@ -61,7 +54,7 @@ def flat(tmp_path_factory) -> Path:
 
 def test_imagenette_has_the_indices_of_its_synsets_in_imagenet(written, tmp_path):
     make_imagenette(tmp_path)
-    folder = written({"kind": "imagenette"})
+    folder = written(kind="imagenette")
     train, test = (load_split(folder.data(PART), split) for split in ("train", "test"))
     known = [0, 217, 482, 491, 497, 566, 569, 571, 574, 701]
     assert (len(train), len(test), test.classes) == (30, 20, 1000)
@@ -84,7 +77,7 @@ def test_imagenette_is_tested_on_validation_images_of_imagenet(written, tmp_path
     trained = ("train/n03394916/n03394916_58454", "val/n03394916/n03394916_29940")
     for name in tested + trained:
         write_picture(folder / f"{name}.JPEG")
-    run = written({"kind": "imagenette"})
+    run = written(kind="imagenette")
     for split, wanted in (("train", trained), ("test", tested)):
         images = load_split(run.data(PART), split)
         paths = [images.images.path(index) for index in range(len(images))]
@@ -98,12 +91,12 @@ def test_imagenette_with_other_names_is_refused(written, tmp_path):
     for path in sorted(tmp_path.glob("imagenette/*/*/n0[12][14]*/ILSVRC2012_val_*")):
         path.rename(path.with_name(f"{path.parent.name}_9{path.name[-7:]}"))
     with pytest.raises(UserError, match=r"2 classes without one .*: n01440764, n02102040"):
-        written({"kind": "imagenette"})
+        written(kind="imagenette")
 
 
 def test_the_test_pixels_are_those_of_the_published_networks_measurement(written, tmp_path):
     make_imagenette(tmp_path, suffix="-160", train=1)
-    test = load_split(written({"kind": "imagenette", "size": 160}).data(PART), "test")
+    test = load_split(written(kind="imagenette", size=160).data(PART), "test")
     prepare = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
     for index in (0, 19):
         with Image.open(test.images.path(index)) as image:
@@ -222,16 +215,15 @@ def spoiled(folder: Path) -> dict:
 def test_damaged_images_stop_a_run_and_are_named(written, tmp_path):
     spec = spoiled(tmp_path)
     with pytest.raises(UserError, match=r"1 of 5 [\s\S]*train/cat/1\.png \(unknown"):
-        written(spec)
+        written(**spec)
     with pytest.raises(UserError, match=r"2 of 7 [\s\S]*cat/2\.png \(image.*\n.*dog/1\.png"):
-        written(spec | {"train": None})
+        written(**spec | {"train": None})
     assert not (tmp_path / "run/data").exists()
 
 
 def test_damaged_images_are_skipped_and_listed(written, tmp_path, caplog):
-    spec = spoiled(tmp_path) | {"damaged": "skip"}
     with caplog.at_level("WARNING", "dhl"):
-        folder = written(spec)
+        folder = written(**spoiled(tmp_path), damaged="skip")
     rows = read_csv(folder.skipped(PART), SKIPPED_COLUMNS)
     assert list(zip(rows["split"], rows["image_id"], rows["path"])) == [
         ("train", "cat/1", str(tmp_path / "train/cat/1.png")),
@@ -258,24 +250,24 @@ def test_nothing_is_left_of_a_split_that_is_all_damaged(written, tmp_path):
     (tmp_path / "test/cat/0.png").write_bytes(b"")
     spec = {"kind": "image_folder", "name": "mine", "test": str(tmp_path / "test")}
     with pytest.raises(UserError, match="1 of 1"):
-        written(spec | {"damaged": "skip"})
+        written(**spec, damaged="skip")
 
 
 def test_a_subset_has_each_class(written, tmp_path):
     make_imagenette(tmp_path, train=4, val=2)
-    folder = written({"kind": "imagenette", "train_images": 20, "test_images": 10})
+    folder = written(kind="imagenette", train_images=20, test_images=10)
     train, test = (load_split(folder.data(PART), split) for split in ("train", "test"))
     assert (len(train), len(test)) == (20, 10)
     assert np.unique(train.targets, return_counts=True)[1].tolist() == [2] * 10
     assert np.unique(test.targets, return_counts=True)[1].tolist() == [1] * 10
     assert train.ids[:2] == ["n01440764_1", "n01440764_3"]
     with pytest.raises(UserError, match="21 of the 20 images"):
-        written({"kind": "imagenette", "test_images": 21})
+        written(kind="imagenette", test_images=21)
 
 
 def test_the_same_files_make_the_same_index(written, tmp_path):
     make_imagenette(tmp_path, train=2, val=2)
-    folders = [written({"kind": "imagenette"}) for _ in range(2)]
+    folders = [written(kind="imagenette") for _ in range(2)]
     contents = [folder.data(PART).read_bytes() for folder in folders]
     assert contents[0] == contents[1]
     assert folders[0].skipped(PART).read_text() == "split,image_id,path,reason\n"
@@ -284,7 +276,7 @@ def test_the_same_files_make_the_same_index(written, tmp_path):
 def test_the_noise_of_files_is_recorded_image_by_image(configured, written, tmp_path):
     make_imagenette(tmp_path, train=1, val=1)
     spec = {"kind": "imagenette", "resize": 40, "crop": 32}
-    config, folder = configured(PART, spec), written(spec)
+    config, folder = configured(**spec), written(**spec)
     write_noise(config, PART, 30, folder)
     rows = read_csv(folder.noise(PART, 30), NOISE_COLUMNS)
     test = load_split(folder.data(PART), "test")
@@ -300,7 +292,7 @@ def test_the_noise_of_files_is_recorded_image_by_image(configured, written, tmp_
 
 
 def test_the_contact_sheet_shows_the_first_images_and_a_damaged_one_in_grey(written, tmp_path):
-    folder = written(spoiled(tmp_path) | {"damaged": "skip"})
+    folder = written(**spoiled(tmp_path), damaged="skip")
     sheet = np.asarray(Image.open(folder.data(PART).with_suffix(".png")))
     assert sheet.shape == (2 * 64, 20 * 64, 3)
     train = load_split(folder.data(PART), "train")
@@ -315,7 +307,7 @@ def test_a_link_to_a_training_image_is_not_tested_on(written, tmp_path):
         split: make_folders(tmp_path / split, {"cat": 2, "dog": 1}) for split in ("train", "test")
     }
     spec = {"kind": "image_folder", "name": "mine", "crop": 16, "resize": 16, **folders}
-    assert load_split(written(spec).data(PART), "test").ids == ["cat/0", "cat/1", "dog/0"]
+    assert load_split(written(**spec).data(PART), "test").ids == ["cat/0", "cat/1", "dog/0"]
     (tmp_path / "test/dog/copy.png").symlink_to(tmp_path / "train/dog/0.png")
     with pytest.raises(UserError, match=r"found: .*test/dog/copy\.png in both\n"):
-        written(spec)
+        written(**spec)

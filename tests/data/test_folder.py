@@ -133,9 +133,20 @@ def test_a_folder_is_read_sorted_by_name_and_only_its_pictures(tmp_path):
     assert images.targets is None
 
 
-def test_an_image_too_small_for_ssim_is_named(tmp_path):
-    Image.new("RGB", (40, 16)).save(tmp_path / "flat.png")
-    with pytest.raises(UserError, match=r"17 px[\s\S]*flat\.png has 40 x 16 px"):
+@pytest.mark.parametrize(
+    ("images", "came"),
+    [
+        # Too small for SSIM.
+        ({"flat.png": Image.new("RGB", (40, 16))}, r"17 px[\s\S]*flat\.png has 40 x 16 px"),
+        (dict.fromkeys(("one.png", "one.bmp", "two.png"), Image.new("RGB", (8, 8))), "`one`"),
+        ({"good.png": Image.new("RGB", (8, 8)), "grey.png": Image.new("L", (8, 8))},
+         r"grey\.png is grey"),
+    ],
+)  # fmt: skip
+def test_an_image_that_cannot_be_used_is_named(tmp_path, images, came):
+    for name, image in images.items():
+        image.save(tmp_path / name)
+    with pytest.raises(UserError, match=came):
         read_pictures(picture_files(tmp_path))
 
 
@@ -148,22 +159,7 @@ def test_a_missing_or_empty_folder_is_named(tmp_path):
         picture_files(tmp_path / "empty")
 
 
-def test_two_pictures_with_one_stem_are_refused(tmp_path):
-    for name in ("one.png", "one.bmp", "two.png"):
-        Image.new("RGB", (8, 8)).save(tmp_path / name)
-    with pytest.raises(UserError, match="`one`"):
-        read_pictures(picture_files(tmp_path))
-
-
-def test_one_bad_picture_stops_the_folder_with_its_name(tmp_path):
-    Image.new("RGB", (8, 8)).save(tmp_path / "good.png")
-    Image.new("L", (8, 8)).save(tmp_path / "grey.png")
-    with pytest.raises(UserError, match=r"grey\.png is grey"):
-        read_pictures(picture_files(tmp_path))
-
-
 def denoising(**folders: str) -> Folder:
-    """Specify folders for denoising."""
     return Folder(kind="folder", name="mine", **folders)
 
 

@@ -75,7 +75,6 @@ def test_items_are_taken_by_index_from_the_end_and_by_slice(tmp_path):
 
 
 def spoil(path: Path, how: str) -> None:
-    """Write a damaged image."""
     image = encoded("image", 240, 320)
     middle = len(image) // 2
     content = {

@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-import yaml
-from settings import with_parts
-from tiny_sets import encoded, make_folders, make_voc_layout, write_picture
+from settings import with_parts, write_settings
+from tiny_sets import encoded, make_folders, make_kodak, make_voc_layout, write_picture
 from workflow_runs import planned, snakemake
 
 from dhl.config.data_sets import Folder
@@ -118,14 +117,13 @@ def test_the_workflow_downloads_once_and_repeats_the_data_step_for_a_changed_ima
     tiny_content, tmp_path
 ):
     write_picture(tmp_path / "test/a.bmp", height=64, width=64)
-    for number in range(1, 25):
-        write_picture(tmp_path / f"mirror/kodim{number:02d}.png")
+    mirror = make_kodak(tmp_path / "mirror")
     part = tiny_content["parts"]["denoising"]
     data = {"kind": "folder", "name": "mine", "train": "kodak", "test": "test"}
     tiny_content["parts"] = {"denoising": part | {"methods": ["noisy"], "data": data}}
-    tiny_content["downloads"] = {"root": "sets", "mirrors": {"kodak": [str(tmp_path / "mirror")]}}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_content))
-    target = ("results/tiny/data/denoising.npz", "--configfile", str(tmp_path / "tiny.yaml"))
+    tiny_content["downloads"] = {"root": "sets", "mirrors": {"kodak": [str(mirror)]}}
+    file = write_settings(tmp_path / "tiny.yaml", tiny_content)
+    target = ("results/tiny/data/denoising.npz", "--configfile", file)
     result = snakemake(tmp_path, *target)
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "sets/kodak").glob("*.png"))) == 24

@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from tiny_sets import write_picture
 from torch import nn
 
 from dhl.config.methods import PARTS, TASKS
 from dhl.config.parse import parse_config
 from dhl.data.image_set import ImageSet, load_split
+from dhl.data.prepare import write_data, write_noise
 from dhl.errors import UserError
 from dhl.evaluation import evaluate as evaluation
 from dhl.evaluation.evaluate import Arrays, Bench, evaluate
@@ -106,23 +108,17 @@ def test_confusion_matrices_count_every_pixel_once(tiny_config, tiny_run):
             assert np.trace(counts[number]) == (predicted == truth[number]).sum()
 
 
-def results_with_batch(
-    batch: int, content: dict, folder, part: str
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Evaluate a part at another batch size."""
-    content["evaluation"]["batch"] = batch
-    evaluate(parse_config(content, source="tiny.yaml"), part, SIGMA, folder)
-    return results(folder, part)
-
-
 @pytest.mark.parametrize("part", PARTS)
 def test_the_batch_size_changes_no_psnr_and_no_prediction_without_rounding_to_levels(
     tiny_content, run_copy, part
 ):
     tiny_content["evaluation"]["protocol"] = "plain"
-    (one, one_arrays), (seven, seven_arrays) = (
-        results_with_batch(batch, tiny_content, run_copy, part) for batch in (1, 7)
-    )
+    found = []
+    for batch in (1, 7):
+        tiny_content["evaluation"]["batch"] = batch
+        evaluate(parse_config(tiny_content, source="tiny.yaml"), part, SIGMA, run_copy)
+        found.append(results(run_copy, part))
+    (one, one_arrays), (seven, seven_arrays) = found
     np.testing.assert_allclose(one["psnr"], seven["psnr"], rtol=0, atol=1e-6)
     for name in ("top1", "top5"):
         pd.testing.assert_series_equal(one[name], seven[name])
@@ -145,7 +141,7 @@ class Spy(nn.Module):
 
 
 def spied_bench(monkeypatch) -> list[Bench]:
-    """Wrap the networks of each bench that is built from now on in spies."""
+    """Wrap the networks of every bench that is built later in spies; return these benches."""
     benches = []
     build = Bench.__init__
 
@@ -224,15 +220,8 @@ def test_a_missing_file_is_named(tiny_config, run_copy, kind):
 
 
 def test_pictures_of_several_sizes_are_measured(tiny_content, run_copy, tmp_path):
-    from PIL import Image
-
-    from dhl.data.prepare import write_data, write_noise
-
-    generator = np.random.default_rng(0)
-    (tmp_path / "pictures").mkdir()
     for index, (height, width) in enumerate(((30, 41), (30, 41), (23, 37))):
-        pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"pictures/p{index}.png")
+        write_picture(tmp_path / f"pictures/p{index}.png", height=height, width=width)
     tiny_content["parts"]["denoising"]["data"] = {
         "kind": "folder", "name": "mine", "test": str(tmp_path / "pictures"),
     }  # fmt: skip
@@ -304,7 +293,7 @@ class Full(nn.Module):
     ("batch", "remedy"),
     [(7, "set `evaluation.batch` to 3,"), (1, "a device with more memory")],
 )
-def test_a_batch_that_does_not_fit_the_device_says_which_one_would(
+def test_a_batch_that_does_not_fit_the_device_is_answered_with_a_smaller_one(
     tiny_content, run_copy, monkeypatch, batch, remedy
 ):
     build = Bench.__init__

@@ -173,7 +173,7 @@ def test_blocks_of_a_network_without_inner_padding_equal_the_whole_image(height,
 
 
 def starts(side: int) -> list[int]:
-    """Return where the released code's blocks begin; its coordinates have the frame in them."""
+    """Return where the blocks of the released code begin; its coordinates include the frame."""
     crop, block, framed_side = 3, 134, side + 6
     grid = [*range(crop, framed_side - block - crop, 64), framed_side - block - crop]
     return [begin - crop for begin in grid]
@@ -195,7 +195,7 @@ def test_blocks_are_those_of_the_authors_loop(input, height, width):
     np.testing.assert_allclose(blocks, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_where_blocks_overlap_the_networks_own_padding_is_averaged_in():
+def test_where_blocks_overlap_the_padding_of_the_network_is_averaged_in():
     network, noisy = randomised("released"), noisy_image(134, 198)
     blocks = denoise_blockwise(network, noisy, device=CPU)
     tiles = denoise_tiles(network, noisy, device=CPU)
@@ -206,7 +206,7 @@ def test_where_blocks_overlap_the_networks_own_padding_is_averaged_in():
 
 @pytest.mark.parametrize("name", NETWORKS["denoiser"])
 @pytest.mark.parametrize(("height", "width"), [(8, 9), (61, 83), (133, 17), (30, 150), (134, 134)])
-def test_any_size_comes_back_at_its_own_size(name, height, width):
+def test_the_output_has_the_size_of_the_input(name, height, width):
     noisy = noisy_image(height, width)
     blocks = denoise_blockwise(randomised(name), noisy, device=CPU)
     assert blocks.shape == noisy.shape

@@ -41,7 +41,6 @@ def small(tmp_path):
 
 
 def layer(net, name: str):
-    """Return a layer of a message."""
     return next(layer for layer in net.layer if layer.name == name)
 
 
@@ -52,7 +51,7 @@ def through_opencv(net, pixels: np.ndarray) -> np.ndarray:
     return (net.forward()[0].transpose(1, 2, 0) + MEAN_BGR)[..., ::-1]
 
 
-def test_the_imported_network_gives_what_opencv_gives(tmp_path):
+def test_the_imported_network_gives_the_output_of_opencv(tmp_path):
     caffe = authors_denoiser()
     import_denoiser(caffe.write(tmp_path), tmp_path / "denoiser.pt", sigma=30)
     noisy = pictures.astronaut()[:44, :36] + np.random.default_rng(0).normal(0, 30, (44, 36, 3))
@@ -69,7 +68,7 @@ def test_the_imported_network_gives_what_opencv_gives(tmp_path):
     assert (content["role"], content["sigma"]) == ("denoiser", 30)
 
 
-def test_denoising_in_blocks_gives_what_the_authors_loop_gives_with_opencv(tmp_path):
+def test_denoising_in_blocks_equals_the_authors_loop_with_opencv(tmp_path):
     caffe = authors_denoiser(width=16, height=140, length=140)
     model = str(tmp_path / "denoiser.pt")
     assert main(["import-caffe", str(caffe.write(tmp_path)), "--output", model]) == 0
@@ -120,7 +119,6 @@ def test_a_task_network_behind_the_denoiser_is_left_out(small):
 
 
 def cut(name):
-    """Remove a layer."""
     return lambda net: net.layer.remove(layer(net, name))
 
 

@@ -14,7 +14,6 @@ from dhl.models.build import build_network
 
 
 def model_content(**changes) -> dict:
-    """Return the content of a model file."""
     network = build_network("denoiser", "released", width=4)
     return {
         "key": "separate/sigma30", "role": "denoiser", "network": {"name": "released", "width": 4},
@@ -24,7 +23,6 @@ def model_content(**changes) -> dict:
 
 @pytest.fixture
 def model(tmp_path) -> Path:
-    """A model file."""
     path = tmp_path / "models" / "separate.pt"
     torch.manual_seed(0)
     checkpoint.save(model_content(), path)

@@ -68,7 +68,7 @@ def test_an_image_of_321_pixels_has_the_published_size_at_every_stage(on_meta):
     ("side", "coarse"),
     [(1, 1), (8, 2), (9, 2), (10, 3), (17, 3), (321, 41), (500, 64)],
 )
-def test_any_size_comes_back_at_its_own_size(on_meta, side, coarse):
+def test_the_output_has_the_size_of_the_input(on_meta, side, coarse):
     images = torch.zeros(2, 3, side, 25, device="meta")
     assert on_meta.forward_coarse(images).shape == (2, 21, coarse, 4)
     assert on_meta(images).shape == (2, 21, side, 25)
@@ -140,7 +140,7 @@ def test_new_layers_begin_normal_with_deviation_0_01_and_drop_half_while_trainin
         assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05)
         assert not layer.bias.any()
     for layer in (network.fc6, network.fc7):
-        nn.init.constant_(layer.bias, 100.0)  # after the ReLU, only what is dropped is zero
+        nn.init.constant_(layer.bias, 100.0)  # after the ReLU, only dropped values are zero
     seen = []
     network.dropout.register_forward_hook(lambda *values: seen.append(values[2]))
     network.train()(torch.zeros(1, 3, 17, 17))

@@ -149,7 +149,7 @@ def test_every_denoiser_begins_by_returning_almost_its_input(name):
     ("height", "width"),
     [(1, 1), (2, 3), (3, 1), (4, 4), (5, 9), (6, 6), (7, 7), (8, 13), (17, 31), (33, 40), (1, 50)],
 )
-def test_any_size_comes_back_at_its_own_size(name, height, width):
+def test_the_output_has_the_size_of_the_input(name, height, width):
     network = build_network("denoiser", name, width=4).eval()
     output = network(torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0)))
     assert output.shape == (2, 3, height, width)
@@ -171,7 +171,7 @@ def test_the_receptive_field_of_the_released_network_is_39_pixels(phase):
     for weight in network.parameters():
         weight.data.abs_().add_(0.01)  # all positive: no ReLU hides a path
     noisy = noisy_images(1, 3, 96, 96).requires_grad_()
-    # Output pixels are 3 px off the input's; the extent is the same at each phase of the strides.
+    # The output starts 3 px inside the input; the size is the same at each phase of the strides.
     network.forward_unpadded(noisy)[0, :, 44 + phase, 44 + phase].sum().backward()
     reached = noisy.grad.abs().sum((0, 1)).nonzero()
     extent = reached.max(0).values - reached.min(0).values + 1

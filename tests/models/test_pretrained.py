@@ -41,7 +41,6 @@ def vgg_state() -> dict[str, torch.Tensor]:
 
 
 def saved(state, path, **options):
-    """Write a state; returns its path."""
     torch.save(state, path, **options)
     return path
 
@@ -75,8 +74,8 @@ def test_deeplab_gets_the_convolutions_of_vgg16_and_nothing_else(tmp_path, vgg_s
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"head.weight": torch.zeros(7, 16)}, "`head.weight` with shape (7, 16), which here has"),
-        ({"features.1.bias": torch.zeros(3)}, "`features.1.bias` with shape (3,), which here has"),
+        ({"head.weight": torch.zeros(7, 16)}, "`head.weight` with shape (7, 16), but the network"),
+        ({"features.1.bias": torch.zeros(3)}, "`features.1.bias` with shape (3,), but the network"),
         ({"features.5.conv2.weight": None}, "no `features.5.conv2.weight`"),
         ({"features.9.weight": torch.zeros(1)}, "`features.9.weight`, which this network"),
     ],

@@ -23,7 +23,6 @@ CLASSES = (0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 22, 24, 28, 30, 34, 36, 40, 42)
 
 
 def count_parameters(network: torch.nn.Module) -> int:
-    """Count learnable parameters."""
     return sum(weight.numel() for weight in network.parameters())
 
 

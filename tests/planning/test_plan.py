@@ -5,22 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
-from PIL import Image
-from settings import changed
+from settings import changed, shipped, write_settings
+from tiny_sets import write_picture
+from workflow_runs import planned, snakemake
 
 from dhl.cli.parser import main
 from dhl.config.data import KINDS
 from dhl.config.data_sets import DataSet
 from dhl.config.parse import load_config, parse_config
 from dhl.errors import UserError
+from dhl.files import PROJECT
 from dhl.planning import flops, jobs, machine
 from dhl.planning.flops import forward_flops, network_name, parameter_count, step_flops
 from dhl.planning.image_counts import ImageCount, PartCounts, count_all_images, count_images
@@ -29,7 +26,6 @@ from dhl.planning.machine import Machine, Rates, measure_machine
 from dhl.planning.plan import Plan, make_plan, to_json, to_text
 from dhl.run.model_graph import all_models, model_spec
 
-PROJECT = Path(__file__).parents[2]
 MINI, SMOKE = (load_config(PROJECT / f"config/{name}.yaml") for name in ("mini", "smoke"))
 CBM3D_SECONDS = 3.7e-5  # a pixel
 
@@ -57,7 +53,6 @@ def plan_of(config, **options) -> Plan:
 
 @pytest.fixture(scope="module")
 def mini() -> Plan:
-    """The plan of `mini`."""
     return plan_of(MINI)
 
 
@@ -92,27 +87,15 @@ def test_a_network_has_the_operations_of_its_formula_and_the_published_parameter
     assert parameter_count(model_spec(config, "separate/sigma30")) == 1_033_443
 
 
-def test_job_counts_are_snakemakes_own(tmp_path):
-    content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+def test_job_counts_are_those_of_snakemake(tmp_path):
+    content = shipped("smoke", seeds=3)
     parts = content["parts"]
     parts["classification"]["methods"] = [*parts["classification"]["methods"], "cbm3d-2020"]
     parts["classification"]["shards"] = 3
     parts["segmentation"] |= {"sigmas": [15, 30], "shards": 2}
     content["sensitivity"]["mismatch"] = ["segmentation"]
-    content["seeds"] = 3
-    path = tmp_path / "smoke.yaml"
-    path.write_text(yaml.safe_dump(content))
-    command = [sys.executable, "-m", "snakemake", "report", "--dry-run", "--cores", "1",
-               "--snakefile", PROJECT / "Snakefile", "--directory", tmp_path,
-               "--configfile", path]  # fmt: skip
-    result = subprocess.run(
-        command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, text=True,
-        capture_output=True,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    table = (result.stdout + result.stderr).split("Job stats:")[1].split("total")[0]
-    rows = [line.split() for line in table.splitlines()[3:] if line.split()]
-    counted = {name: int(count) for name, count in rows}
+    path = write_settings(tmp_path / "smoke.yaml", content)
+    counted = planned(snakemake(tmp_path, "report", "--dry-run", "--configfile", path))
     assert counted["baseline"] == 1 + 2 * 3 + 2 * 2
     assert {row.rule: row.jobs for row in plan_of(load_config(path)).rows} == counted
 
@@ -177,7 +160,6 @@ PUBLIC_DATA = {
 
 
 def data_of(settings: dict) -> DataSet:
-    """Return the model of the data of one part."""
     return KINDS[settings["kind"]](**settings)
 
 
@@ -248,12 +230,10 @@ def test_public_sets_have_their_published_counts(data, train, test):
     assert sizes == [train, test]
 
 
-def write_pictures(folder: Path, *sizes: tuple[int, int], suffix: str = "png") -> None:
-    """Write black pictures of some widths and heights."""
-    folder.mkdir(parents=True)
+def write_pictures(folder: Path, *sizes: tuple[int, int]) -> None:
+    """Write pictures of these widths and heights."""
     for index, (width, height) in enumerate(sizes):
-        pixels = np.zeros((height, width, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f"p{index}.{suffix}")
+        write_picture(folder / f"p{index}.png", height=height, width=width)
 
 
 def test_the_images_of_a_user_are_counted_and_their_sizes_averaged(tmp_path):

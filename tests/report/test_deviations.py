@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import yaml
+from report_run import deviations
+from settings import shipped
 
-from dhl.config.parse import load_config, parse_config
+from dhl.config.parse import load_config
 from dhl.files import PROJECT
 from dhl.report.content import read_deviations
 
@@ -17,17 +18,6 @@ AUTHORS_TRAINING = {
     "Momentum of the separate denoiser", "Optimiser of the separate denoiser",
     "Reconstruction loss", "Task weight of classification", "Warm start",
 }  # fmt: skip
-
-
-def deviations(content: dict) -> dict[str, str]:
-    """Return the deviations of a configuration by topic."""
-    config = parse_config(content, source="test")
-    return {entry["topic"]: entry["ours"] for entry in read_deviations(config, DEVIATIONS)}
-
-
-def shipped(name: str) -> dict:
-    """Read a shipped configuration."""
-    return yaml.safe_load((PROJECT / f"config/{name}.yaml").read_text())
 
 
 def test_the_authors_training_does_not_deviate_from_itself():
@@ -77,7 +67,7 @@ def test_a_changed_recipe_deviates(part, topic, recipe, ours):
 
 
 @pytest.mark.parametrize("name", ["mini", "kodak-cpu"])
-def test_a_short_training_deviates_in_what_it_does(name):
+def test_the_deviations_of_a_short_training_are_listed(name):
     found = deviations(shipped(name))
     parts = load_config(PROJECT / f"config/{name}.yaml").parts
     assert found["Gradient clipping"].startswith("norms are clipped at 0.01, of a loss that is 1 ")

@@ -8,9 +8,9 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
 from report_run import denoising_only, small_config
+from settings import write_settings
 
 from dhl.cli.parser import main
 from dhl.config.methods import METHODS
@@ -20,46 +20,31 @@ from dhl.report.figure_data import columns_of, write_figure_data
 from dhl.report.figure_style import MANUSCRIPT_WIDTH, STYLES, drawing_style, save_figure, styles_of
 from dhl.report.figures import FIGURES, read_averages, training_curves
 from dhl.run.evaluations import studies
+from dhl.run.folder import RunFolder
 from dhl.run.outputs import FIGURE_PARTS, figure_names
 from dhl.run.results import IMAGE_COLUMNS, TABLE_COLUMNS, TRAINING_COLUMNS, read_csv, write_csv
 
 
-@pytest.fixture(scope="module")
-def config():
-    return small_config()
-
-
-@pytest.fixture(scope="module")
-def folder(drawn_run):
-    return drawn_run
-
-
-@pytest.fixture
-def copy(folder, tmp_path):
-    return type(folder)(shutil.copytree(folder.root, tmp_path / "copy"))
-
-
-def test_every_figure_is_there_in_all_formats(config, folder):
-    found = {path.name for path in folder.figures.iterdir()}
+def test_every_figure_is_there_in_all_formats(config, drawn_run):
+    found = {path.name for path in drawn_run.figures.iterdir()}
     assert found == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png", "pdf")}
     assert figure_names(config.parts) == tuple(FIGURE_PARTS)
     assert figure_names(config.parts, studies(config)) == tuple(FIGURES)
 
 
-def test_the_log_has_no_lines_of_the_font_tool(config, copy, tmp_path, monkeypatch, capsys):
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+def test_the_log_has_no_lines_of_the_font_tool(config, drawn_copy, tmp_path, monkeypatch, capsys):
+    file = write_settings(tmp_path / "small.yaml", config.model_dump(mode="json"))
     for module in ("figures", "figure_data"):
         monkeypatch.setattr(f"dhl.report.{module}.figure_names", lambda *_: ["psnr_over_sigma"])
     monkeypatch.setattr(logging.root, "handlers", [])  # as in a new process
-    options = ["--configfile", str(tmp_path / "small.yaml"), "--folder", str(copy.root)]
+    options = ["--configfile", file, "--folder", str(drawn_copy.root)]
     assert main(["figures", *options]) == 0
     assert "subset" not in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
-def data(config, folder, tmp_path_factory):
-    copy = type(folder)(tmp_path_factory.mktemp("data") / "run")
-    shutil.copytree(folder.root, copy.root)
+def data(config, drawn_run, tmp_path_factory):
+    copy = RunFolder(shutil.copytree(drawn_run.root, tmp_path_factory.mktemp("data") / "run"))
     write_figure_data(config, copy)
     return {path.stem: pd.read_csv(path) for path in copy.figures.glob("*.csv")}
 
@@ -71,8 +56,8 @@ def test_every_figure_has_its_numbers(data):
         assert len(frame)
 
 
-def test_the_numbers_of_a_plot_are_the_tables(config, folder, data):
-    table = read_csv(folder.table(3), TABLE_COLUMNS).set_index(["sigma", "method"])
+def test_the_numbers_of_a_plot_are_the_tables(config, drawn_run, data):
+    table = read_csv(drawn_run.table(3), TABLE_COLUMNS).set_index(["sigma", "method"])
     shown = data["miou_over_sigma"].set_index(["sigma", "method"])
     assert set(shown.index) == set(table.index)
     expected = table.loc[shown.index, ["value", "ci_low", "ci_high"]]
@@ -83,34 +68,34 @@ def test_the_numbers_of_a_plot_are_the_tables(config, folder, data):
     )
 
 
-def test_the_numbers_of_the_examples_are_those_written_on_them(config, folder, data):
+def test_the_numbers_of_the_examples_are_those_written_on_them(config, drawn_run, data):
     frame = data["example_classification"]
     assert set(frame["truth"]) == {3}
     assert set(frame["probability"]) == {np.float32(0.1)}
-    examples = example_figures.read_examples(config, folder, "denoising")
+    examples = example_figures.read_examples(config, drawn_run, "denoising")
     rows = data["example_denoising"].set_index(["image_id", "method"])
     for index, name in enumerate(examples.ids):
         assert rows.loc[(name, "cbm3d"), "psnr"] == examples.psnr("cbm3d", index)
 
 
-def test_the_numbers_of_the_curves_are_all_curves(folder, data):
-    files = folder.training("x").parent.rglob("*.csv")
+def test_the_numbers_of_the_curves_are_all_curves(drawn_run, data):
+    files = drawn_run.training("x").parent.rglob("*.csv")
     assert len(data["training_curves"]) == sum(len(pd.read_csv(path)) for path in files)
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figures_open_at_a_readable_size(folder, name):
-    root = ElementTree.parse(folder.figures / f"{name}.svg").getroot()
+def test_figures_open_at_a_readable_size(drawn_run, name):
+    root = ElementTree.parse(drawn_run.figures / f"{name}.svg").getroot()
     assert root.tag.endswith("svg")
-    with Image.open(folder.figures / f"{name}.png") as image:
+    with Image.open(drawn_run.figures / f"{name}.png") as image:
         assert image.width == 1440
         assert 400 < image.height < 3000
         assert np.unique(np.asarray(image.convert("L"))).size > 10
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_pdfs_fit_two_columns_and_embed_their_fonts(folder, name):
-    content = (folder.figures / f"{name}.pdf").read_bytes()
+def test_pdfs_fit_two_columns_and_embed_their_fonts(drawn_run, name):
+    content = (drawn_run.figures / f"{name}.pdf").read_bytes()
     width, height = map(float, re.search(rb"/MediaBox \[ 0 0 (\S+) (\S+) \]", content).groups())
     assert width == pytest.approx(72 * MANUSCRIPT_WIDTH, abs=0.1)
     assert height < 72 * 9  # the text of a page
@@ -121,12 +106,12 @@ def test_pdfs_fit_two_columns_and_embed_their_fonts(folder, name):
 
 
 @pytest.mark.parametrize("name", ["accuracy_over_sigma", "example_segmentation"])
-def test_a_second_writing_gives_the_same_bytes(config, folder, tmp_path, name):
+def test_a_second_writing_gives_the_same_bytes(config, drawn_run, tmp_path, name):
     with drawing_style():
-        save_figure(FIGURES[name](config, folder), tmp_path, name)
+        save_figure(FIGURES[name](config, drawn_run), tmp_path, name)
     for suffix in ("svg", "png", "pdf"):
         again = (tmp_path / f"{name}.{suffix}").read_bytes()
-        assert again == (folder.figures / f"{name}.{suffix}").read_bytes()
+        assert again == (drawn_run.figures / f"{name}.{suffix}").read_bytes()
         assert not re.search(b"dc:date|CreationDate", again)
 
 
@@ -141,10 +126,10 @@ def test_each_method_has_a_unique_colour_and_marker(tmp_path):
     assert len({style.marker for style in styles.values()}) == len(styles)
 
 
-def test_values_and_intervals_are_drawn_as_in_table_2(config, folder):
+def test_values_and_intervals_are_drawn_as_in_table_2(config, drawn_run):
     with drawing_style():
-        axes, difference = FIGURES["accuracy_over_sigma"](config, folder).axes
-    table = read_csv(folder.table(2), TABLE_COLUMNS)
+        axes, difference = FIGURES["accuracy_over_sigma"](config, drawn_run).axes
+    table = read_csv(drawn_run.table(2), TABLE_COLUMNS)
     top1 = table[table["metric"] == "top1"].pivot(index="sigma", columns="method", values="value")
     drawn = {bars.get_label(): bars.lines[0].get_ydata().astype(float) for bars in axes.containers}
     assert len(drawn) == len(config.parts.classification.methods)
@@ -156,7 +141,7 @@ def test_values_and_intervals_are_drawn_as_in_table_2(config, folder):
     np.testing.assert_allclose(bars.lines[0].get_ydata().astype(float), gap)
     assert axes.get_ylabel() == "Top-1 accuracy in %"
     assert difference.get_ylabel() == "Difference in percentage points"
-    rows = read_averages(config, folder, "classification", "top1")
+    rows = read_averages(config, drawn_run, "classification", "top1")
     (bars,) = (bars for bars in axes.containers if bars.get_label() == label)
     ends = np.array([segment[:, 1] for segment in bars.lines[2][0].get_segments()])
     expected = rows.loc[rows["method"] == "joint", ["ci_low", "ci_high"]]
@@ -168,9 +153,9 @@ def test_values_and_intervals_are_drawn_as_in_table_2(config, folder):
     [({}, "4"), ({"kind": "voc2012"}, "bottle"),
      ({"kind": "voc", "name": "own", "path": ".", "test": "val"}, "5")],
 )  # fmt: skip
-def test_a_region_of_label_5_has_its_class_s_name(copy, data, name):
+def test_a_region_of_label_5_has_its_class_s_name(drawn_copy, data, name):
     changed = small_config({"segmentation": {"data": data}} if data else None)
-    path = copy.evaluation("segmentation", 30).with_suffix(".npz")
+    path = drawn_copy.evaluation("segmentation", 30).with_suffix(".npz")
     with np.load(path) as file:
         arrays = {key: file[key] for key in file.files}
     for key in arrays:
@@ -180,29 +165,29 @@ def test_a_region_of_label_5_has_its_class_s_name(copy, data, name):
             arrays[key] = arrays[key][:48]
     np.savez(path, **arrays)
     with drawing_style():
-        figure = example_figures.example_segmentation(changed, copy)
+        figure = example_figures.example_segmentation(changed, drawn_copy)
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert texts == [name] * (2 * 5)
     # The pictures are wider than high, and so is the figure.
     assert figure.get_figheight() < 4 * figure.get_figwidth() / 5
 
 
-def test_one_step_of_training_is_a_point(config, copy):
-    path = copy.training("separate/sigma25")
+def test_one_step_of_training_is_a_point(config, drawn_copy):
+    path = drawn_copy.training("separate/sigma25")
     write_csv(read_csv(path, TRAINING_COLUMNS).head(1), path, TRAINING_COLUMNS)
     with drawing_style():
-        figure = training_curves(config, copy)
+        figure = training_curves(config, drawn_copy)
     lines = [line for axes in figure.axes for line in axes.lines]
     assert {len(line.get_xdata()) for line in lines} == {1, 10}
     assert {line.get_marker() for line in lines if len(line.get_xdata()) == 1} == {"."}
 
 
-def test_labels_are_the_psnr_or_the_class_and_its_probability(config, folder):
+def test_labels_are_the_psnr_or_the_class_and_its_probability(config, drawn_run):
     with drawing_style():
-        figure = example_figures.example_denoising(config, folder)
-        classified = example_figures.example_classification(config, folder)
+        figure = example_figures.example_denoising(config, drawn_run)
+        classified = example_figures.example_classification(config, drawn_run)
     assert {axes.get_xlabel() for axes in classified.axes} == {"0 ✗ 10 %"}
-    rows = read_csv(folder.evaluation("denoising", 25), IMAGE_COLUMNS)
+    rows = read_csv(drawn_run.evaluation("denoising", 25), IMAGE_COLUMNS)
     first = rows[(rows["image_id"] == "test-0000") & (rows["method"] == "separate")]
     labels = [axes.get_xlabel() for axes in figure.axes]
     assert f"{first['psnr'].item():.2f} dB" in labels
@@ -236,13 +221,15 @@ def test_a_run_of_denoising_alone_has_its_figures():
     assert figure_names(denoising_only().parts) == names
 
 
-def test_missing_tables_curves_and_examples_are_named(config, copy):
-    copy.table(2).unlink()
+def test_missing_tables_curves_and_examples_are_named(config, drawn_copy):
+    drawn_copy.table(2).unlink()
     with pytest.raises(UserError, match=r"table2\.csv"):
-        FIGURES["accuracy_over_sigma"](config, copy)
-    shutil.rmtree(copy.root / "training")
+        FIGURES["accuracy_over_sigma"](config, drawn_copy)
+    shutil.rmtree(drawn_copy.root / "training")
     with pytest.raises(UserError, match="training"):
-        training_curves(config, copy)
-    np.savez(copy.evaluation("denoising", 25).with_suffix(".npz"), example_ids=np.array([], str))
+        training_curves(config, drawn_copy)
+    np.savez(
+        drawn_copy.evaluation("denoising", 25).with_suffix(".npz"), example_ids=np.array([], str)
+    )
     with pytest.raises(UserError, match=r"sigma25\.npz"):
-        example_figures.example_denoising(config, copy)
+        example_figures.example_denoising(config, drawn_copy)

@@ -1,7 +1,5 @@
 """The report: its numbers are those of the results, and it needs no other file."""
 
-import base64
-import io
 import json
 import re
 import shutil
@@ -10,15 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from html_tree import parse
-from PIL import Image
 from report_run import (
     MANIFEST,
-    PUBLISHED,
     TEMPLATES,
     denoising_only,
     small_config,
     write_run,
 )
+from settings import PUBLISHED
 
 from dhl.config.methods import METHODS, TABLES
 from dhl.errors import UserError
@@ -30,7 +27,6 @@ from dhl.report.formats import (
     format_p,
     format_value,
 )
-from dhl.report.images import browse_images
 from dhl.report.numbers import File, Tracer
 from dhl.report.page import render_report, write_report
 from dhl.run.evaluations import studies
@@ -39,11 +35,6 @@ from dhl.run.outputs import figure_names
 from dhl.run.results import CLAIM_COLUMNS, SKIPPED_COLUMNS, TABLE_COLUMNS, read_csv, write_csv
 
 BENCHMARK = "s\th:m:s\tmax_rss\tcpu_time\n{}\t0:00:01\t{}\t1\n"
-
-
-@pytest.fixture(scope="module")
-def config():
-    return small_config()
 
 
 @pytest.fixture(scope="module")
@@ -322,58 +313,6 @@ def test_the_origin_of_a_number_has_digests_logs_and_commands(config, folder):
     (rows, arrays) = origin.steps[1].files
     assert folder.root.joinpath(rows.path).exists()
     assert folder.root.joinpath(arrays.path).exists()
-
-
-def decode(url: str) -> np.ndarray:
-    """Return the pixels of a data URL."""
-    data = base64.b64decode(url.removeprefix("data:image/webp;base64,"))
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-
-
-def test_the_browser_has_the_pixels_of_the_evaluations(config, folder):
-    parts = {part["part"]: part for part in browse_images(config, folder)}
-    assert list(parts) == list(config.parts)
-    for name, part in parts.items():
-        sigmas = config.parts[name].sigmas
-        assert [one["sigma"] for one in part["sigmas"]] == list(sigmas)
-        with np.load(folder.evaluation(name, sigmas[0]).with_suffix(".npz")) as arrays:
-            for index, example in enumerate(part["sigmas"][0]["examples"]):
-                assert example["id"] == arrays["example_ids"][index]
-                views = {view["method"]: view for view in example["views"]}
-                assert next(iter(views)) == "clean"
-                assert set(views) == {"clean", *config.parts[name].methods}
-                for method in ("clean", "noisy", "separate"):
-                    key = f"clean/{index}" if method == "clean" else f"image/{method}/{index}"
-                    np.testing.assert_array_equal(decode(views[method]["image"]), arrays[key])
-                assert ("map" in views["separate"]) == (name == "segmentation")
-                if name == "classification":
-                    assert example["truth"] == "3"
-                    probability = arrays[f"probability/joint/{index}"]
-                    assert [share for _, share in views["joint"]["top"]] == pytest.approx(
-                        sorted(probability, reverse=True)[:5], abs=1e-4
-                    )
-
-
-def test_a_label_map_has_the_colours_of_its_legend(config, folder):
-    (part,) = [one for one in browse_images(config, folder) if one["part"] == "segmentation"]
-    view = part["sigmas"][0]["examples"][0]["views"][0]
-    with np.load(folder.evaluation("segmentation", 30).with_suffix(".npz")) as arrays:
-        labels = arrays["labels/0"]
-    picture = decode(view["map"])
-    colors = {tuple(picture[labels == label][0]) for label in np.unique(labels)}
-    assert len(colors) == len(np.unique(labels))
-    for label in np.unique(labels):
-        assert (picture[labels == label] == picture[labels == label][0]).all()
-    names, shades = zip(*view["classes"], strict=True)
-    assert names == ("background", *(str(label - 1) for label in np.unique(labels) if label))
-    assert {tuple(bytes.fromhex(shade[1:])) for shade in shades} == colors
-
-
-def test_the_browsers_images_stay_within_their_budget(config, folder):
-    complete = browse_images(config, folder)
-    assert [len(part["sigmas"][0]["examples"]) for part in complete] == [2, 2, 2]
-    for part in browse_images(config, folder, budget=1):
-        assert [len(one["examples"]) for one in part["sigmas"]] == [1] * len(part["sigmas"])
 
 
 def test_a_second_report_is_the_same(config, folder):

@@ -191,7 +191,7 @@ def test_an_edit_of_a_network_makes_its_models_stale(stale):
     assert stale("models/dncnn.py") == {"dncnn-start/all", "dncnn/sigma30"}
 
 
-def test_an_edit_of_what_cannot_change_a_weight_makes_no_model_stale(stale):
+def test_an_edit_of_code_that_cannot_change_a_weight_makes_no_model_stale(stale):
     names = {f"{name.removeprefix('dhl.').replace('.', '/')}.py" for name in NOT_DECISIVE}
     names |= {
         "config/messages.py", "config/plugins.py", "config/methods.py", "run/manifest.py",
@@ -203,7 +203,7 @@ def test_an_edit_of_what_cannot_change_a_weight_makes_no_model_stale(stale):
     assert stale(*names) == set()
 
 
-def test_a_plug_in_counts_by_its_text_and_by_what_it_imports(tmp_path):
+def test_a_plug_in_counts_by_its_text_and_its_imports(tmp_path):
     def digest(text: str) -> str:
         path = tmp_path / f"f{len(list(tmp_path.iterdir()))}.py"
         path.write_text(text)

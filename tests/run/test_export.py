@@ -32,7 +32,7 @@ from dhl.run.model_graph import all_models
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> RunFolder:
-    """A run of one part; pictures, page and weights are words in place of the real ones."""
+    """A run of one part; pictures, page and weights are placeholder texts."""
     config = denoising_only()
     folder = write_run(config, tmp_path_factory.mktemp("finished") / "mini")
     for key in all_models(config):
@@ -76,7 +76,7 @@ def references(value):
             yield from references(one)
 
 
-def test_it_holds_what_a_reader_needs_and_no_weights(archive, finished):
+def test_the_archive_has_results_code_and_citation_but_no_weights(archive, finished):
     names = archive.namelist()
     assert archive.testzip() is None
     assert names == sorted(names)
@@ -90,7 +90,7 @@ def test_it_holds_what_a_reader_needs_and_no_weights(archive, finished):
     assert not [name for name in names if name.endswith((".pt", ".npz"))]
 
 
-def test_what_a_run_may_lack_is_in_it_where_it_is_there(folder):
+def test_optional_files_are_in_the_archive_if_the_run_has_them(folder):
     files = {
         "figures/psnr_over_sigma.csv": "sigma,value\n25,30\n",
         "data/denoising.skipped.csv": "split,image_id,path,reason\n",
@@ -113,7 +113,7 @@ def test_what_a_run_may_lack_is_in_it_where_it_is_there(folder):
         assert f"| `{top}` |" in page
 
 
-def test_weights_come_when_they_are_asked_for(folder, tmp_path):
+def test_weights_are_in_the_archive_if_asked_for(folder, tmp_path):
     with zipfile.ZipFile(export_run(folder.root, tmp_path / "all.zip", models=True)) as archive:
         weights = [name for name in archive.namelist() if name.endswith(".pt")]
     assert weights == sorted(f"models/{key}.pt" for key in all_models(denoising_only()))
@@ -237,13 +237,13 @@ def test_the_command_prints_where_the_archive_is(folder, tmp_path, capsys):
     assert "removed  claims.csv" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("place", ["folder", "file/mine.zip", "/proc/mine.zip"])
-def test_a_place_where_no_archive_can_be_is_named(folder, tmp_path, capsys, place):
+@pytest.mark.parametrize("path", ["folder", "file/mine.zip", "/proc/mine.zip"])
+def test_a_path_where_no_archive_can_be_written_is_named(folder, tmp_path, capsys, path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("mine")
     before = sorted(tmp_path.iterdir())
-    assert main(["export", str(folder.root), "--output", str(tmp_path / place)]) == 1
-    assert f"found: {tmp_path / place}: " in capsys.readouterr().err
+    assert main(["export", str(folder.root), "--output", str(tmp_path / path)]) == 1
+    assert f"found: {tmp_path / path}: " in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "file").read_text() == "mine"
 

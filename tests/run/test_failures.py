@@ -1,18 +1,16 @@
-"""Failed results: how they are written, and what evaluations, tables and report do with them."""
+"""Failed results: how they are written, and how evaluations, tables and report show them."""
 
 from __future__ import annotations
-
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from html_tree import parse
-from report_run import PUBLISHED, TEMPLATES, small_config, write_shown_figures
+from report_run import TEMPLATES, small_config, write_shown_figures
+from settings import PUBLISHED
+from synthetic_run import drop_method, write_results
 
-from dhl.analysis.claims import write_claims
 from dhl.analysis.measurements import read_measurements
-from dhl.analysis.tables import write_table
 from dhl.cli.parser import main
 from dhl.errors import UserError
 from dhl.evaluation.evaluate import evaluate
@@ -70,7 +68,7 @@ def test_a_training_that_starts_from_a_failed_model_fails_with_its_reason(tiny_c
     assert caught.value.came == "separate/sigma30 failed: exit status 9"
 
 
-def test_an_evaluation_measures_what_did_not_fail(tiny_config, run_copy):
+def test_an_evaluation_measures_the_methods_that_did_not_fail(tiny_config, run_copy):
     before = pd.read_csv(run_copy.evaluation("segmentation", 30))
     record_failure(
         [run_copy.model("joint-segmentation/sigma30")], status=9, log=run_copy.root / "none"
@@ -106,20 +104,8 @@ def config():
     return small_config()
 
 
-@pytest.fixture
-def folder(drawn_run, tmp_path) -> RunFolder:
-    return RunFolder(shutil.copytree(drawn_run.root, tmp_path / "run"))
-
-
-def write_results(config, folder: RunFolder) -> None:
-    """Make tables and verdicts."""
-    for part in config.parts:
-        write_table(config, part, folder, PUBLISHED)
-    write_claims(config, folder)
-
-
 def fail_joint(folder: RunFolder) -> None:
-    """Leave what a failed training of the joint denoiser at sigma 60 leaves."""
+    """Write the files that a failed training of the joint denoiser at sigma 60 leaves."""
     (folder.root / "job.log").write_text(MISTAKE)
     failed = [
         folder.model("joint-segmentation/sigma60"),
@@ -127,26 +113,24 @@ def fail_joint(folder: RunFolder) -> None:
     ]
     record_failure(failed, status=1, log=folder.root / "job.log")
     for part, method in (("segmentation", "joint"), ("classification", "cross")):
-        path = folder.evaluation(part, 60)
-        frame = pd.read_csv(path)
-        frame[frame["method"] != method].to_csv(path, index=False)
+        drop_method(folder.evaluation(part, 60), method)
 
 
-def test_the_report_is_built_and_says_what_failed(config, folder):
-    fail_joint(folder)
-    write_results(config, folder)
-    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
-    table = read_csv(folder.table(3), TABLE_COLUMNS)
+def test_the_report_is_built_and_says_what_failed(config, drawn_copy):
+    fail_joint(drawn_copy)
+    write_results(config, drawn_copy)
+    write_report(config, drawn_copy, templates=TEMPLATES, published=PUBLISHED)
+    table = read_csv(drawn_copy.table(3), TABLE_COLUMNS)
     failed = table[table["status"].astype(str).str.startswith("failed")]
     assert set(failed["method"]) == {"joint"}
     assert set(failed["sigma"]) == {60}
     assert set(failed["status"]) == {"failed: nan within the 5 steps before step 7"}
     assert failed["value"].isna().all()
-    assert "| failed |" in folder.table(3, "md").read_text()
-    claims = read_csv(folder.claims, CLAIM_COLUMNS)
+    assert "| failed |" in drawn_copy.table(3, "md").read_text()
+    claims = read_csv(drawn_copy.claims, CLAIM_COLUMNS)
     row = claims[(claims["claim"] == "segmentation-joint-over-cbm3d") & (claims["sigma"] == 60)]
     assert row["test"].item() == "none: joint failed at sigma 60"
-    page = parse(folder.report.read_text("utf-8"))
+    page = parse(drawn_copy.report.read_text("utf-8"))
     (notice,) = page.find("aside", class_="failures")
     links = {link.text: link.attributes["href"] for link in notice.find("a")}
     assert links == {
@@ -158,47 +142,47 @@ def test_the_report_is_built_and_says_what_failed(config, folder):
     assert len(cells) == 1 + 2  # mIoU, and both accuracies of cross
 
 
-def test_with_every_evaluation_missing_there_is_still_a_report(config, folder):
+def test_with_every_evaluation_missing_there_is_still_a_report(config, drawn_copy):
     for part in config.parts:
         for sigma in config.parts[part].sigmas:
-            path = folder.evaluation(part, sigma)
-            record_failure([path, path.with_suffix(".npz")], status=1, log=folder.root / "none")
-    write_results(config, folder)
-    write_shown_figures(config, folder)
-    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
-    measured = read_measurements(config, folder, "classification", 30)
+            path = drawn_copy.evaluation(part, sigma)
+            record_failure([path, path.with_suffix(".npz")], status=1, log=drawn_copy.root / "none")
+    write_results(config, drawn_copy)
+    write_shown_figures(config, drawn_copy)
+    write_report(config, drawn_copy, templates=TEMPLATES, published=PUBLISHED)
+    measured = read_measurements(config, drawn_copy, "classification", 30)
     assert measured.features == {}
     assert set(measured.failures) == set(config.parts.classification.methods)
-    text = folder.report.read_text("utf-8")
+    text = drawn_copy.report.read_text("utf-8")
     assert "Nothing to show" in text
     cells = {cell.text for cell in parse(text).find("td", class_="failed")}
     assert cells == {"failed: exit status 1 (log)"}
-    claims = read_csv(folder.claims, CLAIM_COLUMNS)
+    claims = read_csv(drawn_copy.claims, CLAIM_COLUMNS)
     assert set(claims["verdict"]) == {"inconclusive"}
 
 
-def test_a_whole_run_says_nothing_of_failures(config, folder):
-    write_report(config, folder, templates=TEMPLATES, published=PUBLISHED)
-    assert list(parse(folder.report.read_text("utf-8")).find("aside", class_="failures")) == []
-    assert list(failed_results(folder)) == []
+def test_a_whole_run_says_nothing_of_failures(config, drawn_copy):
+    write_report(config, drawn_copy, templates=TEMPLATES, published=PUBLISHED)
+    assert list(parse(drawn_copy.report.read_text("utf-8")).find("aside", class_="failures")) == []
+    assert list(failed_results(drawn_copy)) == []
 
 
-def test_the_manifest_lists_no_failed_results(config, folder):
-    fail_joint(folder)
-    write_manifest(config, folder)
-    failed = list(failed_results(folder))
+def test_the_manifest_lists_no_failed_results(config, drawn_copy):
+    fail_joint(drawn_copy)
+    write_manifest(config, drawn_copy)
+    failed = list(failed_results(drawn_copy))
     assert [path.suffix for path, _ in failed] == [".pt", ".csv"]
     for path, _ in failed:
         path.unlink()
-    assert verify(folder.root) == []
+    assert verify(drawn_copy.root) == []
 
 
-def test_one_failed_method_changes_no_other_number(config, folder, drawn_run):
+def test_one_failed_method_changes_no_other_number(config, drawn_copy, drawn_run):
     tasks = list(config.parts)[1:]
     before = {part: read_measurements(config, drawn_run, part, 60) for part in tasks}
-    fail_joint(folder)
+    fail_joint(drawn_copy)
     for part, old in before.items():
-        new = read_measurements(config, folder, part, 60)
+        new = read_measurements(config, drawn_copy, part, 60)
         lost = {"segmentation": "joint", "classification": "cross"}[part]
         assert set(old.features) - set(new.features) == {
             key for key in old.features if key[0] == lost

@@ -1,4 +1,4 @@
-"""Digests, and what `verify` finds."""
+"""Digests, manifests, and the changes that `verify` finds."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_manifest_names_seed_versions_configuration_and_files(tiny_config, m
         assert manifest["files"][name] == expected
 
 
-def test_the_manifest_says_what_networks_were_trained_on(tiny_config, run_copy):
+def test_the_manifest_says_on_which_device_networks_were_trained(tiny_config, run_copy):
     path = run_copy.training("classifier/clean")
     curve = pd.read_csv(path)
     curve.assign(device="A GPU", precision="bfloat16").to_csv(path, index=False)
@@ -96,7 +96,7 @@ def test_a_missing_or_unreadable_manifest_is_named(tmp_path, content):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A repository with a file of code and a file of the user; the code of the next manifest."""
+    """A repository with a file of code and a file of the user, taken for that of the project."""
     for name in ("dhl/code.py", "notes/mine.txt"):
         (tmp_path / "checkout" / name).parent.mkdir(parents=True)
         (tmp_path / "checkout" / name).write_text("one\n")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from settings import shipped, write_settings
 
 from dhl.cli.parser import build_parser
 from dhl.config.parse import load_config
@@ -82,7 +82,7 @@ def test_every_output_of_a_configuration_has_a_path_of_its_pattern():
 @pytest.mark.slow
 def test_the_script_of_the_page_makes_a_whole_run(tmp_path):
     (tmp_path / "config").mkdir()
-    content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    content = shipped("smoke")
     content["parts"]["classification"]["data"] |= {"train": 40, "test": 10}
     for recipe in (
         content["parts"]["denoising"]["training"]["separate"],
@@ -90,7 +90,7 @@ def test_the_script_of_the_page_makes_a_whole_run(tmp_path):
         content["parts"]["segmentation"]["training"]["task_network"],
     ):
         recipe["steps"] = 4
-    (tmp_path / "config/smoke.yaml").write_text(yaml.safe_dump(content))
+    write_settings(tmp_path / "config/smoke.yaml", content)
     script = re.search(r"^```sh\n([\s\S]*?)^```$", PAGE, re.MULTILINE)[1]
     place = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(

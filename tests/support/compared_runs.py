@@ -8,32 +8,28 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
-from synthetic_run import write_synthetic_run
+from settings import PUBLISHED, mini_config
+from synthetic_run import write_results, write_synthetic_run
 
-from dhl.analysis.claims import write_claims
 from dhl.analysis.compare import compare
 from dhl.analysis.run_results import read_run_results
 from dhl.analysis.tables import write_table
-from dhl.config.parse import parse_config
+from dhl.config.methods import PARTS
 from dhl.files import PROJECT
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import write_manifest
 from dhl.run.results import file_digest
 
 REFERENCE = PROJECT / "results" / "reference" / "mini"
-PUBLISHED = PROJECT / "config" / "published.csv"
 SIGMA, IMAGES = 30, 40
 
 
 def configure(seeds=1, sigmas=(SIGMA,), *, methods=None):
     """Return the configuration of the reference with other seeds, sigmas or methods by part."""
-    content = yaml.safe_load((PROJECT / "config/mini.yaml").read_text())
-    content |= {"seeds": seeds, "sensitivity": None}
-    for part, settings in content["parts"].items():
-        settings["sigmas"] = list(sigmas)
-        settings["methods"] = (methods or {}).get(part, settings["methods"])
-    return parse_config(content, source="mini, changed")
+    changes = {part: {"sigmas": list(sigmas)} for part in PARTS}
+    for part, names in (methods or {}).items():
+        changes[part]["methods"] = names
+    return mini_config(changes, seeds=seeds)
 
 
 CONFIG = configure()  # of the run that is compared with others
@@ -41,16 +37,12 @@ CONFIG = configure()  # of the run that is compared with others
 
 def finish(config, folder: RunFolder, *, claims: bool = True) -> RunFolder:
     """Write tables, verdicts and manifest from the evaluation, as a run does at its end."""
-    for part in config.parts:
-        write_table(config, part, folder, PUBLISHED)
-    if claims:
-        write_claims(config, folder)
+    write_results(config, folder, claims=claims)
     write_manifest(config, folder)
     return folder
 
 
 def compared(first: RunFolder | Path, second: RunFolder | Path):
-    """Compare two folders."""
     roots = [one.root if isinstance(one, RunFolder) else one for one in (first, second)]
     return compare(*map(read_run_results, roots))
 
@@ -84,7 +76,6 @@ def cells_with(comparison, *verdicts) -> set[tuple[str, str, str]]:
 
 
 def cell(comparison, part, method, metric) -> pd.Series:
-    """Return the one row of a cell."""
     cells = comparison.cells.set_index(["part", "sigma", "method", "metric"])
     return cells.loc[(part, SIGMA, method, metric)]
 

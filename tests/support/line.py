@@ -22,7 +22,7 @@ class Line:
 
 
 class LineBatches:
-    """Six points a step, drawn from the step's generator; remembers the steps that it was asked."""
+    """Six points a step, drawn from the step's generator; records the requested steps."""
 
     def __init__(self):
         self.steps = []

@@ -7,22 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from matplotlib.figure import Figure
-from synthetic_run import write_synthetic_run
+from settings import shipped
+from synthetic_run import write_results, write_synthetic_run
 
-from dhl.analysis.claims import write_claims
 from dhl.analysis.sensitivity import write_sensitivity
-from dhl.analysis.tables import write_table
 from dhl.config.parse import parse_config
 from dhl.config.schema import Config
 from dhl.files import PROJECT
 from dhl.report import figure_style, figures
+from dhl.report.content import read_deviations
 from dhl.report.page import EXAMPLES
 from dhl.run.folder import RunFolder
 
 TEMPLATES = PROJECT / "report"
-PUBLISHED = PROJECT / "config" / "published.csv"
 MANIFEST = {
     "run": "mini",
     "created": "2026-01-02T03:04:05Z",
@@ -45,7 +43,7 @@ def small_config(settings_of: dict[str, dict] | None = None, **sections: object)
 
     `settings_of` replaces settings of parts, and `sections` keys of the top level.
     """
-    content = yaml.safe_load((PROJECT / "config" / "mini.yaml").read_text())
+    content = shipped("mini")
     for part, settings in content["parts"].items():
         settings["sigmas"] = [25] if part == "denoising" else [30, 60]
         settings |= (settings_of or {}).get(part, {})
@@ -65,15 +63,19 @@ def denoising_only() -> Config:
     return small_config(parts={"denoising": part}, sensitivity=None)
 
 
+def deviations(content: dict) -> dict[str, str]:
+    """Return the deviations of settings from the paper, by topic."""
+    entries = read_deviations(parse_config(content, source="test"), TEMPLATES / "deviations.yaml")
+    return {entry["topic"]: entry["ours"] for entry in entries}
+
+
 def write_run(config: Config, root: Path) -> RunFolder:
     """Write all input of the figures and the report, except the figures and benchmarks."""
     folder = write_synthetic_run(config, root, images=20)
     if "classification" in config.parts:
         for sigma in config.parts.classification.sigmas:
             give_classes(folder.evaluation("classification", sigma).with_suffix(".npz"))
-    for part in config.parts:
-        write_table(config, part, folder, PUBLISHED)
-    write_claims(config, folder)
+    write_results(config, folder)
     write_sensitivity(config, folder)
     folder.manifest.write_text(json.dumps(MANIFEST))
     return folder

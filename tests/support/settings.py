@@ -1,21 +1,51 @@
-"""Configurations of tests: a tiny run, and changes of it."""
+"""Configurations of tests: the shipped ones, a tiny run, and changes of them."""
 
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
+import pytest
 import yaml
 
+from dhl.config.parse import parse_config
 from dhl.config.schema import Config
+from dhl.errors import UserError
 from dhl.files import PROJECT
 
-SIGMA = 30
+PUBLISHED = PROJECT / "config/published.csv"
+SIGMA, OTHER_SIGMA = 30, 45
 IMAGES = {
     "denoising": {"train": 12, "validation": 2, "test": 4, "size": 40},
     "classification": {"train": 24, "validation": 2, "test": 12, "size": 32},
     "segmentation": {"train": 12, "validation": 2, "test": 6, "size": 48},
 }
+SENSITIVITY = {
+    "sigma": SIGMA,
+    "weight_factors": [10, 0.0001],
+    "mismatch": ["denoising"],
+    "classifiers": {"resnet": {"name": "small-resnet", "width": 8}},
+    "segmenters": {"unet": {"name": "small-unet", "width": 8}},
+}
 STEPS = {"steps": 5, "batch": 4, "checkpoint_every": 2}
+
+
+def shipped(name: str, **sections: object) -> dict:
+    """Return the settings of `config/<name>.yaml`; `sections` replaces keys of the top level."""
+    return yaml.safe_load((PROJECT / f"config/{name}.yaml").read_text()) | sections
+
+
+def write_settings(path: Path, content: dict) -> str:
+    """Write settings to a YAML file and return its path as text."""
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def refused(content: dict) -> UserError:
+    """Return the error that a configuration raises."""
+    with pytest.raises(UserError) as caught:
+        parse_config(content, source="mine.yaml")
+    return caught.value
 
 
 def changed(content: dict, path: str, value) -> dict:
@@ -41,10 +71,28 @@ def with_parts(config: Config, **changes: dict | None) -> Config:
     return config.model_copy(update={"parts": config.parts.model_copy(update=parts)})
 
 
+def with_sensitivity(content: dict, **section: object) -> dict:
+    """Return settings that ask for all studies, with denoising at a second sigma."""
+    content = copy.deepcopy(content)
+    content["sensitivity"] = SENSITIVITY | section
+    content["parts"]["denoising"]["sigmas"] = [SIGMA, OTHER_SIGMA]
+    return content
+
+
+def mini_config(settings_of: dict[str, dict] | None = None, **sections: object) -> Config:
+    """Return `mini.yaml` without studies.
+
+    `settings_of` replaces settings of parts, and `sections` keys of the top level.
+    """
+    content = shipped("mini", **{"sensitivity": None} | sections)
+    for part, settings in (settings_of or {}).items():
+        content["parts"][part] |= settings
+    return parse_config(content, source="mini, changed")
+
+
 def tiny_settings() -> dict:
     """Return `mini.yaml` with a handful of images, 8 channels, 5 steps and one sigma."""
-    content = yaml.safe_load((PROJECT / "config/mini.yaml").read_text())
-    content |= {"run": "tiny", "device": "cpu", "precision": "float32", "threads": 1}
+    content = shipped("mini", run="tiny", device="cpu", precision="float32", threads=1)
     content = copy.deepcopy(content)  # YAML's aliases share mappings
     for part, counts in IMAGES.items():
         content["parts"][part] |= {"data": {"kind": "photo-digits", **counts}, "sigmas": [SIGMA]}

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from settings import PUBLISHED
 
+from dhl.analysis.claims import write_claims
+from dhl.analysis.tables import write_table
 from dhl.config.methods import model_of
 from dhl.config.schema import Config
 from dhl.run.evaluations import Experiment, evaluations, experiments
@@ -38,6 +41,20 @@ def write_synthetic_run(
         for model, sigma in itertools.product(models, config.parts[part].sigmas):
             write_curve(folder, sigma_key(model, sigma))
     return folder
+
+
+def write_results(config: Config, folder: RunFolder, *, claims: bool = True) -> None:
+    """Write the tables of a run and, with `claims`, its verdicts."""
+    for part in config.parts:
+        write_table(config, part, folder, PUBLISHED)
+    if claims:
+        write_claims(config, folder)
+
+
+def drop_method(path: Path, method: str) -> None:
+    """Delete the rows of a method from an evaluation."""
+    frame = pd.read_csv(path)
+    frame[frame["method"] != method].to_csv(path, index=False)
 
 
 def write_noise(folder, part, sigma, images) -> None:

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def numbered(count: int, side: int = 8) -> ImageSet:
-    """Return images whose every pixel is the image's number, with that number as class."""
+    """Return images whose pixels and class are the image's number."""
     images = np.broadcast_to(
         np.arange(count, dtype=np.uint8)[:, None, None, None], (count, side, side, 3)
     )
@@ -24,7 +24,7 @@ def numbered(count: int, side: int = 8) -> ImageSet:
 
 
 def positions(side: int, *, count: int = 1) -> ImageSet:
-    """Return images whose pixels hold their row and column, with the same as label map."""
+    """Return images whose pixels hold row and column; the label map numbers the positions."""
     rows, columns = np.mgrid[:side, :side].astype(np.uint8)
     image = np.stack([rows, columns, np.zeros_like(rows)], -1)
     maps = rows * side + columns
@@ -32,12 +32,10 @@ def positions(side: int, *, count: int = 1) -> ImageSet:
 
 
 def draw(sampler: BatchSampler, step: int):
-    """Return the batch of a step."""
     return sampler(step, torch_generator("batch", step))
 
 
 def sampler_of(images: ImageSet, *, seed: int = 1, **recipe) -> BatchSampler:
-    """Return a sampler on the CPU."""
     return BatchSampler(images, Recipe(steps=1, **recipe), seed_names=(seed,), device=CPU)
 
 

@@ -18,7 +18,7 @@ from dhl.training.device import reserved_device
 
 @pytest.fixture
 def two_gpus(monkeypatch, tmp_path) -> Iterator[list[torch.device]]:
-    """Pretend two GPUs; yields the devices that were made the current one."""
+    """Pretend two GPUs; yields the list of devices that were made current."""
     names, current = [uuid.uuid4(), uuid.uuid4()], []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
@@ -36,7 +36,6 @@ def two_gpus(monkeypatch, tmp_path) -> Iterator[list[torch.device]]:
 
 
 def config_on(device: str, content: dict, **more: int):
-    """Return the tiny configuration on another device."""
     return parse_config(content | {"device": device, **more}, source="tiny.yaml")
 
 

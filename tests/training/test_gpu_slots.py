@@ -26,7 +26,7 @@ with gpu_slot(["gpu-a", "gpu-b"]) as index:
 
 @pytest.fixture
 def held(tmp_path, monkeypatch) -> Iterator[ExitStack]:
-    """A machine whose GPUs are this test's alone; releases the slots that enter it."""
+    """A machine whose GPUs no other test uses; the slots entered here are released at the end."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(gpu_slots, "PAUSE_SECONDS", 0.01)
     with ExitStack() as held:

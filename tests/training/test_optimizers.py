@@ -76,7 +76,7 @@ def three_steps(network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[d
     ("name", "torchs"),
     [("sgd", partial(torch.optim.SGD, momentum=0.9)), ("adamw", torch.optim.AdamW)],
 )
-def test_an_optimizer_computes_what_torchs_own_does(name, torchs):
+def test_an_optimizer_computes_the_same_as_that_of_torch(name, torchs):
     own, other = three_layers(), three_layers()
     other.load_state_dict(own.state_dict())
     found = three_steps(own, build_optimizer(own, Optimizer(name=name, momentum=0.9)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -44,7 +45,6 @@ def in_files(folder, *, damaged: str = "stop", with_maps: bool = False) -> Image
 
 
 def batches(images: ImageSet, *, workers: int = 0, steps=range(6), **recipe) -> list:
-    """Return the batches of some steps."""
     recipe = Recipe(steps=6, **{"batch": 2, "patch": 16, "augment": "dihedral", **recipe})
     sampler = BatchSampler(images, recipe, seed_names=(1,), device=CPU, workers=workers)
     return [sampler(step, torch_generator("batch", step)) for step in steps]
@@ -94,6 +94,7 @@ def test_a_damaged_training_image_stops_the_run_or_is_replaced_and_named(tmp_pat
     with pytest.raises(UserError) as caught:
         batches(in_files(tmp_path), workers=workers)
     assert str(tmp_path / "2.png") in caught.value.came
+    assert not multiprocessing.active_children()
     with caplog.at_level(logging.WARNING, logger="dhl"):
         skipped = batches(in_files(tmp_path, damaged="skip"), workers=workers, steps=range(5))
     seen = torch.cat([classes for _, classes in skipped]).tolist()

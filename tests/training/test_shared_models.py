@@ -1,4 +1,4 @@
-"""A model that two runs want is trained once, also when both ask at the same time."""
+"""A model that two runs need is trained once, even if both ask at the same time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def files_of(run: RunFolder) -> list[bytes]:
     return [path.read_bytes() for path in (run.model(KEY), run.training(KEY))]
 
 
-def test_of_two_runs_at_once_one_trains_and_the_other_copies(config, runs, tmp_path, caplog):
+def test_of_two_simultaneous_runs_one_trains_and_the_other_copies(config, runs, tmp_path, caplog):
     caplog.set_level(logging.INFO, "dhl")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(shared_models.VARIABLE, str(tmp_path / "shared"))
@@ -74,7 +74,7 @@ def test_of_two_runs_at_once_one_trains_and_the_other_copies(config, runs, tmp_p
     assert files_of(runs[0]) == files_of(runs[1])
 
 
-def test_of_two_in_one_run_one_trains(config, runs, monkeypatch, caplog):
+def test_of_two_processes_of_one_run_one_trains(config, runs, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "dhl")
     trained_while_waiting(config, runs[0], monkeypatch)
     train_model(config, KEY, runs[0])

@@ -29,7 +29,6 @@ class Interrupted(Exception):
 
 
 def trained(config: Config, folder: RunFolder, key: str = KEY) -> dict[str, torch.Tensor]:
-    """Train one model and return its weights."""
     train_model(config, key, folder)
     return checkpoint.load(folder.model(key))["state"]
 

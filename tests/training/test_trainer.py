@@ -64,8 +64,6 @@ def test_the_curve_ends_with_the_last_step_and_averages_the_steps_between(steps)
     losses = []
 
     class Recorded(Line):
-        """Keeps each loss."""
-
         def losses(self, images, targets, generator):
             result = super().losses(images, targets, generator)
             losses.append(result["loss"].item())
@@ -149,7 +147,7 @@ def test_bfloat16_stays_close_to_float32_and_keeps_float32_weights():
             torch.testing.assert_close(fast[0][name], value, rtol=0, atol=0.05 * scale + 2e-3)
 
 
-def test_channels_last_computes_what_a_plain_loop_computes():
+def test_channels_last_computes_the_same_as_a_plain_loop():
     torch.manual_seed(3)
     network = build_network("denoiser", "released", width=8).train()
     images = torch.rand(4, 3, 24, 24)
@@ -231,8 +229,6 @@ def test_a_signal_lets_the_step_end_and_saves_a_checkpoint(tmp_path, number):
 
 
 class Fails(Line):
-    """Raises an error in each step."""
-
     def __init__(self, error: RuntimeError):
         super().__init__()
         self.error = error
@@ -283,7 +279,7 @@ def test_the_step_alone_decides_the_draw_of_dropout(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
-def test_a_compiled_training_computes_what_a_plain_one_computes():
+def test_a_compiled_training_computes_the_same_as_a_plain_one():
     states, losses = [], []
     for compiled in (False, True):
         torch.manual_seed(3)

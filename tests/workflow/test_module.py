@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from settings import shipped, write_settings
 from workflow_runs import PROJECT, finish, planned, snakemake
 
 NOISE = "results/smoke/noise/denoising/sigma30.csv"
@@ -62,8 +63,6 @@ def test_the_report_is_planned_with_the_files_of_the_checkout(plan):
     ],
 )
 def test_an_edited_value_repeats_the_jobs_that_it_affects(folder, plan, tmp_path, section, stale):
-    content = yaml.safe_load((folder / "smoke.yaml").read_text()) | section
-    path = tmp_path / "edited.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path = write_settings(tmp_path / "edited.yaml", shipped("smoke", **section))
     targets = (NOISE, "results/smoke/config.yaml")
-    assert planned(plan(*targets, "--configfile", str(path))) == stale
+    assert planned(plan(*targets, "--configfile", path)) == stale

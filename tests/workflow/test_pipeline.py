@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import yaml
+from settings import shipped, write_settings
 from workflow_runs import finish, planned, snakemake
 
 from dhl.files import PROJECT
@@ -33,7 +33,7 @@ def test_smoke_ends_with_the_path_of_the_report(smoke):
 
 
 def test_tables_hold_every_method_and_sigma(smoke):
-    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    config = shipped("smoke")
     for number, part in enumerate(("denoising", "classification", "segmentation"), 1):
         path = smoke / f"results/smoke/tables/table{number}.csv"
         table = read_csv(path, TABLE_COLUMNS)
@@ -65,7 +65,7 @@ def test_snakemakes_own_report_has_tables_verdicts_and_figures_with_captions(smo
     assert {"index.html", "claims.csv", "table1.csv", "psnr_over_sigma.svg"} <= kept
     for category in ("Report", "Tables", "Verdicts", "Figures"):
         assert f'"{category}"' in page
-    assert "as each method restores them" in page  # a caption
+    assert "as denoised by each method" in page  # a caption
 
 
 def test_a_second_run_has_nothing_to_do(smoke):
@@ -73,12 +73,10 @@ def test_a_second_run_has_nothing_to_do(smoke):
 
 
 def test_another_sigma_runs_only_what_is_new(smoke, tmp_path):
-    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    config = shipped("smoke")
     config["parts"]["denoising"]["sigmas"] = [30, 50]
-    (tmp_path / "more.yaml").write_text(yaml.safe_dump(config))
-    jobs = planned(
-        snakemake(smoke, "report", "--dry-run", "--configfile", str(tmp_path / "more.yaml"))
-    )
+    path = write_settings(tmp_path / "more.yaml", config)
+    jobs = planned(snakemake(smoke, "report", "--dry-run", "--configfile", path))
     # New at sigma 50: DnCNN, separate, two joint ones; no task network, nothing at sigma 30.
     assert jobs["train"] == 4
     assert jobs["noise"] == jobs["baseline"] == jobs["evaluate"] == 1
@@ -114,12 +112,11 @@ def test_an_edit_retrains_the_models_that_it_affects(smoke, tmp_path, edits, tra
 def test_a_run_with_a_failing_method_has_a_report_fails_and_can_be_repeated(smoke, tmp_path):
     folder = Path(shutil.copytree(smoke, tmp_path / "run"))
     run = folder / "results/smoke"
-    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    config = shipped("smoke")
     good = config["parts"]["segmentation"]["training"]["joint"]["optimizer"]
     config["parts"]["segmentation"]["training"]["joint"]["optimizer"] = good | {"lr": 1e30}
-    path = tmp_path / "diverging.yaml"
-    path.write_text(yaml.safe_dump(config))
-    failed = snakemake(folder, "report", "--configfile", str(path))
+    path = write_settings(tmp_path / "diverging.yaml", config)
+    failed = snakemake(folder, "report", "--configfile", path)
     assert failed.returncode == 1
     assert "Some jobs failed, and the report was made without them" in failed.stderr
     assert "joint-segmentation/sigma30.pt: nan within" in failed.stderr
@@ -138,10 +135,10 @@ def test_a_run_with_a_failing_method_has_a_report_fails_and_can_be_repeated(smok
 
 
 def test_a_misspelt_key_stops_the_workflow_with_one_message(tmp_path):
-    config = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    config = shipped("smoke")
     config["parst"] = config.pop("parts")
-    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(config))
-    result = snakemake(tmp_path, "report", "--configfile", str(tmp_path / "wrong.yaml"))
+    path = write_settings(tmp_path / "wrong.yaml", config)
+    result = snakemake(tmp_path, "report", "--configfile", path)
     assert result.returncode == 1
     assert "Unknown key `parst`" in result.stderr
     assert "write `parts`" in result.stderr

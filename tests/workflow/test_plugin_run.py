@@ -25,23 +25,15 @@ EXAMPLES = Path("docs/examples")
 CONFIG = EXAMPLES / "own.yaml"
 
 
-def plan(folder: Path) -> dict[str, int]:
-    """Return the jobs of the example that are to be run."""
-    options = ("report", "--configfile", str(folder / CONFIG), "--dry-run")
-    return planned(snakemake(folder, *options))
-
-
 @contextmanager
-def edited(*paths: Path, before: str = "", after: str = "") -> Iterator[None]:
-    """Add text to files inside a block."""
-    texts = {path: path.read_text() for path in paths}
+def extended(path: Path, more: str) -> Iterator[None]:
+    """Add text to the end of a file inside a block."""
+    text = path.read_text()
     try:
-        for path, text in texts.items():
-            path.write_text(f"{before}{text}{after}")
+        path.write_text(text + more)
         yield
     finally:
-        for path, text in texts.items():
-            path.write_text(text)
+        path.write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +99,9 @@ END = {"claims": 1, "figures": 1, "manifest": 1, "report": 1}
     ],
 )  # fmt: skip
 def test_an_edit_repeats_the_jobs_that_it_affects(complete, file, stale):
-    with edited(complete / EXAMPLES / file, after="\n# More.\n"):
-        assert plan(complete) == stale | END
+    options = ("report", "--configfile", str(complete / CONFIG), "--dry-run")
+    with extended(complete / EXAMPLES / file, "\n# More.\n"):
+        assert planned(snakemake(complete, *options)) == stale | END
 
 
 def test_an_archive_has_the_plug_ins_of_the_run(complete, tmp_path, monkeypatch):
@@ -118,5 +111,5 @@ def test_an_archive_has_the_plug_ins_of_the_run(complete, tmp_path, monkeypatch)
         kept = content.read("plugins/docs/examples/wavelet.py")
     path = EXAMPLES / "wavelet.py"
     assert kept == path.read_bytes()
-    with edited(path, after="# Later.\n"), pytest.raises(UserError, match=r"wavelet\.py"):
+    with extended(path, "# Later.\n"), pytest.raises(UserError, match=r"wavelet\.py"):
         export_run(Path("results/own"), tmp_path / "later.zip")

@@ -1,4 +1,4 @@
-"""The profiles: each plans every job with the resources of the rules and its own."""
+"""Each profile plans every job with the resources of its rule and of the profile."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from settings import shipped, write_settings
 from workflow_runs import finish, snakemake
 
 from dhl.config.methods import PARTS
@@ -40,7 +41,6 @@ def on_gpus(asked: dict[str, dict[str, str]]) -> set[str]:
 
 
 def read(profile: str) -> dict:
-    """Read the file of a profile."""
     return yaml.safe_load((PROFILES / profile / "profile.yaml").read_text())
 
 
@@ -104,7 +104,7 @@ def test_a_profile_adds_to_the_default_one():
 def test_the_generic_profile_submits_jobs_with_their_resources(tiny_content, tmp_path):
     tiny_content["parts"] = {"denoising": tiny_content["parts"]["denoising"]}
     tiny_content["parts"]["denoising"]["methods"] = ["noisy"]
-    (tmp_path / "edited.yaml").write_text(yaml.safe_dump(tiny_content))
+    path = write_settings(tmp_path / "edited.yaml", tiny_content)
     commands = tmp_path / "bin"
     commands.mkdir()
     qsub = commands / "qsub"
@@ -112,7 +112,7 @@ def test_the_generic_profile_submits_jobs_with_their_resources(tiny_content, tmp
     qsub.chmod(0o755)
     finish(
         tmp_path, "report", "--profile", "profiles/cluster-generic", "--until", "noise",
-        "--quiet", "rules", "--configfile", str(tmp_path / "edited.yaml"),
+        "--quiet", "rules", "--configfile", path,
         "--seconds-between-status-checks", "1", PATH=f"{commands}:{os.environ['PATH']}",
     )  # fmt: skip
     asked = (tmp_path / "asked.txt").read_text()
@@ -146,9 +146,8 @@ def test_the_machine_limits_the_number_of_parallel_gpu_jobs(tmp_path, visible, o
 
 
 def test_a_run_on_the_cpu_needs_no_gpu(tmp_path, asked):
-    content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text()) | {"device": "cpu"}
-    (tmp_path / "edited.yaml").write_text(yaml.safe_dump(content))
-    without = resources(tmp_path, "--configfile", str(tmp_path / "edited.yaml"))
+    path = write_settings(tmp_path / "edited.yaml", shipped("smoke", device="cpu"))
+    without = resources(tmp_path, "--configfile", path)
     assert on_gpus(asked) == {"train", "evaluate"}
     assert not on_gpus(without)
 

@@ -20,8 +20,8 @@ import pytest
 import tiny_sets
 import torch
 import torchvision
-import yaml
 from misbehaving_server import serve
+from settings import shipped, write_settings
 from torchvision.datasets.imagenet import ARCHIVE_META
 from workflow_runs import finish
 
@@ -29,7 +29,6 @@ from dhl.config.catalogue import CATALOGUE, DataSet
 from dhl.config.methods import PARTS, TASKS
 from dhl.data.classification import IMAGENETTE
 from dhl.data.download import fetch
-from dhl.files import PROJECT
 from dhl.run.manifest import verify
 from dhl.run.results import SENSITIVITY_COLUMNS, TABLE_COLUMNS, read_csv
 
@@ -120,9 +119,8 @@ def sets(tmp_path_factory) -> Iterator[Path]:
 
 def reduced(run: str, root: Path) -> dict:
     """Return a configuration with one sigma, few images, and one step of each training."""
-    content = yaml.safe_load((PROJECT / f"config/{run}.yaml").read_text())
-    content |= {"threads": 1, "workers": 0, "device": "cpu"}
-    content["downloads"] = {"root": str(root)}
+    options = {"threads": 1, "workers": 0, "device": "cpu", "downloads": {"root": str(root)}}
+    content = shipped(run, **options)
     data = content["parts"]["classification"]["data"]
     data |= {"train_images": 20, "test_images": TEST_IMAGES["classification"]}
     if run == "paper":
@@ -147,9 +145,8 @@ def reduced(run: str, root: Path) -> dict:
 def run(request, sets, tmp_path_factory) -> Iterator[Path]:
     """The folder of a complete run."""
     folder = tmp_path_factory.mktemp(request.param)
-    file = folder / f"{request.param}.yaml"
-    file.write_text(yaml.safe_dump(reduced(request.param, sets)))
-    finish(folder, "report", "--configfile", str(file))
+    file = write_settings(folder / f"{request.param}.yaml", reduced(request.param, sets))
+    finish(folder, "report", "--configfile", file)
     yield folder / "results" / request.param
     shutil.rmtree(folder)
 
@@ -167,7 +164,7 @@ def test_downloads_have_receipts_that_count_the_unpacked_files(run, sets):
 
 
 def test_every_method_has_a_row_of_every_test_image(run):
-    parts = yaml.safe_load((PROJECT / f"config/{run.name}.yaml").read_text())["parts"]
+    parts = shipped(run.name)["parts"]
     skipped = pd.read_csv(run / "data/classification.skipped.csv")
     counts = TEST_IMAGES | {"classification": TEST_IMAGES["classification"] - len(skipped)}
     for number, part in enumerate(PARTS, 1):
@@ -196,7 +193,6 @@ def test_targets_are_indices_of_the_thousand_classes_of_imagenet(run):
 
 
 def state(run: Path, key: str) -> dict[str, torch.Tensor]:
-    """Return the weights of a model."""
     return torch.load(run / f"models/{key}.pt", mmap=True)["state"]
 
 

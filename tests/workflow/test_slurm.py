@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from settings import shipped, write_settings
 from slurm_node import slurm_node, why_not
 
 from dhl.files import PROJECT
@@ -31,7 +32,6 @@ STORAGE = ("slurmdbd", "mariadbd", "mariadb-install-db")
 
 
 def wait_until(done: Callable[[], object], said: Callable[[], str] = str) -> None:
-    """Wait until a condition holds."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not done():
         assert time.monotonic() < deadline, said()
@@ -44,14 +44,13 @@ class Cluster:
     def __init__(self, folder: Path, environment: dict[str, str]):
         self.folder, self.environment = folder, environment | {"PYTHONPATH": str(PROJECT)}
         self.run = folder / "results/smoke"
-        content = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+        content = shipped("smoke")
         slow = {"steps": 400, "checkpoint_every": 20}
         content["parts"]["denoising"]["training"]["separate"] |= slow
         content["parts"]["classification"]["training"]["joint"] |= slow
         self.config = folder / "slow.yaml"
-        self.config.write_text(yaml.safe_dump(content))
         self.snakemake = [sys.executable, "-m", "snakemake", "--directory", str(folder)]
-        self.snakemake += ["--configfile", str(self.config)]
+        self.snakemake += ["--configfile", write_settings(self.config, content)]
 
     def start_driver(self, *options: str) -> subprocess.Popen:
         """Start Snakemake with the profile, but with more frequent status checks."""
@@ -65,7 +64,7 @@ class Cluster:
                 env=self.environment,
                 stdout=output,
                 stderr=output,
-                # Processes inherit from a shell's background jobs that they ignore Ctrl-C.
+                # A background job of a shell ignores Ctrl-C, and its children inherit that.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
@@ -143,7 +142,7 @@ def test_a_training_fails_only_after_its_last_try(tmp_path):
         cluster = Cluster(tmp_path / "run", environment)
         content = yaml.safe_load(cluster.config.read_text())
         content["parts"]["denoising"]["training"]["separate"]["optimizer"]["lr"] = 1e30
-        cluster.config.write_text(yaml.safe_dump(content))
+        write_settings(cluster.config, content)
         driver = cluster.start_driver(
             "results/smoke/models/separate/sigma30.pt", "--config", "retries=1"
         )

@@ -1,4 +1,4 @@
-# What the rules share: the checked configuration, its paths, and functions of wildcards.
+# Shared by all rules: the checked configuration, its paths, and functions of wildcards.
 import os
 import shutil
 import sys
@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
-# Jobs find the `dhl` of this environment, even if it is not activated; one of conda comes first.
+# Jobs find `dhl` in this environment, even if it is not activated; in a conda job, conda's comes first.
 programs = [str(Path(sys.executable).parent), *os.get_exec_path()]
 os.environ.update(PATH=os.pathsep.join(programs))
 if shutil.which("dhl") is None:
@@ -56,7 +56,7 @@ TABLE_PARTS = {TABLES[part]: part for part in CONFIG.parts}
 
 
 def keep_configuration():
-    """Write the resolved configuration under a name with its digest; returns the path."""
+    """Write the resolved configuration, with its digest in the name; return the path."""
     text = yaml.safe_dump(CONFIG.model_dump(mode="json"), sort_keys=False)
     name = f"{CONFIG.run}-{settings_digest(text)[:12]}.yaml"
     path = Path(".snakemake/configurations") / name
@@ -67,7 +67,7 @@ def keep_configuration():
 
 
 def configfile(wildcards, threads):
-    """The configuration that a job reads; another name is no reason to repeat a job.
+    """Return the configuration file of a job; a new file name does not repeat the job.
 
     Snakemake ignores changes of a parameter that depends on `threads`. The file is no input: if a
     rule updates an `ancient` input, Snakemake forgets to check the other jobs that read it
@@ -94,16 +94,16 @@ def drop_conda():
 
 
 CONFIGFILE = keep_configuration()
-# A job on a cluster's node reads the rules again. The driver submits it again if it fails: there it has
-# no retries of its own, and knows from the environment how many the driver grants.
+# A job on a cluster's node reads the rules again. There it has no retries: the driver submits a failed
+# job again, and DHL_RETRIES tells the job how often.
 RETRIES = 0 if "DHL_RETRIES" in os.environ else CONFIG.retries
 RETRIES_OF_DRIVER = int(os.environ.setdefault("DHL_RETRIES", str(RETRIES)))
 ON_GPU = 0 if CONFIG.device in ("cpu", "mps") else 1
 if shutil.which("conda") is None:
     drop_conda()
 
-# Snakemake cannot count GPUs: on one machine, as many jobs use them at once as there are slots,
-# unless `--resources gpu=` says otherwise. A cluster's scheduler limits its own.
+# Snakemake cannot count GPUs: on one machine, the number of GPU jobs at once is limited here, unless
+# `--resources gpu=` sets the limit. On a cluster, the scheduler sets it.
 if (
     (gpus := gpus_of_this_machine())
     and workflow.resource_settings.nodes is None
@@ -113,7 +113,7 @@ if (
 
 
 def last_try(wildcards, attempt):
-    """1 if a job that fails is not repeated: the run then goes on with a failed result.
+    """Return 1 if this is the last try: if it fails, the run continues with a failed result.
 
     In a Snakemake module a failed job always fails the run: only the handlers of the main
     workflow are called, so nothing would remove the failed results at the end.
@@ -123,7 +123,7 @@ def last_try(wildcards, attempt):
 
 
 def remove_failed_results():
-    """Remove the failed results, which the next run tries again; returns a line for each."""
+    """Remove the failed results, so that the next run repeats them; return a line for each."""
     failed = list(failed_results(RUN))
     for path, _ in failed:
         path.unlink()
@@ -153,7 +153,7 @@ def downloads_of_part(wildcards):
 
 
 def files_of_model(wildcards):
-    """The data, the parents and the published weights of a model."""
+    """Return the data, the parents and the given weights of a model."""
     spec = model_spec(CONFIG, wildcards.model)
     files = {
         "images": RUN.data(spec.part),
@@ -174,8 +174,8 @@ def models_of_evaluation(wildcards):
 
 
 def baselines_of_evaluation(wildcards):
-    place = sigma_of(wildcards), seed_of(wildcards)
-    return baselines_of(CONFIG, RUN, wildcards.part, *place)
+    sigma, seed = sigma_of(wildcards), seed_of(wildcards)
+    return baselines_of(CONFIG, RUN, wildcards.part, sigma, seed)
 
 
 def plugin_files():
@@ -183,23 +183,23 @@ def plugin_files():
 
 
 def code_of_baseline(wildcards):
-    """The code of an untrained method, which can be a plug-in."""
+    """Digest the code of an untrained method, which can be a plug-in."""
     plugin = CONFIG.plugin_methods.get(wildcards.method, "")
     return code_digest("dhl.evaluation.untrained", *references(plugin))
 
 
-def evaluation_files(places):
-    """Rows and arrays of the evaluations of parts at sigmas."""
+def evaluation_files(levels):
+    """Return the rows and arrays of evaluations; `levels` are pairs of part and sigma."""
     return [
         path(part, sigma, seed)
         for path in (RUN.evaluation, RUN.arrays)
-        for part, sigma in places
+        for part, sigma in levels
         for seed in evaluated_seeds(CONFIG, part, sigma)
     ]
 
 
 def evaluations(*parts):
-    """Those of the parts, all of the run's unless named."""
+    """Return the evaluation files of the named parts, by default of all parts."""
     names = parts or CONFIG.parts
     return evaluation_files(
         [(part, sigma) for part in names for sigma in CONFIG.parts[part].sigmas]
@@ -207,12 +207,12 @@ def evaluations(*parts):
 
 
 def studied_evaluations():
-    """Those with experiments of the studies."""
+    """Return the evaluation files that have experiments of the studies."""
     return evaluation_files(studied(CONFIG))
 
 
 def methods_of():
-    """The methods of each part."""
+    """Return the methods of each part."""
     return {part: CONFIG.parts[part].methods for part in CONFIG.parts}
 
 
@@ -229,14 +229,14 @@ def tables(suffix="csv"):
 
 
 def figures(*suffixes):
-    """The figures in some formats, in all unless named."""
+    """Return the figures in the named formats, by default in all."""
     paths = files_of(CONFIG, RUN, "figure")
     kept = suffixes or FIGURE_FORMATS
     return [path for path in paths if path.suffix.removeprefix(".") in kept]
 
 
 def shown(path, category, caption, **labels):
-    """An output that Snakemake's own report shows, under a caption of `workflow/report`."""
+    """Show an output in Snakemake's report, with a caption from `workflow/report`."""
     caption = f"../report/{caption}.rst"
     return report(path, caption=caption, category=category, labels=labels)
 

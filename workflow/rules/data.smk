@@ -1,7 +1,7 @@
-# Downloads, clean images, the record of their noise, and what untrained methods make of them.
+# Downloads, clean images, the record of their noise, and the images from untrained methods.
 
 
-# On the machine that Snakemake runs on: the nodes of a cluster often have no internet access.
+# Runs where Snakemake runs: the nodes of a cluster often have no internet access.
 rule download:
     output:
         receipt=RUN.pattern("download"),

@@ -89,7 +89,7 @@ rule figures:
         "dhl figures --configfile {params.config} > {log} 2>&1"
 
 
-# The record of a run; the jobs read a copy, see `configfile`.
+# The configuration for the reader; the jobs read another copy, see `configfile`.
 rule configuration:
     output:
         yaml=RUN.config,

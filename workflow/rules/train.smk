@@ -1,4 +1,4 @@
-# One rule trains every model: `dhl.run.model_graph` knows what a model is made from.
+# One rule trains every model; `dhl.run.model_graph` describes the models.
 
 
 rule train:
@@ -21,7 +21,7 @@ rule train:
         gpu=ON_GPU,
     params:
         config=configfile,
-        # Recipe, network, data, code and parents: training is repeated when one of them changes.
+        # Recipe, network, data, code and parents: if one changes, the training is repeated.
         fingerprint=lambda w: fingerprint(CONFIG, w.model),
     shell:
         "dhl train {wildcards.model} --configfile {params.config} > {log} 2>&1"

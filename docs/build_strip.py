@@ -1,0 +1,49 @@
+"""Draw the strip of images in README.md: `python docs/build_strip.py results/mini`.
+
+It needs the images of a run at sigma 60, which are not in the repository:
+`snakemake --cores 2 results/mini/evaluation/segmentation/sigma60.csv` makes them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from dhl.config.methods import METHODS
+from dhl.config.parse import load_config
+from dhl.files import PROJECT
+from dhl.report.example_figures import label_picture, read_examples
+from dhl.report.figure_style import WIDTH, drawing_style
+from dhl.run.folder import RunFolder
+
+STRIP = PROJECT / "docs" / "images" / "strip.png"
+SHOWN = ("clean", "noisy", "cbm3d", "separate", "joint")
+
+
+def draw_strip(folder: RunFolder, sigma: float) -> None:
+    """Draw the first example of segmentation: what the segmenter reads, and what it finds."""
+    config = load_config(PROJECT / "config" / "mini.yaml")
+    examples = read_examples(config, folder, "segmentation", sigma=sigma)
+    with drawing_style():
+        figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
+        panels = figure.subplots(2, len(SHOWN))
+        for (image_axes, map_axes), method in zip(panels.T, SHOWN, strict=True):
+            truth = method == "clean"
+            labels = examples.arrays["labels/0" if truth else f"prediction/{method}/0"]
+            image_axes.imshow(examples.image(method, 0), interpolation="nearest")
+            image_axes.set_title("Truth" if truth else METHODS[method].label, loc="center")
+            map_axes.imshow(label_picture(labels), interpolation="nearest")
+            if not truth:
+                image_axes.set_xlabel(f"{examples.psnr(method, 0):.2f} dB", fontsize=8)
+                wrong = 100 * (labels != examples.arrays["labels/0"]).mean()
+                map_axes.set_xlabel(f"{wrong:.0f} % of pixels wrong", fontsize=8)
+        for axes in panels.flat:
+            axes.set(xticks=[], yticks=[])
+            axes.grid(visible=False)
+        figure.savefig(STRIP, metadata={"Software": None}, facecolor="white", dpi=140)
+
+
+if __name__ == "__main__":
+    draw_strip(RunFolder(Path(sys.argv[1])), sigma=60)
