@@ -89,7 +89,7 @@ def _find(root: Path, folder: Path, names: list[str], endings: tuple[str, ...]) 
         shown = named([f"{name} ({len(files.get(name, []))} files)" for name in wrong])
         raise UserError(
             f"{len(wrong)} of {len(names)} listed names do not have exactly one file.",
-            came=f"in {folder}: {shown}",
+            came=f"{len(wrong)} of {len(names)} in {folder}: {shown}",
             do="copy or download the files again, or remove the names from the list.",
         )
     below = folder.relative_to(root)

@@ -157,7 +157,7 @@ def test_a_method_denoises_every_image(tiny_content, data_copy, tmp_path, proces
     [
         ("return noisy[..., 0]", "float32 of shape (40, 40)"),
         ("return (255 * noisy).astype(np.uint8)", "uint8 of shape (40, 40, 3)"),
-        ("return noisy * np.nan", "not"),
+        ("return noisy * np.nan", "NaN"),
         ("return None", "`None`"),
         ("return noisy.tolist()", "a `list`"),
     ],

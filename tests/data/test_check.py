@@ -136,10 +136,10 @@ def test_a_voc_layout_has_all_that_its_lists_name(tmp_path):
     (tmp_path / "ImageSets/Segmentation/val.txt").write_text("one 1\ntwo -1\n")
     (tmp_path / "JPEGImages/one.jpg").write_bytes(picture(0))
     (tmp_path / "SegmentationClass/one.png").write_bytes(picture(1, "png"))
-    missing = f"missing: 1 of 2 not in {tmp_path}/JPEGImages: two (0 files);"
+    missing = f"missing: 1 of 2 in {tmp_path}/JPEGImages: two (0 files);"
     assert missing in folder_line(tmp_path, **spec)
     (tmp_path / "JPEGImages/two.PNG").write_bytes(picture(2, "png"))  # any ending is read
-    assert f"1 of 2 not in {tmp_path}/SegmentationClass: two" in folder_line(tmp_path, **spec)
+    assert f"1 of 2 in {tmp_path}/SegmentationClass: two" in folder_line(tmp_path, **spec)
     (tmp_path / "SegmentationClass/two.png").write_bytes(picture(3, "png"))
     assert folder_line(tmp_path, **spec).startswith("data.part: complete; 5 files")
 
