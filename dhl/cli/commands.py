@@ -218,13 +218,27 @@ def run_export(arguments: Arguments) -> None:
 
 
 def run_denoise(arguments: Arguments) -> None:
-    """Denoise a picture."""
+    """Denoise a picture by a trained model, or by CBM3D."""
     from dhl.evaluation.inference import denoise_blockwise, denoise_file, denoise_tiles
 
+    if (arguments.model is None) == (arguments.method is None):
+        raise UserError(
+            "A denoiser is needed: a model or a method.",
+            came="both" if arguments.model else "neither `--model` nor `--method`",
+            do="give `--model FILE`, or `--method cbm3d --sigma 25`.",
+        )
+    if arguments.method and not arguments.sigma:
+        raise UserError(
+            "CBM3D needs the noise level of the picture.",
+            came="no `--sigma`",
+            do="give the standard deviation on the 0-255 scale, such as `--sigma 25`.",
+        )
+    noise_std(arguments.sigma or 0)
     denoise_file(
         arguments.input,
         arguments.output,
         model=arguments.model,
+        sigma=arguments.sigma or 0,
         device=arguments.device,
         run=denoise_blockwise if arguments.blocks else denoise_tiles,
     )

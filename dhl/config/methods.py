@@ -25,8 +25,11 @@ class Method:
 METHODS = {
     "clean": Method("Clean image", "No noise: the ceiling.", False),
     "noisy": Method("Noisy image", "No denoiser.", True),
-    "cbm3d": Method("CBM3D", "BM3D for colour, its classical white-noise profile.", True),
-    "cbm3d-2020": Method("CBM3D (2020)", "BM3D for colour, exact transform variances.", False),
+    "cbm3d": Method("CBM3D", "BM3D for colour images with white noise.", True),
+    "cbm3d-package": Method("CBM3D (package)", "The same by the authors' package bm3d.", False),
+    "cbm3d-2020": Method(
+        "CBM3D (2020)", "The package's later version, with exact transform variances.", False
+    ),
     "dncnn": Method("DnCNN", "The learned peer, one network per sigma.", True),
     "separate": Method("Separate", "The denoiser trained for MSE alone (lambda = 0).", True),
     "separate-matched": Method(
@@ -52,20 +55,20 @@ METHODS = {
 
 ALLOWED = {
     "denoising": (
-        "noisy", "cbm3d", "cbm3d-2020", "dncnn", "separate",
+        "noisy", "cbm3d", "cbm3d-package", "cbm3d-2020", "dncnn", "separate",
         "joint-classification", "joint-segmentation",
     ),
     **{
         task: (
-            "clean", "noisy", "cbm3d", "cbm3d-2020", "dncnn", "separate", "separate-matched",
-            "joint", "cross", "retrained",
+            "clean", "noisy", "cbm3d", "cbm3d-package", "cbm3d-2020", "dncnn", "separate",
+            "separate-matched", "joint", "cross", "retrained",
         )
         for task in TASKS
     },
 }  # fmt: skip
 
-UNTRAINED = ("clean", "noisy", "cbm3d", "cbm3d-2020")
-BASELINES = ("cbm3d", "cbm3d-2020")
+BASELINES = ("cbm3d", "cbm3d-package", "cbm3d-2020")
+UNTRAINED = ("clean", "noisy", *BASELINES)
 # Names that no plug-in may have.
 NOT_METHODS = (*METHODS, "task-network")
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from dhl.data.folder import read_image
 from dhl.errors import UserError
+from dhl.evaluation.cbm3d import cbm3d
 from dhl.files import atomic_path
 from dhl.models import checkpoint
 from dhl.models.authors_input import MEAN_BGR
@@ -35,7 +36,8 @@ def denoise_file(
     source: Path,
     target: Path,
     *,
-    model: Path,
+    model: Path | None = None,
+    sigma: float = 25,
     device: str = "auto",
     run: Callable[..., np.ndarray] | None = None,
 ) -> None:
@@ -45,8 +47,10 @@ def denoise_file(
     ----------
     source, target : Path
         The extension of `target` chooses its format.
-    model : Path
-        A model file of a denoiser.
+    model : Path, optional
+        A model file of a denoiser; CBM3D denoises if there is none.
+    sigma : float
+        Noise level of the picture on the 0-255 scale, for CBM3D.
     device : str
         `auto`, `cpu`, `cuda`.
     run : callable, optional
@@ -63,6 +67,21 @@ def denoise_file(
             came=f"{target}",
             do="use .png, which loses nothing.",
         )
+    network = None if model is None else _load_denoiser(model)
+    noisy = read_image(source).astype(np.float32) / 255
+    chosen = find_device(device)
+    if network is not None:
+        denoised = (run or denoise_tiles)(network.to(chosen), noisy, device=chosen)
+    else:
+        batch = torch.from_numpy(noisy).to(chosen).permute(2, 0, 1)[None]
+        denoised = cbm3d(batch, sigma=sigma)[0].permute(1, 2, 0).cpu().numpy()
+    picture = Image.fromarray(np.rint(np.clip(denoised, 0, 1) * 255).astype(np.uint8))
+    with atomic_path(target) as temporary:
+        picture.save(temporary, format=Image.registered_extensions()[target.suffix.lower()])
+
+
+def _load_denoiser(model: Path) -> nn.Module:
+    """Load a model file, which must contain a denoiser."""
     network, content = checkpoint.load_model(model)
     if content["role"] != "denoiser":
         raise UserError(
@@ -70,12 +89,7 @@ def denoise_file(
             came=f"{model}",
             do="name a model such as results/mini/models/separate/sigma30.pt.",
         )
-    noisy = read_image(source).astype(np.float32) / 255
-    chosen = find_device(device)
-    denoised = (run or denoise_tiles)(network.to(chosen), noisy, device=chosen)
-    picture = Image.fromarray(np.rint(np.clip(denoised, 0, 1) * 255).astype(np.uint8))
-    with atomic_path(target) as temporary:
-        picture.save(temporary, format=Image.registered_extensions()[target.suffix.lower()])
+    return network
 
 
 @torch.inference_mode()

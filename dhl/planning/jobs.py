@@ -25,7 +25,6 @@ JOB, FIGURES = 1.0, 22.0
 PIXEL, DECODING = 1e-7, 0.004
 WITHOUT_TORCH = 0.6  # start-up time of a job without torch, relative to a job with torch
 FLOAT_BYTES = 4
-NETWORK_RULES = ("train", "evaluate")  # they import torch, and use a GPU if there is one
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,9 @@ class _Run:
     counts: dict[str, PartCounts]
     machine: Machine
 
-    def _start(self, rule: str) -> float:
-        """Return the seconds for start-up and files of a job."""
-        share = 1 if rule in NETWORK_RULES else WITHOUT_TORCH
+    def _start(self, name: str) -> float:
+        """Return the seconds for start-up and files of a job or of a rule's jobs."""
+        share = 1 if uses_torch(name) else WITHOUT_TORCH
         return JOB + share * self.machine.start_seconds
 
     def _decoding(self, part: str) -> float:
@@ -106,7 +105,7 @@ class _Run:
                     pixels = count * test.height * test.width
                     work = pixels * self.machine.cbm3d_seconds.get(method, 0)
                     yield Job(
-                        name, self._start("baseline") + work, (noise,), count,
+                        name, self._start(name) + work, (noise,), count,
                         disk_bytes=3 * FLOAT_BYTES * pixels,
                     )  # fmt: skip
 
@@ -175,6 +174,11 @@ class _Run:
             yield Job(name, seconds, tuple(needed))
 
 
+def uses_torch(name: str) -> bool:
+    """Return whether a job imports torch, and uses a GPU if there is one."""
+    return name.partition("/")[0] in ("train", "evaluate") or "/cbm3d/" in name
+
+
 def wall_seconds(jobs: Sequence[Job], *, cores: int, gpu_jobs: int) -> float:
     """Estimate the wall time of all jobs; trainings have priority, as in the workflow.
 
@@ -188,7 +192,7 @@ def wall_seconds(jobs: Sequence[Job], *, cores: int, gpu_jobs: int) -> float:
     while waiting or running:
         for job in waiting.copy() if free else ():
             threads = min(job.threads, cores)
-            gpus = int(job.rule in NETWORK_RULES and gpu_jobs > 0)
+            gpus = int(uses_torch(job.name) and gpu_jobs > 0)
             if threads <= free and gpus <= free_gpus and ended.issuperset(job.parents):
                 waiting.remove(job)
                 heapq.heappush(running, (now + job.seconds, job.name, threads, gpus))

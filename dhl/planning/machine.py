@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from dhl.config.methods import BASELINES
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.evaluation.evaluate import forward
-from dhl.evaluation.untrained import cbm3d
+from dhl.evaluation.untrained import BATCH_PIXELS, PROFILE_NF, cbm3d_batch, cbm3d_package
 from dhl.models.build import build_network
 from dhl.planning.flops import forward_flops, network_name, step_flops, training_shape
 from dhl.planning.image_counts import PartCounts
@@ -68,7 +67,7 @@ class Machine:
     source: str  # of the rates: `measured` or `given`
     start_seconds: float  # of a job that imports torch
     rates: dict[str, Rates]  # by `network_name`
-    cbm3d_seconds: dict[str, float]  # per pixel, by method; empty if `bm3d` is not installed
+    cbm3d_seconds: dict[str, float]  # per pixel, by method; of the package, if it is installed
 
 
 def measure_machine(
@@ -118,7 +117,7 @@ def _measure(
         spec = model_spec(config, key)
         if (name := network_name(spec)) not in rates:
             rates[name] = given or _network_rates(config, counts, spec, device)
-    return start, rates, _cbm3d_seconds(config)
+    return start, rates, _cbm3d_seconds(config, device)
 
 
 def _all_cores() -> int:
@@ -201,14 +200,18 @@ def _seconds(function: Callable[[], object], device: torch.device) -> float:
     return seconds / calls
 
 
-def _cbm3d_seconds(config: Config) -> dict[str, float]:
-    """Measure the seconds per pixel of each CBM3D method, if `bm3d` is installed."""
-    if importlib.util.find_spec("bm3d") is None:
-        return {}
-    noisy = np.random.default_rng(0).random((CBM3D_SIDE, CBM3D_SIDE, 3))
+def _cbm3d_seconds(config: Config, device: torch.device) -> dict[str, float]:
+    """Measure each version of CBM3D that the run uses, per pixel."""
     used = {method for part in config.parts for method in config.parts[part].methods}
-    denoisers = {method: partial(cbm3d, noisy, sigma=30, profile=method) for method in BASELINES}
-    return {
-        method: _seconds(denoisers[method], torch.device("cpu")) / CBM3D_SIDE**2
-        for method in used & set(BASELINES)
-    }
+    noisy = np.random.default_rng(0).random((CBM3D_SIDE, CBM3D_SIDE, 3))
+    pixels = noisy[..., 0].size
+    seconds = {}
+    if "cbm3d" in used:
+        count = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cuda"]) // pixels
+        batch = partial(cbm3d_batch, [noisy] * count, sigma=30, device=str(device))
+        seconds["cbm3d"] = _seconds(batch, device) / count / pixels
+    if importlib.util.find_spec("bm3d") is not None:
+        for method in used & set(PROFILE_NF):
+            one = partial(cbm3d_package, noisy, sigma=30, profile=method)
+            seconds[method] = _seconds(one, torch.device("cpu")) / pixels
+    return seconds

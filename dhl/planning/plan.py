@@ -43,7 +43,9 @@ class Plan:
     machine: Machine
     jobs: list[Job]
     download_bytes: int
-    unknown: tuple[str, ...]  # plug-ins, and CBM3D if it is not installed: they count as 0 seconds
+    unknown: tuple[
+        str, ...
+    ]  # plug-ins, and methods of a package that is not installed: they count as 0 seconds
     warnings: tuple[str, ...]
 
     @property
@@ -79,7 +81,7 @@ def make_plan(config: Config, counts: dict[str, PartCounts], machine: Machine) -
 
 
 def _of_unknown_time(config: Config, machine: Machine) -> Iterator[str]:
-    """Yield the plug-in data and methods, and CBM3D if it is not installed."""
+    """Yield plug-ins, and the methods of the package `bm3d` if it is not installed."""
     for part in config.parts:
         if isinstance(data := config.parts[part].data, PluginData):
             yield data.name

@@ -58,6 +58,7 @@ STYLES = {
     "clean": MethodStyle("#000000", "D", "--"),
     "noisy": MethodStyle("#8a8a8a", "X", "--"),
     "cbm3d": MethodStyle("#e69f00", "s", "-"),
+    "cbm3d-package": MethodStyle("#ccbb44", (7, 0, 0), "-"),
     "cbm3d-2020": MethodStyle("#a66f00", "d", "-"),
     "dncnn": MethodStyle("#cc79a7", "^", "-"),
     "separate": MethodStyle("#56b4e9", "o", "-"),

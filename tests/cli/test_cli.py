@@ -59,7 +59,7 @@ def test_every_command_has_a_help_text_and_the_help_lists_it(capsys):
      ["noise", "--part", "denoising"], ["noise", "--part", "denoising", "--sigma", "much"],
      ["train"], ["baseline", "--part", "denoising", "--sigma", "30"],
      ["baseline", "--part", "denoising", "--sigma", "30", "--method", "cbm3d", "--shard", "4-of-3"],
-     ["denoise", "a.png", "b.png"]],
+     ["denoise", "a.png", "b.png", "--method", "nlm"]],
 )  # fmt: skip
 def test_a_wrong_command_line_ends_with_status_2_and_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -91,6 +91,10 @@ MISTAKES = [
     (["verify", "nowhere"], "nowhere/manifest.json"),
     (["denoise", "a.png", "b.png", "--model", "c.pt"], "c.pt"),
     (["denoise", "a.png", "b.xyz", "--model", "c.pt"], "b.xyz"),
+    (["denoise", "a.png", "b.png"], "neither `--model` nor `--method`"),
+    (["denoise", "a.png", "b.png", "--model", "c.pt", "--method", "cbm3d"], "both"),
+    (["denoise", "a.png", "b.png", "--method", "cbm3d"], "no `--sigma`"),
+    (["denoise", "a.png", "b.png", "--method", "cbm3d", "--sigma", "0.1"], "sigma 0.1"),
     (["import-caffe", "a.caffemodel", "--output", "b.pt"], "a.caffemodel: No such file"),
     (["import-caffe", "a.caffemodel", "--output", "b.pt", "--sigma", "0.3"], "sigma 0.3"),
 ]

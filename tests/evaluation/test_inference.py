@@ -9,10 +9,12 @@ from PIL import Image
 from skimage import data as pictures
 from torch import nn
 
+from dhl.cli.parser import main
 from dhl.config.architectures import NETWORKS
 from dhl.errors import UserError
 from dhl.evaluation import inference as denoising
 from dhl.evaluation.inference import denoise_blockwise, denoise_file, denoise_tiles
+from dhl.evaluation.untrained import cbm3d_batch
 from dhl.models import checkpoint
 from dhl.models.build import build_network
 
@@ -85,6 +87,16 @@ def test_a_picture_is_denoised_into_a_lossless_file(tiny_run, noisy_picture, tmp
     assert np.abs(saved - expected).max() <= 1
     assert (saved != expected).mean() < 0.001
     assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_cbm3d_denoises_a_picture_of_odd_size(noisy_picture, tmp_path):
+    source, pixels = noisy_picture
+    target = tmp_path / "out.png"
+    command = ["denoise", str(source), str(target), "--method", "cbm3d", "--sigma", "30"]
+    assert main([*command, "--device", "cpu"]) == 0
+    (expected,) = cbm3d_batch([pixels / 255], sigma=30)
+    saved = np.asarray(Image.open(target)).astype(float)
+    assert np.abs(saved - 255 * np.clip(expected, 0, 1)).max() <= 0.6
 
 
 def test_a_jpeg_is_written_as_jpeg(tiny_run, noisy_picture, tmp_path):

@@ -1,4 +1,4 @@
-"""CBM3D: better than noise, the same in one process and in two, and as good as published."""
+"""Untrained methods: the same in one process and in two, in any number of shards."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ from dhl.evaluation.untrained import (
     PROFILE_NF,
     BaselineJob,
     DenoisedImages,
-    cbm3d,
+    cbm3d_batch,
+    cbm3d_package,
     denoised_stream,
+    equal_batches,
     write_baseline,
 )
 from dhl.run.shards import Shard, shards
 
 JOB = BaselineJob("denoising", "cbm3d", 30)
-AT_30 = functools.partial(cbm3d, sigma=30)
+AT_30 = functools.partial(cbm3d_package, sigma=30)
 
 
 def noisy_crop(sigma: float, side: int = 48) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +53,7 @@ def gain(clean: np.ndarray, noisy: np.ndarray, denoised: np.ndarray) -> float:
 @pytest.mark.parametrize("sigma", [15, 30, 60])
 def test_cbm3d_removes_most_of_the_noise_of_a_smooth_picture(sigma):
     clean, noisy = noisy_crop(sigma)
-    denoised = cbm3d(noisy, sigma=sigma)
+    (denoised,) = cbm3d_batch([noisy], sigma=sigma)
     assert denoised.shape == clean.shape
     assert denoised.dtype == np.float32
     assert gain(clean, noisy, denoised) > 6
@@ -59,7 +61,7 @@ def test_cbm3d_removes_most_of_the_noise_of_a_smooth_picture(sigma):
 
 def test_the_two_profiles_differ_a_little():
     clean, noisy = noisy_crop(30, side=32)
-    classical, recent = (cbm3d(noisy, sigma=30, profile=profile) for profile in PROFILE_NF)
+    classical, recent = (cbm3d_package(noisy, sigma=30, profile=profile) for profile in PROFILE_NF)
     gains = [gain(clean, noisy, image) for image in (classical, recent)]
     assert gains[0] == pytest.approx(gains[1], abs=1.5)
     assert not np.array_equal(classical, recent)
@@ -106,6 +108,15 @@ def test_a_killed_process_is_one_message():
         list(stream)
 
 
+def test_batches_have_images_of_equal_size_in_order():
+    images = [np.zeros((*size, 3)) for size in [(4, 4)] * 5 + [(4, 5)] * 2 + [(9, 9), (4, 4)]]
+    batches = list(equal_batches(iter(images), 40))
+    assert [len(batch) for batch in batches] == [2, 2, 1, 2, 1, 1]
+    flat = [id(image) for batch in batches for image in batch]
+    assert flat == list(map(id, images))
+    assert list(equal_batches(iter([]), 40)) == []
+
+
 @pytest.mark.parametrize("total", [1, 3, 50])
 @pytest.mark.parametrize("count", [0, 7, 100])
 def test_shards_are_contiguous_and_hold_each_image_once(total, count):
@@ -146,7 +157,7 @@ def write_shards(config, folder, total: int) -> list[Path]:
 
 
 @pytest.mark.parametrize("total", [2, 3, 5])  # of four images, so that a shard may be empty
-def test_the_number_of_shards_changes_no_result(
+def test_the_number_of_shards_hardly_changes_a_result(
     tiny_config, tiny_content, tiny_run, run_copy, total
 ):
     whole = run_copy.baseline("denoising", "cbm3d", 30)
@@ -155,12 +166,12 @@ def test_the_number_of_shards_changes_no_result(
     after = load_all(write_shards(tiny_config, run_copy, total))
     assert list(after) == list(before)
     for name, image in before.items():
-        np.testing.assert_array_equal(after[name], image)
+        # The batches of a shard differ, and with them the last digits.
+        np.testing.assert_allclose(after[name], image, atol=0.002)
     tiny_content["parts"]["denoising"]["shards"] = total
     evaluate(parse_config(tiny_content, source="tiny.yaml"), "denoising", 30, run_copy)
-    rows, expected = (folder.evaluation("denoising", 30) for folder in (run_copy, tiny_run))
-    assert rows.read_bytes() == expected.read_bytes()
-    assert rows.with_suffix(".npz").read_bytes() == expected.with_suffix(".npz").read_bytes()
+    rows, expected = (pd.read_csv(one.evaluation("denoising", 30)) for one in (run_copy, tiny_run))
+    pd.testing.assert_frame_equal(rows, expected, atol=0.01, rtol=0)
 
 
 def load_all(paths: list[Path]) -> dict[str, np.ndarray]:
@@ -183,9 +194,10 @@ def test_a_shard_that_is_interrupted_leaves_the_others_and_nothing_of_itself(
         written.append(sum(path.stat().st_size for path in paths[0].parent.glob(".*")))
         if len(written) == 2:
             raise KeyboardInterrupt
-        return cbm3d(noisy, **options)
+        return cbm3d_batch(noisy, **options)
 
-    monkeypatch.setattr(baselines, "cbm3d", interrupted)
+    monkeypatch.setattr(baselines, "cbm3d_batch", interrupted)
+    monkeypatch.setitem(baselines.BATCH_PIXELS, "cpu", 1)
     with pytest.raises(KeyboardInterrupt):
         write_baseline(tiny_config, replace(JOB, shard=Shard(2, 2)), run_copy, processes=1)
     assert written[0] == 0
@@ -209,7 +221,7 @@ def test_an_image_that_is_in_no_shard_is_named(tiny_config, run_copy):
 def test_without_the_package_the_message_says_what_to_do(monkeypatch, tiny_config, tiny_run):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError) as error:
-        write_baseline(tiny_config, JOB, tiny_run, processes=1)
+        write_baseline(tiny_config, replace(JOB, method="cbm3d-package"), tiny_run, processes=1)
     assert "bm3d" in error.value.do
 
 
@@ -224,5 +236,5 @@ def test_changed_noise_is_refused(tiny_config, run_copy):
 def test_cbm3d_has_its_known_psnr_on_the_first_kodak_image():
     clean = read_image(KODAK / "kodim01.png") / 255
     noisy = clean + np.random.default_rng(0).normal(0, 25 / 255, clean.shape)
-    denoised = np.clip(cbm3d(noisy, sigma=25).astype(float), 0, 1)
+    denoised = np.clip(cbm3d_batch([noisy], sigma=25)[0].astype(float), 0, 1)
     assert peak_signal_noise_ratio(clean, denoised, data_range=1) == pytest.approx(29.27, abs=0.05)

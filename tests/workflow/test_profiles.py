@@ -148,7 +148,7 @@ def test_the_machine_limits_the_number_of_parallel_gpu_jobs(tmp_path, visible, o
 def test_a_run_on_the_cpu_needs_no_gpu(tmp_path, asked):
     path = write_settings(tmp_path / "edited.yaml", shipped("smoke", device="cpu"))
     without = resources(tmp_path, "--configfile", path)
-    assert on_gpus(asked) == {"train", "evaluate"}
+    assert on_gpus(asked) == {"train", "evaluate", "baseline"}
     assert not on_gpus(without)
 
 

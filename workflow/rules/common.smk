@@ -188,6 +188,11 @@ def code_of_baseline(wildcards):
     return code_digest("dhl.evaluation.untrained", *references(plugin))
 
 
+def gpu_of_baseline(wildcards):
+    """Return 1 for CBM3D on a GPU; the package `bm3d` and plug-ins use none."""
+    return ON_GPU if wildcards.method == "cbm3d" else 0
+
+
 def evaluation_files(levels):
     """Return the rows and arrays of evaluations; `levels` are pairs of part and sigma."""
     return [

@@ -78,6 +78,7 @@ rule baseline:
         "../../environment.yml"
     resources:
         last_try=last_try,
+        gpu=gpu_of_baseline,
     params:
         config=configfile,
         code=code_of_baseline,
