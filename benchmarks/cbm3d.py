@@ -19,7 +19,13 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 from dhl.data.folder import read_image
-from dhl.evaluation.untrained import BATCH_PIXELS, cbm3d_batch, cbm3d_package, equal_batches
+from dhl.evaluation.untrained import (
+    BATCH_PIXELS,
+    cbm3d_batch,
+    cbm3d_package,
+    equal_batches,
+    keep_freed_memory,
+)
 from dhl.training.device import device_name, find_device
 
 SIZES = (32, 64, 128, 256)  # px; crops of 32 and 64 px are denoised in batches
@@ -125,6 +131,7 @@ def main() -> None:
     parser.add_argument("--whole", type=int, default=0, help="whole images to denoise too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     device = find_device(arguments.device)
     paths = sorted(arguments.folder.glob("*.png"))
     images = [read_image(path) / 255 for path in paths]

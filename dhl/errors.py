@@ -1,5 +1,7 @@
 """Exceptions for users' mistakes: the program prints three short texts and no traceback."""
 
+import functools
+
 
 class UserError(Exception):
     """A mistake that the user can correct.
@@ -13,6 +15,10 @@ class UserError(Exception):
     def __init__(self, mistake: str, *, came: str, do: str):
         self.mistake, self.came, self.do = mistake, came, do
         super().__init__(f"{mistake}\n  found: {came}\n  to do: {do}")
+
+    def __reduce__(self) -> tuple:
+        """Let another process raise the error here."""
+        return functools.partial(type(self), came=self.came, do=self.do), (self.mistake,)
 
 
 class ConfigError(UserError, ValueError):

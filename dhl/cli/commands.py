@@ -233,12 +233,17 @@ def run_denoise(arguments: Arguments) -> None:
             came="no `--sigma`",
             do="give the standard deviation on the 0-255 scale, such as `--sigma 25`.",
         )
-    noise_std(arguments.sigma or 0)
+    if (arguments.sigma and arguments.model) or (arguments.blocks and arguments.method):
+        raise UserError(
+            "`--sigma` belongs to `--method`, and `--blocks` to `--model`.",
+            came="--model with --sigma" if arguments.model else "--method with --blocks",
+            do="leave out the option.",
+        )
     denoise_file(
         arguments.input,
         arguments.output,
         model=arguments.model,
-        sigma=arguments.sigma or 0,
+        sigma=arguments.sigma,
         device=arguments.device,
         run=denoise_blockwise if arguments.blocks else denoise_tiles,
     )

@@ -37,7 +37,7 @@ def denoise_file(
     target: Path,
     *,
     model: Path | None = None,
-    sigma: float = 25,
+    sigma: float | None = None,
     device: str = "auto",
     run: Callable[..., np.ndarray] | None = None,
 ) -> None:
@@ -49,7 +49,7 @@ def denoise_file(
         The extension of `target` chooses its format.
     model : Path, optional
         A model file of a denoiser; CBM3D denoises if there is none.
-    sigma : float
+    sigma : float, optional
         Noise level of the picture on the 0-255 scale, for CBM3D.
     device : str
         `auto`, `cpu`, `cuda`.
@@ -74,7 +74,7 @@ def denoise_file(
         denoised = (run or denoise_tiles)(network.to(chosen), noisy, device=chosen)
     else:
         batch = torch.from_numpy(noisy).to(chosen).permute(2, 0, 1)[None]
-        denoised = cbm3d(batch, sigma=sigma)[0].permute(1, 2, 0).cpu().numpy()
+        denoised = cbm3d(batch, sigma=sigma or 0)[0].permute(1, 2, 0).cpu().numpy()
     picture = Image.fromarray(np.rint(np.clip(denoised, 0, 1) * 255).astype(np.uint8))
     with atomic_path(target) as temporary:
         picture.save(temporary, format=Image.registered_extensions()[target.suffix.lower()])

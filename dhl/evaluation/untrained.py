@@ -62,15 +62,12 @@ def cbm3d_batch(noisy: Batch, *, sigma: float, device: str = "cpu") -> Batch:
 
     from dhl.evaluation.cbm3d import cbm3d
 
-    if device == "cpu":
-        _keep_freed_memory()
     images = torch.from_numpy(np.stack(noisy).astype(np.float32)).to(device)
     denoised = cbm3d(images.permute(0, 3, 1, 2), sigma=sigma).permute(0, 2, 3, 1)
     return list(denoised.contiguous().cpu().numpy())
 
 
-@functools.cache
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let this process keep freed memory: page faults would cost a fifth of the time.
 
     Only the C library of Linux can do this.
@@ -265,6 +262,9 @@ def _method(config: Config, job: BaselineJob) -> Iterator[_Method]:
         from dhl.training.device import reserved_device
 
         with reserved_device(config) as device:
+            if device.type == "cpu":
+                keep_freed_memory()
+                _use_one_thread()
             denoise = functools.partial(cbm3d_batch, sigma=job.sigma, device=str(device))
             pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cuda"])
             yield _Method(denoise, pixels, on_gpu=device.type != "cpu")

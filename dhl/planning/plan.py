@@ -43,9 +43,8 @@ class Plan:
     machine: Machine
     jobs: list[Job]
     download_bytes: int
-    unknown: tuple[
-        str, ...
-    ]  # plug-ins, and methods of a package that is not installed: they count as 0 seconds
+    # Plug-ins, and methods of a package that is not installed: they count as 0 seconds.
+    unknown: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property

@@ -94,7 +94,7 @@ MISTAKES = [
     (["denoise", "a.png", "b.png"], "neither `--model` nor `--method`"),
     (["denoise", "a.png", "b.png", "--model", "c.pt", "--method", "cbm3d"], "both"),
     (["denoise", "a.png", "b.png", "--method", "cbm3d"], "no `--sigma`"),
-    (["denoise", "a.png", "b.png", "--method", "cbm3d", "--sigma", "0.1"], "sigma 0.1"),
+    (["denoise", "a.png", "b.png", "--model", "c.pt", "--sigma", "25"], "--model with --sigma"),
     (["import-caffe", "a.caffemodel", "--output", "b.pt"], "a.caffemodel: No such file"),
     (["import-caffe", "a.caffemodel", "--output", "b.pt", "--sigma", "0.3"], "sigma 0.3"),
 ]
