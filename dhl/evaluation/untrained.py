@@ -259,12 +259,14 @@ def equal_batches(images: Iterable[np.ndarray], pixels: int) -> Iterator[Batch]:
 def _method(config: Config, job: BaselineJob) -> Iterator[_Method]:
     """Prepare the method of a job; CBM3D holds its device."""
     if job.method == "cbm3d":
+        import torch
+
         from dhl.training.device import reserved_device
 
         with reserved_device(config) as device:
             if device.type == "cpu":
                 keep_freed_memory()
-                _use_one_thread()
+                torch.set_num_threads(1)  # processes use the other cores
             denoise = functools.partial(cbm3d_batch, sigma=job.sigma, device=str(device))
             pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cuda"])
             yield _Method(denoise, pixels, on_gpu=device.type != "cpu")

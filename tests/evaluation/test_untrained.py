@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 from real_images import KODAK, needs
 from skimage import data as pictures
@@ -97,7 +97,7 @@ def test_a_killed_process_is_one_message():
     def images():
         for index in range(8):
             if index == 3:
-                for child in psutil.Process().children():
+                for child in multiprocessing.active_children():
                     child.kill()
             yield noisy_crop(30, side=12)[1]
 
