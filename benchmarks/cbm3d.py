@@ -20,7 +20,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from dhl.data.folder import read_image
 from dhl.evaluation.untrained import (
-    BATCH_PIXELS,
+    batch_pixels,
     cbm3d_batch,
     cbm3d_package,
     equal_batches,
@@ -58,8 +58,7 @@ def psnr(clean: list[np.ndarray], denoised: list[np.ndarray]) -> np.ndarray:
 
 def on_tensors(noisy: list[np.ndarray], sigma: float, device: torch.device) -> list[np.ndarray]:
     """Denoise images in the batches of a run."""
-    pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cuda"])
-    batches = equal_batches(iter(noisy), pixels)
+    batches = equal_batches(iter(noisy), batch_pixels(device.type))
     return [
         image for batch in batches for image in cbm3d_batch(batch, sigma=sigma, device=str(device))
     ]

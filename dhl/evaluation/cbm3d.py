@@ -354,13 +354,13 @@ def _filter(
         blocks = groups.blocks[groups.sizes == size, :size]
         squares = _constant(_haar_squares(size), spectra.device)
         noise = 1 / squares.amax(1)[:, None, None]  # variance of each Haar coefficient
+        thresholds = THRESHOLD * noise.sqrt() * variances.sqrt().repeat(channels)
         for part in blocks.split(_chunk(size * spectra.shape[1], spectra.device)):
             rows = part.T.flatten()
             shape = (size, len(part), channels, BLOCK**2)
             spectrum = _haar(spectra.index_select(0, rows).view(size, len(part), -1))
             if stage is HARD:
-                deviations = variances.sqrt().repeat(channels)
-                gains = spectrum.abs().gt_(THRESHOLD * noise.sqrt() * deviations)
+                gains = spectrum.abs().gt_(thresholds)
             else:
                 power = _haar(guides.index_select(0, rows).view(size, len(part), -1)).square_()
                 gains = power.div_(power + WIENER_NOISE * noise)

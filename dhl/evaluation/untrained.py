@@ -241,6 +241,11 @@ def _write(
             progress.advance()
 
 
+def batch_pixels(device_type: str) -> int:
+    """Return the largest number of pixels that CBM3D denoises at once on a kind of device."""
+    return BATCH_PIXELS.get(device_type, BATCH_PIXELS["cuda"])
+
+
 def equal_batches(images: Iterable[np.ndarray], pixels: int) -> Iterator[Batch]:
     """Group consecutive images of equal size into batches of at most `pixels`, or of one image."""
     batch: Batch = []
@@ -268,8 +273,7 @@ def _method(config: Config, job: BaselineJob) -> Iterator[_Method]:
                 keep_freed_memory()
                 torch.set_num_threads(1)  # processes use the other cores
             denoise = functools.partial(cbm3d_batch, sigma=job.sigma, device=str(device))
-            pixels = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cuda"])
-            yield _Method(denoise, pixels, on_gpu=device.type != "cpu")
+            yield _Method(denoise, batch_pixels(device.type), on_gpu=device.type != "cpu")
         return
     yield _Method(functools.partial(_one_by_one, _denoiser(config, job)))
 

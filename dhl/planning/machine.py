@@ -23,7 +23,7 @@ from torch import nn
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.evaluation.evaluate import forward
-from dhl.evaluation.untrained import BATCH_PIXELS, PROFILE_NF, cbm3d_batch, cbm3d_package
+from dhl.evaluation.untrained import PROFILE_NF, batch_pixels, cbm3d_batch, cbm3d_package
 from dhl.models.build import build_network
 from dhl.planning.flops import forward_flops, network_name, step_flops, training_shape
 from dhl.planning.image_counts import PartCounts
@@ -210,7 +210,7 @@ def _cbm3d_seconds(config: Config, device: torch.device) -> dict[str, float]:
     pixels = noisy[..., 0].size
     seconds = {}
     if "cbm3d" in used:
-        count = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cuda"]) // pixels
+        count = batch_pixels(device.type) // pixels
         batch = partial(cbm3d_batch, [noisy] * count, sigma=30, device=str(device))
         seconds["cbm3d"] = _seconds(batch, device) / count / pixels
     if importlib.util.find_spec("bm3d") is not None:
