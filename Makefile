@@ -55,11 +55,13 @@ vendor:  ## Install the report's JavaScript at the versions of report/vendor/pac
 	cp $(VENV)/npm/node_modules/@panzoom/panzoom/dist/panzoom.min.js $(VENV)/npm/node_modules/@panzoom/panzoom/MIT-License.txt report/vendor/panzoom
 
 # Versions are pinned in constraints.txt. The marker is written last, so that an interrupted
-# installation starts again.
+# installation starts again. The call compiles CBM3D, which takes some 15 s the first time.
 $(READY): pyproject.toml constraints.txt
 	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	test -x "$(BIN)/python" || "$(PYTHON)" -m venv $(VENV)
 	$(RUN) pip install --quiet --constraint constraints.txt --editable '.[dev,efficientnet]'
+	"$(BIN)/python" -c 'import torch; from dhl.evaluation.cbm3d import cbm3d; \
+	cbm3d(torch.rand(1, 3, 16, 16), sigma=25)'
 	touch $@
 
 clean:  ## Remove the environment and Snakemake's records; results are kept

@@ -1,4 +1,4 @@
-"""CBM3D on tensors against the package `bm3d`: PSNR, time and memory, side by side in one run.
+"""CBM3D here against the package `bm3d`: PSNR, time and memory, side by side in one run.
 
 Reads Kodak's images (`dhl data download kodak`, or a folder with them). Each size takes crops of
 them; both versions denoise the same noisy pixels in turn, with one thread.
@@ -24,7 +24,6 @@ from dhl.evaluation.untrained import (
     cbm3d_batch,
     cbm3d_package,
     equal_batches,
-    keep_freed_memory,
 )
 from dhl.training.device import device_name, find_device
 
@@ -56,7 +55,7 @@ def psnr(clean: list[np.ndarray], denoised: list[np.ndarray]) -> np.ndarray:
     )
 
 
-def on_tensors(noisy: list[np.ndarray], sigma: float, device: torch.device) -> list[np.ndarray]:
+def denoised_here(noisy: list[np.ndarray], sigma: float, device: torch.device) -> list[np.ndarray]:
     """Denoise images in the batches of a run."""
     batches = equal_batches(iter(noisy), batch_pixels(device.type))
     return [
@@ -83,11 +82,14 @@ def measure(images: list[np.ndarray], side: int, sigma: float, device: torch.dev
     clean = crops(images, side, count)
     noisy = noisy_images(clean, sigma)
     few = noisy[: max(1, 2**16 // side**2)]
-    here, package = on_tensors(noisy, sigma, device), [cbm3d_package(x, sigma=sigma) for x in noisy]
+    here, package = (
+        denoised_here(noisy, sigma, device),
+        [cbm3d_package(x, sigma=sigma) for x in noisy],
+    )
     gaps = psnr(clean, here) - psnr(clean, package)
     seconds = fastest(
         {
-            "tensors": lambda: on_tensors(few, sigma, device),
+            "here": lambda: denoised_here(few, sigma, device),
             "package": lambda: [cbm3d_package(image, sigma=sigma) for image in few],
         },
         device,
@@ -97,20 +99,20 @@ def measure(images: list[np.ndarray], side: int, sigma: float, device: torch.dev
         "side": side,
         "sigma": sigma,
         "images": len(clean),
-        "psnr_tensors": round(float(psnr(clean, here).mean()), 4),
+        "psnr_here": round(float(psnr(clean, here).mean()), 4),
         "psnr_package": round(float(psnr(clean, package).mean()), 4),
         "largest_gap": round(float(np.abs(gaps).max()), 4),
-        "seconds_tensors": round(each["tensors"], 5),
+        "seconds_here": round(each["here"], 5),
         "seconds_package": round(each["package"], 5),
-        "ratio": round(each["package"] / each["tensors"], 2),
+        "ratio": round(each["package"] / each["here"], 2),
     }
 
 
 def whole_images(images: list[np.ndarray], sigma: float, device: torch.device) -> dict:
-    """Denoise whole images on tensors alone."""
+    """Denoise whole images here alone."""
     noisy = noisy_images(images, sigma)
     begin = time.perf_counter()
-    denoised = on_tensors(noisy, sigma, device)
+    denoised = denoised_here(noisy, sigma, device)
     seconds = time.perf_counter() - begin
     return {
         "images": len(images),
@@ -130,7 +132,6 @@ def main() -> None:
     parser.add_argument("--whole", type=int, default=0, help="whole images to denoise too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()
     device = find_device(arguments.device)
     paths = sorted(arguments.folder.glob("*.png"))
     images = [read_image(path) / 255 for path in paths]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib.util
 import os
@@ -36,9 +35,8 @@ from dhl.sigma import noise_std
 # Profiles of the package: the algorithm for white noise, which the paper compared with, and that of
 # 2020 with exact transform variances. `nf` is the size at which noise spectra are computed.
 PROFILE_NF = {"cbm3d-package": 0, "cbm3d-2020": 32}
-# Pixels that CBM3D denoises at once: a CPU is fastest if they stay in its cache.
+# Pixels that CBM3D denoises at once.
 BATCH_PIXELS = {"cpu": 2**15, "cuda": 2**20}
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # numbers of settings, from malloc.h
 
 T = TypeVar("T")  # an image or a batch
 Batch = list[np.ndarray]  # images (H, W, 3) of equal size
@@ -65,16 +63,6 @@ def cbm3d_batch(noisy: Batch, *, sigma: float, device: str = "cpu") -> Batch:
     images = torch.from_numpy(np.stack(noisy).astype(np.float32)).to(device)
     denoised = cbm3d(images.permute(0, 3, 1, 2), sigma=sigma).permute(0, 2, 3, 1)
     return list(denoised.contiguous().cpu().numpy())
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep freed memory: page faults would cost a fifth of the time.
-
-    Only the C library of Linux can do this.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(M_TRIM_THRESHOLD, -1)
-        libc.mallopt(M_MMAP_MAX, 0)
 
 
 def cbm3d_package(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d-package") -> np.ndarray:
@@ -270,7 +258,6 @@ def _method(config: Config, job: BaselineJob) -> Iterator[_Method]:
 
         with reserved_device(config) as device:
             if device.type == "cpu":
-                keep_freed_memory()
                 torch.set_num_threads(1)  # processes use the other cores
             denoise = functools.partial(cbm3d_batch, sigma=job.sigma, device=str(device))
             yield _Method(denoise, batch_pixels(device.type), on_gpu=device.type != "cpu")
