@@ -45,7 +45,7 @@ class Constants(NamedTuple):
     """A stage for the compiled loops, in float32."""
 
     hard: bool  # thresholding, or the Wiener filter
-    noise: float  # squared threshold, or noise of the Wiener filter, in variances of the noise
+    noise: np.float32  # squared threshold, or noise of the Wiener filter, in variances of the noise
     transform: np.ndarray  # shape (8, 8)
     inverse: np.ndarray  # with the window of the pixels, shape (8, 8)
     variances: np.ndarray  # of the coefficients of noise, shape (8, 24)
@@ -54,7 +54,7 @@ class Constants(NamedTuple):
 class Image(NamedTuple):
     """An image of height H and width W, with its pilot, and the sums of its filtered blocks."""
 
-    limit: float  # the largest squared distance of similar blocks
+    limit: np.float32  # the largest squared distance of similar blocks
     noisy: np.ndarray  # shape (H, 3 * W)
     pilot: np.ndarray  # shape (H, 3 * W)
     spectra: np.ndarray  # of blocks of the pilot's luminance, shape (H - 7, 64, columns)
@@ -171,7 +171,11 @@ def _similar(image: Image, reference: np.ndarray, blocks: np.ndarray) -> int:
 
 @inlined
 def _nearest(
-    image: Image, reference: np.ndarray, limit: float, blocks: np.ndarray, distances: np.ndarray
+    image: Image,
+    reference: np.ndarray,
+    limit: np.float32,
+    blocks: np.ndarray,
+    distances: np.ndarray,
 ) -> int:
     """Collect the nearest blocks up to a squared distance; return their number."""
     y, x = reference
@@ -208,8 +212,8 @@ def _nearest(
 
 @inlined
 def _row_distances(
-    spectra: np.ndarray, first: int, own: np.ndarray, limit: float, lanes: np.ndarray
-) -> float:
+    spectra: np.ndarray, first: int, own: np.ndarray, limit: np.float32, lanes: np.ndarray
+) -> np.float32:
     """Compute the squared distances to the blocks of a row; return the smallest.
 
     The second half of the coefficients is left out if all distances are above the limit without it.
@@ -357,7 +361,11 @@ def _shrink(
 
 @inlined
 def _threshold(
-    line: np.ndarray, limit: float, scale: float, variances: np.ndarray, remaining: np.ndarray
+    line: np.ndarray,
+    limit: np.float32,
+    scale: np.float32,
+    variances: np.ndarray,
+    remaining: np.ndarray,
 ) -> None:
     """Keep the coefficients whose square is above the limit; add the variances of their noise."""
     for j in range(LINE):
@@ -368,7 +376,7 @@ def _threshold(
 
 @inlined
 def _wiener(
-    line: np.ndarray, pilot: np.ndarray, noise: float, scale: float, remaining: np.ndarray
+    line: np.ndarray, pilot: np.ndarray, noise: np.float32, scale: np.float32, remaining: np.ndarray
 ) -> None:
     """Multiply by the gains of the Wiener filter; add the variances of the remaining noise."""
     for j in range(LINE):
