@@ -19,7 +19,7 @@ from dhl.run.folder import RunFolder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is imported
 LONGEST = (
-    "test_pipeline.py", "test_plugin_run.py", "test_profiles.py", "test_browser.py", "test_page.py",
+    "test_pipeline.py", "test_profiles.py", "test_browser.py", "test_page.py",
     "test_failures.py", "test_figures.py", "test_untrained.py", "test_sensitivity.py",
     "test_plan.py", "test_shared_models.py", "test_compare.py", "test_manuscript.py",
 )  # fmt: skip

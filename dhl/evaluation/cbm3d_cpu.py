@@ -101,11 +101,20 @@ def filter_groups(noisy: Tensor, pilot: Tensor, limits: Tensor, stage: Stage) ->
                 limits.numpy()[n], lines[n], pilots[n], spectra[n], left, total[n], weights[n]
             )
             _filter(image, references[inside], largest, constants)
-    window = torch.from_numpy(np.outer(WINDOW, WINDOW).astype(np.float32))[None, None]
-    blocks = torch.from_numpy(weights).permute(0, 3, 1, 2).reshape(-1, 1, rows, columns)
-    weight = F.conv2d(blocks, window, padding=BLOCK - 1).view(images, CHANNELS, height, width)
+    weight = _windowed(torch.from_numpy(weights).permute(0, 3, 1, 2))
     result = torch.from_numpy(total).view(images, height, width, CHANNELS).permute(0, 3, 1, 2)
     return (result / weight)[:, :channels].contiguous()
+
+
+def _windowed(weights: Tensor) -> Tensor:
+    """Add the windows of all blocks times their weights: (N, 3, H - 7, W - 7) to (N, 3, H, W)."""
+    window = torch.from_numpy(WINDOW.astype(np.float32)).repeat(CHANNELS, 1)
+    down = F.conv2d(
+        weights, window.view(CHANNELS, 1, BLOCK, 1), padding=(BLOCK - 1, 0), groups=CHANNELS
+    )
+    return F.conv2d(
+        down, window.view(CHANNELS, 1, 1, BLOCK), padding=(0, BLOCK - 1), groups=CHANNELS
+    )
 
 
 def _lines(images: Tensor) -> np.ndarray:

@@ -130,8 +130,13 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     The PDF has the width of a manuscript's text, the other formats that of the report's column.
     """
     shape = figure.get_size_inches()
+    layout = figure.get_layout_engine()
+    laid_out = 0.0
     for suffix in FIGURE_FORMATS:
         scale = MANUSCRIPT_WIDTH / shape[0] if suffix == "pdf" else 1
         figure.set_size_inches(*(scale * shape))
+        # The layout takes as long as the drawing, and depends on the size alone.
+        figure.set_layout_engine("none" if scale == laid_out else layout)
+        laid_out = scale
         with atomic_path(folder / f"{name}.{suffix}") as temporary:
             figure.savefig(temporary, format=suffix, metadata=_METADATA[suffix], facecolor="white")

@@ -21,6 +21,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.manifest import verify
 from dhl.run.results import TABLE_COLUMNS, file_digest, read_csv
 
+pytestmark = pytest.mark.slow
 EXAMPLES = Path("docs/examples")
 CONFIG = EXAMPLES / "own.yaml"
 
