@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import seaborn
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -125,36 +124,51 @@ def _draw_methods(axes: Axes, rows: pd.DataFrame, styles: dict[str, MethodStyle]
 
 
 def training_curves(config: Config, folder: RunFolder) -> Figure:
-    """Draw the loss of every training over its steps, one panel per family of models."""
+    """Draw the loss of every training over its steps, in one panel per kind of loss."""
     families = read_curves(folder)
-    sigmas = sorted({sigma for curves in families.values() for sigma in curves if sigma})
-    palette = seaborn.color_palette("flare", len(sigmas)).as_hex()
-    colors: dict[float | None, str] = {None: "#333333"}
-    colors |= zip(sigmas, palette, strict=True)
-    columns = min(3, len(families))
-    lines = -(-len(families) // columns)
-    figure = Figure(figsize=(WIDTH, 0.6 + 1.75 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False).ravel()
-    handles: dict[str, Artist] = {}
-    for index, (axes, family) in enumerate(zip(panels, families, strict=False)):
-        for sigma, curve in sorted(families[family].items(), key=lambda item: item[0] or 0):
-            marker = "." if len(curve) == 1 else None  # a line of one point is invisible
-            (line,) = axes.plot(
-                curve["step"], curve["loss"], color=colors[sigma], linewidth=1.1, marker=marker
-            )
-            handles["not for one sigma" if sigma is None else f"sigma {sigma:g}"] = line
-        axes.set_title(_family_title(family))
-        axes.set_xlabel("Step" if index + columns >= len(families) else "")
+    panels: dict[str, list[str]] = {}
+    for family, curves in families.items():
+        panels.setdefault(_loss_of(next(iter(curves.values()))), []).append(family)
+    figure = Figure(figsize=(WIDTH, 0.3 + 2.1 * len(panels)), layout="constrained")
+    for axes, (loss, names) in zip(
+        figure.subplots(len(panels), squeeze=False).ravel(), panels.items(), strict=True
+    ):
+        for color, family in zip(seaborn.color_palette("colorblind", len(names)), names):
+            _draw_family(axes, families[family], color, _family_title(family))
+        axes.set_title(loss)
+        axes.set_xlabel("Step")
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.tick_params(which="both", labelsize=7)
-    for axes in panels[len(families) :]:
-        axes.set_axis_off()
-    figure.supylabel("Training loss, logarithmic", fontsize=9)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
+
+
+def _loss_of(curve: pd.DataFrame) -> str:
+    """Say which loss a curve has: the columns of the others are empty."""
+    if curve["task_loss"].isna().all():
+        return "Denoisers: MSE"
+    if curve["reconstruction_loss"].isna().all():
+        return "Task networks: cross-entropy"
+    return "Joint training: MSE + task weight x cross-entropy"
+
+
+def _draw_family(
+    axes: Axes, curves: dict[float | None, pd.DataFrame], color: tuple, label: str
+) -> None:
+    """Draw a line per sigma, the highest the palest; each point is a mean of 2 % of the steps."""
+    for index, (_, curve) in enumerate(sorted(curves.items(), key=lambda item: item[0] or 0)):
+        loss = curve["loss"].rolling(max(1, len(curve) // 50), min_periods=1).mean()
+        axes.plot(
+            curve["step"],
+            loss,
+            color=color,
+            alpha=1 - 0.65 * index / len(curves),
+            linewidth=1.1,
+            marker="." if len(curve) == 1 else None,  # a line of one point is invisible
+            label=None if index else label,
+        )
 
 
 def _family_title(family: str) -> str:
