@@ -84,7 +84,7 @@ def drawn_run(tmp_path_factory) -> RunFolder:
     from dhl.report.figures import write_figures
 
     def make(root: Path) -> None:
-        write_figures(small_config(), write_run(small_config(), root))
+        write_figures(small_config(), write_run(small_config(), root), processes=2)
 
     return RunFolder(made_once("drawn-run", make, tmp_path_factory))
 

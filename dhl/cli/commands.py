@@ -131,7 +131,7 @@ def run_figures(arguments: Arguments, config: Config, folder: RunFolder) -> None
     from dhl.report.figure_data import write_figure_data
     from dhl.report.figures import write_figures
 
-    write_figures(config, folder)
+    write_figures(config, folder, processes=arguments.processes)
     write_figure_data(config, folder)
 
 

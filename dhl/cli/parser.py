@@ -44,6 +44,7 @@ def _arg(name: str, **settings: Any) -> tuple[str, dict[str, Any]]:
 
 
 PART = _arg("--part", choices=PARTS, required=True)
+PROCESSES = _arg("--processes", type=_positive, default=1, help="number of parallel processes")
 SIGMA = _arg("--sigma", type=float, required=True, help="noise level on the 0-255 scale")
 RUN = _arg("run", type=Path, help="folder of a complete run, such as results/mini")
 COMMON = (
@@ -72,7 +73,7 @@ CONFIGURED: tuple[tuple, ...] = (
         PART,
         SIGMA,
         _arg("--method", required=True, help="such as cbm3d, or the name of a plug-in"),
-        _arg("--processes", type=_positive, default=1, help="number of parallel processes"),
+        PROCESSES,
         _arg("--shard", type=_shard, default=WHOLE, help="slice of the images, such as 2-of-3"),
     ),
     (
@@ -90,7 +91,7 @@ CONFIGURED: tuple[tuple, ...] = (
     ("table", commands.run_table, PART),
     ("claims", commands.run_claims),
     ("sensitivity", commands.run_sensitivity),
-    ("figures", commands.run_figures),
+    ("figures", commands.run_figures, PROCESSES),
     ("manifest", commands.run_manifest),
     ("report", commands.run_report),
     ("describe", commands.run_describe),

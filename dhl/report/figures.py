@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -225,16 +226,27 @@ FIGURES: dict[str, Callable[[Config, RunFolder], Figure]] = {
 }
 
 
-def write_figures(config: Config, folder: RunFolder) -> None:
+def write_figures(config: Config, folder: RunFolder, *, processes: int = 1) -> None:
     """Write every figure of the run as SVG, PNG and PDF to `folder.figures`.
 
     A figure whose results failed states the failure.
     """
+    names = figure_names(config.parts, studies(config))
+    write = partial(_write_figure, config, folder)
+    if processes == 1:
+        for name in names:
+            write(name)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        list(pool.map(write, names))
+
+
+def _write_figure(config: Config, folder: RunFolder, name: str) -> None:
+    """Write one figure in all formats."""
     with drawing_style():
-        for name in figure_names(config.parts, studies(config)):
-            try:
-                figure = FIGURES[name](config, folder)
-            except NothingToShow as nothing:
-                figure = Figure(figsize=(WIDTH, 0.8))
-                figure.text(0.02, 0.5, f"Nothing to show: {nothing}", va="center", wrap=True)
-            save_figure(figure, folder.figures, name)
+        try:
+            figure = FIGURES[name](config, folder)
+        except NothingToShow as nothing:
+            figure = Figure(figsize=(WIDTH, 0.8))
+            figure.text(0.02, 0.5, f"Nothing to show: {nothing}", va="center", wrap=True)
+        save_figure(figure, folder.figures, name)

@@ -82,11 +82,12 @@ rule figures:
         f"{ROOT}/benchmarks/figures/figures.tsv"
     conda:
         "../../environment.yml"
+    threads: 4
     params:
         config=configfile,
         code=code_digest("dhl.report.figure_data", "dhl.config.methods"),
     shell:
-        "dhl figures --configfile {params.config} > {log} 2>&1"
+        "dhl figures --processes {threads} --configfile {params.config} > {log} 2>&1"
 
 
 # The configuration for the reader; the jobs read another copy, see `configfile`.
