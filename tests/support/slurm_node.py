@@ -7,6 +7,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -79,6 +80,8 @@ PartitionName=gpu Nodes=gpu MaxTime=INFINITE State=UP
 
 def why_not(*more: str) -> str:
     """Return why nodes, with `more` programs, cannot be started here; "" if they can."""
+    if " " in sys.executable:
+        return "Snakemake submits the path of Python unquoted, and it has a space"
     if os.geteuid() != 0:
         return "SLURM's daemons are started by root"
     if any(os.path.lexists(SYSTEM / name) for name in FILES):
