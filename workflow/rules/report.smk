@@ -82,7 +82,7 @@ rule figures:
         f"{ROOT}/benchmarks/figures/figures.tsv"
     conda:
         "../../environment.yml"
-    threads: 4
+    threads: 2
     params:
         config=configfile,
         code=code_digest("dhl.report.figure_data", "dhl.config.methods"),
