@@ -43,12 +43,13 @@ SIGMA = 60
 def changed(content: dict[str, Any], family: str, settings: dict[str, Any]) -> Config:
     """Return a configuration with other settings for a model: width, depth, lr, steps, batch."""
     part = content["parts"][PARTS.get(family, "denoising")]
-    network, recipe = {
-        "classifier": (part.get("task_network"), part["training"].get("task_network")),
-        "segmenter": (part.get("task_network"), part["training"].get("task_network")),
-        "separate": (part.get("denoiser"), part["training"].get("warm_start")),
-        "dncnn": (part.get("dncnn"), part["training"].get("dncnn", {}).get("warm_start")),
-    }[family]
+    training = part["training"]
+    if family in PARTS:
+        network, recipe = part["task_network"], training["task_network"]
+    elif family == "dncnn":
+        network, recipe = part["dncnn"], training["dncnn"]["warm_start"]
+    else:
+        network, recipe = part["denoiser"], training["warm_start"]
     for name, value in settings.items():
         if name in ("name", "width", "depth"):
             network[name] = value
@@ -62,8 +63,7 @@ def changed(content: dict[str, Any], family: str, settings: dict[str, Any]) -> C
 def metric(config: Config, key: str, folder: RunFolder) -> float:
     """Return the model's metric on the validation split."""
     network, _ = load_model(folder.model(key))
-    network.eval()
-    part = PARTS.get(key.partition("/")[0], "denoising")
+    part = model_spec(config, key).part
     split = load_split(folder.data(part), "validation")
     images = np.stack(list(split.images)).astype(np.float32) / 255
     if part == "denoising":

@@ -97,9 +97,8 @@ def filter_groups(noisy: Tensor, pilot: Tensor, limits: Tensor, stage: Stage) ->
         left = max(0, start - REACH)
         spectra = _luminance_spectra(pilot[..., left : start + STRIP + LANES + BLOCK], stage)
         for n in range(images):
-            image = Image(
-                limits.numpy()[n], lines[n], pilots[n], spectra[n], left, total[n], weights[n]
-            )
+            limit = np.float32(limits[n])
+            image = Image(limit, lines[n], pilots[n], spectra[n], left, total[n], weights[n])
             _filter(image, references[inside], largest, constants)
     weight = _windowed(torch.from_numpy(weights).permute(0, 3, 1, 2))
     result = torch.from_numpy(total).view(images, height, width, CHANNELS).permute(0, 3, 1, 2)

@@ -38,17 +38,7 @@ CHUNK = 2**26  # elements that are worked on at once
 def filter_groups(noisy: Tensor, pilot: Tensor, limits: Tensor, stage: Stage) -> Tensor:
     """Filter images in groups of similar blocks, which are found in the pilot's luminance.
 
-    Parameters
-    ----------
-    noisy, pilot : Tensor of float32, shape (N, C, H, W)
-        One channel, or luminance and two more; the noise has the standard deviation 1.
-    limits : Tensor of shape (N,)
-        The largest squared distance of similar blocks.
-    stage : Stage
-
-    Returns
-    -------
-    Tensor of shape (N, C, H, W)
+    Parameters and result are those of `dhl.evaluation.cbm3d_cpu.filter_groups`.
     """
     images, channels, height, width = noisy.shape
     total = torch.zeros_like(noisy)
