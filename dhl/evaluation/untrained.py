@@ -35,6 +35,7 @@ from dhl.sigma import noise_std
 # Profiles of the package: the algorithm for white noise, which the paper compared with, and that of
 # 2020 with exact transform variances. `nf` is the size at which noise spectra are computed.
 PROFILE_NF = {"cbm3d-package": 0, "cbm3d-2020": 32}
+PACKAGE_BLOCK = 8  # the side of its blocks
 # Pixels that CBM3D denoises at once.
 BATCH_PIXELS = {"cpu": 2**15, "cuda": 2**20}
 
@@ -79,6 +80,11 @@ def cbm3d_package(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d-pack
     -------
     ndarray of float32, shape (H, W, 3), unclipped
 
+    Raises
+    ------
+    UserError
+        If a side has at most 8 pixels: the package ends the process there.
+
     References
     ----------
     .. [1] Dabov et al., Color image denoising via sparse 3D collaborative filtering, ICIP 2007.
@@ -86,6 +92,12 @@ def cbm3d_package(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d-pack
     """
     from bm3d import BM3DProfile, bm3d_rgb
 
+    if min(noisy.shape[:2]) <= PACKAGE_BLOCK:
+        raise UserError(
+            f"The package `bm3d` needs images of more than {PACKAGE_BLOCK} px a side.",
+            came=f"{noisy.shape[1]} x {noisy.shape[0]} px",
+            do="use the method `cbm3d`, or leave the image out.",
+        )
     settings = BM3DProfile()
     settings.nf = PROFILE_NF[profile]
     settings.num_threads = 1

@@ -34,7 +34,7 @@ from dhl.evaluation.untrained import (
 from dhl.run.shards import Shard, shards
 
 JOB = BaselineJob("denoising", "cbm3d", 30)
-AT_30 = functools.partial(cbm3d_package, sigma=30)
+HALVED = functools.partial(np.multiply, 0.5)  # an image denoised by a function that costs nothing
 
 
 def noisy_crop(sigma: float, side: int = 48) -> tuple[np.ndarray, np.ndarray]:
@@ -67,11 +67,16 @@ def test_the_two_profiles_differ_a_little():
     assert not np.array_equal(classical, recent)
 
 
+def test_the_package_is_not_called_for_an_image_of_one_block():
+    with pytest.raises(UserError, match="8 px"):
+        cbm3d_package(np.zeros((8, 40, 3)), sigma=30)
+
+
 def test_one_process_and_two_return_the_same_images_in_order():
     images = [noisy_crop(30, side)[1] for side in (24, 32, 28)]
     done = []
     for processes in (1, 2):
-        with denoised_stream(AT_30, iter(images), processes=processes) as stream:
+        with denoised_stream(HALVED, iter(images), processes=processes) as stream:
             done.append(list(stream))
     for one, two in zip(*done, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -87,7 +92,7 @@ def test_images_are_read_only_shortly_before_they_are_denoised(processes, ahead)
             taken.append(index)
             yield noisy
 
-    with denoised_stream(AT_30, images(), processes=processes) as stream:
+    with denoised_stream(HALVED, images(), processes=processes) as stream:
         for done, _ in enumerate(stream, 1):
             assert len(taken) <= done + ahead
     assert len(taken) == 8
@@ -103,7 +108,7 @@ def test_a_killed_process_is_one_message():
 
     with (
         pytest.raises(UserError, match="killed"),
-        denoised_stream(AT_30, images(), processes=2) as stream,
+        denoised_stream(HALVED, images(), processes=2) as stream,
     ):
         list(stream)
 
