@@ -11,6 +11,7 @@ import pytest
 from misbehaving_server import Site, serve
 from once import made_once
 from settings import SIGMA, tiny_settings
+from slurm_node import NO_SLURM
 from tiny_archives import NAME, offer
 
 from dhl.config.parse import parse_config
@@ -18,6 +19,7 @@ from dhl.config.schema import Config
 from dhl.run.folder import RunFolder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is imported
+os.environ["PATH"] = os.pathsep.join([str(NO_SLURM), os.environ["PATH"]])
 LONGEST = (
     "test_pipeline.py", "test_profiles.py", "test_browser.py", "test_page.py",
     "test_failures.py", "test_figures.py", "test_untrained.py", "test_sensitivity.py",

@@ -40,6 +40,7 @@ PidFile={folder}/slurmdbd.pid
 NODES = ("cpu", "gpu")  # one in each partition
 HOST = socket.gethostname().partition(".")[0]
 FILES = ("slurm.conf", "gres.conf", "slurmdbd.conf")
+NO_SLURM = Path(__file__).parent / "no_slurm"  # hides the real `scontrol` from the other tests
 SYSTEM = Path("/etc/slurm")  # read by commands without SLURM_CONF, such as those of job steps
 SETTINGS = """
 ClusterName=test
@@ -92,7 +93,7 @@ def why_not(*more: str) -> str:
     return f"not installed: {', '.join(missing)}" if missing else ""
 
 
-PATH = f"{os.environ['PATH']}:/usr/sbin"
+PATH = f"{os.environ['PATH'].replace(f'{NO_SLURM}{os.pathsep}', '')}:/usr/sbin"
 MARK = "DHL_TEST_NODE"  # in the environment of the processes of jobs: the folder
 
 
