@@ -7,6 +7,7 @@ PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 CONFIG ?= config/mini.yaml
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
 
 export PATH := $(BIN):$(PATH)
 
@@ -16,7 +17,7 @@ report: $(READY) unlock  ## Run the benchmark of CONFIG on CORES processors, and
 	$(RUN) snakemake report --cores $(CORES) --configfile "$(CONFIG)"
 	@echo "The report is results/$$(sed -n 's/^run: *//p' "$(CONFIG)")/report/index.html"
 
-setup: $(READY)  ## Install dhl and all tools into .venv, with PYTHON
+setup: $(READY)  ## Install what a run and its report need into .venv, with PYTHON
 
 # pgrep reads a regular expression, so sed escapes the folder's name. The pattern does not match the
 # shell of this recipe, where no `/python` follows that name.
@@ -26,13 +27,13 @@ unlock: $(READY)  ## Remove the lock of a killed Snakemake, if none runs in this
 	&& ! pgrep -f "$$pattern" >/dev/null; \
 	then python -m snakemake --unlock --quiet all --configfile "$(CONFIG)"; fi
 
-test: $(READY)  ## Run the tests
+test: $(READY_DEV)  ## Run the tests
 	$(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
-test-slow: $(READY)  ## Run the slow tests: whole runs with SLURM and conda, and networks of full size
+test-slow: $(READY_DEV)  ## Run the slow tests: whole runs with SLURM and conda, and networks of full size
 	$(RUN) pytest -n auto --dist loadfile -m slow
 
-lint: $(READY)  ## Check style, format, types, the workflow and the Dockerfile
+lint: $(READY_DEV)  ## Check style, format, types, the workflow and the Dockerfile
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
@@ -40,12 +41,12 @@ lint: $(READY)  ## Check style, format, types, the workflow and the Dockerfile
 	$(RUN) snakemake --lint
 	"$(BIN)/hadolint" Dockerfile
 
-format: $(READY)  ## Format all code
+format: $(READY_DEV)  ## Format all code
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 	$(RUN) snakefmt Snakefile workflow
 
-docs: $(READY)  ## Write the generated parts of README.md, docs/ and config/schema.json
+docs: $(READY_DEV)  ## Write the generated parts of README.md, docs/ and config/schema.json
 	"$(BIN)/python" docs/build.py
 
 vendor:  ## Install the report's JavaScript at the versions of report/vendor/package.json; needs npm
@@ -59,9 +60,14 @@ vendor:  ## Install the report's JavaScript at the versions of report/vendor/pac
 $(READY): pyproject.toml constraints.txt
 	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	test -x "$(BIN)/python" || "$(PYTHON)" -m venv $(VENV)
-	$(RUN) pip install --quiet --constraint constraints.txt --editable '.[dev,efficientnet]'
+	$(RUN) pip install --constraint constraints.txt --editable '.[efficientnet]'
 	"$(BIN)/python" -c 'import torch; from dhl.evaluation.cbm3d import cbm3d; \
 	cbm3d(torch.rand(1, 3, 16, 16), sigma=25)'
+	touch $@
+
+# The tests also need the schedulers' plug-ins, a browser's driver and others.
+$(READY_DEV): $(READY)
+	$(RUN) pip install --constraint constraints.txt --editable '.[dev,efficientnet]'
 	touch $@
 
 clean:  ## Remove the environment and Snakemake's records; results are kept
