@@ -1,7 +1,8 @@
 """Metrics on the validation split for networks, sizes and recipes of a small run, by operations.
 
 Trains one model per line of settings, alone and with one thread, and prints its operations, seconds
-and metric as JSON: top-1, mIoU, or the PSNR at sigma 60. The test split is never read.
+and metric as JSON: top-1, mIoU, or the PSNR at sigma 60. The test split is never read. A denoiser
+of one sigma is trained without a warm start.
 
     python benchmarks/small_networks.py config/mini.yaml segmenter/clean \
         '{"width": 16, "steps": 800, "lr": 0.003, "batch": 16}' '{"width": 16, "steps": 1600}'
@@ -35,28 +36,37 @@ from dhl.run.folder import RunFolder
 from dhl.run.model_graph import model_spec
 from dhl.training.train import train_model
 
-MODELS = ("classifier/clean", "segmenter/clean", "separate-start/all", "dncnn-start/all")
 PARTS = {"classifier": "classification", "segmenter": "segmentation"}
 SIGMA = 60
+DENOISERS = ("separate", "dncnn")
+MODELS = (
+    *(f"{network}/clean" for network in PARTS),
+    *(f"{denoiser}-start/all" for denoiser in DENOISERS),
+    *(f"{denoiser}/sigma{SIGMA}" for denoiser in DENOISERS),
+)
 
 
-def changed(content: dict[str, Any], family: str, settings: dict[str, Any]) -> Config:
+def changed(content: dict[str, Any], key: str, settings: dict[str, Any]) -> Config:
     """Return a configuration with other settings for a model: width, depth, lr, steps, batch."""
+    family = key.partition("/")[0]
+    name = family.removesuffix("-start")
     part = content["parts"][PARTS.get(family, "denoising")]
     training = part["training"]
     if family in PARTS:
         network, recipe = part["task_network"], training["task_network"]
-    elif family == "dncnn":
-        network, recipe = part["dncnn"], training["dncnn"]["warm_start"]
     else:
-        network, recipe = part["denoiser"], training["warm_start"]
-    for name, value in settings.items():
-        if name in ("name", "width", "depth"):
-            network[name] = value
-        elif name == "lr":
+        network = part["denoiser" if name == "separate" else name]
+        recipes = training if name == "separate" else training[name]
+        recipe = recipes["warm_start" if name != family else "separate"]
+        if name == family:
+            del recipes["warm_start"]
+    for setting, value in settings.items():
+        if setting in ("name", "width", "depth"):
+            network[setting] = value
+        elif setting == "lr":
             recipe["optimizer"] = recipe["optimizer"] | {"lr": value}
         else:
-            recipe[name] = value
+            recipe[setting] = value
     return parse_config(content, source="the settings")
 
 
@@ -69,8 +79,8 @@ def metric(config: Config, key: str, folder: RunFolder) -> float:
     if part == "denoising":
         noise = np.random.default_rng(0).normal(0, SIGMA / 255, images.shape)
         output = forward(network, images + noise.astype(np.float32), torch.device("cpu"))
-        denoised = np.clip(output.transpose(0, 2, 3, 1), 0, 1) * 255
-        return float(psnr(clean=images * 255, denoised=denoised).mean())
+        denoised = np.clip(output.transpose(0, 2, 3, 1), 0, 1)
+        return float(psnr(clean=images, denoised=denoised).mean())
     batches = np.array_split(images, max(1, len(images) // 64))
     logits = np.concatenate([forward(network, batch, torch.device("cpu")) for batch in batches])
     if part == "classification":
@@ -91,7 +101,7 @@ def main() -> None:
     key = arguments.model
     for settings in arguments.settings:
         content = yaml.safe_load(arguments.config.read_text())
-        config = changed(content, key.partition("/")[0].removesuffix("-start"), settings)
+        config = changed(content, key, settings)
         counts = count_all_images(config)
         spec = model_spec(config, key)
         steps = spec.recipe.steps if spec.recipe else 0

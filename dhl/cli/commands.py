@@ -174,11 +174,14 @@ def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> Non
 def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Print the jobs, time, disk space and downloads of a run on this machine."""
     from dhl.planning.image_counts import count_all_images
-    from dhl.planning.machine import measure_machine
+    from dhl.planning.machine import measure_machine, reference_machine
     from dhl.planning.plan import make_plan, to_json, to_text
 
     counts = count_all_images(config)
-    machine = measure_machine(config, counts, cores=arguments.cores, tflops=arguments.tflops)
+    if arguments.no_measurement:
+        machine = reference_machine(config, cores=arguments.cores)
+    else:
+        machine = measure_machine(config, counts, cores=arguments.cores, tflops=arguments.tflops)
     plan = make_plan(config, counts, machine)
     print(to_json(plan) if arguments.json else to_text(plan))
 

@@ -100,6 +100,9 @@ CONFIGURED: tuple[tuple, ...] = (
         commands.run_plan,
         _arg("--cores", type=_positive, help="cores for jobs; default: all of this machine"),
         _arg("--tflops", type=float, help="speed of one training in TFLOP/s; default: measured"),
+        _arg(
+            "--no-measurement", action="store_true", help="plan for one kind of core, an AMD EPYC"
+        ),
         _arg("--json", action="store_true", help="print JSON"),
     ),
 )

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.data_sets import PluginData
-from dhl.config.methods import is_baseline
+from dhl.config.methods import TABLES, is_baseline
 from dhl.config.schema import Config
 from dhl.planning.flops import forward_flops, network_name, parameter_count, step_flops
 from dhl.planning.image_counts import PartCounts
 from dhl.planning.machine import Machine
+from dhl.planning.schedule import Job, uses_torch
 from dhl.run.downloads import needed_sets
 from dhl.run.evaluations import evaluated_models, evaluations, experiments, studies
 from dhl.run.model_graph import all_models, model_spec
 from dhl.run.shards import Shard, shards
+from dhl.seeding import seed_suffix
+from dhl.sigma import format_sigma
 
 # Seconds on one core of an AMD EPYC (AVX2): overhead of a job (Snakemake and files), and all
 # figures, together a third of `smoke`; noise or metrics of a pixel (per method), and decoding of a
@@ -25,24 +27,6 @@ JOB, FIGURES = 1.0, 22.0
 PIXEL, DECODING = 1e-7, 0.004
 WITHOUT_TORCH = 0.6  # start-up time of a job without torch, relative to a job with torch
 FLOAT_BYTES = 4
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job of Snakemake."""
-
-    name: str  # starts with the rule, such as `train/separate/sigma30`
-    seconds: float
-    parents: tuple[str, ...] = ()  # names of the jobs that must end first
-    amount: int = 0  # steps of a training, or images of the other jobs
-    threads: int = 1
-    flops: float = 0
-    disk_bytes: int = 0
-
-    @property
-    def rule(self) -> str:
-        """The rule of the workflow."""
-        return self.name.partition("/")[0]
 
 
 def list_jobs(config: Config, counts: dict[str, PartCounts], machine: Machine) -> list[Job]:
@@ -97,7 +81,7 @@ class _Run:
             )  # fmt: skip
             seconds = self._start("noise") + test.count * decoding + PIXEL * test.pixels
             for sigma in self.config.parts[part].sigmas:
-                noise = f"noise/{part}/{sigma:g}"
+                noise = f"noise/{part}/sigma{format_sigma(sigma)}"
                 yield Job(noise, seconds, (f"data/{part}",), test.count)
                 for method, shard, name in self._baselines(part, sigma):
                     images = shard.of(test.count)
@@ -113,7 +97,8 @@ class _Run:
         """Yield method, shard and name of the jobs of untrained methods."""
         for method in filter(is_baseline, self.config.parts[part].methods):
             for shard in shards(self.config.parts[part].shards):
-                yield method, shard, f"baseline/{part}/{method}/{sigma:g}/{shard}"
+                noisy = f"{method}-sigma{format_sigma(sigma)}"
+                yield method, shard, f"baseline/{part}/{noisy}/{shard}"
 
     def trainings(self) -> Iterator[Job]:
         """Yield the training of each model; published weights are only copied."""
@@ -153,16 +138,17 @@ class _Run:
                 seconds += each / self.machine.rates[network_name(spec)].evaluation
                 flops += each
             models = evaluated_models(config, part, sigma, seed)
-            parents = [f"noise/{part}/{sigma:g}", *(f"train/{key}" for key in models)]
+            level = f"sigma{format_sigma(sigma)}"
+            parents = [f"noise/{part}/{level}", *(f"train/{key}" for key in models)]
             parents += [name for *_, name in self._baselines(part, sigma)]
             yield Job(
-                f"evaluate/{part}/{sigma:g}/{seed}", seconds, tuple(parents), test.count,
+                f"evaluate/{part}/{level}{seed_suffix(seed)}", seconds, tuple(parents), test.count,
                 config.threads, flops,
             )  # fmt: skip
 
     def analysis(self, evaluated: Sequence[str]) -> Iterator[Job]:
         """Yield the jobs from the tables to the report."""
-        names = [*(f"table/{part}" for part in self.config.parts), "claims"]
+        names = [*(f"table/{TABLES[part]}" for part in self.config.parts), "claims"]
         if studies(self.config):
             names.append("sensitivity")
         parents = dict.fromkeys(names, evaluated) | {
@@ -172,32 +158,3 @@ class _Run:
         for name, needed in parents.items():
             seconds = self._start(name) + FIGURES * (name == "figures")
             yield Job(name, seconds, tuple(needed))
-
-
-def uses_torch(name: str) -> bool:
-    """Return whether a job imports torch, and uses a GPU if there is one."""
-    return name.partition("/")[0] in ("train", "evaluate") or "/cbm3d/" in name
-
-
-def wall_seconds(jobs: Sequence[Job], *, cores: int, gpu_jobs: int) -> float:
-    """Estimate the wall time of all jobs; trainings have priority, as in the workflow.
-
-    A job with more threads than `cores` uses all cores. At most `gpu_jobs` jobs use GPUs at once;
-    with 0, all run on the CPU.
-    """
-    waiting = sorted(jobs, key=lambda job: job.rule != "train")
-    running: list[tuple[float, str, int, int]] = []  # end, name, cores and GPUs
-    ended: set[str] = set()
-    now, free, free_gpus = 0.0, cores, gpu_jobs
-    while waiting or running:
-        for job in waiting.copy() if free else ():
-            threads = min(job.threads, cores)
-            gpus = int(uses_torch(job.name) and gpu_jobs > 0)
-            if threads <= free and gpus <= free_gpus and ended.issuperset(job.parents):
-                waiting.remove(job)
-                heapq.heappush(running, (now + job.seconds, job.name, threads, gpus))
-                free, free_gpus = free - threads, free_gpus - gpus
-        now, name, threads, gpus = heapq.heappop(running)
-        ended.add(name)
-        free, free_gpus = free + threads, free_gpus + gpus
-    return now

@@ -64,7 +64,7 @@ class Machine:
     device: str  # model of the processor or GPU that trains
     cores: int
     gpu_jobs: int  # jobs that may use GPUs at once; 0 without a GPU
-    source: str  # of the rates: `measured` or `given`
+    source: str  # of the rates: `measured`, `given` or `reference`
     start_seconds: float  # of a job that imports torch
     rates: dict[str, Rates]  # by `network_name`
     cbm3d_seconds: dict[str, float]  # per pixel, by method; of the package, if it is installed
@@ -104,6 +104,14 @@ def measure_machine(
         name = device_name(device)
     source = "measured" if given is None else "given"
     return Machine(name, cores, gpu_jobs, source, start_seconds, rates, cbm3d_seconds)
+
+
+def reference_machine(config: Config, *, cores: int | None = None) -> Machine:
+    """Return the speed of one core of an AMD EPYC (AVX2), to compare the jobs of a run at once."""
+    names = {network_name(model_spec(config, key)) for key in all_models(config)}
+    rates = dict.fromkeys(names, Rates(3e10, 3e10))
+    cbm3d = {"cbm3d": 7e-6, "cbm3d-package": 3e-5, "cbm3d-2020": 9e-4}
+    return Machine("AMD EPYC", cores or _all_cores(), 0, "reference", 3.5, rates, cbm3d)
 
 
 def _measure(

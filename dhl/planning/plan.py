@@ -12,8 +12,9 @@ from dhl.config.methods import is_baseline
 from dhl.config.recipes import WarmStart
 from dhl.config.schema import Config
 from dhl.planning.image_counts import PartCounts
-from dhl.planning.jobs import Job, list_jobs, wall_seconds
+from dhl.planning.jobs import list_jobs
 from dhl.planning.machine import Machine
+from dhl.planning.schedule import Job, wall_seconds
 from dhl.run.downloads import needed_sets
 from dhl.run.model_graph import all_models, model_spec
 

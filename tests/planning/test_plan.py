@@ -21,9 +21,9 @@ from dhl.files import PROJECT
 from dhl.planning import flops, jobs, machine
 from dhl.planning.flops import forward_flops, network_name, parameter_count, step_flops
 from dhl.planning.image_counts import ImageCount, PartCounts, count_all_images, count_images
-from dhl.planning.jobs import Job, wall_seconds
 from dhl.planning.machine import Machine, Rates, measure_machine
 from dhl.planning.plan import Plan, make_plan, to_json, to_text
+from dhl.planning.schedule import Job, wall_seconds
 from dhl.run.model_graph import all_models, model_spec
 
 MINI, SMOKE = (load_config(PROJECT / f"config/{name}.yaml") for name in ("mini", "smoke"))
@@ -175,7 +175,7 @@ def test_a_run_on_public_data_is_planned_without_the_data(tiny_content, tmp_path
     config = parse_config(tiny_content, source="tiny.yaml")
     made = plan_of(config)
     by_name = {job.name: job for job in made.jobs}
-    cbm3d = by_name["baseline/classification/cbm3d/30/1-of-1"]
+    cbm3d = by_name["baseline/classification/cbm3d-sigma30/1-of-1"]
     pixels = 50_000 * 224 * 224
     assert (cbm3d.amount, cbm3d.disk_bytes) == (50_000, 3 * 4 * pixels)
     assert cbm3d.seconds == pytest.approx(pixels * CBM3D_SECONDS, rel=0.01)

@@ -6,7 +6,7 @@ rule download:
     output:
         receipt=RUN.pattern("download"),
     log:
-        f"{ROOT}/logs/downloads/{{set}}.log",
+        f"{ROOT}/logs/download/{{set}}.log",
     localrule: True
     conda:
         "../../environment.yml"

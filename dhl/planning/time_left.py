@@ -1,0 +1,119 @@
+"""The time that a running workflow still needs: its plan, corrected by the jobs that have run."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from dhl.planning.schedule import Job, wall_seconds
+
+# The line of `dhl.progress` in the log of a job.
+_LINE = re.compile(r"(\d+) of (\d+), about (\d+) s left ?(.*)")
+_TAIL = 2000  # bytes at the end of a log
+LEAST_SECONDS = 1.0  # that a running job still needs
+
+
+class LoggedProgress(NamedTuple):
+    """How far a job is, by the last line of progress in its log."""
+
+    done: int
+    total: int
+    seconds_left: float
+    note: str
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A job that runs."""
+
+    log: Path
+    started: float  # on the clock of the caller, in seconds
+
+
+@dataclass
+class RunState:
+    """The jobs of a workflow at a moment; a job's name is the path of its log below `logs/`."""
+
+    planned: dict[str, Job] = field(default_factory=dict)  # empty until the plan is made
+    to_run: Counter[str] = field(default_factory=Counter)  # jobs of each rule at the start
+    running: dict[str, RunningJob] = field(default_factory=dict)
+    ended: dict[str, float] = field(default_factory=dict)  # seconds of each job
+    cores: int = 1
+    gpu_jobs: int = 0
+    earlier: frozenset[str] = frozenset()  # jobs with a log of an earlier run
+
+
+def read_progress(log: Path) -> LoggedProgress | None:
+    """Read how far a job is; None before its first line of progress."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:  # the job has not begun to write
+        return None
+    lines = _LINE.findall(text)
+    if not lines:
+        return None
+    done, total, seconds, note = lines[-1]
+    return LoggedProgress(int(done), int(total), float(seconds), note.strip())
+
+
+def seconds_left(state: RunState, now: float) -> float | None:
+    """Estimate the seconds until the last job ends; None without a plan."""
+    if not state.planned:
+        return None
+    progress = {name: read_progress(job.log) for name, job in state.running.items()}
+    scales = _scales(state, progress, now)
+    overall = scales[""]
+    jobs = []
+    for name in _waiting(state):
+        job = state.planned[name]
+        jobs.append(replace(job, seconds=job.seconds * scales.get(job.rule, overall)))
+    for name, running in state.running.items():
+        known, job = progress[name], state.planned.get(name, Job(name, LEAST_SECONDS))
+        whole = job.seconds * scales.get(job.rule, overall)
+        left = known.seconds_left if known else whole - (now - running.started)
+        jobs.append(replace(job, seconds=max(LEAST_SECONDS, left)))
+    names = {job.name for job in jobs}
+    jobs = [
+        replace(job, parents=tuple(parent for parent in job.parents if parent in names))
+        for job in jobs
+    ]
+    return wall_seconds(jobs, cores=state.cores, gpu_jobs=state.gpu_jobs)
+
+
+def _scales(
+    state: RunState, progress: dict[str, LoggedProgress | None], now: float
+) -> dict[str, float]:
+    """Return true over planned seconds by rule; the key "" is that of all jobs."""
+    true: defaultdict[str, float] = defaultdict(float)
+    planned: defaultdict[str, float] = defaultdict(float)
+    measured = dict(state.ended)
+    for name, known in progress.items():
+        if known is not None:
+            measured[name] = now - state.running[name].started + known.seconds_left
+    for name, seconds in measured.items():
+        if (job := state.planned.get(name)) is not None:
+            for rule in (job.rule, ""):
+                true[rule] += seconds
+                planned[rule] += job.seconds
+    scales = {rule: true[rule] / planned[rule] for rule in true if planned[rule]}
+    return {"": 1.0} | scales
+
+
+def _waiting(state: RunState) -> Iterator[str]:
+    """Yield the jobs that have not begun. Of a resumed run, Snakemake tells only their number.
+
+    Jobs without a log of an earlier run come first.
+    """
+    begun = Counter(name.partition("/")[0] for name in (*state.ended, *state.running))
+    left = state.to_run - begun
+    for name in sorted(state.planned, key=lambda name: name in state.earlier):
+        rule = state.planned[name].rule
+        if name not in state.ended and name not in state.running and left[rule] > 0:
+            left[rule] -= 1
+            yield name

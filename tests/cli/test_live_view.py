@@ -1,0 +1,105 @@
+"""The live view of a run, from records as Snakemake logs them."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from dhl.cli.live_view import LogHandler, duration
+
+SETTINGS = SimpleNamespace(
+    printshellcmds=False, nocolor=True, quiet=None, debug_dag=False, verbose=False,
+    show_failed_logs=True, stdout=False, dryrun=False,
+)  # fmt: skip
+
+
+def record(event: LogEvent | None = None, message: str = "", **fields) -> logging.LogRecord:
+    return logging.makeLogRecord(
+        {"msg": message, "levelno": logging.INFO, "levelname": "INFO", "event": event, **fields}
+    )
+
+
+def job(number: int, log: str, output: str = "result.csv") -> logging.LogRecord:
+    return record(LogEvent.JOB_INFO, jobid=number, log=[log], output=[output], shellcmd="dhl")
+
+
+@pytest.fixture
+def view(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = LogHandler(SETTINGS, None)
+    yield made
+    made.close()
+
+
+def begin(view: LogHandler, **jobs: int) -> None:
+    view.handle(record(LogEvent.RESOURCES_INFO, cores=2))
+    view.handle(record(LogEvent.RUN_INFO, stats={**jobs, "total": sum(jobs.values())}))
+
+
+def test_jobs_are_followed_by_the_path_of_their_log(view):
+    begin(view, train=2)
+    view.handle(job(3, "results/x/logs/train/separate/sigma30.log"))
+    view.handle(job(4, "results/x/logs/train/dncnn/sigma30.log"))
+    view.handle(record(LogEvent.JOB_FINISHED, job_id=4))
+    assert list(view.state.running) == ["train/separate/sigma30"]
+    assert list(view.state.ended) == ["train/dncnn/sigma30"]
+    assert view.state.cores == 2
+    assert view._summary().startswith("1 of 2 jobs in 0 s")
+
+
+def test_a_target_without_a_command_is_no_job(view):
+    begin(view, report=1)
+    view.handle(record(LogEvent.JOB_INFO, jobid=1, log=[], output=[]))
+    assert not view.state.running
+
+
+def test_a_running_training_shows_its_step_and_loss(view, tmp_path):
+    log = tmp_path / "results/x/logs/train/separate/sigma30.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("training: 20 of 40, about 30 s left loss 0.25\n")
+    begin(view, train=1)
+    view.handle(job(1, str(log)))
+    assert list(view._running()) == [("train/separate/sigma30", 0.5, "20 of 40 loss 0.25")]
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed"),
+    [
+        (record(message="Trying to restart job 3."), True),
+        (record(message="Select jobs to execute..."), False),
+        (record(LogEvent.SHELLCMD, message="dhl train x"), False),
+        (record(message="No conda is on the PATH", levelno=logging.WARNING), True),
+        (record(LogEvent.ERROR, message="MissingInputException", levelno=logging.ERROR), True),
+    ],
+)
+def test_the_terminal_gets_warnings_and_errors_but_no_routine(view, capsys, shown, printed):
+    view.handle(shown)
+    assert bool(capsys.readouterr().err) == printed
+
+
+def test_the_preview_is_named_when_it_is_there(view, capsys):
+    begin(view, preview=1)
+    view.handle(job(1, "results/x/logs/preview.log", "results/x/report/preview.html"))
+    assert "preview.html" not in capsys.readouterr().err
+    view.handle(record(LogEvent.JOB_FINISHED, job_id=1))
+    assert "results/x/report/preview.html" in capsys.readouterr().err
+
+
+def test_the_last_line_counts_the_jobs_once(view, capsys):
+    begin(view, train=1)
+    view.handle(job(1, "results/x/logs/train/separate/sigma30.log"))
+    view.handle(record(LogEvent.JOB_FINISHED, job_id=1))
+    view.close()
+    view.close()
+    assert capsys.readouterr().err.count("1 of 1 jobs") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (99.4, "99 s"), (100, "2 min"), (5990, "1 h 40 min"), (4500, "75 min")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
