@@ -7,7 +7,8 @@ again. Each stage groups similar blocks, shrinks the 3-D spectrum of each group,
 blocks where they overlap.
 
 A CPU and a GPU need different programs: `cbm3d_cpu` filters one group after another in the cache of
-a core, `cbm3d_gpu` all groups at once.
+a core, `cbm3d_gpu` all groups at once. Arrays are denoised without torch, whose import takes longer
+than a hundred small images.
 
 References
 ----------
@@ -19,32 +20,38 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
 import numpy as np
-import torch
-from torch import Tensor
 
 from dhl.errors import UserError
+from dhl.evaluation import cbm3d_cpu
 from dhl.evaluation.cbm3d_stages import BLOCK, HARD, WIENER, Stage
 from dhl.sigma import noise_std
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = TypeVar("Array", "np.ndarray", "Tensor")
 
 # Rows are the colour channels of [2]_, orthonormal: luminance first.
 OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 
 
-@torch.inference_mode()
-def cbm3d(noisy: Tensor, *, sigma: float) -> Tensor:
+def cbm3d(noisy: Array, *, sigma: float) -> Array:
     """Denoise images with white Gaussian noise.
 
     Parameters
     ----------
-    noisy : Tensor of shape (N, 3, H, W), or (N, 1, H, W) for grey images
-        On the [0, 1] scale, unclipped; at least 8 px a side.
+    noisy : ndarray or Tensor of shape (N, 3, H, W), or (N, 1, H, W) for grey images
+        On the [0, 1] scale, unclipped; at least 8 px a side. A tensor is denoised on its device.
     sigma : float
         Standard deviation of the noise on the 0-255 scale, above 0.
 
     Returns
     -------
-    Tensor of float32, shape of `noisy`, unclipped
+    ndarray or Tensor of float32, shape of `noisy`, unclipped
 
     Raises
     ------
@@ -65,25 +72,38 @@ def cbm3d(noisy: Tensor, *, sigma: float) -> Tensor:
     std = noise_std(sigma)
     if std == 0:
         raise UserError("CBM3D needs noise.", came="sigma 0", do="leave the image as it is.")
-    colours = torch.eye(1) if noisy.shape[1] == 1 else torch.from_numpy(OPPONENT).float()
-    colours = colours.to(noisy.device)
-    # In units of the noise, around the mean: distances of blocks lose fewer digits.
-    channels = torch.einsum("oc,nchw->nohw", colours, noisy.float() / std)
-    mean = channels.mean((2, 3), keepdim=True)
-    channels = channels - mean
-    # TF32 keeps 10 of float32's 23 mantissa bits.
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        pilot = _filtered(channels, channels, HARD)
-        denoised = _filtered(channels, pilot, WIENER) + mean
-    return torch.einsum("oc,nohw->nchw", colours, denoised) * std
+    opponent = (np.eye(1) if noisy.shape[1] == 1 else OPPONENT).astype(np.float32)
+    if isinstance(noisy, np.ndarray):
+        images = noisy.astype(np.float32)
+        return _denoised(images, opponent, std=std, filter_groups=cbm3d_cpu.filter_groups)
+    import torch
 
+    from dhl.evaluation import cbm3d_gpu
 
-def _filtered(noisy: Tensor, pilot: Tensor, stage: Stage) -> Tensor:
-    """Filter channels (N, C, H, W) by a stage, in groups that are found in the pilot."""
     if noisy.device.type == "cpu":
-        from dhl.evaluation.cbm3d_cpu import filter_groups
-    else:
-        from dhl.evaluation.cbm3d_gpu import filter_groups
-    contrast = pilot[:, 0].amax((1, 2)) - pilot[:, 0].amin((1, 2))
-    limits = (stage.distance * BLOCK**2 / 255**2 * contrast.square()).clamp(min=1e-12)
-    return filter_groups(noisy, pilot, limits, stage)
+        return torch.from_numpy(cbm3d(noisy.detach().numpy(), sigma=sigma))
+    colours = torch.from_numpy(opponent).to(noisy.device)
+    # TF32 keeps 10 of float32's 23 mantissa bits.
+    with (
+        torch.inference_mode(),
+        torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+    ):
+        return _denoised(noisy.float(), colours, std=std, filter_groups=cbm3d_gpu.filter_groups)
+
+
+def _denoised(
+    noisy: Array,
+    opponent: Array,
+    *,
+    std: float,
+    filter_groups: Callable[[Array, Array, Stage], Array],
+) -> Array:
+    """Denoise images (N, C, H, W) in both stages, in opponent colours."""
+    pixels = (*noisy.shape[:2], -1)
+    # In units of the noise, around the mean: distances of blocks lose fewer digits.
+    channels = opponent @ (noisy / std).reshape(pixels)
+    mean = channels.mean(-1)[..., None]
+    channels = (channels - mean).reshape(noisy.shape)
+    pilot = filter_groups(channels, channels, HARD)
+    denoised = filter_groups(channels, pilot, WIENER).reshape(pixels) + mean
+    return (opponent.T @ denoised).reshape(noisy.shape) * std

@@ -14,9 +14,6 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from dhl.evaluation.cbm3d_stages import (
     BLOCK,
@@ -63,75 +60,97 @@ class Image(NamedTuple):
     weights: np.ndarray  # sum of the weights of each block, shape (H - 7, W - 7, 3)
 
 
-def filter_groups(noisy: Tensor, pilot: Tensor, limits: Tensor, stage: Stage) -> Tensor:
+def filter_groups(noisy: np.ndarray, pilot: np.ndarray, stage: Stage) -> np.ndarray:
     """Filter images in groups of similar blocks, which are found in the pilot's luminance.
 
     Parameters
     ----------
-    noisy, pilot : Tensor of float32, shape (N, C, H, W)
+    noisy, pilot : ndarray of float32, shape (N, C, H, W)
         One channel, or luminance and two more; the noise has the standard deviation 1.
-    limits : Tensor of shape (N,)
-        The largest squared distance of similar blocks.
     stage : Stage
 
     Returns
     -------
-    Tensor of shape (N, C, H, W)
+    ndarray of float32, shape (N, C, H, W)
     """
-    images, channels, height, width = noisy.shape
-    rows, columns = height - BLOCK + 1, width - BLOCK + 1
-    lines, pilots = _lines(noisy), _lines(pilot)
-    total = np.zeros_like(lines)
-    weights = np.zeros((images, rows, columns, CHANNELS), np.float32)
     constants = Constants(
         hard=stage is HARD,
         noise=np.float32(THRESHOLD**2 if stage is HARD else WIENER_NOISE),
         transform=stage.transform.astype(np.float32),
         inverse=(WINDOW[:, None] * np.linalg.inv(stage.transform)).astype(np.float32),
-        variances=stage.variances.repeat(CHANNELS, 1).astype(np.float32),
+        variances=np.repeat(stage.variances, CHANNELS, axis=1).astype(np.float32),
     )
+    pairs = zip(noisy, pilot, strict=True)
+    return np.stack([_filter_image(*pair, stage, constants) for pair in pairs])
+
+
+def _filter_image(
+    noisy: np.ndarray, pilot: np.ndarray, stage: Stage, constants: Constants
+) -> np.ndarray:
+    """Filter an image (C, H, W) in strips, so that the spectra of a strip fit into the cache."""
+    channels, height, width = noisy.shape
+    rows, columns = height - BLOCK + 1, width - BLOCK + 1
+    lines, pilots = _lines(noisy), _lines(pilot)
+    total = np.zeros_like(lines)
+    weights = np.zeros((rows, columns, CHANNELS), np.float32)
+    limit = np.float32(stage.distance_limit(np.ptp(pilot[0])))
     references = reference_blocks(rows, columns)
-    largest = stage.group_limit(rows, columns)
     for start in range(0, columns, STRIP):
         inside = (references[:, 1] >= start) & (references[:, 1] < start + STRIP)
         left = max(0, start - REACH)
-        spectra = _luminance_spectra(pilot[..., left : start + STRIP + LANES + BLOCK], stage)
-        for n in range(images):
-            limit = np.float32(limits[n])
-            image = Image(limit, lines[n], pilots[n], spectra[n], left, total[n], weights[n])
-            _filter(image, references[inside], largest, constants)
-    weight = _windowed(torch.from_numpy(weights).permute(0, 3, 1, 2))
-    result = torch.from_numpy(total).view(images, height, width, CHANNELS).permute(0, 3, 1, 2)
-    return (result / weight)[:, :channels].contiguous()
+        luminance = np.ascontiguousarray(pilot[0, :, left : start + STRIP + LANES + BLOCK])
+        spectra = _luminance_spectra(luminance, constants.transform)
+        image = Image(limit, lines, pilots, spectra, left, total, weights)
+        _filter(image, references[inside], stage.group_limit(rows, columns), constants)
+    result = (total / _windowed(weights)).reshape(height, width, CHANNELS)
+    return np.ascontiguousarray(result.transpose(2, 0, 1)[:channels])
 
 
-def _windowed(weights: Tensor) -> Tensor:
-    """Add the windows of all blocks times their weights: (N, 3, H - 7, W - 7) to (N, 3, H, W)."""
-    window = torch.from_numpy(WINDOW.astype(np.float32)).repeat(CHANNELS, 1)
-    down = F.conv2d(
-        weights, window.view(CHANNELS, 1, BLOCK, 1), padding=(BLOCK - 1, 0), groups=CHANNELS
-    )
-    return F.conv2d(
-        down, window.view(CHANNELS, 1, 1, BLOCK), padding=(0, BLOCK - 1), groups=CHANNELS
-    )
+def _lines(image: np.ndarray) -> np.ndarray:
+    """Return an image (C, H, W) as (H, 3 * W); a grey image gets two empty channels."""
+    channels, height, width = image.shape
+    lines = np.zeros((height, width, CHANNELS), np.float32)
+    lines[..., :channels] = image.transpose(1, 2, 0)
+    return lines.reshape(height, -1)
 
 
-def _lines(images: Tensor) -> np.ndarray:
-    """Return images as (N, H, 3 * W); a grey image gets two empty channels."""
-    missing = CHANNELS - images.shape[1]
-    return F.pad(images.permute(0, 2, 3, 1), (0, missing)).flatten(2).contiguous().numpy()
+def _windowed(weights: np.ndarray) -> np.ndarray:
+    """Add the windows of all blocks times their weights: (H - 7, W - 7, 3) to (H, 3 * W)."""
+    rows, columns, _ = weights.shape
+    window = WINDOW.astype(np.float32)
+    down = np.zeros((rows + BLOCK - 1, columns, CHANNELS), np.float32)
+    across = np.zeros((rows + BLOCK - 1, columns + BLOCK - 1, CHANNELS), np.float32)
+    for offset in range(BLOCK):
+        down[offset : offset + rows] += window[offset] * weights
+    for offset in range(BLOCK):
+        across[:, offset : offset + columns] += window[offset] * down
+    return across.reshape(len(across), -1)
 
 
-def _luminance_spectra(images: Tensor, stage: Stage) -> np.ndarray:
-    """Transform the luminance of all blocks: (N, H - 7, 64, W - 7 + LANES), with zeros at the end.
+@compiled
+def _luminance_spectra(luminance: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    """Transform all blocks of (H, W): (H - 7, 64, W - 7 + LANES), with zeros at the end.
 
     Coefficients of neighbouring blocks lie side by side: their distances are computed at once.
     """
-    basis = torch.from_numpy(stage.transform.astype(np.float32))
-    down = F.conv2d(images[:, :1], basis.view(BLOCK, 1, BLOCK, 1))
-    across = basis.view(BLOCK, 1, 1, BLOCK).repeat(BLOCK, 1, 1, 1)
-    spectra = F.conv2d(down, across, groups=BLOCK)
-    return F.pad(spectra.permute(0, 2, 1, 3), (0, LANES)).contiguous().numpy()
+    height, width = luminance.shape
+    rows, columns = height - BLOCK + 1, width - BLOCK + 1
+    spectra = np.zeros((rows, BLOCK * BLOCK, columns + LANES), np.float32)
+    line = np.empty(width, np.float32)
+    for y in range(rows):
+        for vertical in range(BLOCK):
+            line[:] = 0
+            for pixel in range(BLOCK):
+                factor = transform[vertical, pixel]
+                for x in range(width):
+                    line[x] += factor * luminance[y + pixel, x]
+            for horizontal in range(BLOCK):
+                coefficient = spectra[y, BLOCK * vertical + horizontal]
+                for pixel in range(BLOCK):
+                    factor = transform[horizontal, pixel]
+                    for x in range(columns):
+                        coefficient[x] += factor * line[x + pixel]
+    return spectra
 
 
 @compiled

@@ -35,12 +35,13 @@ FAR = 500 * SCALE  # above all distances: they are below 170 times the limit
 CHUNK = 2**26  # elements that are worked on at once
 
 
-def filter_groups(noisy: Tensor, pilot: Tensor, limits: Tensor, stage: Stage) -> Tensor:
+def filter_groups(noisy: Tensor, pilot: Tensor, stage: Stage) -> Tensor:
     """Filter images in groups of similar blocks, which are found in the pilot's luminance.
 
-    Parameters and result are those of `dhl.evaluation.cbm3d_cpu.filter_groups`.
+    Parameters and result are those of `dhl.evaluation.cbm3d_cpu.filter_groups`, as tensors.
     """
     images, channels, height, width = noisy.shape
+    limits = _distance_limits(pilot, stage)
     total = torch.zeros_like(noisy)
     weight = torch.zeros_like(noisy)
     for strip in _strips(height - BLOCK + 1, width - BLOCK + 1):
@@ -52,6 +53,12 @@ def filter_groups(noisy: Tensor, pilot: Tensor, limits: Tensor, stage: Stage) ->
         total[:, :, pixels] += _overlap(filtered, images, strip, stage)
         weight[:, :, pixels] += _overlap_weights(weights, images, strip)
     return total / weight
+
+
+def _distance_limits(pilot: Tensor, stage: Stage) -> Tensor:
+    """Return the largest squared distance of similar blocks in each image."""
+    contrast = pilot[:, 0].amax((1, 2)) - pilot[:, 0].amin((1, 2))
+    return torch.tensor([stage.distance_limit(one) for one in contrast.tolist()]).to(pilot)
 
 
 @dataclass(frozen=True, eq=False)

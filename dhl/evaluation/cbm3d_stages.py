@@ -30,6 +30,10 @@ class Stage(NamedTuple):
         energy = (self.transform**2).sum(1)
         return np.outer(energy, energy)
 
+    def distance_limit(self, contrast: float) -> float:
+        """Return the largest squared distance of similar blocks, for the range of the luminance."""
+        return max(1e-12, self.distance * BLOCK**2 * (contrast / 255) ** 2)
+
     def group_limit(self, rows: int, columns: int) -> int:
         """Return how many blocks a group has at most, in an image of so many block positions."""
         window = min(rows, 2 * REACH + 1) * min(columns, 2 * REACH + 1)

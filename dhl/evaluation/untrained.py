@@ -31,6 +31,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.results import NOISE_COLUMNS, open_arrays, read_csv
 from dhl.run.shards import WHOLE, Shard
 from dhl.sigma import noise_std
+from dhl.training.gpu_slots import may_have_gpu
 
 # Profiles of the package: the algorithm for white noise, which the paper compared with, and that of
 # 2020 with exact transform variances. `nf` is the size at which noise spectra are computed.
@@ -57,13 +58,16 @@ def cbm3d_batch(noisy: Batch, *, sigma: float, device: str = "cpu") -> Batch:
     -------
     list of ndarray of float32, shape (H, W, 3), unclipped
     """
-    import torch
-
     from dhl.evaluation.cbm3d import cbm3d
 
-    images = torch.from_numpy(np.stack(noisy).astype(np.float32)).to(device)
-    denoised = cbm3d(images.permute(0, 3, 1, 2), sigma=sigma).permute(0, 2, 3, 1)
-    return list(denoised.contiguous().cpu().numpy())
+    images = np.stack(noisy).astype(np.float32).transpose(0, 3, 1, 2)
+    if device == "cpu":
+        denoised = cbm3d(images, sigma=sigma)
+    else:
+        import torch
+
+        denoised = cbm3d(torch.from_numpy(images).to(device), sigma=sigma).cpu().numpy()
+    return list(np.ascontiguousarray(denoised.transpose(0, 2, 3, 1)))
 
 
 def cbm3d_package(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d-package") -> np.ndarray:
@@ -263,16 +267,15 @@ def equal_batches(images: Iterable[np.ndarray], pixels: int) -> Iterator[Batch]:
 @contextmanager
 def _method(config: Config, job: BaselineJob) -> Iterator[_Method]:
     """Prepare the method of a job; CBM3D holds its device."""
-    if job.method == "cbm3d":
-        import torch
-
+    if job.method == "cbm3d" and may_have_gpu(config.device):
         from dhl.training.device import reserved_device
 
         with reserved_device(config) as device:
-            if device.type == "cpu":
-                torch.set_num_threads(1)  # processes use the other cores
             denoise = functools.partial(cbm3d_batch, sigma=job.sigma, device=str(device))
             yield _Method(denoise, batch_pixels(device.type), on_gpu=device.type != "cpu")
+        return
+    if job.method == "cbm3d":
+        yield _Method(functools.partial(cbm3d_batch, sigma=job.sigma), batch_pixels("cpu"))
         return
     yield _Method(functools.partial(_one_by_one, _denoiser(config, job)))
 

@@ -30,6 +30,13 @@ def gpus_of_this_machine() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
+def may_have_gpu(device: str) -> bool:
+    """Return whether a configured device can be a GPU of this machine, without importing torch."""
+    others = ("/dev/kfd", "/dev/dxg")  # GPUs of AMD, and those of Windows in its Linux
+    there = gpus_of_this_machine() > 0 or any(Path(path).exists() for path in others)
+    return device not in ("cpu", "auto") or (device == "auto" and there)
+
+
 @contextmanager
 def gpu_slot(gpus: Sequence[str], *, jobs_per_gpu: int = 1) -> Iterator[int]:
     """Hold a slot on one GPU; wait until one is free.
