@@ -19,7 +19,7 @@ from dhl.report.figure_style import STYLES, WIDTH, draw_method, drawing_style
 from dhl.run.folder import RunFolder
 
 REFERENCE = PROJECT / "results" / "reference"
-MINI = RunFolder(REFERENCE / "mini-3")
+LABORATORY = RunFolder(REFERENCE / "laboratory-3")
 KODAK = RunFolder(REFERENCE / "kodak-cpu")
 TASK_METRICS = (("classification", "top1"), ("segmentation", "miou"))
 FIGURE = PROJECT / "docs" / "images" / "accuracy.svg"
@@ -184,15 +184,15 @@ def transfer_block(config: Config, rows: pd.DataFrame) -> str:
     return markdown(head, [[label, *row] for label, row in cells.items()])
 
 
-def mini_rows(experiment: str) -> pd.DataFrame:
-    """Read the rows of one sensitivity study of `mini-3`."""
-    table = pd.read_csv(MINI.sensitivity)
+def study_rows(experiment: str) -> pd.DataFrame:
+    """Read the rows of one sensitivity study of `laboratory-3`."""
+    table = pd.read_csv(LABORATORY.sensitivity)
     return table[table["experiment"] == experiment]
 
 
 def psnr_line() -> str:
     """Return the PSNR at two noise levels of the methods that denoise, in one line."""
-    rows = averages(MINI, "denoising", "psnr").pivot(index="method", columns="sigma")["value"]
+    rows = averages(LABORATORY, "denoising", "psnr").pivot(index="method", columns="sigma")["value"]
     cells = (
         f"{METHODS[method].label} {rows.loc[method, 30]:.2f} / {rows.loc[method, 60]:.2f}"
         for method in ("noisy", "cbm3d", "separate", "joint-classification", "joint-segmentation")
@@ -202,20 +202,20 @@ def psnr_line() -> str:
 
 def short_block() -> str:
     """Return the table of the README."""
-    return f"{table_block(MINI, TASK_METRICS, sigmas=(30, 60))}\n\n{psnr_line()}"
+    return f"{table_block(LABORATORY, TASK_METRICS, sigmas=(30, 60))}\n\n{psnr_line()}"
 
 
 def result_blocks() -> dict[str, str]:
     """Return the tables of docs/results.md by name."""
-    config = load_config(PROJECT / "config" / "mini.yaml")
+    config = load_config(PROJECT / "config" / "laboratory.yaml")
     return {
-        "accuracy": table_block(MINI, TASK_METRICS),
-        "psnr": table_block(MINI, (("denoising", "psnr"),)),
-        "claims": claims_block(MINI),
-        "margin": margin_line(MINI),
-        "task-weight": weights_block(config, mini_rows("task-weight")),
-        "sigma-mismatch": mismatch_block(mini_rows("sigma-mismatch")),
-        "transfer": transfer_block(config, mini_rows("transfer")),
+        "accuracy": table_block(LABORATORY, TASK_METRICS),
+        "psnr": table_block(LABORATORY, (("denoising", "psnr"),)),
+        "claims": claims_block(LABORATORY),
+        "margin": margin_line(LABORATORY),
+        "task-weight": weights_block(config, study_rows("task-weight")),
+        "sigma-mismatch": mismatch_block(study_rows("sigma-mismatch")),
+        "transfer": transfer_block(config, study_rows("transfer")),
         "kodak": table_block(KODAK, (("denoising", "psnr"), ("denoising", "ssim"))),
         "kodak-claims": claims_block(KODAK),
     }
@@ -223,7 +223,7 @@ def result_blocks() -> dict[str, str]:
 
 def figure_source() -> str:
     """Return the digests of the tables that the figure shows, for its metadata."""
-    paths = [MINI.table(TABLES[part]) for part, _ in TASK_METRICS]
+    paths = [LABORATORY.table(TABLES[part]) for part, _ in TASK_METRICS]
     return ", ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
 
 
@@ -233,7 +233,9 @@ def draw_figure() -> None:
         figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
         panels = figure.subplots(2, 2, sharex=True)
         for column, (part, metric) in zip(panels.T, TASK_METRICS):
-            rows = averages(MINI, part, metric).pivot(index="method", columns="sigma")["value"]
+            rows = averages(LABORATORY, part, metric).pivot(index="method", columns="sigma")[
+                "value"
+            ]
             draw_values(column[0], 100 * rows)
             column[0].set(title=f"{METRIC_NAMES[metric]} in %")
             draw_values(column[1], 100 * (rows - rows.loc["separate"]).drop(["clean", "noisy"]))

@@ -1,5 +1,5 @@
 """The live view as a plug-in of Snakemake: `snakemake --logger dhl`."""
 
-from dhl.cli.live_view import LogHandler
+from snakemake_logger_plugin_dhl.live_view import LogHandler
 
 __all__ = ["LogHandler"]

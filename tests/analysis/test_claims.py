@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binomtest, permutation_test
-from settings import mini_config
+from settings import laboratory_config
 from synthetic_run import drop_method, write_synthetic_run
 
 from dhl.analysis.claims import CLAIMS, compute_claims, configured_claims, write_claims
@@ -18,7 +18,7 @@ SIGMAS = (15, 30, 45, 60)
 
 @pytest.fixture(scope="module")
 def config():
-    return mini_config()
+    return laboratory_config()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from settings import mini_config
+from settings import laboratory_config
 from synthetic_run import write_synthetic_run
 
 from dhl.analysis.measurements import read_measurements
@@ -17,7 +17,7 @@ from dhl.run.results import NOISE_COLUMNS, read_csv, write_csv
 
 @pytest.fixture(scope="module")
 def config():
-    return mini_config({part: {"sigmas": [30]} for part in PARTS})
+    return laboratory_config({part: {"sigmas": [30]} for part in PARTS})
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind, ttest_rel
-from settings import PUBLISHED, mini_config
+from settings import PUBLISHED, laboratory_config
 from synthetic_run import drop_method, write_synthetic_run
 
 from dhl.analysis import scores, statistics
@@ -29,7 +29,7 @@ SIGMA, SEEDS = 30, 3
 
 @pytest.fixture(scope="module")
 def config():
-    return mini_config({part: {"sigmas": [SIGMA, 45]} for part in PARTS}, seeds=SEEDS)
+    return laboratory_config({part: {"sigmas": [SIGMA, 45]} for part in PARTS}, seeds=SEEDS)
 
 
 @pytest.fixture(scope="module")

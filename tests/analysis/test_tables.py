@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from settings import PUBLISHED, mini_config
+from settings import PUBLISHED, laboratory_config
 from synthetic_run import drop_method, write_synthetic_run
 
 from dhl.analysis.published import read_literature, read_published
@@ -22,7 +22,7 @@ HEAD = "table,source,method,sigma,metric,image_id,value,status\n"
 @pytest.fixture(scope="module")
 def config():
     sigmas = {"denoising": [15, 25], "classification": [30], "segmentation": [30, 60]}
-    return mini_config({part: {"sigmas": sigmas[part]} for part in sigmas})
+    return laboratory_config({part: {"sigmas": sigmas[part]} for part in sigmas})
 
 
 @pytest.fixture

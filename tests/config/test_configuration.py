@@ -45,7 +45,7 @@ def test_an_editor_finds_no_mistake_in_a_shipped_configuration(path):
 )
 def test_an_editor_finds_mistakes(mistake):
     jsonschema = pytest.importorskip("jsonschema")
-    content = shipped("mini", **mistake)
+    content = shipped("laboratory", **mistake)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(content, json.loads(BUILD["schema_text"]()))
 

@@ -28,23 +28,25 @@ OTHER_DATA = (
 )  # fmt: skip
 
 
-def mini_with(data: dict) -> dict:
-    """Return the settings of mini with other data."""
-    content = shipped("mini")
+def laboratory_with(data: dict) -> dict:
+    """Return the settings of the laboratory run with other data."""
+    content = shipped("laboratory")
     for part, settings in content["parts"].items():
         settings["data"] = data[part]
     return content
 
 
 def sources(data: dict) -> list[dict[str, str]]:
-    """Return the sources that the report of mini with other data credits."""
-    config = parse_config(mini_with(data), source="mini.yaml")
+    """Return the sources that the report of the laboratory run with other data credits."""
+    config = parse_config(laboratory_with(data), source="laboratory.yaml")
     return report._sources(config, TEMPLATES)
 
 
 def test_conditions_name_keys_that_exist():
-    contents = [shipped("mini"), *map(mini_with, OTHER_DATA)]
-    values = [parse_config(one, source="mini.yaml").model_dump(mode="json") for one in contents]
+    contents = [shipped("laboratory"), *map(laboratory_with, OTHER_DATA)]
+    values = [
+        parse_config(one, source="laboratory.yaml").model_dump(mode="json") for one in contents
+    ]
     for entry in yaml.safe_load((TEMPLATES / "deviations.yaml").read_text()):
         for rule in (entry, *entry.get("cases", [])):
             for key in (*rule.get("when", {}), *rule.get("unless", {})):
@@ -54,7 +56,7 @@ def test_conditions_name_keys_that_exist():
 
 
 def test_deviations_of_the_data_follow_its_kind():
-    found = [deviations(mini_with(data)) for data in OTHER_DATA]
+    found = [deviations(laboratory_with(data)) for data in OTHER_DATA]
     assert not {"Denoising data", "Segmentation data"} & set(found[0])  # the paper's own
     assert "ten of the 1,000 classes" in found[0]["Classification data"]
     assert "those of mine to test on" in found[1]["Denoising data"]
@@ -70,9 +72,9 @@ def test_noise_and_denoiser_of_plug_ins_are_deviations(tmp_path):
     source = "def f(clean=0, *, noise_std=0, generator=0): ..."
     (tmp_path / "own.py").write_text(source)
     reference = f"{tmp_path}/own.py:f"
-    plain = set(deviations(shipped("mini")))
+    plain = set(deviations(shipped("laboratory")))
     assert "Noise" not in plain
-    content = shipped("mini", noise=reference)
+    content = shipped("laboratory", noise=reference)
     content["parts"]["denoising"]["denoiser"] = {"name": reference}
     found = deviations(content)
     assert found["Noise"] == found["Architecture of the denoiser"] == f"plug-in {reference}"

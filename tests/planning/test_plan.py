@@ -26,10 +26,12 @@ from dhl.planning.plan import Plan, make_plan, to_json, to_text
 from dhl.planning.schedule import Job, wall_seconds
 from dhl.run.model_graph import all_models, model_spec
 
-MINI, SMOKE = (load_config(PROJECT / f"config/{name}.yaml") for name in ("mini", "smoke"))
+LABORATORY, SMOKE = (
+    load_config(PROJECT / f"config/{name}.yaml") for name in ("laboratory", "smoke")
+)
 CBM3D_SECONDS = 3.7e-5  # a pixel
 
-# GFLOP of one training step of `mini`, as torch counts them on real steps: benchmarks/README.md.
+# GFLOP of one training step of `laboratory`, as torch counts them: benchmarks/README.md.
 STEP_GFLOPS = {
     "dncnn-start/all": 7.1, "separate/sigma30": 5.5, "classifier/clean": 14.7,
     "joint-classification/sigma30": 18.9, "segmenter/clean": 18.8,
@@ -52,13 +54,13 @@ def plan_of(config, **options) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def mini() -> Plan:
-    return plan_of(MINI)
+def laboratory() -> Plan:
+    return plan_of(LABORATORY)
 
 
 @pytest.mark.parametrize(("key", "gflops"), STEP_GFLOPS.items())
 def test_a_training_step_has_the_operations_that_torch_counts_on_a_real_one(key, gflops):
-    step = step_flops(MINI, count_all_images(MINI), model_spec(MINI, key))
+    step = step_flops(LABORATORY, count_all_images(LABORATORY), model_spec(LABORATORY, key))
     assert sum(step.values()) / 1e9 == pytest.approx(gflops, rel=0.02)
 
 
@@ -100,8 +102,8 @@ def test_job_counts_are_those_of_snakemake(tmp_path):
     assert {row.rule: row.jobs for row in plan_of(load_config(path)).rows} == counted
 
 
-def test_the_wall_time_of_smoke_and_mini_is_near_that_of_real_runs(mini):
-    for plan, seconds in ((plan_of(SMOKE), 121), (mini, 5890)):
+def test_the_wall_time_of_smoke_and_laboratory_is_near_that_of_real_runs(laboratory):
+    for plan, seconds in ((plan_of(SMOKE), 121), (laboratory, 5890)):
         assert seconds / 1.5 < plan.wall_seconds < 1.5 * seconds
 
 
@@ -292,14 +294,14 @@ def test_the_program_plans_for_this_machine_and_writes_nothing(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_rows_of_the_table_add_up_all_jobs(mini):
-    table = to_text(mini).split("\n\n")[1].splitlines()
-    rows = json.loads(to_json(mini))["rows"]
+def test_the_rows_of_the_table_add_up_all_jobs(laboratory):
+    table = to_text(laboratory).split("\n\n")[1].splitlines()
+    rows = json.loads(to_json(laboratory))["rows"]
     assert [line.split()[0] for line in table] == ["rule", *(row["rule"] for row in rows)]
     for column in ("seconds", "flops", "disk_bytes"):
-        expected = sum(getattr(job, column) for job in mini.jobs)
+        expected = sum(getattr(job, column) for job in laboratory.jobs)
         assert sum(row[column] for row in rows) == pytest.approx(expected)
-    assert sum(row["jobs"] for row in rows) == len(mini.jobs)
+    assert sum(row["jobs"] for row in rows) == len(laboratory.jobs)
 
 
 def test_unknown_times_and_sigmas_unknown_to_a_warm_start_are_listed_last(tiny_content):

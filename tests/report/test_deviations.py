@@ -66,7 +66,7 @@ def test_a_changed_recipe_deviates(part, topic, recipe, ours):
     assert ours in deviations(content)[topic]
 
 
-@pytest.mark.parametrize("name", ["mini", "kodak-cpu"])
+@pytest.mark.parametrize("name", ["laboratory", "kodak-cpu"])
 def test_the_deviations_of_a_short_training_are_listed(name):
     found = deviations(shipped(name))
     parts = load_config(PROJECT / f"config/{name}.yaml").parts
@@ -76,8 +76,8 @@ def test_the_deviations_of_a_short_training_are_listed(name):
     assert found["Training of DnCNN"].startswith(
         f"with its own recipe: {parts.denoising.training.dncnn.separate.steps} steps"
     )
-    assert ("Number format of training" in found) == (name == "mini")
-    assert ("Joint training for segmentation" in found) == (name == "mini")
+    assert ("Number format of training" in found) == (name == "laboratory")
+    assert ("Joint training for segmentation" in found) == (name == "laboratory")
     assert "Start of the segmenter" not in found
 
 

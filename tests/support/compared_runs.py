@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from settings import PUBLISHED, mini_config
+from settings import PUBLISHED, laboratory_config
 from synthetic_run import write_results, write_synthetic_run
 
 from dhl.analysis.compare import compare
@@ -20,7 +20,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.manifest import write_manifest
 from dhl.run.results import file_digest
 
-REFERENCE = PROJECT / "results" / "reference" / "mini"
+REFERENCE = PROJECT / "results" / "reference" / "laboratory"
 SIGMA, IMAGES = 30, 40
 
 
@@ -29,7 +29,7 @@ def configure(seeds=1, sigmas=(SIGMA,), *, methods=None):
     changes = {part: {"sigmas": list(sigmas)} for part in PARTS}
     for part, names in (methods or {}).items():
         changes[part]["methods"] = names
-    return mini_config(changes, seeds=seeds)
+    return laboratory_config(changes, seeds=seeds)
 
 
 CONFIG = configure()  # of the run that is compared with others

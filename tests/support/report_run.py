@@ -43,7 +43,7 @@ def small_config(settings_of: dict[str, dict] | None = None, **sections: object)
 
     `settings_of` replaces settings of parts, and `sections` keys of the top level.
     """
-    content = shipped("mini")
+    content = shipped("laboratory", run="mini")
     for part, settings in content["parts"].items():
         settings["sigmas"] = [25] if part == "denoising" else [30, 60]
         settings |= (settings_of or {}).get(part, {})

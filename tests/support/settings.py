@@ -79,20 +79,20 @@ def with_sensitivity(content: dict, **section: object) -> dict:
     return content
 
 
-def mini_config(settings_of: dict[str, dict] | None = None, **sections: object) -> Config:
-    """Return `mini.yaml` without studies.
+def laboratory_config(settings_of: dict[str, dict] | None = None, **sections: object) -> Config:
+    """Return `laboratory.yaml` without studies.
 
     `settings_of` replaces settings of parts, and `sections` keys of the top level.
     """
-    content = shipped("mini", **{"sensitivity": None} | sections)
+    content = shipped("laboratory", **{"sensitivity": None} | sections)
     for part, settings in (settings_of or {}).items():
         content["parts"][part] |= settings
-    return parse_config(content, source="mini, changed")
+    return parse_config(content, source="laboratory, changed")
 
 
 def tiny_settings() -> dict:
-    """Return `mini.yaml` with a handful of images, 8 channels, 5 steps and one sigma."""
-    content = shipped("mini", run="tiny", device="cpu", precision="float32", threads=1)
+    """Return `laboratory.yaml` with a handful of images, 8 channels, 5 steps and one sigma."""
+    content = shipped("laboratory", run="tiny", device="cpu", precision="float32", threads=1)
     content = copy.deepcopy(content)  # YAML's aliases share mappings
     for part, counts in IMAGES.items():
         content["parts"][part] |= {"data": {"kind": "photo-digits", **counts}, "sigmas": [SIGMA]}

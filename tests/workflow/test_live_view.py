@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from dhl.cli.live_view import LogHandler, duration
+from snakemake_logger_plugin_dhl.live_view import LogHandler, duration
 
 SETTINGS = SimpleNamespace(
     printshellcmds=False, nocolor=True, quiet=None, debug_dag=False, verbose=False,
