@@ -126,9 +126,7 @@ def configured_claims(config: Config, part: str) -> tuple[Claim, ...]:
     )
 
 
-def own_claims(
-    config: Config, part: str, measurements: list[Measurements]
-) -> tuple[Claim, ...]:
+def own_claims(config: Config, part: str, measurements: list[Measurements]) -> tuple[Claim, ...]:
     """Return the comparisons of the user's methods with the other methods of a part's table.
 
     Each is compared with `separate`, `cbm3d` and the denoising method that is best of the others on

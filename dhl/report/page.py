@@ -21,11 +21,12 @@ from dhl.files import atomic_path
 from dhl.report import content
 from dhl.report.example_figures import example_sigma, read_examples
 from dhl.report.figure_data import columns_of, figure_data
-from dhl.report.figures import PLOTTED, read_averages, read_curves
+from dhl.report.figures import read_curves
 from dhl.report.formats import FILTERS, format_value
 from dhl.report.images import browse_images
 from dhl.report.numbers import Tracer, read_numbers
 from dhl.report.sensitivity_figures import read_experiment
+from dhl.report.sigma_figures import PLOTTED, read_averages
 from dhl.run.evaluations import studies
 from dhl.run.export import describe_scope
 from dhl.run.failures import NothingToShow

@@ -16,6 +16,7 @@ from dhl.errors import UserError
 
 # The figures in the report's order, and the part that each needs.
 FIGURE_PARTS = {
+    "overview": "denoising",
     "psnr_over_sigma": "denoising",
     "accuracy_over_sigma": "classification",
     "miou_over_sigma": "segmentation",
