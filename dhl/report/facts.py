@@ -110,9 +110,9 @@ def _few_units(claims: list[dict[str, Any]]) -> list[tuple[str, str]]:
     if photographs and smallest_p(min(photographs)) >= _LEVEL:
         units = min(photographs)
         return [
-            (f"{units} test photographs", f"The test images are crops of {units} photographs. "
-             f"Over {units} photographs, no test can give p < {smallest_p(units):g}: "
-             "intervals and verdicts hold for other crops of these photographs only.")
+            (f"{units} test photographs", "Test images are crops of them, and a test over "
+             f"{units} units cannot give p < {smallest_p(units):g}. Intervals and verdicts hold "
+             "for other crops, not for other photographs.")
         ]  # fmt: skip
     if images and smallest_p(min(images)) >= _LEVEL:
         units = min(images)
@@ -138,6 +138,6 @@ def _other_images(config: Config, deviations: Path) -> list[tuple[str, str]]:
         return []
     kind = listed([*(["data"] if parts else []), *(["noise"] if "Noise" in topics else [])])
     return [
-        (f"Not the paper's {kind}", f"Compare the directions of differences on {listed(other)} "
-         "with the paper, not the numbers.")
+        (f"Not the paper's {kind}", f"On {listed(other)}, compare directions with the paper, "
+         "not numbers.")
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 from markupsafe import Markup
+from PIL import Image
 
 from dhl.analysis.published import read_literature, read_published
 from dhl.analysis.sensitivity import main_metric
@@ -18,17 +20,18 @@ from dhl.config.methods import METHODS, TABLES, TASKS, Method, label_of
 from dhl.config.plugins import is_reference, load_plugin
 from dhl.config.schema import Config
 from dhl.files import atomic_path
-from dhl.report import content
+from dhl.report import content, facts
+from dhl.report.answers import read_answers
 from dhl.report.example_figures import example_sigma, read_examples
 from dhl.report.figure_data import columns_of, figure_data
 from dhl.report.figures import read_curves
 from dhl.report.formats import FILTERS, format_value
 from dhl.report.images import browse_images
-from dhl.report.numbers import Tracer, read_numbers
+from dhl.report.numbers import Tracer, main_table, read_numbers
 from dhl.report.sensitivity_figures import read_experiment
-from dhl.report.sigma_figures import PLOTTED, read_averages
+from dhl.report.sigma_figures import PLOTTED, overview_metrics, read_averages
+from dhl.report.strip import read_strip
 from dhl.run.evaluations import studies
-from dhl.run.export import describe_scope
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest
@@ -72,41 +75,48 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
     """Return the report as HTML; the parameters are those of `write_report`."""
     claims, manifest = content.read_claims(folder), read_manifest(folder)
     numbers, tracer = read_numbers(config, folder), Tracer(config, folder, manifest)
+    figures, deviations = _figures(config, folder, templates), templates / "deviations.yaml"
     context = {
         "config": config,
         "manifest": manifest,
-        "scope": describe_scope(config),
+        "tested_on": facts.tested_on(config, folder),
+        "trial": facts.is_trial(config),
+        "limits": facts.limits(config, claims, deviations),
+        "answers": read_answers(config, claims, numbers, templates / "answers.yaml"),
+        "strip": read_strip(config, folder),
         "image_counts": content.count_images(config, folder),
         "css": Markup(_read(templates / "assets" / "report.css").decode()),
         "scripts": [Markup(_read(templates / name).decode()) for name in SCRIPTS],
         "claims": claims,
-        "origins": content.ORIGINS,
-        "verdict_counts": content.count_verdicts(claims),
+        "groups": content.group_claims(claims),
         # `dhl.analysis.tables` has escaped the text of its tables.
         "tables": {
             part: Markup(_read(folder.table(TABLES[part], "html")).decode())
             for part in config.parts
         },
         "table_numbers": TABLES,
+        "main_tables": {part: main_table(config, numbers, part) for part in config.parts},
         "per_image": content.per_image_psnr(folder) if "denoising" in config.parts else {},
         "numbers": numbers,
         "failed": [number for number in numbers if number["status"].startswith(FAILED)],
         "origins_of_numbers": tracer.origins(),
         "browser": _as_json(browse_images(config, folder)),
-        "figures": _figures(config, folder, templates),
+        "figures": {one["name"]: one for one in figures},
+        "experiment_figures": {one["experiment"]: one for one in figures if one["experiment"]},
         "experiments": content.read_experiments(config, folder),
         "origins_of_experiments": tracer.studies(),
         "methods": _methods(config),
         "noise_summary": load_plugin(config.noise).summary if is_reference(config.noise) else None,
+        "noise_name": facts.noise_name(config),
         "used_methods": {name for part in config.parts for name in config.parts[part].methods},
         "joint_recipes": [
             (task, recipe)
             for task in TASKS
             if task in config.parts and (recipe := config.parts[task].training.joint)
         ],
-        "literature": _literature(published),
+        "literature": _literature(published) if _tests_kodak(config) else None,
         "untranscribed": _untranscribed(published),
-        "deviations": content.read_deviations(config, templates / "deviations.yaml"),
+        "deviations": content.read_deviations(config, deviations),
         "sources": _sources(config, templates),
         "photographs": _photographs(config),
         "costs": content.read_costs(folder),
@@ -158,7 +168,6 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
     texts = content.read_yaml(templates / "figures.yaml")
     figures = []
     for name in figure_names(config.parts, studies(config)):
-        suffix, kind = ("png", "png") if name in EXAMPLES else ("svg", "svg+xml")
         values = {"confidence": f"{100 * config.statistics.confidence:g} %", "sigma": ""}
         if name in EXPERIMENT_FIGURES and config.sensitivity:
             values["sigma"] = format_sigma(config.sensitivity.sigma)
@@ -173,11 +182,21 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
                 "title": content.interpolate(texts[name]["title"], values),
                 "caption": content.interpolate(texts[name]["caption"], values),
                 "alt": _alternative_text(config, folder, name),
-                "url": _data_url(f"image/{kind}", _read(folder.figures / f"{name}.{suffix}")),
+                "url": _picture(folder, name),
                 "data": _data_url("text/csv", table),
             }
         )
     return figures
+
+
+def _picture(folder: RunFolder, name: str) -> str:
+    """Return a figure as a data URL: plots as SVG, examples in the smaller WebP."""
+    if name not in EXAMPLES:
+        return _data_url("image/svg+xml", _read(folder.figures / f"{name}.svg"))
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(_read(folder.figures / f"{name}.png"))) as image:
+        image.convert("RGB").save(buffer, "WEBP", quality=75, method=4)
+    return _data_url("image/webp", buffer.getvalue())
 
 
 def _alternative_text(config: Config, folder: RunFolder, name: str) -> str:
@@ -190,6 +209,9 @@ def _alternative_text(config: Config, folder: RunFolder, name: str) -> str:
             return f"{EXAMPLES[name]} at sigma {examples.sigma:g}, images {images}: {labels}."
         if name in EXPERIMENT_FIGURES:
             return _describe_experiment(config, folder, EXPERIMENT_FIGURES[name])
+        if name == "overview":
+            plotted = [_describe_plot(config, folder, *one) for one in overview_metrics(config)]
+            return " ".join(plotted)
         if name in PLOTTED:
             return _describe_plot(config, folder, *PLOTTED[name])
         curves = read_curves(folder)
@@ -222,6 +244,11 @@ def _describe_experiment(config: Config, folder: RunFolder, name: str) -> str:
             denoiser = content.variant(row)
             lines.append(f"{row['part']} at sigma {noise}, {denoiser}{reader}: {value}")
     return f"{'; '.join(lines)}."
+
+
+def _tests_kodak(config: Config) -> bool:
+    """Tell whether the denoising data is Kodak's, for which other papers published values."""
+    return "kodak" in config.parts.denoising.data.sources
 
 
 def _literature(published: Path) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def metric_over_sigma(config: Config, folder: RunFolder, part: str, metric: str)
 
 def overview(config: Config, folder: RunFolder) -> Figure:
     """Draw the metric of each task, or PSNR without a task: values above paired differences."""
-    return _draw(config, folder, overview_metrics(config), height=3.6)
+    return _draw(config, folder, overview_metrics(config), height=3.3)
 
 
 def overview_metrics(config: Config) -> list[tuple[str, str]]:
