@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from dhl.analysis.published import AVERAGE
 from dhl.config.methods import TABLES
-from dhl.config.plugins import is_reference, load_plugin
 from dhl.config.schema import Config
 from dhl.report.content import read_deviations
+from dhl.report.names import listed, noise_name
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
 from dhl.run.results import TABLE_COLUMNS, read_csv
@@ -18,25 +17,6 @@ from dhl.sigma import format_sigma
 
 FEW_STEPS = 100  # fewer steps than this train no network: such a run only tests the pipeline
 _LEVEL = 0.05
-
-
-def noise_name(config: Config) -> str:
-    """Return the name of the noise: of a plug-in, the name of its function in words."""
-    if not is_reference(config.noise):
-        return "white Gaussian noise"
-    words = load_plugin(config.noise).name.replace("_", " ").strip()
-    return words if words.endswith("noise") else f"{words} noise"
-
-
-def sigma_axis(config: Config) -> str:
-    """Return the label of an axis of noise levels, with the name of the noise."""
-    return f"Sigma, {noise_name(config)}"
-
-
-def listed(words: Iterable[str]) -> str:
-    """Join words as in a sentence: `a, b and c`."""
-    *head, last = words
-    return f"{', '.join(head)} and {last}" if head else last
 
 
 def tested_on(config: Config, folder: RunFolder) -> list[str]:
@@ -56,6 +36,12 @@ def tested_on(config: Config, folder: RunFolder) -> list[str]:
         levels = "; ".join(f"{grid} ({part})" for part, grid in grids.items())
     trainings = "one training" if config.seeds == 1 else f"{config.seeds} trainings"
     return [*data, f"{noise_name(config)}, sigma {levels}", f"{trainings} of each network"]
+
+
+def at_sigma(config: Config) -> str:
+    """Say at which sigmas the averages of the run are."""
+    levels = {sigma for part in config.parts for sigma in config.parts[part].sigmas}
+    return "means over sigma" if len(levels) > 1 else f"at sigma {format_sigma(levels.pop())}"
 
 
 def count_test_images(folder: RunFolder, part: str) -> int:

@@ -12,7 +12,7 @@ import yaml
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import label_of
 from dhl.report.content import variant
-from dhl.report.facts import listed
+from dhl.report.names import listed
 from dhl.sigma import format_sigma
 
 NONE = "–"
@@ -52,7 +52,7 @@ def format_interval(row: dict[str, Any], metric: str, kind: str = "ci") -> str:
         return "not computed"
     if any(map(math.isinf, ends)):
         return "unknown, because all trainings agree"
-    return format_bounds(*ends, metric)
+    return format_bounds(ends[0], ends[1], metric)
 
 
 def _signed(value: float, decimals: int) -> str:
@@ -100,6 +100,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "signed_number": lambda value, metric: format_difference(value, metric).partition(" ")[0],
     "widest_interval": widest_interval,
     "short_claim": short_claim,
+    "unsigned": lambda text: text.removeprefix("+"),
     "listed": listed,
     "p_value": format_p,
     "count": lambda number: f"{number:,.0f}" if pd.notna(number) else NONE,

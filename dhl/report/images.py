@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from typing import Any
 
@@ -14,11 +13,12 @@ from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL, class_namer
 from dhl.report.example_figures import (
     Examples,
-    busiest_square,
     label_color,
     label_picture,
     read_examples,
 )
+from dhl.report.squares import busiest_square
+from dhl.report.templates import data_url
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 
@@ -144,7 +144,7 @@ def _data_url(image: np.ndarray, *, lossless: bool = False) -> str:
     buffer = io.BytesIO()
     options = {"lossless": True, "quality": 60} if lossless else {"quality": 80}
     Image.fromarray(image).save(buffer, "WEBP", method=4, **options)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_url("image/webp", buffer.getvalue())
 
 
 def _bytes(example: dict[str, Any]) -> int:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 from PIL import Image
@@ -27,15 +25,17 @@ from dhl.report.figure_data import columns_of, figure_data
 from dhl.report.figures import read_curves
 from dhl.report.formats import FILTERS, format_value
 from dhl.report.images import browse_images
+from dhl.report.names import noise_name
 from dhl.report.numbers import Tracer, main_table, read_numbers
 from dhl.report.sensitivity_figures import read_experiment
 from dhl.report.sigma_figures import PLOTTED, overview_metrics, read_averages
 from dhl.report.strip import read_strip
+from dhl.report.templates import data_url, environment, read_asset
 from dhl.run.evaluations import studies
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest
-from dhl.run.outputs import EXPERIMENT_FIGURES, FIGURE_PARTS, figure_names, missing_file
+from dhl.run.outputs import EXPERIMENT_FIGURES, FIGURE_PARTS, figure_names
 from dhl.sigma import format_sigma
 
 EXAMPLES = {name: part for name, part in FIGURE_PARTS.items() if name.startswith("example_")}
@@ -80,18 +80,19 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "config": config,
         "manifest": manifest,
         "tested_on": facts.tested_on(config, folder),
+        "at_sigma": facts.at_sigma(config),
         "trial": facts.is_trial(config),
         "limits": facts.limits(config, claims, deviations),
         "answers": read_answers(config, claims, numbers, templates / "answers.yaml"),
         "strip": read_strip(config, folder),
         "image_counts": content.count_images(config, folder),
-        "css": Markup(_read(templates / "assets" / "report.css").decode()),
-        "scripts": [Markup(_read(templates / name).decode()) for name in SCRIPTS],
+        "css": Markup(read_asset(templates / "assets" / "report.css").decode()),
+        "scripts": [Markup(read_asset(templates / name).decode()) for name in SCRIPTS],
         "claims": claims,
         "groups": content.group_claims(claims),
         # `dhl.analysis.tables` has escaped the text of its tables.
         "tables": {
-            part: Markup(_read(folder.table(TABLES[part], "html")).decode())
+            part: Markup(read_asset(folder.table(TABLES[part], "html")).decode())
             for part in config.parts
         },
         "table_numbers": TABLES,
@@ -107,7 +108,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "origins_of_experiments": tracer.studies(),
         "methods": _methods(config),
         "noise_summary": load_plugin(config.noise).summary if is_reference(config.noise) else None,
-        "noise_name": facts.noise_name(config),
+        "noise_name": noise_name(config),
         "used_methods": {name for part in config.parts for name in config.parts[part].methods},
         "joint_recipes": [
             (task, recipe)
@@ -121,21 +122,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "photographs": _photographs(config),
         "costs": content.read_costs(folder),
     }
-    return _environment(templates).get_template("index.html.j2").render(context)
-
-
-def _environment(templates: Path) -> jinja2.Environment:
-    """Make the template environment, which escapes all text and refuses undefined names."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= FILTERS
-    environment.tests["known"] = pd.notna
-    return environment
+    return environment(templates, FILTERS).get_template("index.html.j2").render(context)
 
 
 def _methods(config: Config) -> dict[str, Method]:
@@ -150,17 +137,6 @@ def _methods(config: Config) -> dict[str, Method]:
 def _as_json(value: Any) -> Markup:
     """Write JSON for a script element; escaped, so that no text can close the element."""
     return Markup(json.dumps(value, ensure_ascii=True).replace("<", "\\u003c"))
-
-
-def _data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise missing_file(path) from None
 
 
 def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[str, str | None]]:
@@ -183,7 +159,7 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
                 "caption": content.interpolate(texts[name]["caption"], values),
                 "alt": _alternative_text(config, folder, name),
                 "url": _picture(folder, name),
-                "data": _data_url("text/csv", table),
+                "data": data_url("text/csv", table),
             }
         )
     return figures
@@ -192,11 +168,11 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
 def _picture(folder: RunFolder, name: str) -> str:
     """Return a figure as a data URL: plots as SVG, examples in the smaller WebP."""
     if name not in EXAMPLES:
-        return _data_url("image/svg+xml", _read(folder.figures / f"{name}.svg"))
+        return data_url("image/svg+xml", read_asset(folder.figures / f"{name}.svg"))
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(_read(folder.figures / f"{name}.png"))) as image:
+    with Image.open(io.BytesIO(read_asset(folder.figures / f"{name}.png"))) as image:
         image.convert("RGB").save(buffer, "WEBP", quality=75, method=4)
-    return _data_url("image/webp", buffer.getvalue())
+    return data_url("image/webp", buffer.getvalue())
 
 
 def _alternative_text(config: Config, folder: RunFolder, name: str) -> str:

@@ -17,8 +17,8 @@ from dhl.analysis.sensitivity import denoiser_label, main_metric, reader_label
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import TASKS
 from dhl.config.schema import Config
-from dhl.report.facts import sigma_axis
 from dhl.report.figure_style import WIDTH
+from dhl.report.names import sigma_axis
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import model_spec

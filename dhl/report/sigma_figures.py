@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ from dhl.analysis.tables import UNITS
 from dhl.config.methods import TABLES, TASKS, label_of
 from dhl.config.schema import Config
 from dhl.errors import UserError
-from dhl.report.facts import sigma_axis
 from dhl.report.figure_style import WIDTH, MethodStyle, draw_method, styles_of
+from dhl.report.names import sigma_axis
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.results import TABLE_COLUMNS, read_csv
@@ -109,7 +110,8 @@ def _draw(
     columns = {one: read_differences(config, folder, *one) for one in plotted}
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     panels = figure.subplots(2, len(columns), squeeze=False, sharex="col", height_ratios=(1.15, 1))
-    styles, handles = styles_of(config), {}
+    styles = styles_of(config)
+    handles: dict[str, Any] = {}
     for (above, below), ((_, metric), rows) in zip(panels.T, columns.items(), strict=True):
         name, factor, _, unit, difference_unit = UNITS[metric]
         rows[["value", "ci_low", "ci_high", "difference", *_BOUNDS]] *= factor
@@ -124,7 +126,7 @@ def _draw(
         below.set_xlabel(textwrap.fill(sigma_axis(config), 60 // len(columns)), fontsize=9)
         handles |= dict(zip(*above.get_legend_handles_labels()[::-1], strict=True))
     figure.legend(
-        handles.values(), handles, loc="outside lower center", ncols=3,
+        handles=list(handles.values()), labels=list(handles), loc="outside lower center", ncols=3,
         columnspacing=1.2, handlelength=1.8, handletextpad=0.5,
     )  # fmt: skip
     return figure

@@ -61,6 +61,8 @@ OUTPUTS = (
     Output("baseline", "baselines/{part}/{method}-sigma{sigma}/{shard}.npz",
            "baseline --part {part} --method {method} --sigma {sigma} --shard {shard}",
            "The images that an untrained method denoised", archived=False),
+    Output("preview", "report/preview.html", "preview",
+           "Data, noise and untrained methods, before the trainings end", archived=False),
     Output("model", "models/{model}.pt", "train {model}", "The weights of a trained network",
            archived=False),
     Output("training", "training/{model}.csv", "train {model}",
