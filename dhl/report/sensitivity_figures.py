@@ -159,6 +159,8 @@ def _add_scale(
     )
     scale.set_label(f"Difference, {unit}", fontsize=8.5)
     scale.ax.tick_params(labelsize=8)
+    if scale.solids is not None:
+        scale.solids.set_rasterized(False)  # vectors in SVG and PDF
     scale.outline.set_visible(False)
 
 
