@@ -30,10 +30,11 @@ def tested_on(config: Config, folder: RunFolder) -> list[str]:
         f"{name}: {listed(f'{counts[part]:,}' for part in group)} test images for {listed(group)}"
         for name, group in by_data.items()
     ]
-    grids = {part: ", ".join(map(format_sigma, config.parts[part].sigmas)) for part in parts}
-    levels = next(iter(grids.values()))
-    if len(set(grids.values())) > 1:
-        levels = "; ".join(f"{grid} ({part})" for part, grid in grids.items())
+    grids = {config.parts[part].sigmas for part in parts}
+    levels = ", ".join(map(format_sigma, min(grids)))
+    if len(grids) > 1:
+        ends = [format_sigma(end(map(end, grids))) for end in (min, max)]
+        levels = " to ".join(ends)
     trainings = "one training" if config.seeds == 1 else f"{config.seeds} trainings"
     return [*data, f"{noise_name(config)}, sigma {levels}", f"{trainings} of each network"]
 
