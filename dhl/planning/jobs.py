@@ -25,6 +25,8 @@ JOB, FIGURES = 1.0, 22.0
 PIXEL, DECODING = 1e-7, 0.004
 WITHOUT_TORCH = 0.6  # start-up time of a job without torch, relative to a job with torch
 FLOAT_BYTES = 4
+# As in `workflow/rules`: the preview before the trainings, and the rest after them.
+PRIORITIES = {"data": 20, "noise": 20, "baseline": 20, "preview": 20, "train": 10}
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class _Run:
             yield Job(f"download/{name}", 0, disk_bytes=disk)
 
     def noisy_images(self) -> Iterator[Job]:
-        """Yield the jobs of data, noise and untrained methods."""
+        """Yield the jobs of data, noise, untrained methods, and their preview."""
+        shown: list[str] = []
         for part in self.config.parts:
             train, test = self.counts[part].train, self.counts[part].test
             decoding = self._decoding(part)
@@ -99,6 +102,7 @@ class _Run:
             for sigma in self.config.parts[part].sigmas:
                 noise = f"noise/{part}/{sigma:g}"
                 yield Job(noise, seconds, (f"data/{part}",), test.count)
+                shown.append(noise)
                 for method, shard, name in self._baselines(part, sigma):
                     images = shard.of(test.count)
                     count = images.stop - images.start
@@ -108,6 +112,8 @@ class _Run:
                         name, self._start(name) + work, (noise,), count,
                         disk_bytes=3 * FLOAT_BYTES * pixels,
                     )  # fmt: skip
+                    shown.append(name)
+        yield Job("preview", self._start("preview"), tuple(shown))
 
     def _baselines(self, part: str, sigma: float) -> Iterator[tuple[str, Shard, str]]:
         """Yield method, shard and name of the jobs of untrained methods."""
@@ -180,12 +186,12 @@ def uses_torch(name: str) -> bool:
 
 
 def wall_seconds(jobs: Sequence[Job], *, cores: int, gpu_jobs: int) -> float:
-    """Estimate the wall time of all jobs; trainings have priority, as in the workflow.
+    """Estimate the wall time of all jobs, with the priorities of the workflow.
 
     A job with more threads than `cores` uses all cores. At most `gpu_jobs` jobs use GPUs at once;
     with 0, all run on the CPU.
     """
-    waiting = sorted(jobs, key=lambda job: job.rule != "train")
+    waiting = sorted(jobs, key=lambda job: -PRIORITIES.get(job.rule, 0))
     running: list[tuple[float, str, int, int]] = []  # end, name, cores and GPUs
     ended: set[str] = set()
     now, free, free_gpus = 0.0, cores, gpu_jobs
