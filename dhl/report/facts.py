@@ -124,7 +124,4 @@ def _other_images(config: Config, deviations: Path) -> list[tuple[str, str]]:
     if not other:
         return []
     kind = listed([*(["data"] if parts else []), *(["noise"] if "Noise" in topics else [])])
-    return [
-        (f"Not the paper's {kind}", f"On {listed(other)}, compare directions with the paper, "
-         "not numbers.")
-    ]  # fmt: skip
+    return [(f"Not the paper's {kind}", f"On {listed(other)}, compare directions, not numbers.")]
