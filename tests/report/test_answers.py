@@ -14,6 +14,7 @@ from dhl.report.answers import combined, read_answers
 from dhl.report.content import read_claims, read_yaml
 from dhl.report.numbers import read_numbers
 from dhl.report.page import render_report
+from dhl.run.results import CLAIM_COLUMNS, read_csv, write_csv
 
 ANSWERS = TEMPLATES / "answers.yaml"
 REPRODUCED, NOT, OPEN = "reproduced", "not reproduced", "inconclusive"
@@ -130,3 +131,17 @@ def test_a_claim_without_its_methods_is_not_tested(drawn_run):
     verdicts = [one.verdict for one in answers_of(config, claims, numbers)]
     assert verdicts[0] == claims[0]["verdict"]
     assert verdicts[1:] == ["not tested"] * 4
+
+
+def test_a_failed_method_is_not_measured(config, drawn_copy):
+    rows = read_csv(drawn_copy.claims, CLAIM_COLUMNS)
+    failed = rows["method_a"] == "joint"
+    numbers = ["mean_a", "difference", "ci_low", "ci_high", "n"]
+    rows.loc[failed, numbers] = np.nan
+    rows.loc[failed, "verdict"] = OPEN
+    write_csv(rows, drawn_copy.claims, CLAIM_COLUMNS)
+    page = parse(render_report(config, drawn_copy, templates=TEMPLATES, published=PUBLISHED))
+    (answers,) = page.find("ol", class_="answers")
+    joint = list(answers.find("li"))[2]
+    assert joint.attributes["data-verdict"] == OPEN
+    assert "Joint changes accuracy: not measured and mIoU: not measured;" in joint.text
