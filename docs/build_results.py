@@ -15,13 +15,14 @@ from dhl.config.methods import METHODS, TABLES, TASKS
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
 from dhl.files import PROJECT
-from dhl.report.figure_style import STYLES, WIDTH, draw_method, drawing_style
+from dhl.report.figure_style import STYLES, draw_method, drawing_style
 from dhl.run.folder import RunFolder
 
 REFERENCE = PROJECT / "results" / "reference"
 LABORATORY = RunFolder(REFERENCE / "laboratory-3")
 KODAK = RunFolder(REFERENCE / "kodak-cpu")
 TASK_METRICS = (("classification", "top1"), ("segmentation", "miou"))
+WIDTH = 7.2  # inches
 FIGURE = PROJECT / "docs" / "images" / "accuracy.svg"
 ORIGINS = {
     "paper": "Claims of the paper",

@@ -16,9 +16,10 @@ from dhl.config.methods import METHODS
 from dhl.config.parse import load_config
 from dhl.files import PROJECT
 from dhl.report.example_figures import label_picture, read_examples
-from dhl.report.figure_style import WIDTH, drawing_style
+from dhl.report.figure_style import drawing_style
 from dhl.run.folder import RunFolder
 
+WIDTH = 7.2  # inches
 STRIP = PROJECT / "docs" / "images" / "strip.png"
 SHOWN = ("clean", "noisy", "cbm3d", "separate", "joint")
 

@@ -1,7 +1,8 @@
 """The paper's claims as data, and their verdicts on a run.
 
 The origin of a claim is `paper`; `control`, a comparison that the paper lacks and that decides
-whether guidance by the task or longer training explains a gain; or `beyond`, a further question.
+whether guidance by the task or longer training explains a gain; `beyond`, a further question; or
+`own`, a comparison of a method that the user added.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import pandas as pd
 
 from dhl.analysis import statistics, verdicts
 from dhl.analysis.measurements import Key, Measurements, bootstrap_scores, read_measurements
-from dhl.config.methods import TASKS
+from dhl.config.methods import TASKS, label_of
 from dhl.config.schema import Config
 from dhl.data.image_set import read_origins
 from dhl.run.folder import RunFolder
 from dhl.run.results import CLAIM_COLUMNS, write_csv
 from dhl.seeding import numpy_generator
 
-Origin = Literal["paper", "control", "beyond"]
+Origin = Literal["paper", "control", "beyond", "own"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ _TASK: tuple[tuple[Origin, str, str, str], ...] = (
 _P_VALUES = ("p_images", "p_seeds", "p_both")
 _COUNTS = ("n", "wins", "losses", "photographs", "photographs_alike", "seeds")
 _TASK_METRIC = {"classification": "top1", "segmentation": "miou"}
+_NO_DENOISER = ("clean", "noisy", "retrained")
 _MARGIN = {"top1": "margin_accuracy", "miou": "margin_miou"}
 
 
@@ -124,8 +126,39 @@ def configured_claims(config: Config, part: str) -> tuple[Claim, ...]:
     )
 
 
+def own_claims(config: Config, part: str, measurements: list[Measurements]) -> tuple[Claim, ...]:
+    """Return the comparisons of the user's methods with the other methods of a part's table.
+
+    Each is compared with `separate`, `cbm3d` and the denoising method that is best of the others on
+    these test images, on average over sigma.
+    """
+    metric = _TASK_METRIC.get(part, "psnr")
+    methods = config.parts[part].methods
+    claims = []
+    for own in (method for method in methods if method in config.plugin_methods):
+        others = [method for method in methods if method not in (own, *_NO_DENOISER)]
+        scores = {
+            method: np.mean([one.score(method, metric) for one in measurements])
+            for method in others
+        }
+        known = {method: score for method, score in scores.items() if not np.isnan(score)}
+        best = [max(known, key=known.__getitem__)] if known else []
+        rivals = dict.fromkeys(name for name in ("separate", "cbm3d", *best) if name in others)
+        claims += [_own_claim(part, metric, own, rival) for rival in rivals]
+    return tuple(claims)
+
+
+def _own_claim(part: str, metric: str, own: str, rival: str) -> Claim:
+    """Claim that a method of the user is better than another method."""
+    first, second = f"the method {label_of(own)}", label_of(rival)
+    statement = f"{part.capitalize()} works better after {first} than after {second}."
+    if part == "denoising":
+        statement = f"{first[0].upper()}{first[1:]} has a higher PSNR than {second}."
+    return Claim(f"{part}-{own}-over-{rival}", "own", part, metric, own, rival, statement)
+
+
 def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
-    """Judge every configured claim at every sigma and over all of them.
+    """Judge every configured claim, and those on the user's methods, per sigma and over all.
 
     Returns
     -------
@@ -143,10 +176,12 @@ def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
     rows: list[dict] = []
     for part in config.parts:
         claims = configured_claims(config, part)
-        if not claims:
+        own = set(config.plugin_methods) & set(config.parts[part].methods)
+        if not (claims or own):
             continue
         sigmas = config.parts[part].sigmas
         measurements = [read_measurements(config, folder, part, sigma) for sigma in sigmas]
+        claims += own_claims(config, part, measurements)
         draws = [bootstrap_scores(config, one) for one in measurements]
         photographs = read_origins(folder.data(part), "test", "photographs")
         for claim in claims:

@@ -75,6 +75,13 @@ def run_baseline(arguments: Arguments, config: Config, folder: RunFolder) -> Non
     write_baseline(config, job, folder, processes=arguments.processes)
 
 
+def run_preview(arguments: Arguments, config: Config, folder: RunFolder) -> None:
+    """Show the data, the noise and the untrained methods, while networks are trained."""
+    from dhl.report.preview import write_preview
+
+    write_preview(config, folder, templates=project_file("report"))
+
+
 def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Train one model."""
     from dhl.training.train import train_model

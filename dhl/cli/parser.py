@@ -76,6 +76,7 @@ CONFIGURED: tuple[tuple, ...] = (
         PROCESSES,
         _arg("--shard", type=_shard, default=WHOLE, help="slice of the images, such as 2-of-3"),
     ),
+    ("preview", commands.run_preview),
     (
         "train",
         commands.run_train,

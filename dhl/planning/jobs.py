@@ -67,7 +67,8 @@ class _Run:
             yield Job(f"download/{name}", 0, disk_bytes=disk)
 
     def noisy_images(self) -> Iterator[Job]:
-        """Yield the jobs of data, noise and untrained methods."""
+        """Yield the jobs of data, noise, untrained methods, and their preview."""
+        shown: list[str] = []
         for part in self.config.parts:
             train, test = self.counts[part].train, self.counts[part].test
             decoding = self._decoding(part)
@@ -83,6 +84,7 @@ class _Run:
             for sigma in self.config.parts[part].sigmas:
                 noise = f"noise/{part}/sigma{format_sigma(sigma)}"
                 yield Job(noise, seconds, (f"data/{part}",), test.count)
+                shown.append(noise)
                 for method, shard, name in self._baselines(part, sigma):
                     images = shard.of(test.count)
                     count = images.stop - images.start
@@ -92,6 +94,8 @@ class _Run:
                         name, self._start(name) + work, (noise,), count,
                         disk_bytes=3 * FLOAT_BYTES * pixels,
                     )  # fmt: skip
+                    shown.append(name)
+        yield Job("preview", self._start("preview"), tuple(shown))
 
     def _baselines(self, part: str, sigma: float) -> Iterator[tuple[str, Shard, str]]:
         """Yield method, shard and name of the jobs of untrained methods."""

@@ -6,6 +6,9 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# As in `workflow/rules`: the preview before the trainings, and the rest after them.
+PRIORITIES = {"data": 20, "noise": 20, "baseline": 20, "preview": 20, "train": 10}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -31,12 +34,12 @@ def uses_torch(name: str) -> bool:
 
 
 def wall_seconds(jobs: Sequence[Job], *, cores: int, gpu_jobs: int) -> float:
-    """Estimate the wall time of all jobs; trainings have priority, as in the workflow.
+    """Estimate the wall time of all jobs; with the priorities of the workflow.
 
     A job with more threads than `cores` uses all cores. At most `gpu_jobs` jobs use GPUs at once;
     with 0, all run on the CPU.
     """
-    waiting = sorted(jobs, key=lambda job: job.rule != "train")
+    waiting = sorted(jobs, key=lambda job: -PRIORITIES.get(job.rule, 0))
     running: list[tuple[float, str, int, int]] = []  # end, name, cores and GPUs
     ended: set[str] = set()
     now, free, free_gpus = 0.0, cores, gpu_jobs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +26,7 @@ from dhl.run.results import (
 )
 from dhl.sigma import format_sigma
 
-ORIGINS = ("paper", "control", "beyond")
+ORIGINS = ("paper", "control", "beyond", "own")
 _PLACEHOLDER = re.compile(r"\{([a-z_.]+)\}")
 
 
@@ -104,12 +103,10 @@ def variant(row: dict[str, Any]) -> str:
     return row["denoiser_label"]
 
 
-def count_verdicts(claims: list[dict[str, Any]]) -> dict[str, Counter[str]]:
-    """Count the verdicts by the origin of the claims."""
-    return {
-        origin: Counter(claim["verdict"] for claim in claims if claim["origin"] == origin)
-        for origin in ORIGINS
-    }
+def group_claims(claims: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Group the claims by their origin, without the origins that no claim has."""
+    groups = {origin: [one for one in claims if one["origin"] == origin] for origin in ORIGINS}
+    return {origin: group for origin, group in groups.items() if group}
 
 
 def per_image_psnr(folder: RunFolder) -> dict[float, pd.DataFrame]:

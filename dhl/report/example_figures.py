@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
@@ -19,6 +19,7 @@ from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL, class_namer
 from dhl.errors import UserError
 from dhl.report.figure_style import WIDTH
+from dhl.report.squares import busiest_square, disagreement_square
 from dhl.run.failures import NothingToShow, failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.results import IMAGE_COLUMNS, open_arrays, read_csv
@@ -26,7 +27,9 @@ from dhl.run.results import IMAGE_COLUMNS, open_arrays, read_csv
 BOX = "#ff2d2d"
 _ZOOMED = ("noisy", "cbm3d", "dncnn", "separate", "joint-classification", "joint-segmentation")
 _MAPPED = ("noisy", "separate", "joint", "cross")
-_MAX_IMAGES, _MAX_CLASSIFIED = 2, 4
+_MAX_IMAGES, _MAX_LINES = 2, 4
+_COLUMNS = 4  # of small images with text that is legible on a phone
+_LINE = 1.62  # inches: the height of a line of such images
 # Background, twenty-one classes, and ignored pixels.
 LABEL_COLORS = (
     "#2b2b33", "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e69f00",
@@ -97,19 +100,18 @@ def example_denoising(config: Config, folder: RunFolder) -> Figure:
     examples = read_examples(config, folder, "denoising")
     shown = min(_MAX_IMAGES, len(examples.ids))
     zooms = [*_chosen(_ZOOMED, examples), "clean"]
-    columns = -(-len(zooms) // 2)
-    cell = WIDTH / (columns + 2)
-    figure = Figure(figsize=(WIDTH, shown * (2 * cell + 0.6)), layout="constrained")
-    grid = figure.add_gridspec(2 * shown, columns + 2)
+    lines = -(-(1 + len(zooms)) // _COLUMNS)
+    figure = Figure(figsize=(WIDTH, shown * lines * _LINE), layout="constrained")
+    panels = figure.subplots(shown * lines, _COLUMNS, squeeze=False)
+    for axes in panels.flat:
+        axes.set_axis_off()
     for index in range(shown):
         clean = examples.image("clean", index)
         box = busiest_square(clean)
-        top = 2 * index
-        complete = figure.add_subplot(grid[top : top + 2, :2])
+        complete, *others = panels[index * lines : (index + 1) * lines].flat
         _show(complete, clean, f"Truth: {examples.ids[index]}")
         _draw_box(complete, box)
-        for panel, method in enumerate(zooms):
-            axes = figure.add_subplot(grid[top + panel // columns, 2 + panel % columns])
+        for axes, method in zip(others, zooms):
             label = "Truth" if method == "clean" else _short(method)
             _show(axes, examples.image(method, index)[box], label)
             if method != "clean":
@@ -130,8 +132,8 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
     columns = ["clean", *_chosen(_MAPPED, examples)]
     sides = [examples.image("clean", index).shape[:2] for index in range(shown)]
     # Photographs have different shapes, so each row has the height of its image.
-    heights = [WIDTH / len(columns) * height / width + 0.15 for height, width in sides]
-    figure = Figure(figsize=(WIDTH, 2 * sum(heights)), layout="constrained")
+    heights = [WIDTH / len(columns) * height / width + 0.1 for height, width in sides]
+    figure = Figure(figsize=(WIDTH, 2 * sum(heights) + 0.4), layout="constrained")
     panels = figure.subplots(
         2 * shown, len(columns), squeeze=False, height_ratios=np.repeat(heights, 2).tolist()
     )
@@ -147,7 +149,7 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
         for image_axes, map_axes, method in zip(
             panels[2 * index], panels[2 * index + 1], columns, strict=True
         ):
-            name = "Truth" if method == "clean" else label_of(method)
+            name = "Truth" if method == "clean" else _short(method)
             _show(image_axes, examples.image(method, index), name if index == 0 else "")
             key = f"labels/{index}" if method == "clean" else f"prediction/{method}/{index}"
             _show_labels(map_axes, examples.arrays[key], name_of)
@@ -156,65 +158,53 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
                 _draw_box(map_axes, box)
         panels[2 * index, 0].set_ylabel("Image", fontsize=8)
         panels[2 * index + 1, 0].set_ylabel("Label map", fontsize=8)
+    shown_maps = [
+        examples.arrays[f"labels/{index}" if method == "clean" else f"prediction/{method}/{index}"]
+        for index in range(shown)
+        for method in columns
+    ]
+    _add_legend(figure, shown_maps, name_of)
     return figure
+
+
+def _add_legend(figure: Figure, maps: list[np.ndarray], name_of: Callable[[int], str]) -> None:
+    """Explain the colours of label maps below a figure."""
+    found = sorted({int(label) for labels in maps for label in np.unique(labels)})
+    patches = [
+        Patch(
+            facecolor=label_color(label), edgecolor="#9a9a9a", linewidth=0.5,
+            label="not counted" if label == IGNORED_LABEL else name_of(label),
+        )
+        for label in found
+    ]  # fmt: skip
+    figure.legend(
+        handles=patches, loc="outside lower center", ncols=min(7, len(patches)), fontsize=8,
+        handlelength=1, handleheight=1, columnspacing=1, handletextpad=0.4,
+    )  # fmt: skip
 
 
 def example_classification(config: Config, folder: RunFolder) -> Figure:
     """Draw the input of the classifier, with the predicted class and its probability."""
     examples = read_examples(config, folder, "classification")
-    shown = min(_MAX_CLASSIFIED, len(examples.ids))
     methods, name_of = examples.methods, class_namer(config, "classification")
-    cell = WIDTH / len(methods)
-    figure = Figure(figsize=(WIDTH, shown * (cell + 0.25) + 0.2), layout="constrained")
-    panels = figure.subplots(shown, len(methods), squeeze=False)
+    lines = -(-len(methods) // _COLUMNS)
+    shown = min(max(1, _MAX_LINES // lines), len(examples.ids))
+    figure = Figure(figsize=(WIDTH, shown * lines * _LINE), layout="constrained")
+    panels = figure.subplots(shown * lines, _COLUMNS, squeeze=False)
+    for axes in panels.flat:
+        axes.set_axis_off()
     for index in range(shown):
         truth = int(examples.arrays[f"labels/{index}"])
-        for axes, method in zip(panels[index], methods, strict=True):
-            _show(axes, examples.image(method, index), _short(method) if index == 0 else "")
+        cells = panels[index * lines : (index + 1) * lines]
+        for axes, method in zip(cells.flat, methods):
+            _show(axes, examples.image(method, index), _short(method))
             probability = examples.arrays[f"probability/{method}/{index}"]
             guess = int(np.argmax(probability))
             mark, color = ("✓", "#00664a") if guess == truth else ("✗", "#b03a00")
             text = f"{_short_name(name_of(guess))} {mark} {100 * probability[guess]:.0f} %"
             axes.set_xlabel(text, fontsize=8, color=color, labelpad=2)
-        panels[index, 0].set_ylabel(f"Truth: {_short_name(name_of(truth))}", fontsize=8)
+        cells[0, 0].set_ylabel(f"Truth: {_short_name(name_of(truth))}", fontsize=8)
     return figure
-
-
-def busiest_square(image: np.ndarray, side: int | None = None) -> tuple[slice, slice]:
-    """Find the square of an image (H, W, 3) with the highest variance of brightness.
-
-    Its side in px is a third of the shorter side of the image by default. Returns rows and columns.
-    """
-    gray = image.astype(float).mean(axis=2)
-    return _best_square(gray.shape, lambda square: float(gray[square].var()), side=side)
-
-
-def disagreement_square(
-    truth: np.ndarray, *, separate: np.ndarray, joint: np.ndarray
-) -> tuple[slice, slice] | None:
-    """Find the square with most pixels where only joint is right; None if there is no such pixel.
-
-    The label maps have the shape (H, W); pixels with the label 255 in `truth` are ignored.
-    """
-    rescued = (separate != truth) & (joint == truth) & (truth != IGNORED_LABEL)
-    if not rescued.any():
-        return None
-    return _best_square(rescued.shape, lambda square: float(rescued[square].sum()))
-
-
-def _best_square(
-    shape: tuple[int, ...], score: Callable, *, side: int | None = None
-) -> tuple[slice, slice]:
-    """Return the first square with the highest score on a coarse grid."""
-    height, width = shape
-    side = side or max(1, min(height, width) // 3)
-    step = max(1, side // 4)
-    squares = [
-        (slice(top, top + side), slice(left, left + side))
-        for top in range(0, height - side + 1, step)
-        for left in range(0, width - side + 1, step)
-    ]
-    return max(squares, key=score)
 
 
 def _short_name(name: str) -> str:
@@ -230,6 +220,7 @@ def _short(method: str) -> str:
 
 def _show(axes: Axes, image: np.ndarray, title: str) -> None:
     """Show an image without ticks and grid, but with room for labels."""
+    axes.set_axis_on()
     axes.imshow(image, interpolation="nearest")
     axes.set_title(title, fontsize=8, loc="center")
     axes.set_xticks([])

@@ -7,16 +7,22 @@ import pandas as pd
 from dhl.config.schema import Config
 from dhl.data.class_names import class_namer
 from dhl.report.example_figures import read_examples
-from dhl.report.figures import PLOTTED, REFERENCE, read_averages, read_curves
+from dhl.report.figures import read_curves
 from dhl.report.sensitivity_figures import read_experiment
+from dhl.report.sigma_figures import PLOTTED, overview_metrics, read_differences
 from dhl.run.evaluations import studies
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import EXPERIMENT_FIGURES, FIGURE_PARTS, figure_names
 from dhl.run.results import SENSITIVITY_COLUMNS, write_csv
 
+_OVER_SIGMA = (
+    "part", "metric", "method", "sigma", "value", "ci_low", "ci_high",
+    "difference", "difference_low", "difference_high",
+)  # fmt: skip
 COLUMNS = {
-    "over_sigma": ("method", "sigma", "value", "ci_low", "ci_high", "difference"),
+    "over_sigma": _OVER_SIGMA,
+    "overview": _OVER_SIGMA,
     "example": ("image_id", "method", "psnr", "class", "probability", "truth"),
     **dict.fromkeys(EXPERIMENT_FIGURES, SENSITIVITY_COLUMNS),
     "training_curves": ("model", "sigma", "step", "loss", "reconstruction_loss", "task_loss"),
@@ -36,7 +42,9 @@ def figure_data(config: Config, folder: RunFolder, name: str) -> pd.DataFrame:
     """
     try:
         if name in PLOTTED:
-            return _over_sigma(config, folder, *PLOTTED[name])
+            return _over_sigma(config, folder, [PLOTTED[name]])
+        if name == "overview":
+            return _over_sigma(config, folder, overview_metrics(config))
         if name == "training_curves":
             return _curves(folder)
         if name in EXPERIMENT_FIGURES:
@@ -53,11 +61,15 @@ def write_figure_data(config: Config, folder: RunFolder) -> None:
         write_csv(frame, folder.figures / f"{name}.csv", columns_of(name))
 
 
-def _over_sigma(config: Config, folder: RunFolder, part: str, metric: str) -> pd.DataFrame:
-    """Return a metric of each method at each sigma."""
-    rows = read_averages(config, folder, part, metric)
-    reference = rows[rows["method"] == REFERENCE].set_index("sigma")["value"]
-    return rows.assign(difference=rows["value"] - rows["sigma"].map(reference))
+def _over_sigma(config: Config, folder: RunFolder, plotted: list[tuple[str, str]]) -> pd.DataFrame:
+    """Return metrics of each method at each sigma, with the differences to the reference."""
+    return pd.concat(
+        [
+            read_differences(config, folder, part, metric).assign(part=part)
+            for part, metric in plotted
+        ],
+        ignore_index=True,
+    )
 
 
 def _curves(folder: RunFolder) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from dhl.config.schema import Config
 from dhl.files import atomic_path
 from dhl.run.outputs import FIGURE_FORMATS
 
-WIDTH = 7.2  # inches: the report's column at 100 px an inch
-MANUSCRIPT_WIDTH = 7.0  # inches: the text of a two-column page
+WIDTH = 4.8  # inches: text of 9 points stays legible on a phone, 360 px wide
+MANUSCRIPT = (7.0, 8.75)  # inches: width and height of the text of a two-column page
 # No date and version: equal results give equal files.
 _METADATA = {
     "svg": {"Date": None, "Creator": None},
@@ -30,15 +30,15 @@ _SETTINGS: dict[Any, object] = {
     "pdf.fonttype": 42,  # TrueType: publishers refuse the default, Type 3
     "font.family": "DejaVu Sans",  # comes with matplotlib, so all machines draw the same
     "figure.dpi": 100,
-    "savefig.dpi": 200,
+    "savefig.dpi": 300,
     "figure.constrained_layout.use": True,
     "legend.frameon": False,
     "axes.titlelocation": "left",
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "legend.fontsize": 8.5,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
     "grid.color": "#e4e4e4",
     "axes.edgecolor": "#9a9a9a",
 }
@@ -121,19 +121,20 @@ def draw_method(
         markersize=8 if marker == "*" else 5.5,
         markeredgecolor="white",
         markeredgewidth=0.5,
+        alpha=0.85,  # intervals of several methods overlap at a sigma
     )
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure in every format, atomically, with the same bytes for the same content.
 
-    The PDF has the width of a manuscript's text, the other formats that of the report's column.
+    The PDF fits the text of a manuscript's page; the other formats have the size of the figure.
     """
     shape = figure.get_size_inches()
     layout = figure.get_layout_engine()
     laid_out = 0.0
     for suffix in FIGURE_FORMATS:
-        scale = MANUSCRIPT_WIDTH / shape[0] if suffix == "pdf" else 1
+        scale = min(MANUSCRIPT / shape) if suffix == "pdf" else 1
         figure.set_size_inches(*(scale * shape))
         # The layout takes as long as the drawing, and depends on the size alone.
         figure.set_layout_engine("none" if scale == laid_out else layout)

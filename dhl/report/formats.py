@@ -12,6 +12,7 @@ import yaml
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import label_of
 from dhl.report.content import variant
+from dhl.report.names import listed
 from dhl.sigma import format_sigma
 
 NONE = "–"
@@ -38,21 +39,39 @@ def format_difference(value: float, metric: str) -> str:
     return f"{_signed(factor * value, decimals)} {unit}".rstrip()
 
 
+def format_bounds(low: float, high: float, metric: str) -> str:
+    """Print an interval of a difference."""
+    _, factor, decimals, _, _ = UNITS[metric]
+    return f"{_signed(factor * low, decimals)} to {_signed(factor * high, decimals)}"
+
+
 def format_interval(row: dict[str, Any], metric: str, kind: str = "ci") -> str:
     """Print the interval of a difference: over images (`ci`), trainings (`seed`) or `both`."""
-    _, factor, decimals, _, _ = UNITS[metric]
     ends = [row[f"{kind}_{end}"] for end in ("low", "high")]
     if any(map(pd.isna, ends)):
         return "not computed"
     if any(map(math.isinf, ends)):
         return "unknown, because all trainings agree"
-    return " to ".join(_signed(factor * end, decimals) for end in ends)
+    return format_bounds(ends[0], ends[1], metric)
 
 
 def _signed(value: float, decimals: int) -> str:
     """Print a number with its sign, a true minus and no negative zero."""
     text = f"{value:+.{decimals}f}"
     return "0" + text[2:] if float(text) == 0 else text.replace("-", "−")
+
+
+def short_claim(claim: dict[str, Any]) -> str:
+    """Name the two methods of a claim, such as `Joint above Separate`."""
+    relation = "close to" if "-near-" in claim["claim"] else "above"
+    return f"{label_of(claim['method_a'])} {relation} {label_of(claim['method_b'])}"
+
+
+def widest_interval(claim: dict[str, Any]) -> str:
+    """Print the interval over images and trainings, or over images if there is one training."""
+    both = claim["both_low"], claim["both_high"]
+    kind = "both" if all(map(math.isfinite, both)) else "ci"
+    return format_interval(claim, claim["metric"], kind)
 
 
 def format_p(value: float) -> str:
@@ -77,6 +96,12 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "measure": format_value,
     "signed": format_difference,
     "interval": format_interval,
+    "bounds": format_bounds,
+    "signed_number": lambda value, metric: format_difference(value, metric).partition(" ")[0],
+    "widest_interval": widest_interval,
+    "short_claim": short_claim,
+    "unsigned": lambda text: text.removeprefix("+"),
+    "listed": listed,
     "p_value": format_p,
     "count": lambda number: f"{number:,.0f}" if pd.notna(number) else NONE,
     "plain_signed": lambda number: _signed(number, 2) if pd.notna(number) else NONE,

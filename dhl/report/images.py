@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from typing import Any
 
@@ -14,15 +13,16 @@ from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL, class_namer
 from dhl.report.example_figures import (
     Examples,
-    busiest_square,
     label_color,
     label_picture,
     read_examples,
 )
+from dhl.report.squares import busiest_square
+from dhl.report.templates import data_url
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 
-BUDGET_BYTES = 3_000_000  # of the images of a part, before they are encoded as text
+BUDGET_BYTES = 500_000  # of the images of a part, before they are encoded as text
 LOSSLESS_SIDE = 256  # px: larger denoising images are cropped, others are compressed with loss
 TOP = 5
 
@@ -89,9 +89,9 @@ def _note(part: str, grids: dict[float, Examples]) -> str:
 
 def _example(config: Config, part: str, examples: Examples, index: int) -> dict[str, Any]:
     """Describe one image: the clean image first, then the result of each method."""
-    square = _square(part, examples.image("clean", index))
+    square = square_of(part, examples.image("clean", index))
     methods = dict.fromkeys(("clean", *examples.methods))
-    views = [_view(config, part, examples, (method, index), square) for method in methods]
+    views = [view_of(config, part, examples, (method, index), square) for method in methods]
     views[0]["label"] = "Truth"
     names = {"id": examples.ids[index], "views": views, "truth": ""}
     if part == "classification":
@@ -99,14 +99,14 @@ def _example(config: Config, part: str, examples: Examples, index: int) -> dict[
     return names
 
 
-def _square(part: str, clean: np.ndarray) -> tuple[slice, slice]:
+def square_of(part: str, clean: np.ndarray) -> tuple[slice, slice]:
     """Return the region to show: a square of a large denoising image, else the whole image."""
     if part != "denoising" or max(clean.shape) <= LOSSLESS_SIDE:
         return slice(None), slice(None)
     return busiest_square(clean, min(LOSSLESS_SIDE, *clean.shape[:2]))
 
 
-def _view(
+def view_of(
     config: Config,
     part: str,
     examples: Examples,
@@ -142,9 +142,9 @@ def _data_url(image: np.ndarray, *, lossless: bool = False) -> str:
     """Encode pixels as a data URL; a small image is always lossless."""
     lossless = lossless or max(image.shape) <= LOSSLESS_SIDE
     buffer = io.BytesIO()
-    options = {"lossless": True, "quality": 60} if lossless else {"quality": 90}
+    options = {"lossless": True, "quality": 60} if lossless else {"quality": 80}
     Image.fromarray(image).save(buffer, "WEBP", method=4, **options)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_url("image/webp", buffer.getvalue())
 
 
 def _bytes(example: dict[str, Any]) -> int:

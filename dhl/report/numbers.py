@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dhl.analysis.published import AVERAGE
-from dhl.config.methods import TABLES, is_baseline
+from dhl.analysis.tables import UNITS
+from dhl.config.methods import METRICS, TABLES, is_baseline
 from dhl.config.schema import Config
 from dhl.run.evaluations import evaluated_models, evaluated_seeds, experiments, studied
 from dhl.run.folder import RunFolder
@@ -62,6 +65,34 @@ def read_numbers(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
         for row in read_csv(folder.table(TABLES[part]), TABLE_COLUMNS).to_dict("records")
         if row["image_id"] == AVERAGE
     ]  # fmt: skip
+
+
+def main_table(config: Config, numbers: list[dict[str, Any]], part: str) -> list[dict[str, Any]]:
+    """Return the main metric of a part, such as top-1 accuracy.
+
+    Returns
+    -------
+    list of dict
+        A row per method: `method`, and `cells`, its rows of `numbers` by sigma. A cell has `best`:
+        whether its printed value is the highest at its sigma. The clean image is not ranked.
+    """
+    metric, methods = METRICS[part][0], config.parts[part].methods
+    _, factor, decimals, _, _ = UNITS[metric]
+    grid = {
+        (row["method"], row["sigma"]): row
+        for row in numbers
+        if (row["part"], row["metric"]) == (part, metric)
+    }
+    printed = {key: round(factor * row["value"], decimals) for key, row in grid.items()}
+    table = []
+    for method in methods:
+        cells = []
+        for sigma in config.parts[part].sigmas:
+            rivals = [printed[other, sigma] for other in methods if other != "clean"]
+            best = method != "clean" and printed[method, sigma] >= np.fmax.reduce(rivals)
+            cells.append(grid[method, sigma] | {"best": bool(best)})
+        table.append({"method": method, "cells": cells})
+    return table
 
 
 def _anchor(part: str, sigma: float, method: str) -> str:

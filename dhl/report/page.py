@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
+from PIL import Image
 
 from dhl.analysis.published import read_literature, read_published
 from dhl.analysis.sensitivity import main_metric
@@ -18,20 +18,24 @@ from dhl.config.methods import METHODS, TABLES, TASKS, Method, label_of
 from dhl.config.plugins import is_reference, load_plugin
 from dhl.config.schema import Config
 from dhl.files import atomic_path
-from dhl.report import content
+from dhl.report import content, facts
+from dhl.report.answers import read_answers
 from dhl.report.example_figures import example_sigma, read_examples
 from dhl.report.figure_data import columns_of, figure_data
-from dhl.report.figures import PLOTTED, read_averages, read_curves
+from dhl.report.figures import read_curves
 from dhl.report.formats import FILTERS, format_value
 from dhl.report.images import browse_images
-from dhl.report.numbers import Tracer, read_numbers
+from dhl.report.names import noise_name
+from dhl.report.numbers import Tracer, main_table, read_numbers
 from dhl.report.sensitivity_figures import read_experiment
+from dhl.report.sigma_figures import PLOTTED, overview_metrics, read_averages
+from dhl.report.strip import read_strip
+from dhl.report.templates import data_url, environment, read_asset
 from dhl.run.evaluations import studies
-from dhl.run.export import describe_scope
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest
-from dhl.run.outputs import EXPERIMENT_FIGURES, FIGURE_PARTS, figure_names, missing_file
+from dhl.run.outputs import EXPERIMENT_FIGURES, FIGURE_PARTS, figure_names
 from dhl.sigma import format_sigma
 
 EXAMPLES = {name: part for name, part in FIGURE_PARTS.items() if name.startswith("example_")}
@@ -71,60 +75,54 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
     """Return the report as HTML; the parameters are those of `write_report`."""
     claims, manifest = content.read_claims(folder), read_manifest(folder)
     numbers, tracer = read_numbers(config, folder), Tracer(config, folder, manifest)
+    figures, deviations = _figures(config, folder, templates), templates / "deviations.yaml"
     context = {
         "config": config,
         "manifest": manifest,
-        "scope": describe_scope(config),
+        "tested_on": facts.tested_on(config, folder),
+        "at_sigma": facts.at_sigma(config),
+        "trial": facts.is_trial(config),
+        "limits": facts.limits(config, claims, deviations),
+        "answers": read_answers(config, claims, numbers, templates / "answers.yaml"),
+        "strip": read_strip(config, folder),
         "image_counts": content.count_images(config, folder),
-        "css": Markup(_read(templates / "assets" / "report.css").decode()),
-        "scripts": [Markup(_read(templates / name).decode()) for name in SCRIPTS],
+        "css": Markup(read_asset(templates / "assets" / "report.css").decode()),
+        "scripts": [Markup(read_asset(templates / name).decode()) for name in SCRIPTS],
         "claims": claims,
-        "origins": content.ORIGINS,
-        "verdict_counts": content.count_verdicts(claims),
+        "groups": content.group_claims(claims),
         # `dhl.analysis.tables` has escaped the text of its tables.
         "tables": {
-            part: Markup(_read(folder.table(TABLES[part], "html")).decode())
+            part: Markup(read_asset(folder.table(TABLES[part], "html")).decode())
             for part in config.parts
         },
         "table_numbers": TABLES,
+        "main_tables": {part: main_table(config, numbers, part) for part in config.parts},
         "per_image": content.per_image_psnr(folder) if "denoising" in config.parts else {},
         "numbers": numbers,
         "failed": [number for number in numbers if number["status"].startswith(FAILED)],
         "origins_of_numbers": tracer.origins(),
         "browser": _as_json(browse_images(config, folder)),
-        "figures": _figures(config, folder, templates),
+        "figures": {one["name"]: one for one in figures},
+        "experiment_figures": {one["experiment"]: one for one in figures if one["experiment"]},
         "experiments": content.read_experiments(config, folder),
         "origins_of_experiments": tracer.studies(),
         "methods": _methods(config),
         "noise_summary": load_plugin(config.noise).summary if is_reference(config.noise) else None,
+        "noise_name": noise_name(config),
         "used_methods": {name for part in config.parts for name in config.parts[part].methods},
         "joint_recipes": [
             (task, recipe)
             for task in TASKS
             if task in config.parts and (recipe := config.parts[task].training.joint)
         ],
-        "literature": _literature(published),
+        "literature": _literature(published) if _tests_kodak(config) else None,
         "untranscribed": _untranscribed(published),
-        "deviations": content.read_deviations(config, templates / "deviations.yaml"),
+        "deviations": content.read_deviations(config, deviations),
         "sources": _sources(config, templates),
         "photographs": _photographs(config),
         "costs": content.read_costs(folder),
     }
-    return _environment(templates).get_template("index.html.j2").render(context)
-
-
-def _environment(templates: Path) -> jinja2.Environment:
-    """Make the template environment, which escapes all text and refuses undefined names."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= FILTERS
-    environment.tests["known"] = pd.notna
-    return environment
+    return environment(templates, FILTERS).get_template("index.html.j2").render(context)
 
 
 def _methods(config: Config) -> dict[str, Method]:
@@ -141,23 +139,11 @@ def _as_json(value: Any) -> Markup:
     return Markup(json.dumps(value, ensure_ascii=True).replace("<", "\\u003c"))
 
 
-def _data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise missing_file(path) from None
-
-
 def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[str, str | None]]:
     """Read the figures as data URLs, with captions, alternative texts and their numbers."""
     texts = content.read_yaml(templates / "figures.yaml")
     figures = []
     for name in figure_names(config.parts, studies(config)):
-        suffix, kind = ("png", "png") if name in EXAMPLES else ("svg", "svg+xml")
         values = {"confidence": f"{100 * config.statistics.confidence:g} %", "sigma": ""}
         if name in EXPERIMENT_FIGURES and config.sensitivity:
             values["sigma"] = format_sigma(config.sensitivity.sigma)
@@ -172,11 +158,21 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
                 "title": content.interpolate(texts[name]["title"], values),
                 "caption": content.interpolate(texts[name]["caption"], values),
                 "alt": _alternative_text(config, folder, name),
-                "url": _data_url(f"image/{kind}", _read(folder.figures / f"{name}.{suffix}")),
-                "data": _data_url("text/csv", table),
+                "url": _picture(folder, name),
+                "data": data_url("text/csv", table),
             }
         )
     return figures
+
+
+def _picture(folder: RunFolder, name: str) -> str:
+    """Return a figure as a data URL: plots as SVG, examples in the smaller WebP."""
+    if name not in EXAMPLES:
+        return data_url("image/svg+xml", read_asset(folder.figures / f"{name}.svg"))
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(read_asset(folder.figures / f"{name}.png"))) as image:
+        image.convert("RGB").save(buffer, "WEBP", quality=75, method=4)
+    return data_url("image/webp", buffer.getvalue())
 
 
 def _alternative_text(config: Config, folder: RunFolder, name: str) -> str:
@@ -189,6 +185,9 @@ def _alternative_text(config: Config, folder: RunFolder, name: str) -> str:
             return f"{EXAMPLES[name]} at sigma {examples.sigma:g}, images {images}: {labels}."
         if name in EXPERIMENT_FIGURES:
             return _describe_experiment(config, folder, EXPERIMENT_FIGURES[name])
+        if name == "overview":
+            plotted = [_describe_plot(config, folder, *one) for one in overview_metrics(config)]
+            return " ".join(plotted)
         if name in PLOTTED:
             return _describe_plot(config, folder, *PLOTTED[name])
         curves = read_curves(folder)
@@ -221,6 +220,11 @@ def _describe_experiment(config: Config, folder: RunFolder, name: str) -> str:
             denoiser = content.variant(row)
             lines.append(f"{row['part']} at sigma {noise}, {denoiser}{reader}: {value}")
     return f"{'; '.join(lines)}."
+
+
+def _tests_kodak(config: Config) -> bool:
+    """Tell whether the denoising data is Kodak's, for which other papers published values."""
+    return "kodak" in config.parts.denoising.data.sources
 
 
 def _literature(published: Path) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from dhl.analysis.tables import UNITS
 from dhl.config.methods import TASKS
 from dhl.config.schema import Config
 from dhl.report.figure_style import WIDTH
+from dhl.report.names import sigma_axis
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import model_spec
@@ -23,7 +26,8 @@ from dhl.run.results import SENSITIVITY_COLUMNS, read_csv
 from dhl.sigma import format_sigma
 
 _LINE = "#d55e00"
-_CELL = 0.52  # inches: the height of a row of a matrix
+_CELL = 0.4  # inches: the height of a row of a matrix
+_CLOSE = 0.12  # of the range of an axis: closer points share a label
 
 
 def read_experiment(folder: RunFolder, experiment: str) -> pd.DataFrame:
@@ -39,9 +43,10 @@ def task_weight(config: Config, folder: RunFolder) -> Figure:
     """Draw the metric of a task over the PSNR of its images, for each weight of the task's loss."""
     rows = read_experiment(folder, "task-weight")
     tasks = [task for task in TASKS if task in set(rows["part"])]
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         _draw_trade_off(axes, rows[rows["part"] == task], task)
+    figure.supxlabel("PSNR of the denoised images in dB", fontsize=9.5)
     return figure
 
 
@@ -61,18 +66,31 @@ def _draw_trade_off(axes: Axes, rows: pd.DataFrame, task: str) -> None:
         x, y, yerr=np.nan_to_num(bars).clip(0), color=_LINE, marker="o", linewidth=1.3,
         elinewidth=1, capsize=2, markersize=5.5, markeredgecolor="white", markeredgewidth=0.5,
     )  # fmt: skip
-    # Labels are above and below in turn: neighbours can be at the same point.
-    for index, weight in enumerate(grid.index[y.notna()]):
+    for weights, index in _groups(x[y.notna()], y[y.notna()]):
         axes.annotate(
-            f"{weight:g}", (x[weight], y[weight]), xytext=(5, -12 if index % 2 else 5),
-            textcoords="offset points", fontsize=8,
+            ", ".join(f"{weight:g}" for weight in weights), (x[weights[0]], y[weights[0]]),
+            xytext=(5, -12 if index % 2 else 6), textcoords="offset points", fontsize=8.5,
         )  # fmt: skip
-    axes.margins(x=0.16)
+    axes.margins(x=0.2, y=0.16)
     sigma = format_sigma(rows["sigma"].iloc[0])
-    axes.set(
-        title=f"{task.capitalize()}, sigma {sigma}", xlabel="PSNR of the denoised images in dB",
-        ylabel=f"{name} in {unit}",
-    )  # fmt: skip
+    axes.set(title=f"{task.capitalize()}, sigma {sigma}", ylabel=f"{name} in {unit}")
+
+
+def _groups(x: pd.Series, y: pd.Series) -> Iterator[tuple[list[float], int]]:
+    """Yield neighbouring points that are too close for a label each, and a running number."""
+    reach_x, reach_y = (np.ptp(side) or 1.0 for side in (x, y))
+    groups: list[list[float]] = []
+    for weight in x.index:
+        last = groups[-1][0] if groups else None
+        if last is not None and (
+            abs(x[weight] - x[last]) < _CLOSE * reach_x
+            and abs(y[weight] - y[last]) < _CLOSE * reach_y
+        ):
+            groups[-1].append(weight)
+        else:
+            groups.append([weight])
+    # Labels are above and below the points in turn.
+    yield from ((group, index) for index, group in enumerate(groups))
 
 
 def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
@@ -85,7 +103,7 @@ def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
     ]
     heights = [len(config.parts[part].sigmas) for part, _ in lines]
     columns = max(len(families) for _, families in lines)
-    figure = Figure(figsize=(WIDTH, sum(_CELL * h + 0.75 for h in heights)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, sum(_CELL * h + 0.85 for h in heights)), layout="constrained")
     panels = figure.subplots(
         len(lines), columns, squeeze=False, gridspec_kw={"height_ratios": heights}
     )
@@ -98,12 +116,13 @@ def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
             label = denoiser_label(config, chosen["denoiser"].iloc[0])
             right = chosen["trained_sigma"] == chosen["sigma"]
             _draw_matrix(axes, chosen, ("trained_sigma", "sigma"), metric, reach, framed=right)
-            axes.set(
-                title=f"{part.capitalize()}: {label}", xlabel="Noise, sigma",
-                ylabel="Trained for sigma",
-            )  # fmt: skip
+            axes.set_title(f"{part.capitalize()}:\n{label}", fontsize=9)
+            axes.set_xlabel(textwrap.fill(sigma_axis(config), 30), fontsize=8.5)
+            axes.set_ylabel("")
+        line[0].set_ylabel("Trained for sigma")
         for axes in line[len(families) :]:
             axes.set_axis_off()
+        _add_scale(figure, list(line[: len(families)]), metric, location="right")
     return figure
 
 
@@ -112,7 +131,7 @@ def transfer(config: Config, folder: RunFolder) -> Figure:
     rows = read_experiment(folder, "transfer")
     tasks = [task for task in TASKS if task in set(rows["part"])]
     count = rows.groupby("part")["denoiser"].nunique().max()
-    figure = Figure(figsize=(WIDTH, _CELL * count * 0.85 + 1.0), layout="constrained")
+    figure = Figure(figsize=(WIDTH, _CELL * count * 0.85 + 1.9), layout="constrained")
     panels = figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0]
     for axes, task in zip(panels, tasks, strict=True):
         metric = main_metric(task)
@@ -121,10 +140,28 @@ def transfer(config: Config, folder: RunFolder) -> Figure:
         _draw_matrix(axes, cells, ("denoiser", "reader"), metric, _reach(cells), framed=guided)
         denoisers, readers = (dict.fromkeys(cells[side]) for side in ("denoiser", "reader"))
         axes.set_yticklabels([denoiser_label(config, key) for key in denoisers])
-        axes.set_xticklabels([reader_label(config, key) for key in readers])
+        labels = [reader_label(config, key) for key in readers]
+        axes.set_xticklabels(labels, rotation=20, ha="right", rotation_mode="anchor")
         name, _, _, unit, _ = UNITS[metric]
-        axes.set(title=f"{task.capitalize()}: {name} in {unit}", xlabel="Task network", ylabel="")
+        axes.set_title(f"{task.capitalize()}:\n{name} in {unit}", fontsize=9)
+        axes.set(xlabel="", ylabel="")
+        _add_scale(figure, [axes], metric, location="bottom")
     return figure
+
+
+def _add_scale(
+    figure: Figure, panels: list[Axes], metric: str, *, location: Literal["right", "bottom"]
+) -> None:
+    """Add the scale of the colours of matrices that share it."""
+    _, _, _, _, unit = UNITS[metric]
+    scale = figure.colorbar(
+        panels[0].collections[0], ax=panels, location=location, aspect=18, pad=0.03
+    )
+    scale.set_label(f"Difference, {unit}", fontsize=8.5)
+    scale.ax.tick_params(labelsize=8)
+    if scale.solids is not None:
+        scale.solids.set_rasterized(False)  # vectors in SVG and PDF
+    scale.outline.set_visible(False)
 
 
 def _reach(rows: pd.DataFrame) -> float:
@@ -165,8 +202,9 @@ def _draw_matrix(
     # A reference has the colour of a zero difference; a failed result has no colour.
     colors = grids["difference"].fillna(0).where(grids["value"].notna())
     seaborn.heatmap(
-        colors.astype(float), ax=axes, annot=texts, fmt="", annot_kws={"fontsize": 8.5},
-        cmap="PuOr_r", vmin=-1.6 * reach, vmax=1.6 * reach, cbar=False, linewidths=1,
+        factor * colors.astype(float), ax=axes, annot=texts, fmt="", annot_kws={"fontsize": 8.5},
+        cmap="PuOr_r", vmin=-1.6 * factor * reach, vmax=1.6 * factor * reach, cbar=False,
+        linewidths=1,
         xticklabels=names[1], yticklabels=names[0],
     )  # fmt: skip
     for y, x in np.argwhere(np.isnan(values)):

@@ -61,6 +61,7 @@ _FILES: dict[str, Callable[[Config, RunFolder], Iterable[Path]]] = {
     "baseline": lambda config, folder: [
         path for one in _grid(config) for path in baselines_of(config, folder, *one)
     ],
+    "preview": lambda config, folder: [folder.preview],
     "model": lambda config, folder: map(folder.model, all_models(config)),
     "training": lambda config, folder: map(folder.training, all_models(config)),
     "evaluation": lambda config, folder: [folder.evaluation(*one) for one in evaluations(config)],

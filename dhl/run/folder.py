@@ -19,6 +19,7 @@ class RunFolder:
         self.claims = self.path("claims")
         self.sensitivity = self.path("sensitivity")
         self.report = self.path("report")
+        self.preview = self.path("preview")
         self.manifest = self.path("manifest")
         self.figures = self.root / "figures"
         self.benchmarks = self.root / "benchmarks"

@@ -16,6 +16,7 @@ from dhl.errors import UserError
 
 # The figures in the report's order, and the part that each needs.
 FIGURE_PARTS = {
+    "overview": "denoising",
     "psnr_over_sigma": "denoising",
     "accuracy_over_sigma": "classification",
     "miou_over_sigma": "segmentation",
@@ -60,6 +61,8 @@ OUTPUTS = (
     Output("baseline", "baselines/{part}/{method}-sigma{sigma}/{shard}.npz",
            "baseline --part {part} --method {method} --sigma {sigma} --shard {shard}",
            "The images that an untrained method denoised", archived=False),
+    Output("preview", "report/preview.html", "preview",
+           "Data, noise and untrained methods, before the trainings end", archived=False),
     Output("model", "models/{model}.pt", "train {model}", "The weights of a trained network",
            archived=False),
     Output("training", "training/{model}.csv", "train {model}",

@@ -217,3 +217,36 @@ def test_other_images_at_another_sigma_leave_the_summary_without_interval(few, t
     assert np.isnan(summary["ci_low"])
     assert rows["ci_low"].notna().all()
     assert summary["difference"] == pytest.approx(rows["difference"].mean())
+
+
+def test_a_user_s_method_is_compared_with_separate_cbm3d_and_the_best_other(tmp_path):
+    plugin = tmp_path / "own.py"
+    plugin.write_text("def halved(noisy, *, sigma): ...\n")
+    methods = ["noisy", "cbm3d", "separate", "joint", "retrained", f"{plugin}:halved"]
+    config = mini_config({"segmentation": {"methods": methods, "sigmas": [30]}})
+    folder = write_synthetic_run(config, tmp_path / "run", images=20)
+    claims = compute_claims(config, folder)
+    own = claims[(claims["origin"] == "own") & claims["sigma"].isna()]
+    # By QUALITY, `retrained` is better than `joint`, but it has no denoiser.
+    assert own["claim"].tolist() == [
+        f"segmentation-halved-over-{rival}" for rival in ("separate", "cbm3d", "joint")
+    ]
+    assert set(own["metric"]) == {"miou"}
+    assert own["statement"].iloc[0] == (
+        "Segmentation works better after the method Halved than after Separate."
+    )
+    assert set(own["verdict"]) == {"not reproduced"}  # a method of unknown quality 0.5
+
+
+def test_the_best_other_method_is_named_once(tmp_path):
+    plugin = tmp_path / "own.py"
+    plugin.write_text("def halved(noisy, *, sigma): ...\n")
+    methods = ["noisy", "cbm3d", "separate", f"{plugin}:halved"]
+    config = mini_config({"denoising": {"methods": methods, "sigmas": [30]}})
+    folder = write_synthetic_run(config, tmp_path / "run", images=20)
+    claims = compute_claims(config, folder)
+    own = claims[(claims["origin"] == "own") & claims["sigma"].isna()]
+    assert own["claim"].tolist() == [
+        "denoising-halved-over-separate", "denoising-halved-over-cbm3d",
+    ]  # fmt: skip
+    assert own["statement"].iloc[1] == "The method Halved has a higher PSNR than CBM3D."

@@ -17,12 +17,20 @@ from dhl.config.methods import METHODS
 from dhl.errors import UserError
 from dhl.report import example_figures
 from dhl.report.figure_data import columns_of, write_figure_data
-from dhl.report.figure_style import MANUSCRIPT_WIDTH, STYLES, drawing_style, save_figure, styles_of
-from dhl.report.figures import FIGURES, read_averages, training_curves
+from dhl.report.figure_style import MANUSCRIPT, STYLES, drawing_style, save_figure, styles_of
+from dhl.report.figures import FIGURES, training_curves
+from dhl.report.sigma_figures import overview, overview_metrics, read_averages, read_differences
 from dhl.run.evaluations import studies
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import FIGURE_PARTS, figure_names
-from dhl.run.results import IMAGE_COLUMNS, TABLE_COLUMNS, TRAINING_COLUMNS, read_csv, write_csv
+from dhl.run.results import (
+    CLAIM_COLUMNS,
+    IMAGE_COLUMNS,
+    TABLE_COLUMNS,
+    TRAINING_COLUMNS,
+    read_csv,
+    write_csv,
+)
 
 
 def test_every_figure_is_there_in_all_formats(config, drawn_run):
@@ -97,8 +105,8 @@ def test_figures_open_at_a_readable_size(drawn_run, name):
 def test_pdfs_fit_two_columns_and_embed_their_fonts(drawn_run, name):
     content = (drawn_run.figures / f"{name}.pdf").read_bytes()
     width, height = map(float, re.search(rb"/MediaBox \[ 0 0 (\S+) (\S+) \]", content).groups())
-    assert width == pytest.approx(72 * MANUSCRIPT_WIDTH, abs=0.1)
-    assert height < 72 * 9  # the text of a page
+    spare = [72 * most - side for most, side in zip(MANUSCRIPT, (width, height), strict=True)]
+    assert min(spare) == pytest.approx(0, abs=0.1)
     assert b"/FontFile2" in content  # TrueType
     assert b"/Subtype /Type3" not in content
     # Axes and letters are vectors; only the example figures contain pictures.
@@ -139,13 +147,45 @@ def test_values_and_intervals_are_drawn_as_in_table_2(config, drawn_run):
     (bars,) = (bars for bars in difference.containers if bars.get_label() == label)
     gap = 100 * (top1["joint"] - top1["separate"])
     np.testing.assert_allclose(bars.lines[0].get_ydata().astype(float), gap)
-    assert axes.get_ylabel() == "Top-1 accuracy in %"
-    assert difference.get_ylabel() == "Difference in percentage points"
+    assert axes.get_title(loc="left") == "Top-1 accuracy, %"
+    assert difference.get_title(loc="left") == "Minus Separate, points"
+    assert difference.get_xlabel() == "Sigma, white Gaussian noise"
+    np.testing.assert_array_equal(bars.lines[0].get_xdata(), [30, 60])  # no shift
     rows = read_averages(config, drawn_run, "classification", "top1")
     (bars,) = (bars for bars in axes.containers if bars.get_label() == label)
     ends = np.array([segment[:, 1] for segment in bars.lines[2][0].get_segments()])
     expected = rows.loc[rows["method"] == "joint", ["ci_low", "ci_high"]]
     np.testing.assert_allclose(ends, 100 * expected)
+
+
+def test_the_differences_are_paired(config, drawn_run):
+    """The interval of a difference is that of the claim with the same two methods."""
+    rows = read_differences(config, drawn_run, "segmentation", "miou")
+    claims = read_csv(drawn_run.claims, CLAIM_COLUMNS)
+    claims = claims[(claims["claim"] == "segmentation-joint-over-separate")].dropna(subset="sigma")
+    drawn = rows[rows["method"] == "joint"]
+    for column, of_claim in (
+        ("difference", "difference"), ("difference_low", "ci_low"), ("difference_high", "ci_high"),
+    ):  # fmt: skip
+        np.testing.assert_allclose(drawn[column], claims[of_claim])
+    assert rows.loc[rows["method"] == "separate", "difference_low"].isna().all()
+
+
+def test_the_overview_has_the_tasks_or_else_denoising(config, drawn_run):
+    with drawing_style():
+        titles = [axes.get_title(loc="left") for axes in overview(config, drawn_run).axes]
+    assert titles == [
+        "Top-1 accuracy, %", "mIoU, %", "Minus Separate, points", "Minus Separate, points",
+    ]  # fmt: skip
+    assert overview_metrics(denoising_only()) == [("denoising", "psnr")]
+
+
+def test_another_noise_is_named_on_the_axes(drawn_run, tmp_path):
+    (tmp_path / "own.py").write_text("def salt_and_pepper(clean, *, noise_std, generator): ...\n")
+    noisy = small_config(noise=f"{tmp_path / 'own.py'}:salt_and_pepper")
+    with drawing_style():
+        axes = FIGURES["miou_over_sigma"](noisy, drawn_run).axes[1]
+    assert axes.get_xlabel() == "Sigma, salt and pepper noise"
 
 
 @pytest.mark.parametrize(
@@ -194,6 +234,14 @@ def test_labels_are_the_psnr_or_the_class_and_its_probability(config, drawn_run)
     assert sum(label.endswith(" dB") for label in labels) == 2 * len(config.parts.denoising.methods)
 
 
+def test_the_colours_of_label_maps_are_explained(config, drawn_run):
+    with drawing_style():
+        figure = example_figures.example_segmentation(config, drawn_run)
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["background", *map(str, range(9))]
+
+
 def test_examples_show_the_second_highest_sigma():
     assert example_figures.example_sigma((60.0, 15.0, 45.0)) == 45
     assert example_figures.example_sigma((25.0,)) == 25
@@ -217,7 +265,7 @@ def test_the_zoom_goes_where_brightness_varies():
 
 
 def test_a_run_of_denoising_alone_has_its_figures():
-    names = ("psnr_over_sigma", "example_denoising", "training_curves")
+    names = ("overview", "psnr_over_sigma", "example_denoising", "training_curves")
     assert figure_names(denoising_only().parts) == names
 
 

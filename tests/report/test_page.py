@@ -17,7 +17,7 @@ from report_run import (
 )
 from settings import PUBLISHED
 
-from dhl.config.methods import METHODS, TABLES
+from dhl.config.methods import METHODS, METRICS, TABLES
 from dhl.errors import UserError
 from dhl.report.content import interpolate
 from dhl.report.formats import (
@@ -68,25 +68,32 @@ def render(config, folder, published=PUBLISHED):
     return parse(render_report(config, folder, templates=TEMPLATES, published=published))
 
 
+def claims_of(page):
+    """Return the rows of the claims by their ids."""
+    return {node.attributes["id"]: node for node in page.find("details", class_="claim")}
+
+
 def test_each_verdict_is_that_of_the_claims_file(folder, page):
     rows = read_csv(folder.claims, CLAIM_COLUMNS)
-    articles = {node.attributes["id"]: node for node in page.find("article")}
-    assert set(articles) == set(rows["claim"])
+    shown = claims_of(page)
+    assert set(shown) == set(rows["claim"])
     for row in rows[rows["sigma"].isna()].itertuples():
-        article = articles[row.claim]
-        (badge,) = article.find("span", class_="badge")
-        assert badge.text.split(" ", 1)[1] == row.verdict == article.attributes["data-verdict"]
-        assert next(article.find("p", class_="statement")).text == row.statement
-        measure = next(article.find("p", class_="measure"))
+        claim = shown[row.claim]
+        (badge,) = claim.find("span", class_="badge")
+        assert badge.text.split(" ", 1)[1] == row.verdict == claim.attributes["data-verdict"]
+        (summary,) = claim.find("summary")
+        assert float(next(summary.find("data")).attributes["value"]) == row.difference
+        assert next(claim.find("p", class_="statement")).text == row.statement
+        measure = next(claim.find("p", class_="measure"))
         assert float(next(measure.find("data")).attributes["value"]) == row.difference
         assert f"n = {row.n:.0f}." in measure.text.replace("\xa0", " ")
 
 
 def test_each_claim_s_rows_are_those_of_the_claims_file(folder, page):
     rows = read_csv(folder.claims, CLAIM_COLUMNS)
-    for article in page.find("article"):
-        single = rows[(rows["claim"] == article.attributes["id"]) & rows["sigma"].notna()]
-        (body,) = article.find("tbody")
+    for name, claim in claims_of(page).items():
+        single = rows[(rows["claim"] == name) & rows["sigma"].notna()]
+        (body,) = claim.find("tbody")
         lines = list(body.find("tr"))
         assert len(lines) == len(single)
         for line, row in zip(lines, single.itertuples(), strict=True):
@@ -98,7 +105,7 @@ def test_each_claim_s_rows_are_those_of_the_claims_file(folder, page):
             assert shown == [number for number in numbers if not np.isnan(number)]
             cells = [cell.text for cell in line.find("td")]
             assert cells[0] == row.verdict
-        assert single["test"].iloc[0].lower() in next(article.find("caption")).text.lower()
+        assert single["test"].iloc[0].lower() in next(claim.find("caption")).text.lower()
 
 
 def test_a_claim_over_trainings_has_three_intervals(config, copy):
@@ -111,7 +118,8 @@ def test_a_claim_over_trainings_has_three_intervals(config, copy):
     rows.loc[first, "photographs_alike"] = np.nan
     rows.loc[first + 1, "test"] = "none: joint failed"
     write_csv(rows.astype({"photographs_alike": "Int64"}), copy.claims, CLAIM_COLUMNS)
-    (claim,) = render(config, copy).find("article", id="segmentation-joint-over-noisy")
+    claim = claims_of(render(config, copy))["segmentation-joint-over-noisy"]
+    assert next(claim.find("span", class_="bounds")).text == "+5.0 to +6.0"  # the widest
     measure = next(claim.find("p", class_="measure")).text
     assert (
         "over images +1.0 to +2.0, over trainings +3.0 to +4.0, over both +5.0 to +6.0" in measure
@@ -124,17 +132,25 @@ def test_a_claim_over_trainings_has_three_intervals(config, copy):
     assert failed[0].endswith("none: joint failed")
 
 
-def test_verdicts_are_counted(folder, page):
+def test_claims_are_grouped_by_their_origin(folder, page):
     rows = read_csv(folder.claims, CLAIM_COLUMNS)
-    summary = rows[rows["sigma"].isna()]
-    (counts,) = page.find("table", class_="counts")
-    shown = [[int(cell.text) for cell in line.find("td")] for line in list(counts.find("tr"))[1:]]
-    verdicts = ("reproduced", "not reproduced", "inconclusive")
-    table = pd.crosstab(summary["origin"], summary["verdict"])
-    expected = table.reindex(
-        index=["paper", "control", "beyond"], columns=list(verdicts), fill_value=0
-    )
-    assert shown == expected.to_numpy().tolist()
+    for origin in ("paper", "control", "beyond"):
+        (group,) = page.find("section", id=f"claims-{origin}")
+        assert list(claims_of(group)) == list(rows[rows["origin"] == origin]["claim"].unique())
+    assert not list(page.find("section", id="claims-own"))
+
+
+def test_short_tables_have_the_main_metric_and_mark_the_best(config, folder, page):
+    for table, part in zip(page.find("table", class_="main"), config.parts, strict=True):
+        rows = read_csv(folder.table(TABLES[part]), TABLE_COLUMNS)
+        rows = rows[(rows["image_id"] == "average") & (rows["metric"] == METRICS[part][0])]
+        wide = rows.pivot(index="method", columns="sigma", values="value")
+        wide = wide.loc[list(config.parts[part].methods)]
+        shown = [float(node.attributes["value"]) for node in table.find("data")]
+        assert shown == wide.to_numpy().ravel().tolist()
+        best = [float(next(cell.find("data")).attributes["value"])
+                for cell in table.find("td", class_="best")]  # fmt: skip
+        assert set(wide.drop(index="clean", errors="ignore").max()) <= set(best)
 
 
 def test_tables_stand_in_the_page_as_written(config, folder, page):
@@ -183,31 +199,39 @@ def test_anchors_lead_somewhere_and_names_are_unique(page):
 
 
 def test_figures_have_captions_and_say_their_data(config, folder, page):
-    figures = list(page.find("figure"))
-    names = [f"figure-{name}" for name in figure_names(config.parts, studies(config))]
-    assert [figure.attributes["id"] for figure in figures] == names
+    figures = {node.attributes["id"]: node for node in page.find("figure")}
+    figures.pop("strip")
+    names = {f"figure-{name}" for name in figure_names(config.parts, studies(config))}
+    assert set(figures) == names
     table = read_csv(folder.table(2), TABLE_COLUMNS)
     best = table[(table["method"] == "joint") & (table["metric"] == "top1")]
     (plot,) = page.find("figure", id="figure-accuracy_over_sigma")
     alternative = next(plot.find("img")).attributes["alt"]
     for row in best.itertuples():
         assert f"{100 * row.value:.1f} % at sigma {row.sigma:g}" in alternative
-    for figure in figures:
+    for figure in figures.values():
         caption = next(figure.find("figcaption")).text
         assert len(caption) > 40
         assert "{" not in caption
 
 
-def test_published_figures_are_those_of_the_file(config, folder, page, tmp_path):
+def test_published_values_are_shown_for_kodak_alone(copy, page, tmp_path):
     rows = pd.read_csv(PUBLISHED)
-    (section,) = page.find("section", id="published")
-    shown = sorted(float(node.attributes["value"]) for node in section.find("data"))
     cells = rows["table"] != "literature"
-    assert shown == sorted(rows.loc[~cells, "value"])
+    (section,) = page.find("section", id="published")
+    assert not list(section.find("table"))
     assert f"{rows.loc[cells, 'value'].isna().sum()} are not transcribed" in section.text
+    data = {"kind": "folder", "name": "kodak", "train": "bsds500", "test": "kodak"}
+    kodak = small_config({"denoising": {"data": data}})
+    with np.load(copy.evaluation("denoising", 25).with_suffix(".npz")) as file:
+        copy.data("denoising").parent.mkdir(exist_ok=True)
+        np.savez(copy.data("denoising"), **{"test/ids": file["image_ids"]})
+    write_csv(pd.DataFrame(), copy.skipped("denoising"), SKIPPED_COLUMNS)
     rows.loc[cells, ["value", "status"]] = 0.5, "transcribed"
     rows.to_csv(tmp_path / "published.csv", index=False)
-    (section,) = render(config, folder, tmp_path / "published.csv").find("section", id="published")
+    (section,) = render(kodak, copy, tmp_path / "published.csv").find("section", id="published")
+    shown = sorted(float(node.attributes["value"]) for node in section.find("data"))
+    assert shown == sorted(rows.loc[~cells, "value"])
     assert f"All {cells.sum()} cells" in section.text
 
 

@@ -38,7 +38,7 @@ def test_a_matrix_of_mismatches_has_the_tables_values_on_its_diagonal(drawn):
     (axes,) = [
         one
         for one in sigma_mismatch(config, folder).axes
-        if one.get_title() == "Segmentation: Joint with small-largefov"
+        if one.get_title() == "Segmentation:\nJoint with small-largefov"
     ]
     texts = [text.get_text() for text in axes.texts]
     table = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)

@@ -27,6 +27,7 @@ rule data:
         f"{ROOT}/logs/data/{{part}}.log",
     benchmark:
         f"{ROOT}/benchmarks/data/{{part}}.tsv"
+    priority: 20  # before the trainings, for the preview
     conda:
         "../../environment.yml"
     threads: CONFIG.threads
@@ -50,6 +51,7 @@ rule noise:
         f"{ROOT}/logs/noise/{{part}}/sigma{{sigma}}.log",
     benchmark:
         f"{ROOT}/benchmarks/noise/{{part}}-sigma{{sigma}}.tsv"
+    priority: 20
     conda:
         "../../environment.yml"
     params:
@@ -73,6 +75,7 @@ rule baseline:
         f"{ROOT}/logs/baseline/{{part}}/{{method}}-sigma{{sigma}}/{{shard}}.log",
     benchmark:
         f"{ROOT}/benchmarks/baseline/{{part}}-{{method}}-sigma{{sigma}}/{{shard}}.tsv"
+    priority: 20
     retries: RETRIES
     conda:
         "../../environment.yml"

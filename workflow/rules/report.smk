@@ -1,4 +1,32 @@
-# From per-image results to tables, verdicts, figures and the report.
+# The preview, and from per-image results to tables, verdicts, figures and the report.
+
+
+# Its inputs run before the trainings: a reader sees the data and the noise at the start of a run.
+rule preview:
+    input:
+        sheets=files_of(CONFIG, RUN, "sheet"),
+        images=files_of(CONFIG, RUN, "images"),
+        noise=files_of(CONFIG, RUN, "noise"),
+        baselines=files_of(CONFIG, RUN, "baseline"),
+        templates=[
+            project_file("report") / name
+            for name in ("templates/preview.html.j2", "assets/report.css")
+        ],
+    output:
+        html=RUN.preview,
+    log:
+        f"{ROOT}/logs/preview.log",
+    benchmark:
+        f"{ROOT}/benchmarks/preview/preview.tsv"
+    priority: 20
+    conda:
+        "../../environment.yml"
+    params:
+        config=configfile,
+        settings=settings_digest(CONFIG.evaluation.protocol, methods_of()),
+        code=code_digest("dhl.report.preview", "dhl.config.methods"),
+    shell:
+        "dhl preview --configfile {params.config} > {log} 2>&1"
 
 
 rule table:
@@ -132,6 +160,7 @@ rule report:
         claims=RUN.claims,
         sensitivity=sensitivity(),
         figures=figures(),
+        preview=RUN.preview,
         published=PUBLISHED,
         templates=[path for path in project_file("report").rglob("*") if path.is_file()],
     output:

@@ -1,0 +1,127 @@
+"""What a run tested, and what it cannot tell: the lines above the answers of the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dhl.analysis.published import AVERAGE
+from dhl.config.methods import TABLES
+from dhl.config.schema import Config
+from dhl.report.content import read_deviations
+from dhl.report.names import listed, noise_name
+from dhl.run.folder import RunFolder
+from dhl.run.model_graph import all_models, model_spec
+from dhl.run.results import TABLE_COLUMNS, read_csv
+from dhl.sigma import format_sigma
+
+FEW_STEPS = 100  # fewer steps than this train no network: such a run only tests the pipeline
+_LEVEL = 0.05
+
+
+def tested_on(config: Config, folder: RunFolder) -> list[str]:
+    """Say what was tested on: data, noise, test images and trainings, one phrase each."""
+    parts = list(config.parts)
+    counts = {part: count_test_images(folder, part) for part in parts}
+    by_data: dict[str, list[str]] = {}
+    for part in parts:
+        by_data.setdefault(config.parts[part].data.name, []).append(part)
+    data = [
+        f"{name}: {listed(f'{counts[part]:,}' for part in group)} test images for {listed(group)}"
+        for name, group in by_data.items()
+    ]
+    grids = {config.parts[part].sigmas for part in parts}
+    levels = ", ".join(map(format_sigma, min(grids)))
+    if len(grids) > 1:
+        ends = [format_sigma(end(map(end, grids))) for end in (min, max)]
+        levels = " to ".join(ends)
+    trainings = "one training" if config.seeds == 1 else f"{config.seeds} trainings"
+    return [*data, f"{noise_name(config)}, sigma {levels}", f"{trainings} of each network"]
+
+
+def at_sigma(config: Config) -> str:
+    """Say at which sigmas the averages of the run are."""
+    levels = {sigma for part in config.parts for sigma in config.parts[part].sigmas}
+    return "means over sigma" if len(levels) > 1 else f"at sigma {format_sigma(levels.pop())}"
+
+
+def count_test_images(folder: RunFolder, part: str) -> int:
+    """Return the number of test images behind the averages of a part's table."""
+    table = read_csv(folder.table(TABLES[part]), TABLE_COLUMNS)
+    largest = table.loc[table["image_id"] == AVERAGE, "n"].max()
+    return int(largest) if largest > 0 else 0
+
+
+def limits(config: Config, claims: list[dict[str, Any]], deviations: Path) -> list[tuple[str, str]]:
+    """List what the run cannot tell, as pairs of a heading and a sentence.
+
+    Parameters
+    ----------
+    config : Config
+    claims : list of dict
+        From `dhl.report.content.read_claims`.
+    deviations : Path
+        `report/deviations.yaml`.
+    """
+    found = [*_few_steps(config), *_few_units(claims)]
+    if config.seeds == 1:
+        found.append(("One training", "Each network was trained once. Other trainings may differ."))
+    return found + _other_images(config, deviations)
+
+
+def is_trial(config: Config) -> bool:
+    """Tell whether all trainings are so short that the numbers of the run mean nothing."""
+    steps = _steps(config)
+    return bool(steps) and max(steps) < FEW_STEPS
+
+
+def _steps(config: Config) -> list[int]:
+    recipes = (model_spec(config, key).recipe for key in all_models(config))
+    return [recipe.steps for recipe in recipes if recipe is not None]
+
+
+def _few_steps(config: Config) -> list[tuple[str, str]]:
+    if not is_trial(config):
+        return []
+    steps = max(_steps(config))
+    return [
+        ("A trial of the program", f"No training has more than {steps} steps. "
+         "These numbers say nothing about the methods.")
+    ]  # fmt: skip
+
+
+def _few_units(claims: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Name the smallest p-value of a sign test over the independent test units, if it is large."""
+    photographs = {int(one["photographs"]) for one in claims if one["photographs"] > 0}
+    images = {int(one["n"]) for one in claims if one["n"] > 0}
+    if photographs and smallest_p(min(photographs)) >= _LEVEL:
+        units = min(photographs)
+        return [
+            (f"{units} test photographs", "Test images are crops of them, and a test over "
+             f"{units} units cannot give p < {smallest_p(units):g}. Intervals and verdicts hold "
+             "for other crops, not for other photographs.")
+        ]  # fmt: skip
+    if images and smallest_p(min(images)) >= _LEVEL:
+        units = min(images)
+        text = f"Over {units} images, no test can give p < {smallest_p(units):g}."
+        return [(f"{units} test images", text)]
+    return []
+
+
+def smallest_p(units: int) -> float:
+    """Return the smallest two-sided p-value of a sign or permutation test over `units` units."""
+    return min(1.0, 2 / 2**units)
+
+
+def _other_images(config: Config, deviations: Path) -> list[tuple[str, str]]:
+    """Name data and noise that are not those of the paper."""
+    entries = read_deviations(config, deviations)
+    topics = {entry["topic"] for entry in entries}
+    parts = [part for part in config.parts if f"{part.capitalize()} data" in topics]
+    other = [*dict.fromkeys(config.parts[part].data.name for part in parts)]
+    if "Noise" in topics:
+        other.append(noise_name(config))
+    if not other:
+        return []
+    kind = listed([*(["data"] if parts else []), *(["noise"] if "Noise" in topics else [])])
+    return [(f"Not the paper's {kind}", f"On {listed(other)}, compare directions, not numbers.")]

@@ -1,0 +1,72 @@
+"""What a run tested and what it cannot tell, in its first lines."""
+
+from __future__ import annotations
+
+import pytest
+from report_run import TEMPLATES, small_config
+from settings import shipped
+
+from dhl.config.parse import parse_config
+from dhl.report import facts
+from dhl.report.content import read_claims
+from dhl.report.names import listed, noise_name
+
+DEVIATIONS = TEMPLATES / "deviations.yaml"
+
+
+def limits(config, claims=()):
+    return dict(facts.limits(config, list(claims), DEVIATIONS))
+
+
+def test_the_first_line_has_data_noise_images_and_trainings(config, drawn_run):
+    assert facts.tested_on(config, drawn_run) == [
+        "photo-digits: 20, 20 and 20 test images for denoising, classification and segmentation",
+        "white Gaussian noise, sigma 25 to 60",
+        "one training of each network",
+    ]
+
+
+def test_a_run_of_a_few_steps_is_a_trial():
+    smoke = parse_config(shipped("smoke"), source="smoke")
+    assert facts.is_trial(smoke)
+    assert "more than 40 steps" in limits(smoke)["A trial of the program"]
+    assert not facts.is_trial(small_config())
+
+
+def test_one_training_is_a_limit(config):
+    assert "trained once" in limits(config)["One training"]
+    assert "One training" not in limits(small_config(seeds=3))
+
+
+@pytest.mark.parametrize(("units", "p_value"), [(3, 0.25), (4, 0.125), (5, 0.0625)])
+def test_few_photographs_cannot_give_a_small_p(config, units, p_value):
+    claims = [{"photographs": units, "n": 400}]
+    found = limits(config, claims)[f"{units} test photographs"]
+    assert f"cannot give p < {p_value:g}." in found
+    assert facts.smallest_p(units) == p_value
+
+
+def test_enough_units_are_no_limit(config, drawn_run):
+    names = [
+        *limits(config, [{"photographs": 6, "n": 400}]),
+        *limits(config, read_claims(drawn_run)),
+    ]
+    assert not [name for name in names if name.endswith(("photographs", "images"))]
+    missing = [{"photographs": float("nan"), "n": 4}]
+    assert "p < 0.125" in limits(config, missing)["4 test images"]
+
+
+def test_other_data_and_noise_than_the_paper_s_are_named(config, tmp_path):
+    assert "photo-digits" in limits(config)["Not the paper's data"]
+    (tmp_path / "own.py").write_text("def poisson(clean, *, noise_std, generator): ...\n")
+    own = small_config(noise=f"{tmp_path / 'own.py'}:poisson")
+    assert noise_name(own) == "poisson noise"
+    assert "photo-digits and poisson noise" in limits(own)["Not the paper's data and noise"]
+    paper = parse_config(shipped("paper"), source="paper")
+    assert not [name for name in limits(paper) if name.startswith("Not the paper's")]
+
+
+def test_words_are_joined_as_in_a_sentence():
+    assert [listed(words) for words in (["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "a", "a and b", "a, b and c",
+    ]  # fmt: skip
