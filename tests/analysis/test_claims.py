@@ -223,7 +223,7 @@ def test_a_user_s_method_is_compared_with_separate_cbm3d_and_the_best_other(tmp_
     plugin = tmp_path / "own.py"
     plugin.write_text("def halved(noisy, *, sigma): ...\n")
     methods = ["noisy", "cbm3d", "separate", "joint", "retrained", f"{plugin}:halved"]
-    config = mini_config({"segmentation": {"methods": methods, "sigmas": [30]}})
+    config = laboratory_config({"segmentation": {"methods": methods, "sigmas": [30]}})
     folder = write_synthetic_run(config, tmp_path / "run", images=20)
     claims = compute_claims(config, folder)
     own = claims[(claims["origin"] == "own") & claims["sigma"].isna()]
@@ -242,7 +242,7 @@ def test_the_best_other_method_is_named_once(tmp_path):
     plugin = tmp_path / "own.py"
     plugin.write_text("def halved(noisy, *, sigma): ...\n")
     methods = ["noisy", "cbm3d", "separate", f"{plugin}:halved"]
-    config = mini_config({"denoising": {"methods": methods, "sigmas": [30]}})
+    config = laboratory_config({"denoising": {"methods": methods, "sigmas": [30]}})
     folder = write_synthetic_run(config, tmp_path / "run", images=20)
     claims = compute_claims(config, folder)
     own = claims[(claims["origin"] == "own") & claims["sigma"].isna()]
