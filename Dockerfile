@@ -11,6 +11,7 @@ RUN apt-get update \
 WORKDIR /opt/dhl
 COPY pyproject.toml constraints.txt README.md ./
 COPY dhl dhl
+COPY snakemake_logger_plugin_dhl snakemake_logger_plugin_dhl
 RUN pip install --no-cache-dir --constraint constraints.txt ".[cluster,efficientnet]"
 
 # The checkout, with its configurations and results, is mounted here; the workflow runs the checkout's own `dhl`.

@@ -20,7 +20,10 @@ from dhl.files import PROJECT
 ENVIRONMENT = yaml.safe_load((PROJECT / "environment.yml").read_text())
 # Snakemake and `dhl export` run outside of the jobs' environment, conda-forge has no bm3d, and its
 # Python needs no backport.
-NOT_IN_CONDA = {"snakemake", "pygments", "rocrate", "bm3d", "backports.tarfile"}
+NOT_IN_CONDA = {
+    "snakemake", "snakemake-interface-logger-plugins", "rich", "pygments", "rocrate", "bm3d",
+    "backports.tarfile",
+}  # fmt: skip
 
 
 def required() -> set[str]:
