@@ -19,7 +19,6 @@ from dhl.report.figure_style import STYLES, draw_method, drawing_style
 from dhl.run.folder import RunFolder
 
 REFERENCE = PROJECT / "results" / "reference"
-MINI = RunFolder(REFERENCE / "mini")  # in the README
 LABORATORY = RunFolder(REFERENCE / "laboratory-3")
 KODAK = RunFolder(REFERENCE / "kodak-cpu")
 TASK_METRICS = (("classification", "top1"), ("segmentation", "miou"))
@@ -194,7 +193,7 @@ def study_rows(experiment: str) -> pd.DataFrame:
 
 def psnr_line() -> str:
     """Return the PSNR at two noise levels of the methods that denoise, in one line."""
-    rows = averages(MINI, "denoising", "psnr").pivot(index="method", columns="sigma")["value"]
+    rows = averages(LABORATORY, "denoising", "psnr").pivot(index="method", columns="sigma")["value"]
     cells = (
         f"{METHODS[method].label} {rows.loc[method, 30]:.2f} / {rows.loc[method, 60]:.2f}"
         for method in ("noisy", "cbm3d", "separate", "joint-classification", "joint-segmentation")
@@ -204,7 +203,7 @@ def psnr_line() -> str:
 
 def short_block() -> str:
     """Return the table of the README."""
-    return f"{table_block(MINI, TASK_METRICS, sigmas=(30, 60))}\n\n{psnr_line()}"
+    return f"{table_block(LABORATORY, TASK_METRICS, sigmas=(30, 60))}\n\n{psnr_line()}"
 
 
 def result_blocks() -> dict[str, str]:
@@ -225,7 +224,7 @@ def result_blocks() -> dict[str, str]:
 
 def figure_source() -> str:
     """Return the digests of the tables that the figure shows, for its metadata."""
-    paths = [MINI.table(TABLES[part]) for part, _ in TASK_METRICS]
+    paths = [LABORATORY.table(TABLES[part]) for part, _ in TASK_METRICS]
     return ", ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
 
 
@@ -235,7 +234,7 @@ def draw_figure() -> None:
         figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
         panels = figure.subplots(2, 2, sharex=True)
         for column, (part, metric) in zip(panels.T, TASK_METRICS):
-            rows = averages(MINI, part, metric).pivot(index="method", columns="sigma")[
+            rows = averages(LABORATORY, part, metric).pivot(index="method", columns="sigma")[
                 "value"
             ]
             draw_values(column[0], 100 * rows)
