@@ -2,7 +2,8 @@
 
 Trains one model per line of settings, alone and with one thread, and prints its operations, seconds
 and metric as JSON: top-1, mIoU, or the PSNR at sigma 60. The test split is never read. A denoiser
-of one sigma is trained without a warm start.
+of one sigma is trained without a warm start. A denoiser for a task starts from the models of a
+finished run, `--run`, and its metric is that of the task.
 
     python benchmarks/small_networks.py config/mini.yaml segmenter/clean \
         '{"width": 16, "steps": 800, "lr": 0.003, "batch": 16}' '{"width": 16, "steps": 1600}'
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch import nn
 
 from dhl.analysis.scores import miou
 from dhl.config.parse import parse_config
@@ -43,23 +46,13 @@ MODELS = (
     *(f"{network}/clean" for network in PARTS),
     *(f"{denoiser}-start/all" for denoiser in DENOISERS),
     *(f"{denoiser}/sigma{SIGMA}" for denoiser in DENOISERS),
+    *(f"{kind}-{task}/sigma{SIGMA}" for kind in ("joint", "matched") for task in PARTS.values()),
 )
 
 
 def changed(content: dict[str, Any], key: str, settings: dict[str, Any]) -> Config:
     """Return a configuration with other settings for a model: width, depth, lr, steps, batch."""
-    family = key.partition("/")[0]
-    name = family.removesuffix("-start")
-    part = content["parts"][PARTS.get(family, "denoising")]
-    training = part["training"]
-    if family in PARTS:
-        network, recipe = part["task_network"], training["task_network"]
-    else:
-        network = part["denoiser" if name == "separate" else name]
-        recipes = training if name == "separate" else training[name]
-        recipe = recipes["warm_start" if name != family else "separate"]
-        if name == family:
-            del recipes["warm_start"]
+    network, recipe = _sections(content, key)
     for setting, value in settings.items():
         if setting in ("name", "width", "depth"):
             network[setting] = value
@@ -70,24 +63,50 @@ def changed(content: dict[str, Any], key: str, settings: dict[str, Any]) -> Conf
     return parse_config(content, source="the settings")
 
 
+def _sections(content: dict[str, Any], key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the sections of a model's network and recipe."""
+    family = key.partition("/")[0]
+    if family in PARTS:
+        part = content["parts"][PARTS[family]]
+        return part["task_network"], part["training"]["task_network"]
+    part = content["parts"]["denoising"]
+    kind, _, task = family.partition("-")
+    if kind in ("joint", "matched"):  # both have the recipe of `joint`
+        return part["denoiser"], content["parts"][task]["training"]["joint"]
+    recipes = part["training"] if kind == "separate" else part["training"][kind]
+    network = part["denoiser" if kind == "separate" else kind]
+    if task == "start":
+        return network, recipes["warm_start"]
+    del recipes["warm_start"]
+    return network, recipes["separate"]
+
+
 def metric(config: Config, key: str, folder: RunFolder) -> float:
     """Return the model's metric on the validation split."""
     network, _ = load_model(folder.model(key))
-    part = model_spec(config, key).part
-    split = load_split(folder.data(part), "validation")
+    spec = model_spec(config, key)
+    split = load_split(folder.data(spec.part), "validation")
     images = np.stack(list(split.images)).astype(np.float32) / 255
-    if part == "denoising":
+    if spec.role == "denoiser":
         noise = np.random.default_rng(0).normal(0, SIGMA / 255, images.shape)
-        output = forward(network, images + noise.astype(np.float32), torch.device("cpu"))
-        denoised = np.clip(output.transpose(0, 2, 3, 1), 0, 1)
-        return float(psnr(clean=images, denoised=denoised).mean())
-    batches = np.array_split(images, max(1, len(images) // 64))
-    logits = np.concatenate([forward(network, batch, torch.device("cpu")) for batch in batches])
-    if part == "classification":
+        noisy = images + noise.astype(np.float32)
+        output = in_batches(network, noisy).transpose(0, 2, 3, 1)
+        if spec.part == "denoising":
+            return float(psnr(clean=images, denoised=np.clip(output, 0, 1)).mean())
+        task_network = "classifier" if spec.part == "classification" else "segmenter"
+        images, (network, _) = output, load_model(folder.model(f"{task_network}/clean"))
+    logits = in_batches(network, images)
+    if spec.part == "classification":
         return float(top_k(logits=logits, target=np.asarray(split.targets), k=1).mean())
     pairs = zip(np.stack(list(split.targets)), logits.argmax(1), strict=True)
     matrices = [confusion_matrix(target=t, predicted=p, classes=logits.shape[1]) for t, p in pairs]
     return float(miou(np.stack(matrices)))
+
+
+def in_batches(network: nn.Module, images: np.ndarray) -> np.ndarray:
+    """Apply a network to images (N, H, W, 3)."""
+    batches = np.array_split(images, max(1, len(images) // 64))
+    return np.concatenate([forward(network, batch, torch.device("cpu")) for batch in batches])
 
 
 def main() -> None:
@@ -96,6 +115,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("settings", nargs="+", type=json.loads, help='such as {"width": 16}')
+    parser.add_argument("--run", type=Path, help="a finished run, with data and models")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     key = arguments.model
@@ -107,7 +127,11 @@ def main() -> None:
         steps = spec.recipe.steps if spec.recipe else 0
         with tempfile.TemporaryDirectory() as root:
             folder = RunFolder(Path(root))
-            write_data(config, spec.part, folder)
+            if arguments.run is None:
+                write_data(config, spec.part, folder)
+            else:
+                for name in ("data", "models"):
+                    shutil.copytree(arguments.run / name, folder.root / name)
             begin = time.process_time()
             train_model(config, key, folder)
             row = {

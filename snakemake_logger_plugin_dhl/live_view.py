@@ -82,7 +82,9 @@ class LogHandler(LogHandlerBase):
             if not record.getMessage().startswith(_ROUTINE):
                 self._print(record.getMessage())
         elif event == LogEvent.RESOURCES_INFO:
-            self.state.cores = getattr(record, "cores", None) or self.state.cores
+            # On a cluster, `nodes` is the largest number of jobs at once.
+            side_by_side = getattr(record, "nodes", None) or getattr(record, "cores", None)
+            self.state.cores = side_by_side or self.state.cores
         elif event == LogEvent.RUN_INFO:
             self._begin(getattr(record, "stats", {}))
         elif event == LogEvent.JOB_INFO:

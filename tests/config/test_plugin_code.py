@@ -124,7 +124,7 @@ def test_the_plan_counts_networks_and_images(tiny_content, tmp_path):
     plan = make_plan(config, count_all_images(config), machine)
     jobs = {job.name: job for job in plan.jobs}
     assert jobs["data/classification"].amount == 7 + 7
-    assert "baseline/classification/halved-noise/30/1-of-1" in jobs
+    assert "baseline/classification/halved-noise-sigma30/1-of-1" in jobs
     assert {"squares", "halved-noise"} <= set(plan.unknown)
     assert jobs["train/classifier/clean"].disk_bytes == 4 * (3 * 4 * 9 + 4 * 3 + 3)
 

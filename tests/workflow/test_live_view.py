@@ -50,6 +50,11 @@ def test_jobs_are_followed_by_the_path_of_their_log(view):
     assert view._summary().startswith("1 of 2 jobs in 0 s")
 
 
+def test_on_a_cluster_as_many_jobs_as_nodes_run_at_once(view):
+    view.handle(record(LogEvent.RESOURCES_INFO, nodes=100))
+    assert view.state.cores == 100
+
+
 def test_a_target_without_a_command_is_no_job(view):
     begin(view, report=1)
     view.handle(record(LogEvent.JOB_INFO, jobid=1, log=[], output=[]))

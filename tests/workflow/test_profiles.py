@@ -140,8 +140,9 @@ def test_the_machine_limits_the_number_of_parallel_gpu_jobs(tmp_path, visible, o
             path.touch()
         folder.data(part).with_suffix(".png").touch()
     touch = ["report", "--touch", "--forcerun", "data", "--until", "data"]
-    done = finish(tmp_path, *touch, *options, CUDA_VISIBLE_DEVICES=visible)
-    said = done.stdout + done.stderr
+    finish(tmp_path, *touch, *options, CUDA_VISIBLE_DEVICES=visible)
+    (log,) = (tmp_path / ".snakemake/log").glob("*.log")
+    said = log.read_text()
     assert "Finished jobid" in said
     assert expected in said if expected else "Provided resources" not in said
 
