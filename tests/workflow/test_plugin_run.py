@@ -90,13 +90,15 @@ END = {"claims": 1, "figures": 1, "manifest": 1, "report": 1}
     ("file", "stale"),
     [
         # A plug-in counts by its text: a comment, too, is an edit.
-        ("wavelet.py", {"baseline": 2, "evaluate": 2, "table": 2}),
+        ("wavelet.py", {"baseline": 2, "preview": 1, "evaluate": 2, "table": 2}),
         # The classifier, and the denoiser trained with its loss.
         ("residual.py", {"train": 2, "evaluate": 1, "table": 1}),
         # The two denoisers: the classifier is trained on clean images.
-        ("poisson.py", {"noise": 2, "train": 2, "baseline": 2, "evaluate": 2, "table": 2}),
+        ("poisson.py",
+         {"noise": 2, "train": 2, "baseline": 2, "preview": 1, "evaluate": 2, "table": 2}),
         ("shapes.py",
-         {"data": 2, "noise": 2, "train": 3, "baseline": 2, "evaluate": 2, "table": 2}),
+         {"data": 2, "noise": 2, "train": 3, "baseline": 2, "preview": 1, "evaluate": 2,
+          "table": 2}),
     ],
 )  # fmt: skip
 def test_an_edit_repeats_the_jobs_that_it_affects(complete, file, stale):
