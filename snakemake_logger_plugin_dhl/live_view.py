@@ -31,7 +31,7 @@ from dhl.planning.schedule import Job
 from dhl.planning.time_left import RunningJob, RunState, read_progress, seconds_left
 
 SECONDS_BETWEEN_LINES = 60.0
-FEWEST_JOBS = 5  # that are worth a plan
+SECONDS_BEFORE_PLAN = 15.0  # a shorter run needs no estimate
 _ERRORS = (LogEvent.ERROR, LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR)
 # Messages of every run, which tell nothing about this one.
 _ROUTINE = ("Assuming unrestricted", "Building DAG", "Using shell", "Select jobs")
@@ -126,8 +126,10 @@ class LogHandler(LogHandlerBase):
         run, _, name = Path(log).as_posix().removesuffix(".log").partition("/logs/")
         if not name:  # a target without a command
             return
-        if self.planning is None:
-            self._plan(str(getattr(record, "shellcmd", "")), Path(run) / "logs")
+        if not self.results:
+            command = str(getattr(record, "shellcmd", ""))
+            arguments = command, Path(run) / "logs"
+            threading.Thread(target=self._plan, args=arguments, daemon=True).start()
         self.names[record.__dict__["jobid"]] = name
         self.results[name] = next(iter(getattr(record, "output", None) or ()), "")
         with self.guard:
@@ -143,27 +145,26 @@ class LogHandler(LogHandlerBase):
             self._print(f"Look at the first images and rows: {self.results[name]}")
 
     def _plan(self, command: str, logs: Path) -> None:
-        """Let another process plan the run, because it needs torch and some seconds."""
-        found = _CONFIGFILE.search(command)
-        if found is None or self.state.to_run.total() < FEWEST_JOBS:
-            return
+        """Let another process plan the run, because that needs torch and some seconds.
+
+        If it fails, the view has no estimate.
+        """
         self.state.earlier = frozenset(
             path.relative_to(logs).as_posix().removesuffix(".log") for path in logs.rglob("*.log")
         )
+        found = _CONFIGFILE.search(command)
+        if found is None or self.over.wait(SECONDS_BEFORE_PLAN):
+            return
         plan = [sys.executable, "-m", "dhl", "plan", "--json", "--no-measurement"]
         self.planning = subprocess.Popen(
             [*plan, "--configfile", found[1]],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
-        threading.Thread(target=self._read_plan, args=(self.planning,), daemon=True).start()
-
-    def _read_plan(self, process: subprocess.Popen[str]) -> None:
-        """Wait for the plan; without one, the view has no estimate."""
-        text, _ = process.communicate()
-        if process.returncode == 0:
-            plan = json.loads(text)
-            self.state.gpu_jobs = plan["machine"]["gpu_jobs"]
-            self.state.planned = {job["name"]: Job(**job) for job in plan["jobs"]}
+        text, _ = self.planning.communicate()
+        if self.planning.returncode == 0:
+            made = json.loads(text)
+            self.state.gpu_jobs = made["machine"]["gpu_jobs"]
+            self.state.planned = {job["name"]: Job(**job) for job in made["jobs"]}
 
     def _summary(self) -> str:
         """Say in a line how many jobs are done, and how long the others take."""
