@@ -99,6 +99,11 @@ class Cluster:
         """Return the output of the drivers."""
         return (self.folder / "driver.txt").read_text()
 
+    def log(self) -> str:
+        """Return Snakemake's logs of the drivers, with the details of each job."""
+        logs = sorted((self.folder / ".snakemake/log").glob("*.log"))
+        return "".join(path.read_text() for path in logs)
+
     def end_of_output(self) -> str:
         """Return the last part of the output."""
         return self.output()[-6000:]
@@ -147,10 +152,9 @@ def test_a_training_fails_only_after_its_last_try(tmp_path):
             "results/smoke/models/separate/sigma30.pt", "--config", "retries=1"
         )
         assert driver.wait(TIMEOUT_SECONDS) == 1
-    output = cluster.output()
-    assert output.count("Trying to restart job") == 1
-    assert "mem_mb=8000" in output
-    assert "models/separate/sigma30.pt: nan within" in output
+    assert cluster.log().count("Trying to restart job") == 1
+    assert "mem_mb=8000" in cluster.log()
+    assert "models/separate/sigma30.pt: nan within" in cluster.output()
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +185,7 @@ def test_the_report_and_the_manifest_are_complete(complete):
     assert verify(complete.run) == []
     assert "The report is results/smoke/report/index.html" in complete.end_of_output()
     assert list((complete.folder / "results/slurm-logs/rule_train").rglob("*.log"))
-    assert complete.output().count("\nrule data:") == 3  # one per part: nothing is made twice
+    assert complete.log().count("\nrule data:") == 3  # one per part: nothing is made twice
 
 
 @pytest.mark.parametrize("key", [CANCELLED, REQUEUED])
@@ -199,7 +203,7 @@ def test_an_interrupted_training_has_the_weights_of_an_uninterrupted_one(complet
 
 
 def test_jobs_have_the_resources_of_their_rule_and_more_memory_in_the_next_try(complete):
-    output = complete.output()
+    output = complete.log()
     training = output.split("rule train:")[1].split("[")[0]
     assert "gpu=1" in training
     assert "slurm_partition=gpu" in training
