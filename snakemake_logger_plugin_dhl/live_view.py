@@ -127,8 +127,9 @@ class LogHandler(LogHandlerBase):
         if not name:  # a target without a command
             return
         if not self.results:
-            command = str(getattr(record, "shellcmd", ""))
-            arguments = command, Path(run) / "logs"
+            logs = Path(run) / "logs"
+            self._print(f"Each job has a log in {logs}; Snakemake's own are in .snakemake/log")
+            arguments = str(getattr(record, "shellcmd", "")), logs
             threading.Thread(target=self._plan, args=arguments, daemon=True).start()
         self.names[record.__dict__["jobid"]] = name
         self.results[name] = next(iter(getattr(record, "output", None) or ()), "")
