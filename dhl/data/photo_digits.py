@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from dhl.config.data_sets import PhotoDigits
 from dhl.data.image_set import ImageSet
+from dhl.progress import Progress
 from dhl.seeding import numpy_generator
 
 SPLITS = ("train", "validation", "test")
@@ -172,21 +173,23 @@ def _digit_split(spec: PhotoDigits, *, part: str, split: str, base_seed: int) ->
     photos = photographs(split)
     targets: list[int | np.ndarray] = []
     images, names, samples = [], [], []
-    for index in range(getattr(spec, split)):
-        generator = numpy_generator(base_seed, "photo-digits", part, split, index)
-        name = str(generator.choice(list(photos)))
-        canvas = _crop(photos[name], spec.size, generator).astype(np.float32) / 255
-        texture = _crop(photos[str(generator.choice(list(photos)))], spec.size, generator)
-        painter = _Painter(canvas, texture.astype(np.float32) / 255, spec.contrast, split)
-        if part == "classification":
-            painter.paint_centred(generator)
-            targets.append(painter.classes[0])
-        else:
-            painter.paint_scattered(generator, count=int(generator.integers(1, 5)))
-            targets.append(painter.labels)
-        images.append(np.rint(np.clip(painter.canvas, 0, 1) * 255).astype(np.uint8))
-        names.append(name)
-        samples.append(painter.samples + [-1] * (4 - len(painter.samples)))
+    with Progress(f"{part}, {split}", getattr(spec, split)) as progress:
+        for index in range(getattr(spec, split)):
+            generator = numpy_generator(base_seed, "photo-digits", part, split, index)
+            name = str(generator.choice(list(photos)))
+            canvas = _crop(photos[name], spec.size, generator).astype(np.float32) / 255
+            texture = _crop(photos[str(generator.choice(list(photos)))], spec.size, generator)
+            painter = _Painter(canvas, texture.astype(np.float32) / 255, spec.contrast, split)
+            if part == "classification":
+                painter.paint_centred(generator)
+                targets.append(painter.classes[0])
+            else:
+                painter.paint_scattered(generator, count=int(generator.integers(1, 5)))
+                targets.append(painter.labels)
+            images.append(np.rint(np.clip(painter.canvas, 0, 1) * 255).astype(np.uint8))
+            names.append(name)
+            samples.append(painter.samples + [-1] * (4 - len(painter.samples)))
+            progress.advance()
     return ImageSet(
         ids=[f"{split}-{index:05d}" for index in range(len(images))],
         images=np.stack(images),
