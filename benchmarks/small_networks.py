@@ -26,6 +26,7 @@ import yaml
 from torch import nn
 
 from dhl.analysis.scores import miou
+from dhl.config.methods import TASK_NETWORKS
 from dhl.config.parse import parse_config
 from dhl.config.schema import Config
 from dhl.data.image_set import load_split
@@ -39,7 +40,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.model_graph import model_spec
 from dhl.training.train import train_model
 
-PARTS = {"classifier": "classification", "segmenter": "segmentation"}
+PARTS = {network: task for task, network in TASK_NETWORKS.items()}
 SIGMA = 60
 DENOISERS = ("separate", "dncnn")
 MODELS = (
@@ -93,8 +94,7 @@ def metric(config: Config, key: str, folder: RunFolder) -> float:
         output = in_batches(network, noisy).transpose(0, 2, 3, 1)
         if spec.part == "denoising":
             return float(psnr(clean=images, denoised=np.clip(output, 0, 1)).mean())
-        task_network = "classifier" if spec.part == "classification" else "segmenter"
-        images, (network, _) = output, load_model(folder.model(f"{task_network}/clean"))
+        images, (network, _) = output, load_model(folder.model(f"{TASK_NETWORKS[spec.part]}/clean"))
     logits = in_batches(network, images)
     if spec.part == "classification":
         return float(top_k(logits=logits, target=np.asarray(split.targets), k=1).mean())

@@ -15,7 +15,7 @@ import pandas as pd
 
 from dhl.analysis import statistics, verdicts
 from dhl.analysis.measurements import Key, Measurements, bootstrap_scores, read_measurements
-from dhl.config.methods import TASKS, label_of
+from dhl.config.methods import METRICS, TASKS, label_of
 from dhl.config.schema import Config
 from dhl.data.image_set import read_origins
 from dhl.run.folder import RunFolder
@@ -81,13 +81,12 @@ _TASK: tuple[tuple[Origin, str, str, str], ...] = (
 
 _P_VALUES = ("p_images", "p_seeds", "p_both")
 _COUNTS = ("n", "wins", "losses", "photographs", "photographs_alike", "seeds")
-_TASK_METRIC = {"classification": "top1", "segmentation": "miou"}
 _NO_DENOISER = ("clean", "noisy", "retrained")
 _MARGIN = {"top1": "margin_accuracy", "miou": "margin_miou"}
 
 
 def _task_claims(task: str) -> tuple[Claim, ...]:
-    metric, name = _TASK_METRIC[task], task.capitalize()
+    metric, name = METRICS[task][0], task.capitalize()
     better = tuple(
         Claim(f"{task}-{a}-over-{b}", origin, task, metric, a, b, text.format(task=name))
         for origin, a, b, text in _TASK
@@ -132,7 +131,7 @@ def own_claims(config: Config, part: str, measurements: list[Measurements]) -> t
     Each is compared with `separate`, `cbm3d` and the denoising method that is best of the others on
     these test images, on average over sigma.
     """
-    metric = _TASK_METRIC.get(part, "psnr")
+    metric = METRICS[part][0]
     methods = config.parts[part].methods
     claims = []
     for own in (method for method in methods if method in config.plugin_methods):

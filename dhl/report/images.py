@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from dhl.report.example_figures import (
     read_examples,
 )
 from dhl.report.squares import busiest_square
-from dhl.report.templates import data_url
+from dhl.report.templates import webp_url
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 
@@ -141,10 +140,8 @@ def view_of(
 def _data_url(image: np.ndarray, *, lossless: bool = False) -> str:
     """Encode pixels as a data URL; a small image is always lossless."""
     lossless = lossless or max(image.shape) <= LOSSLESS_SIDE
-    buffer = io.BytesIO()
     options = {"lossless": True, "quality": 60} if lossless else {"quality": 80}
-    Image.fromarray(image).save(buffer, "WEBP", method=4, **options)
-    return data_url("image/webp", buffer.getvalue())
+    return webp_url(Image.fromarray(image), method=4, **options)
 
 
 def _bytes(example: dict[str, Any]) -> int:

@@ -30,7 +30,7 @@ from dhl.report.numbers import Tracer, main_table, read_numbers
 from dhl.report.sensitivity_figures import read_experiment
 from dhl.report.sigma_figures import PLOTTED, overview_metrics, read_averages
 from dhl.report.strip import read_strip
-from dhl.report.templates import data_url, environment, read_asset
+from dhl.report.templates import data_url, environment, read_asset, webp_url
 from dhl.run.evaluations import studies
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
@@ -169,10 +169,8 @@ def _picture(folder: RunFolder, name: str) -> str:
     """Return a figure as a data URL: plots as SVG, examples in the smaller WebP."""
     if name not in EXAMPLES:
         return data_url("image/svg+xml", read_asset(folder.figures / f"{name}.svg"))
-    buffer = io.BytesIO()
     with Image.open(io.BytesIO(read_asset(folder.figures / f"{name}.png"))) as image:
-        image.convert("RGB").save(buffer, "WEBP", quality=75, method=4)
-    return data_url("image/webp", buffer.getvalue())
+        return webp_url(image.convert("RGB"), quality=75, method=4)
 
 
 def _alternative_text(config: Config, folder: RunFolder, name: str) -> str:

@@ -23,7 +23,7 @@ from dhl.evaluation.untrained import DenoisedImages
 from dhl.files import atomic_path
 from dhl.report.names import noise_name
 from dhl.report.squares import busiest_square
-from dhl.report.templates import data_url, environment, read_asset
+from dhl.report.templates import environment, read_asset, webp_url
 from dhl.run.failures import first_failure
 from dhl.run.folder import RunFolder
 from dhl.run.results import NOISE_COLUMNS, read_csv
@@ -164,9 +164,7 @@ def _pictures(clean: np.ndarray, outputs: dict[str, np.ndarray]) -> Iterator[tup
 def _data_url(image: np.ndarray | Image.Image) -> str:
     """Encode a picture as a data URL."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=85, method=2)
-    return data_url("image/webp", buffer.getvalue())
+    return webp_url(picture, quality=85, method=2)
 
 
 def _sheet(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -66,7 +66,8 @@ def _draw_trade_off(axes: Axes, rows: pd.DataFrame, task: str) -> None:
         x, y, yerr=np.nan_to_num(bars).clip(0), color=_LINE, marker="o", linewidth=1.3,
         elinewidth=1, capsize=2, markersize=5.5, markeredgecolor="white", markeredgewidth=0.5,
     )  # fmt: skip
-    for weights, index in _groups(x[y.notna()], y[y.notna()]):
+    # Labels are above and below the points in turn.
+    for index, weights in enumerate(_groups(x[y.notna()], y[y.notna()])):
         axes.annotate(
             ", ".join(f"{weight:g}" for weight in weights), (x[weights[0]], y[weights[0]]),
             xytext=(5, -12 if index % 2 else 6), textcoords="offset points", fontsize=8.5,
@@ -76,8 +77,8 @@ def _draw_trade_off(axes: Axes, rows: pd.DataFrame, task: str) -> None:
     axes.set(title=f"{task.capitalize()}, sigma {sigma}", ylabel=f"{name} in {unit}")
 
 
-def _groups(x: pd.Series, y: pd.Series) -> Iterator[tuple[list[float], int]]:
-    """Yield neighbouring points that are too close for a label each, and a running number."""
+def _groups(x: pd.Series, y: pd.Series) -> list[list[float]]:
+    """Group neighbouring points that are too close for a label each."""
     reach_x, reach_y = (np.ptp(side) or 1.0 for side in (x, y))
     groups: list[list[float]] = []
     for weight in x.index:
@@ -89,8 +90,7 @@ def _groups(x: pd.Series, y: pd.Series) -> Iterator[tuple[list[float], int]]:
             groups[-1].append(weight)
         else:
             groups.append([weight])
-    # Labels are above and below the points in turn.
-    yield from ((group, index) for index, group in enumerate(groups))
+    return groups
 
 
 def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from PIL import Image
 
 from dhl.run.outputs import missing_file
 
@@ -40,3 +42,10 @@ def read_asset(path: Path) -> bytes:
 def data_url(kind: str, data: bytes) -> str:
     """Return bytes as a data URL of a media type, such as `image/webp`."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def webp_url(picture: Image.Image, **options: Any) -> str:
+    """Return a picture as a data URL in WebP, with Pillow's options of this format."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", **options)
+    return data_url("image/webp", buffer.getvalue())
