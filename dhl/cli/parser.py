@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import inspect
 import logging
 import signal
@@ -205,6 +207,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     if hasattr(signal, "SIGPIPE"):  # `dhl describe | head` ends quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    atexit.register(gc.freeze)  # else Python's exit examines all objects of PyTorch, for a second
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("dhl").setLevel(logging.INFO)
     parser = build_parser()

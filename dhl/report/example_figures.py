@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -58,9 +59,12 @@ class Examples:
 
     def psnr(self, method: str, index: int) -> float:
         """Return the PSNR in dB from the evaluation; NaN if it has none."""
-        rows = self.rows
-        found = rows[(rows["method"] == method) & (rows["image_id"] == self.ids[index])]["psnr"]
-        return float(found.iloc[0]) if len(found) else float("nan")
+        return self._psnr.get((method, self.ids[index]), float("nan"))
+
+    @cached_property
+    def _psnr(self) -> dict[tuple[str, str], float]:
+        keys = zip(self.rows["method"], self.rows["image_id"], strict=True)
+        return dict(zip(keys, self.rows["psnr"], strict=True))
 
 
 def example_sigma(grid: tuple[float, ...]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 
 import pandas as pd
@@ -15,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from dhl.config.methods import METHODS, label_of
 from dhl.config.schema import Config
 from dhl.errors import UserError
+from dhl.progress import Progress
 from dhl.report import example_figures as examples
 from dhl.report import sensitivity_figures
 from dhl.report.figure_style import WIDTH, drawing_style, save_figure
@@ -136,12 +138,11 @@ def write_figures(config: Config, folder: RunFolder, *, processes: int = 1) -> N
     """
     names = figure_names(config.parts, studies(config))
     write = partial(_write_figure, config, folder)
-    if processes == 1:
-        for name in names:
-            write(name)
-        return
-    with ProcessPoolExecutor(processes) as pool:
-        list(pool.map(write, names))
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress("figures", len(names)))
+        pool = stack.enter_context(ProcessPoolExecutor(processes)) if processes > 1 else None
+        for _ in pool.map(write, names) if pool else map(write, names):
+            progress.advance()
 
 
 def _write_figure(config: Config, folder: RunFolder, name: str) -> None:

@@ -21,7 +21,6 @@ from dhl.files import atomic_path
 from dhl.report import content, facts
 from dhl.report.answers import read_answers
 from dhl.report.example_figures import example_sigma, read_examples
-from dhl.report.figure_data import columns_of, figure_data
 from dhl.report.figures import read_curves
 from dhl.report.formats import FILTERS, format_value
 from dhl.report.images import browse_images
@@ -149,8 +148,6 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
             values["sigma"] = format_sigma(config.sensitivity.sigma)
         if name in EXAMPLES:
             values["sigma"] = format_sigma(example_sigma(config.parts[EXAMPLES[name]].sigmas))
-        data = figure_data(config, folder, name).reindex(columns=list(columns_of(name)))
-        table = data.to_csv(index=False, lineterminator="\n").encode()
         figures.append(
             {
                 "name": name,
@@ -159,7 +156,7 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
                 "caption": content.interpolate(texts[name]["caption"], values),
                 "alt": _alternative_text(config, folder, name),
                 "url": _picture(folder, name),
-                "data": data_url("text/csv", table),
+                "data": data_url("text/csv", read_asset(folder.figures / f"{name}.csv")),
             }
         )
     return figures
