@@ -3,8 +3,9 @@
 All that a group needs stays in the core's cache, so memory does not limit the speed. Numba keeps
 the compiled code in `__pycache__`: only the first call on a machine compiles.
 
-A group of K blocks has the shape (8, K, 24): the rows of the blocks, the blocks, and the columns
-with their three channels. A transform swaps rows and columns.
+A group of K blocks is kept as the rows of its blocks: for each of the eight rows, the blocks, each
+with its eight columns of three channels. Rows are `ROW` numbers apart. A transform swaps rows and
+columns.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import numba
 import numpy as np
 
 from dhl.evaluation.cbm3d_stages import (
+    BIOR_SCALE,
     BLOCK,
     HARD,
     REACH,
     THRESHOLD,
+    WIENER,
     WIENER_NOISE,
     WINDOW,
     Stage,
@@ -30,8 +33,24 @@ CHANNELS = 3
 LINE = BLOCK * CHANNELS  # numbers in a row of a block
 LANES = 40  # the columns of a window, and one more: a multiple of the width of vector registers
 STRIP = 64  # columns of reference blocks; the spectra around them stay close together in memory
-NO_LIMIT = np.float32(1e30)
-LARGE = np.float32(1e18)  # a coefficient so large that any filter keeps it
+FLOAT = np.float32
+ONE, TWO, THREE = np.uint64(1), np.uint64(2), np.uint64(3)
+# Coefficients of a block by frequency: the low ones tell most of the distance of two blocks.
+ORDER = np.argsort(np.argsort(np.add.outer(np.arange(BLOCK), np.arange(BLOCK)).ravel())).reshape(
+    BLOCK, BLOCK
+)
+NO_LIMIT = FLOAT(1e30)
+LARGE = FLOAT(1e18)  # a coefficient so large that any filter keeps it
+# Numbers of a group between rows of its blocks. This is a constant, so that the compiler can prove
+# that loops over a row may change it in place; it leaves a gap for `_transpose`.
+ROW = max(HARD.largest_group, WIENER.largest_group) * LINE + 8
+GROUP = BLOCK * ROW
+# Coefficients of the DCT, and of bior1.5; see `Stage.transform`.
+C1, C2, C3, C4, C5, C6, C7 = (FLOAT(math.cos(math.pi * k / 16) / 2) for k in range(1, BLOCK))
+ROOT_HALF = FLOAT(math.sqrt(0.5))
+BIOR, INVERSE_BIOR = FLOAT(22 / 256 * math.sqrt(2)), FLOAT(22 / 128)
+COARSE, INVERSE_COARSE = FLOAT(0.5 / BIOR_SCALE), FLOAT(math.sqrt(0.5) * BIOR_SCALE / 2)
+MIDDLE, INVERSE_MIDDLE = FLOAT(math.sqrt(0.5) / BIOR_SCALE), FLOAT(BIOR_SCALE / 2)
 
 # Numba compiles again if this file changes, but not for a change of imported constants.
 inlined = numba.njit(fastmath=True, error_model="numpy")
@@ -43,8 +62,8 @@ class Constants(NamedTuple):
 
     hard: bool  # thresholding, or the Wiener filter
     noise: np.float32  # squared threshold, or noise of the Wiener filter, in variances of the noise
-    transform: np.ndarray  # shape (8, 8)
-    inverse: np.ndarray  # with the window of the pixels, shape (8, 8)
+    transform: np.ndarray  # of the luminance, shape (8, 8)
+    window: np.ndarray  # weights of the pixels, shape (8,)
     variances: np.ndarray  # of the coefficients of noise, shape (8, 24)
 
 
@@ -77,7 +96,7 @@ def filter_groups(noisy: np.ndarray, pilot: np.ndarray, stage: Stage) -> np.ndar
         hard=stage is HARD,
         noise=np.float32(THRESHOLD**2 if stage is HARD else WIENER_NOISE),
         transform=stage.transform.astype(np.float32),
-        inverse=(WINDOW[:, None] * np.linalg.inv(stage.transform)).astype(np.float32),
+        window=WINDOW.astype(np.float32),
         variances=np.repeat(stage.variances, CHANNELS, axis=1).astype(np.float32),
     )
     pairs = zip(noisy, pilot, strict=True)
@@ -145,7 +164,7 @@ def _luminance_spectra(luminance: np.ndarray, transform: np.ndarray) -> np.ndarr
                 for x in range(width):
                     line[x] += factor * luminance[y + pixel, x]
             for horizontal in range(BLOCK):
-                coefficient = spectra[y, BLOCK * vertical + horizontal]
+                coefficient = spectra[y, ORDER[vertical, horizontal]]
                 for pixel in range(BLOCK):
                     factor = transform[horizontal, pixel]
                     for x in range(columns):
@@ -157,26 +176,24 @@ def _luminance_spectra(luminance: np.ndarray, transform: np.ndarray) -> np.ndarr
 def _filter(image: Image, references: np.ndarray, largest: int, constants: Constants) -> None:
     """Filter the group of each reference block of an image, and add its blocks to the sums."""
     blocks = np.empty((largest, 2), np.int64)
-    memory = np.empty((4, BLOCK * largest * LINE), np.float32)
-    remaining = np.empty((largest, LINE), np.float32)
+    noisy, pilot, spare = np.empty(GROUP, FLOAT), np.empty(GROUP, FLOAT), np.empty(GROUP, FLOAT)
+    weights = np.empty(largest * LINE, FLOAT)
     for r in range(len(references)):
         size = _similar(image, references[r], blocks)
-        shape = BLOCK, size, LINE
-        used = BLOCK * size * LINE
-        noisy, spare = memory[0, :used].reshape(shape), memory[1, :used].reshape(shape)
-        _gather(image.noisy, blocks[:size], noisy)
-        _haar(noisy, spare)
-        _transform(constants.transform, spare, noisy)
-        guide = noisy
-        if not constants.hard:
-            guide, spare_guide = memory[2, :used].reshape(shape), memory[3, :used].reshape(shape)
-            _gather(image.pilot, blocks[:size], guide)
-            _haar(guide, spare_guide)
-            _transform(constants.transform, spare_guide, guide)
-        _shrink(noisy, guide, remaining, constants)
-        _inverse_haar(noisy, spare)
-        _transform(constants.inverse, spare, noisy)
-        _add(noisy, remaining, blocks[:size], image.total, image.weights)
+        group = blocks[:size]
+        _gather(image.noisy, group, noisy)
+        _haar(noisy, spare, size)
+        _transform(spare, noisy, size, constants)
+        if constants.hard:
+            _shrink(noisy, noisy, weights, size, constants)
+        else:
+            _gather(image.pilot, group, pilot)
+            _haar(pilot, spare, size)
+            _transform(spare, pilot, size, constants)
+            _shrink(noisy, pilot, weights, size, constants)
+        _inverse_haar(noisy, spare, size)
+        _inverse_transform(spare, noisy, size, constants)
+        _add(noisy, weights, group, image.total, image.weights)
 
 
 @inlined
@@ -243,13 +260,13 @@ def _row_distances(
 ) -> np.float32:
     """Compute the squared distances to the blocks of a row; return the smallest.
 
-    The second half of the coefficients is left out if all distances are above the limit without it.
+    It ends early if all distances are above the limit without the next coefficients.
     """
     lanes[:] = 0
     smallest = lanes[0]
-    half, end = BLOCK * BLOCK // 2, first + LANES
-    for start in (0, half):
-        for k in range(start, start + half, 4):
+    end = first + LANES
+    for start in range(0, BLOCK * BLOCK, 16):
+        for k in range(start, start + 16, 4):
             a, b = spectra[k, first:end], spectra[k + 1, first:end]
             c, d = spectra[k + 2, first:end], spectra[k + 3, first:end]
             for lane in range(LANES):
@@ -283,22 +300,36 @@ def _reverse_bits(blocks: np.ndarray) -> None:
 
 
 @inlined
-def _gather(image: np.ndarray, blocks: np.ndarray, group: np.ndarray) -> None:
-    """Copy the blocks of a group."""
-    for n in range(len(blocks)):
-        y, x = blocks[n]
-        for i in range(BLOCK):
-            source = image[y + i, CHANNELS * x : CHANNELS * x + LINE]
-            line = group[i, n]
-            for j in range(LINE):
-                line[j] = source[j]
+def _four(numbers: np.ndarray, start: int) -> tuple[np.float32, ...]:
+    """Read four numbers; the index is unsigned, so that they become one vector."""
+    at = np.uint64(start)
+    return numbers[at], numbers[at + ONE], numbers[at + TWO], numbers[at + THREE]
 
 
 @inlined
-def _haar(group: np.ndarray, out: np.ndarray) -> None:
+def _put(numbers: np.ndarray, start: int, four: tuple[np.float32, ...]) -> None:
+    """Write four numbers."""
+    at = np.uint64(start)
+    numbers[at], numbers[at + ONE], numbers[at + TWO], numbers[at + THREE] = four
+
+
+@inlined
+def _gather(image: np.ndarray, blocks: np.ndarray, group: np.ndarray) -> None:
+    """Copy the blocks of a group."""
+    pixels, width = image.ravel(), image.shape[1]
+    for n in range(len(blocks)):
+        first = blocks[n, 0] * width + CHANNELS * blocks[n, 1]
+        for i in range(BLOCK):
+            for j in range(0, LINE, 4):
+                _put(group, ROW * i + LINE * n + j, _four(pixels, first + width * i + j))
+
+
+@inlined
+def _haar(group: np.ndarray, out: np.ndarray, size: int) -> None:
     """Transform a group to sums and differences of halves, without normalisation."""
     for i in range(BLOCK):
-        sums, line = group[i].ravel(), out[i].ravel()
+        sums = group[ROW * i : ROW * i + size * LINE]
+        line = out[ROW * i : ROW * i + size * LINE]
         half = sums.size // 2
         while half >= LINE:
             for j in range(half):
@@ -311,10 +342,11 @@ def _haar(group: np.ndarray, out: np.ndarray) -> None:
 
 
 @inlined
-def _inverse_haar(group: np.ndarray, out: np.ndarray) -> None:
+def _inverse_haar(group: np.ndarray, out: np.ndarray, size: int) -> None:
     """Return the blocks of `_haar`, multiplied by the size of the group."""
     for i in range(BLOCK):
-        spectrum, line = group[i].ravel(), out[i].ravel()
+        spectrum = group[ROW * i : ROW * i + size * LINE]
+        line = out[ROW * i : ROW * i + size * LINE]
         for j in range(LINE):
             line[j] = spectrum[j]
         half = LINE
@@ -327,63 +359,164 @@ def _inverse_haar(group: np.ndarray, out: np.ndarray) -> None:
 
 
 @inlined
-def _transform(matrix: np.ndarray, group: np.ndarray, out: np.ndarray) -> None:
-    """Multiply blocks by a matrix from both sides, and transpose them; `group` is overwritten."""
-    _multiply(matrix, group, out)
-    for n in range(group.shape[1]):
-        for i in range(BLOCK):
-            line = out[i, n]
-            for j in range(BLOCK):
-                column = group[j, n]
-                for channel in range(CHANNELS):
-                    column[CHANNELS * i + channel] = line[CHANNELS * j + channel]
-    _multiply(matrix, group, out)
+def _transform(group: np.ndarray, out: np.ndarray, size: int, constants: Constants) -> None:
+    """Transform columns, and then rows, of blocks, and transpose them; `group` is overwritten."""
+    if constants.hard:
+        _bior(group, size)
+        _transpose(group, out, size)
+        _bior(out, size)
+    else:
+        _dct(group, size)
+        _transpose(group, out, size)
+        _dct(out, size)
 
 
 @inlined
-def _multiply(matrix: np.ndarray, group: np.ndarray, out: np.ndarray) -> None:
-    """Multiply by a matrix of shape (8, 8) along the first axis."""
-    a, b, c, d = group[0].ravel(), group[1].ravel(), group[2].ravel(), group[3].ravel()
-    e, f, g, h = group[4].ravel(), group[5].ravel(), group[6].ravel(), group[7].ravel()
-    for i in range(BLOCK):
-        line = out[i].ravel()
-        ma, mb, mc, md, me, mf, mg, mh = matrix[i]
-        for j in range(line.size):
-            line[j] = (
-                (ma * a[j] + mb * b[j] + mc * c[j] + md * d[j])
-                + (me * e[j] + mf * f[j] + mg * g[j] + mh * h[j])
-            )  # fmt: skip
+def _inverse_transform(group: np.ndarray, out: np.ndarray, size: int, constants: Constants) -> None:
+    """Undo `_transform`, and multiply the pixels by the window."""
+    if constants.hard:
+        _inverse_bior(group, size, constants.window)
+        _transpose(group, out, size)
+        _inverse_bior(out, size, constants.window)
+    else:
+        _inverse_dct(group, size, constants.window)
+        _transpose(group, out, size)
+        _inverse_dct(out, size, constants.window)
+
+
+@inlined
+def _transpose(group: np.ndarray, out: np.ndarray, size: int) -> None:
+    """Swap rows and columns of each block.
+
+    Four numbers are moved at once; the next pixel, or the gap after a row, overwrites the last one.
+    """
+    for n in range(size):
+        for i in range(BLOCK):
+            for j in range(BLOCK):
+                four = _four(group, ROW * j + LINE * n + CHANNELS * i)
+                _put(out, ROW * i + LINE * n + CHANNELS * j, four)
+
+
+@inlined
+def _dct(group: np.ndarray, size: int) -> None:
+    """Transform columns by the DCT-II, in place."""
+    for k in range(size * LINE):
+        a, b, c, d = group[k], group[ROW + k], group[2 * ROW + k], group[3 * ROW + k]
+        e, f, g, h = group[4 * ROW + k], group[5 * ROW + k], group[6 * ROW + k], group[7 * ROW + k]
+        p, q, r, s = a + h, b + g, c + f, d + e
+        a, b, c, d = a - h, b - g, c - f, d - e
+        group[k] = C4 * (p + s + q + r)
+        group[4 * ROW + k] = C4 * (p + s - q - r)
+        group[2 * ROW + k] = C2 * (p - s) + C6 * (q - r)
+        group[6 * ROW + k] = C6 * (p - s) - C2 * (q - r)
+        group[ROW + k] = C1 * a + C3 * b + C5 * c + C7 * d
+        group[3 * ROW + k] = C3 * a - C7 * b - C1 * c - C5 * d
+        group[5 * ROW + k] = C5 * a - C1 * b + C7 * c + C3 * d
+        group[7 * ROW + k] = C7 * a - C5 * b + C3 * c - C1 * d
+
+
+@inlined
+def _inverse_dct(group: np.ndarray, size: int, window: np.ndarray) -> None:
+    """Undo `_dct` in place, and multiply by the window, which is symmetric."""
+    w, x, y, z = window[0], window[1], window[2], window[3]
+    for k in range(size * LINE):
+        a, b, c, d = group[k], group[ROW + k], group[2 * ROW + k], group[3 * ROW + k]
+        e, f, g, h = group[4 * ROW + k], group[5 * ROW + k], group[6 * ROW + k], group[7 * ROW + k]
+        sums, differences = C4 * (a + e), C4 * (a - e)
+        outer, inner = C2 * c + C6 * g, C6 * c - C2 * g
+        p, q, r, s = sums + outer, differences + inner, differences - inner, sums - outer
+        a = C1 * b + C3 * d + C5 * f + C7 * h
+        c = C3 * b - C7 * d - C1 * f - C5 * h
+        e = C5 * b - C1 * d + C7 * f + C3 * h
+        g = C7 * b - C5 * d + C3 * f - C1 * h
+        group[k] = w * (p + a)
+        group[ROW + k] = x * (q + c)
+        group[2 * ROW + k] = y * (r + e)
+        group[3 * ROW + k] = z * (s + g)
+        group[4 * ROW + k] = z * (s - g)
+        group[5 * ROW + k] = y * (r - e)
+        group[6 * ROW + k] = x * (q - c)
+        group[7 * ROW + k] = w * (p - a)
+
+
+@inlined
+def _bior(group: np.ndarray, size: int) -> None:
+    """Transform columns by bior1.5, in place.
+
+    On eight pixels, periodic, the wavelet is that of Haar, but the finest differences also change
+    the averages from which the coarser levels are made.
+    """
+    for k in range(size * LINE):
+        a, b, c, d = group[k], group[ROW + k], group[2 * ROW + k], group[3 * ROW + k]
+        e, f, g, h = group[4 * ROW + k], group[5 * ROW + k], group[6 * ROW + k], group[7 * ROW + k]
+        p, q, r, s = a - b, c - d, e - f, g - h
+        even, odd = BIOR * (q - s), BIOR * (r - p)
+        a, b = ROOT_HALF * (a + b) + even, ROOT_HALF * (c + d) + odd
+        c, d = ROOT_HALF * (e + f) - even, ROOT_HALF * (g + h) - odd
+        group[k] = COARSE * (a + b + c + d)
+        group[ROW + k] = COARSE * (a + b - c - d)
+        group[2 * ROW + k] = MIDDLE * (a - b)
+        group[3 * ROW + k] = MIDDLE * (c - d)
+        group[4 * ROW + k] = ROOT_HALF * p
+        group[5 * ROW + k] = ROOT_HALF * q
+        group[6 * ROW + k] = ROOT_HALF * r
+        group[7 * ROW + k] = ROOT_HALF * s
+
+
+@inlined
+def _inverse_bior(group: np.ndarray, size: int, window: np.ndarray) -> None:
+    """Undo `_bior` in place, and multiply by the window, which is symmetric."""
+    w, x, y, z = window[0], window[1], window[2], window[3]
+    for k in range(size * LINE):
+        a, b, c, d = group[k], group[ROW + k], group[2 * ROW + k], group[3 * ROW + k]
+        p, q, r, s = (group[4 * ROW + k], group[5 * ROW + k], group[6 * ROW + k],
+                      group[7 * ROW + k])  # fmt: skip
+        p, q, r, s = ROOT_HALF * p, ROOT_HALF * q, ROOT_HALF * r, ROOT_HALF * s
+        even, odd = INVERSE_BIOR * (q - s), INVERSE_BIOR * (r - p)
+        first, second = INVERSE_COARSE * (a + b), INVERSE_COARSE * (a - b)
+        c, d = INVERSE_MIDDLE * c, INVERSE_MIDDLE * d
+        a, b = first + c - even, first - c - odd
+        c, d = second + d + even, second - d + odd
+        group[k] = w * (a + p)
+        group[ROW + k] = x * (a - p)
+        group[2 * ROW + k] = y * (b + q)
+        group[3 * ROW + k] = z * (b - q)
+        group[4 * ROW + k] = z * (c + r)
+        group[5 * ROW + k] = y * (c - r)
+        group[6 * ROW + k] = x * (d + s)
+        group[7 * ROW + k] = w * (d - s)
 
 
 @inlined
 def _shrink(
-    noisy: np.ndarray, guide: np.ndarray, remaining: np.ndarray, constants: Constants
+    noisy: np.ndarray, guide: np.ndarray, weights: np.ndarray, size: int, constants: Constants
 ) -> None:
     """Shrink the spectrum of a group by the gains that follow from the guide's; keep its mean.
 
-    `remaining` gets the variance of the noise in each filtered block, (K, 24), the same for all
-    columns.
+    `weights` gets the inverse of the variance of the noise that is left in each block, (K, 24), the
+    same for all columns.
     """
-    size = noisy.shape[1]
-    means = noisy[0, 0, :CHANNELS].copy()
+    means = noisy[:CHANNELS].copy()
     for channel in range(CHANNELS):
-        guide[0, 0, channel] = LARGE
+        guide[channel] = LARGE
     support = size  # blocks of which a coefficient is the sum, or the difference of sums
     for n in range(size):
         if n > 1 and n & (n - 1) == 0:
             support //= 2
-        scale = np.float32(1 / support)
-        noise = np.float32(constants.noise * support)
-        remaining[n] = 0
+        scale = FLOAT(1 / support)
+        noise = FLOAT(constants.noise * support)
+        variance = weights[LINE * n : LINE * n + LINE]
+        variance[:] = 0
         for i in range(BLOCK):
+            line = noisy[ROW * i + LINE * n : ROW * i + LINE * n + LINE]
             if constants.hard:
-                variances = constants.variances[i]
-                _threshold(noisy[i, n], noise, scale, variances, remaining[n])
+                _threshold(line, noise, scale, constants.variances[i], variance)
             else:
-                _wiener(noisy[i, n], guide[i, n], noise, scale, remaining[n])
+                guiding = guide[ROW * i + LINE * n : ROW * i + LINE * n + LINE]
+                _wiener(line, guiding, noise, scale, variance)
     for channel in range(CHANNELS):
-        noisy[0, 0, channel] = means[channel] / np.float32(size)
-    _sum_variances(remaining[:size])
+        noisy[channel] = means[channel] / FLOAT(size)
+    _invert_sums(weights, size)
 
 
 @inlined
@@ -396,7 +529,7 @@ def _threshold(
 ) -> None:
     """Keep the coefficients whose square is above the limit; add the variances of their noise."""
     for j in range(LINE):
-        kept = np.float32(line[j] ** 2 > limit * variances[j]) * scale
+        kept = FLOAT(line[j] ** 2 > limit * variances[j]) * scale
         line[j] *= kept
         remaining[j] += kept * variances[j]
 
@@ -414,42 +547,46 @@ def _wiener(
 
 
 @inlined
-def _sum_variances(remaining: np.ndarray) -> None:
-    """Sum the columns of each coefficient, and then the coefficients of each block, in place."""
-    for line in remaining:
+def _invert_sums(variances: np.ndarray, size: int) -> None:
+    """Replace the variances of all coefficients by the inverse of their sum in each block."""
+    for n in range(size):
+        line = variances[LINE * n : LINE * n + LINE]
         for channel in range(CHANNELS):
-            total = np.float32(0)
+            total = FLOAT(0)
             for j in range(channel, LINE, CHANNELS):
                 total += line[j]
             for j in range(channel, LINE, CHANNELS):
                 line[j] = total
-    half = 1  # as in `_inverse_haar`, but a difference has the sum of the variances
-    while half < len(remaining):
-        for n in range(half):
-            for j in range(LINE):
-                remaining[n, j] += remaining[half + n, j]
-                remaining[half + n, j] = remaining[n, j]
+    half = LINE  # as in `_inverse_haar`, but a difference has the sum of the variances
+    while half < size * LINE:
+        for j in range(half):
+            total = variances[j] + variances[half + j]
+            variances[j] = total
+            variances[half + j] = total
         half *= 2
+    for j in range(size * LINE):
+        variances[j] = FLOAT(1) / variances[j]
 
 
 @inlined
 def _add(
     group: np.ndarray,
-    remaining: np.ndarray,
+    group_weights: np.ndarray,
     blocks: np.ndarray,
     total: np.ndarray,
     weights: np.ndarray,
 ) -> None:
-    """Add the blocks of a group, weighted by the inverse of the noise that is left in them."""
-    weight = np.empty(LINE, np.float32)
+    """Add the blocks of a group with their weights."""
+    sums, width = total.ravel(), total.shape[1]
     for n in range(len(blocks)):
         y, x = blocks[n]
-        for j in range(LINE):
-            weight[j] = np.float32(1) / remaining[n, j]
+        first = y * width + CHANNELS * x
         for channel in range(CHANNELS):
-            weights[y, x, channel] += weight[channel]
-        for i in range(BLOCK):
-            sums = total[y + i, CHANNELS * x : CHANNELS * x + LINE]
-            line = group[i, n]
-            for j in range(LINE):
-                sums[j] += weight[j] * line[j]
+            weights[y, x, channel] += group_weights[LINE * n + channel]
+        for j in range(0, LINE, 4):
+            p, q, r, s = _four(group_weights, LINE * n + j)
+            for i in range(BLOCK):
+                at = first + width * i + j
+                a, b, c, d = _four(group, ROW * i + LINE * n + j)
+                e, f, g, h = _four(sums, at)
+                _put(sums, at, (e + p * a, f + q * b, g + r * c, h + s * d))

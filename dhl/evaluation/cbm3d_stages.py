@@ -13,6 +13,7 @@ STEP = 3  # px between reference blocks
 REACH = 19  # px; similar blocks are searched in a window of 39 x 39 positions
 THRESHOLD = 3.0  # lambda of hard thresholding in standard deviations; Dabov et al. have 2.7
 WIENER_NOISE = 0.4  # mu^2, the factor of the noise variance in the Wiener filter; 1 in the papers
+BIOR_SCALE = 1.0291  # by which the package divides the coarse coefficients of bior1.5
 # Weights of the pixels of a block: the outer product of this window with itself.
 WINDOW = np.kaiser(BLOCK, 2.0)
 
@@ -62,7 +63,7 @@ def _bior() -> np.ndarray:
         rows.insert(0, np.kron(np.eye(count), difference) @ coarse)
         coarse = averages @ coarse
     matrix = np.vstack([coarse, *rows])
-    matrix[: BLOCK // 2] /= 1.0291  # the package's scale
+    matrix[: BLOCK // 2] /= BIOR_SCALE
     return matrix
 
 

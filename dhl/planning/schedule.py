@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# As in `workflow/rules`: the preview before the trainings, and the rest after them.
+# As in `workflow/rules`: the preview, the trainings (the longest chain first), and the rest.
 PRIORITIES = {"data": 20, "noise": 20, "baseline": 20, "preview": 20, "train": 10}
 
 
@@ -39,7 +39,13 @@ def wall_seconds(jobs: Sequence[Job], *, cores: int, gpu_jobs: int) -> float:
     A job with more threads than `cores` uses all cores. At most `gpu_jobs` jobs use GPUs at once;
     with 0, all run on the CPU.
     """
-    waiting = sorted(jobs, key=lambda job: -PRIORITIES.get(job.rule, 0))
+    priorities = {job.name: PRIORITIES.get(job.rule, 0) for job in jobs}
+    trainings = [job for job in jobs if job.rule == "train"]
+    for job in reversed(trainings):  # parents are listed first
+        for parent in set(job.parents) & priorities.keys():
+            if parent.startswith("train/"):
+                priorities[parent] = max(priorities[parent], priorities[job.name] + 1)
+    waiting = sorted(jobs, key=lambda job: -priorities[job.name])
     running: list[tuple[float, str, int, int]] = []  # end, name, cores and GPUs
     ended: set[str] = set()
     now, free, free_gpus = 0.0, cores, gpu_jobs

@@ -257,3 +257,12 @@ def all_models(config: Config) -> tuple[str, ...]:
         for key in evaluated_models(config, *evaluation):
             visit(key)
     return tuple(found)
+
+
+def waiting_models(config: Config) -> dict[str, int]:
+    """Return how many models, one after the other, wait at most for each model of a run."""
+    waiting = dict.fromkeys(all_models(config), 0)
+    for key in reversed(waiting):  # parents are listed first
+        for parent in model_spec(config, key).parents:
+            waiting[parent] = max(waiting[parent], waiting[key] + 1)
+    return waiting

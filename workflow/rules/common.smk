@@ -33,7 +33,7 @@ from dhl.run.evaluations import evaluated_models, evaluated_seeds, studied
 from dhl.run.failures import failed_results
 from dhl.run.fingerprints import fingerprint, settings_digest
 from dhl.run.folder import RunFolder
-from dhl.run.model_graph import model_spec
+from dhl.run.model_graph import model_spec, waiting_models
 from dhl.run.outputs import FIGURE_FORMATS
 from dhl.training.gpu_slots import gpus_of_this_machine
 
@@ -53,6 +53,7 @@ PUBLISHED = project_file("config/published.csv")
 RUN = RunFolder(Path("results") / CONFIG.run)
 ROOT = str(RUN.root)
 TABLE_PARTS = {TABLES[part]: part for part in CONFIG.parts}
+WAITING_MODELS = waiting_models(CONFIG)
 
 
 def keep_configuration():

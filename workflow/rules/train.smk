@@ -11,7 +11,8 @@ rule train:
         f"{ROOT}/logs/train/{{model}}.log",
     benchmark:
         f"{ROOT}/benchmarks/train/{{model}}.tsv"
-    priority: 10
+    # The longest chain of trainings first: else a training can be alone at the end.
+    priority: lambda w: 10 + WAITING_MODELS.get(w.model, 0)
     retries: RETRIES
     conda:
         "../../environment.yml"
