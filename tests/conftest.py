@@ -83,10 +83,13 @@ def drawn_run(tmp_path_factory) -> RunFolder:
     """A synthetic run of `small_config` with its figures; tests must not change it."""
     from report_run import small_config, write_run
 
+    from dhl.report.figure_data import write_figure_data
     from dhl.report.figures import write_figures
 
     def make(root: Path) -> None:
-        write_figures(small_config(), write_run(small_config(), root), processes=2)
+        folder = write_run(small_config(), root)
+        write_figures(small_config(), folder, processes=2)
+        write_figure_data(small_config(), folder)
 
     return RunFolder(made_once("drawn-run", make, tmp_path_factory))
 

@@ -16,12 +16,11 @@ from dhl.cli.parser import main
 from dhl.config.methods import METHODS
 from dhl.errors import UserError
 from dhl.report import example_figures
-from dhl.report.figure_data import columns_of, write_figure_data
+from dhl.report.figure_data import columns_of
 from dhl.report.figure_style import MANUSCRIPT, STYLES, drawing_style, save_figure, styles_of
 from dhl.report.figures import FIGURES, training_curves
 from dhl.report.sigma_figures import overview, overview_metrics, read_averages, read_differences
 from dhl.run.evaluations import studies
-from dhl.run.folder import RunFolder
 from dhl.run.outputs import FIGURE_PARTS, figure_names
 from dhl.run.results import (
     CLAIM_COLUMNS,
@@ -51,10 +50,8 @@ def test_the_log_has_no_lines_of_the_font_tool(config, drawn_copy, tmp_path, mon
 
 
 @pytest.fixture(scope="module")
-def data(config, drawn_run, tmp_path_factory):
-    copy = RunFolder(shutil.copytree(drawn_run.root, tmp_path_factory.mktemp("data") / "run"))
-    write_figure_data(config, copy)
-    return {path.stem: pd.read_csv(path) for path in copy.figures.glob("*.csv")}
+def data(drawn_run):
+    return {path.stem: pd.read_csv(path) for path in drawn_run.figures.glob("*.csv")}
 
 
 def test_every_figure_has_its_numbers(data):

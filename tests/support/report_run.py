@@ -17,6 +17,7 @@ from dhl.config.schema import Config
 from dhl.files import PROJECT
 from dhl.report import figure_style, figures
 from dhl.report.content import read_deviations
+from dhl.report.figure_data import write_figure_data
 from dhl.report.page import EXAMPLES
 from dhl.run.folder import RunFolder
 
@@ -92,6 +93,7 @@ def write_shown_figures(config: Config, folder: RunFolder) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "save_figure", save)
         figures.write_figures(config, folder)
+    write_figure_data(config, folder)
 
 
 def give_classes(path: Path) -> None:
