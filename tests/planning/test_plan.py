@@ -127,6 +127,11 @@ def test_jobs_run_side_by_side_where_parents_cores_and_gpus_allow(
     assert wall_seconds(made, cores=cores, gpu_jobs=gpu_jobs) == seconds
 
 
+def test_the_longest_chain_of_trainings_starts_first():
+    chain = [Job("train/a", 10), Job("train/b", 10), Job("train/c", 10, ("train/b",))]
+    assert wall_seconds([Job("train/x", 10), *chain], cores=2, gpu_jobs=0) == 20
+
+
 def test_this_machine_is_measured_with_the_networks_of_a_run(tiny_config):
     found = measure_machine(tiny_config, count_all_images(tiny_config), cores=1)
     assert set(found.rates) == set(epyc(tiny_config).rates)

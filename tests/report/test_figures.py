@@ -34,7 +34,8 @@ from dhl.run.results import (
 
 def test_every_figure_is_there_in_all_formats(config, drawn_run):
     found = {path.name for path in drawn_run.figures.iterdir()}
-    assert found == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png", "pdf")}
+    suffixes = ("svg", "png", "pdf", "csv")
+    assert found == {f"{name}.{suffix}" for name in FIGURES for suffix in suffixes}
     assert figure_names(config.parts) == tuple(FIGURE_PARTS)
     assert figure_names(config.parts, studies(config)) == tuple(FIGURES)
 

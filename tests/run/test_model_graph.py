@@ -13,7 +13,7 @@ from dhl.errors import UserError
 from dhl.files import PROJECT
 from dhl.run.evaluations import evaluated_models
 from dhl.run.fingerprints import fingerprint
-from dhl.run.model_graph import all_models, model_spec
+from dhl.run.model_graph import all_models, model_spec, waiting_models
 
 START = "separate-start/all"
 
@@ -204,3 +204,11 @@ def test_the_recipes_that_a_configuration_checks_are_those_of_its_models(path):
 def _decisive(recipe: Recipe) -> tuple:
     """Return the settings that tell recipes apart; the task weight is none of them."""
     return recipe.steps, recipe.batch, recipe.patch, recipe.optimizer
+
+
+def test_models_that_others_start_from_have_more_models_waiting(tiny_config):
+    waiting = waiting_models(tiny_config)
+    assert list(waiting) == list(all_models(tiny_config))
+    assert waiting[START] == 2  # the separate denoiser, and then the joint one
+    assert waiting["separate/sigma30"] == waiting["classifier/clean"] == 1
+    assert waiting["joint-classification/sigma30"] == 0
