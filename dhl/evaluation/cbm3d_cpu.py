@@ -33,24 +33,23 @@ CHANNELS = 3
 LINE = BLOCK * CHANNELS  # numbers in a row of a block
 LANES = 40  # the columns of a window, and one more: a multiple of the width of vector registers
 STRIP = 64  # columns of reference blocks; the spectra around them stay close together in memory
-FLOAT = np.float32
 ONE, TWO, THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 # Coefficients of a block by frequency: the low ones tell most of the distance of two blocks.
 ORDER = np.argsort(np.argsort(np.add.outer(np.arange(BLOCK), np.arange(BLOCK)).ravel())).reshape(
     BLOCK, BLOCK
 )
-NO_LIMIT = FLOAT(1e30)
-LARGE = FLOAT(1e18)  # a coefficient so large that any filter keeps it
+NO_LIMIT = np.float32(1e30)
+LARGE = np.float32(1e18)  # a coefficient so large that any filter keeps it
 # Numbers of a group between rows of its blocks. This is a constant, so that the compiler can prove
 # that loops over a row may change it in place; it leaves a gap for `_transpose`.
 ROW = max(HARD.largest_group, WIENER.largest_group) * LINE + 8
 GROUP = BLOCK * ROW
 # Coefficients of the DCT, and of bior1.5; see `Stage.transform`.
-C1, C2, C3, C4, C5, C6, C7 = (FLOAT(math.cos(math.pi * k / 16) / 2) for k in range(1, BLOCK))
-ROOT_HALF = FLOAT(math.sqrt(0.5))
-BIOR, INVERSE_BIOR = FLOAT(22 / 256 * math.sqrt(2)), FLOAT(22 / 128)
-COARSE, INVERSE_COARSE = FLOAT(0.5 / BIOR_SCALE), FLOAT(math.sqrt(0.5) * BIOR_SCALE / 2)
-MIDDLE, INVERSE_MIDDLE = FLOAT(math.sqrt(0.5) / BIOR_SCALE), FLOAT(BIOR_SCALE / 2)
+C1, C2, C3, C4, C5, C6, C7 = (np.float32(math.cos(math.pi * k / 16) / 2) for k in range(1, BLOCK))
+ROOT_HALF = np.float32(math.sqrt(0.5))
+BIOR, INVERSE_BIOR = np.float32(22 / 256 * math.sqrt(2)), np.float32(22 / 128)
+COARSE, INVERSE_COARSE = np.float32(0.5 / BIOR_SCALE), np.float32(math.sqrt(0.5) * BIOR_SCALE / 2)
+MIDDLE, INVERSE_MIDDLE = np.float32(math.sqrt(0.5) / BIOR_SCALE), np.float32(BIOR_SCALE / 2)
 
 # Numba compiles again if this file changes, but not for a change of imported constants.
 inlined = numba.njit(fastmath=True, error_model="numpy")
@@ -176,8 +175,12 @@ def _luminance_spectra(luminance: np.ndarray, transform: np.ndarray) -> np.ndarr
 def _filter(image: Image, references: np.ndarray, largest: int, constants: Constants) -> None:
     """Filter the group of each reference block of an image, and add its blocks to the sums."""
     blocks = np.empty((largest, 2), np.int64)
-    noisy, pilot, spare = np.empty(GROUP, FLOAT), np.empty(GROUP, FLOAT), np.empty(GROUP, FLOAT)
-    weights = np.empty(largest * LINE, FLOAT)
+    noisy, pilot, spare = (
+        np.empty(GROUP, np.float32),
+        np.empty(GROUP, np.float32),
+        np.empty(GROUP, np.float32),
+    )
+    weights = np.empty(largest * LINE, np.float32)
     for r in range(len(references)):
         size = _similar(image, references[r], blocks)
         group = blocks[:size]
@@ -503,8 +506,8 @@ def _shrink(
     for n in range(size):
         if n > 1 and n & (n - 1) == 0:
             support //= 2
-        scale = FLOAT(1 / support)
-        noise = FLOAT(constants.noise * support)
+        scale = np.float32(1 / support)
+        noise = np.float32(constants.noise * support)
         variance = weights[LINE * n : LINE * n + LINE]
         variance[:] = 0
         for i in range(BLOCK):
@@ -515,7 +518,7 @@ def _shrink(
                 guiding = guide[ROW * i + LINE * n : ROW * i + LINE * n + LINE]
                 _wiener(line, guiding, noise, scale, variance)
     for channel in range(CHANNELS):
-        noisy[channel] = means[channel] / FLOAT(size)
+        noisy[channel] = means[channel] / np.float32(size)
     _invert_sums(weights, size)
 
 
@@ -529,7 +532,7 @@ def _threshold(
 ) -> None:
     """Keep the coefficients whose square is above the limit; add the variances of their noise."""
     for j in range(LINE):
-        kept = FLOAT(line[j] ** 2 > limit * variances[j]) * scale
+        kept = np.float32(line[j] ** 2 > limit * variances[j]) * scale
         line[j] *= kept
         remaining[j] += kept * variances[j]
 
@@ -552,7 +555,7 @@ def _invert_sums(variances: np.ndarray, size: int) -> None:
     for n in range(size):
         line = variances[LINE * n : LINE * n + LINE]
         for channel in range(CHANNELS):
-            total = FLOAT(0)
+            total = np.float32(0)
             for j in range(channel, LINE, CHANNELS):
                 total += line[j]
             for j in range(channel, LINE, CHANNELS):
@@ -565,7 +568,7 @@ def _invert_sums(variances: np.ndarray, size: int) -> None:
             variances[half + j] = total
         half *= 2
     for j in range(size * LINE):
-        variances[j] = FLOAT(1) / variances[j]
+        variances[j] = np.float32(1) / variances[j]
 
 
 @inlined
