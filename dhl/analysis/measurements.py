@@ -14,18 +14,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dhl.analysis.scores import SCORES, confusion_margins
+from dhl.analysis.scores import SCORES, confusion_margins, known_features, known_score
 from dhl.analysis.statistics import bootstrap_means
-from dhl.config.methods import METRICS
+from dhl.config.methods import FURTHER_METRICS, METRICS
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.run.evaluations import evaluated_seeds, experiments, failed_experiments
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
-from dhl.run.results import IMAGE_COLUMNS, edited_by_hand, open_arrays, read_csv
+from dhl.run.results import edited_by_hand, open_arrays, read_image_rows
 from dhl.seeding import numpy_generator
 
 Key = tuple[str, str]  # method, metric
+
+# Part and metric of which some images have no value: no labelled pixel, no gradient.
+_WITH_GAPS = (("segmentation", "cross_entropy"), ("denoising", "gradient"))
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Measurements:
     protocols : dict of str to str
         By method; a method without results in some training is absent.
     features : dict of (method, metric) to ndarray of shape (n, s, k)
-        Per image and training: the value itself (k = 1), or the margins of its confusion matrix.
-        An untrained method has s = 1.
+        Per image and training: the value itself (k = 1), the value and whether the image has one
+        (k = 2), or the margins of its confusion matrix. An untrained method has s = 1.
     failures : dict of str to str
         The reason of each failed method.
     """
@@ -67,11 +70,17 @@ class Measurements:
         of_trainings = self.seed_scores(method, metric)
         return {
             "value": of_trainings.mean(),
-            "n": len(self.image_ids),
+            "n": self._count(method, metric),
             "seeds": len(of_trainings),
             "seed_std": of_trainings.std(ddof=1) if len(of_trainings) > 1 else np.nan,
             "protocol": self.protocols.get(method),
         }
+
+    def _count(self, method: str, metric: str) -> int:
+        """Return the number of images that have a value."""
+        if SCORES[metric] is known_score and (method, metric) in self.features:
+            return int(self.features[method, metric][:, 0, 1].sum())
+        return len(self.image_ids)
 
     def seed_scores(self, method: str, metric: str) -> np.ndarray:
         """Return a metric over all images per training, (s,); NaN if it was not measured."""
@@ -125,7 +134,7 @@ def _read_training(
     empty: Measurements, path: Path, legal: tuple[str, ...], chosen: set[str]
 ) -> Measurements:
     """Read the evaluation of one training; features have shape (n, k)."""
-    frame = read_csv(path, IMAGE_COLUMNS)
+    frame = read_image_rows(path)
     _check_rows(frame, path, part=empty.part, sigma=empty.sigma, methods=legal)
     ids = sorted(frame["image_id"].unique())
     features: dict[Key, np.ndarray] = {}
@@ -139,7 +148,8 @@ def _read_training(
             raise edited_by_hand(path, "several or no values of `protocol` for one method")
         protocols[method] = str(rows["protocol"].iloc[0])
         for metric, values in _values(rows, empty.part, path).items():
-            features[method, metric] = values[:, None]
+            with_gaps = SCORES[metric] is known_score
+            features[method, metric] = known_features(values) if with_gaps else values[:, None]
     if empty.part == "segmentation" and protocols:
         features |= _read_margins(path.with_suffix(".npz"), tuple(protocols), ids)
     return replace(empty, image_ids=tuple(ids), protocols=protocols, features=features)
@@ -193,19 +203,25 @@ def _check_rows(
 
 
 def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
-    """Check and return the per-image metrics of one method; in a task, PSNR may be absent."""
-    required = [metric for metric in METRICS[part] if metric != "miou"]
-    optional = [] if "psnr" in required or rows["psnr"].isna().all() else ["psnr"]
-    values = {metric: rows[metric].to_numpy(float) for metric in [*required, *optional]}
+    """Check and return the per-image metrics of one method.
+
+    PSNR may be absent in a task, and the metrics that an older version did not measure.
+    """
+    optional = FURTHER_METRICS if part == "denoising" else (*FURTHER_METRICS, "psnr")
+    absent = {metric for metric in optional if rows[metric].isna().all()} | {"miou"}
+    metrics = [one for one in dict.fromkeys((*METRICS[part], "psnr")) if one not in absent]
+    values = {metric: rows[metric].to_numpy(float) for metric in metrics}
     method = rows["method"].iloc[0]
     for metric, column in values.items():
-        if np.isnan(column).any():
+        if np.isnan(column).any() and (part, metric) not in _WITH_GAPS:
             raise edited_by_hand(path, f"a missing `{metric}` of the method `{method}`")
         if np.isinf(column).any():
             raise UserError(
                 f"A `{metric}` in {path} is infinite, so it has no mean.",
                 came=f"{path}: `{rows.index[np.isinf(column)][0]}` after `{method}` is infinite",
-                do="remove this image from the test images: the output equals the clean image.",
+                do="remove this image from the test images: the output equals the clean image."
+                if metric == "psnr"
+                else "use a task network whose outputs are finite.",
             )
         if metric in ("top1", "top5") and not np.isin(column, (0, 1)).all():
             came = f"a `{metric}` of the method `{method}` that is neither 0 nor 1"

@@ -1,7 +1,7 @@
 """Metrics as functions of features that are averaged over images.
 
 Features have shape (n, s, k), per image and training; a score maps mean features of shape (..., k)
-to (...): the mean itself, or mIoU from pooled counts.
+to (...): the mean itself, the mean over the images that have a value, or mIoU from pooled counts.
 """
 
 from __future__ import annotations
@@ -30,6 +30,32 @@ def confusion_margins(confusions: np.ndarray) -> np.ndarray:
 def mean_score(features: np.ndarray) -> np.ndarray:
     """Return the score of metrics that are a mean over images: shape (..., 1) to (...)."""
     return features[..., 0]
+
+
+def known_features(values: np.ndarray) -> np.ndarray:
+    """Return the features of a metric that some images do not have.
+
+    Parameters
+    ----------
+    values : ndarray of shape (...)
+        NaN where an image has no value.
+
+    Returns
+    -------
+    ndarray of shape (..., 2)
+        The value, and 1; or 0 and 0.
+    """
+    known = ~np.isnan(values)
+    return np.stack([np.where(known, values, 0), known], axis=-1)
+
+
+def known_score(features: np.ndarray) -> np.ndarray:
+    """Return the mean over the images with a value, from means of `known_features`.
+
+    The shape (..., 2) becomes (...); NaN if no image has a value.
+    """
+    total, known = features[..., 0], features[..., 1]
+    return np.divide(total, known, out=np.full(total.shape, np.nan), where=known > 0)
 
 
 def miou_score(margins: np.ndarray) -> np.ndarray:
@@ -68,4 +94,24 @@ SCORES = {
     "top1": mean_score,
     "top5": mean_score,
     "miou": miou_score,
+    "cross_entropy": known_score,  # a label map may have no labelled pixel
+    "gmsd": mean_score,
+    "gradient": known_score,  # a constant image has no gradient
 }
+# The sign of a difference that is an improvement. A denoiser blurs, so more gradient is better; but
+# noise has more than the clean image: in tables, `goodness` ranks.
+DIRECTION = {
+    "psnr": 1, "ssim": 1, "top1": 1, "top5": 1, "miou": 1, "cross_entropy": -1, "gmsd": -1,
+    "gradient": 1,
+}  # fmt: skip
+TARGET = {"gradient": 1.0}  # the best value of a metric that can be too high
+
+
+def goodness(value: float, metric: str) -> float:
+    """Return a number that is higher for a better value of a metric.
+
+    For a metric with a `TARGET` it is the distance from the target, negative.
+    """
+    if metric in TARGET:
+        return -abs(value - TARGET[metric])
+    return DIRECTION[metric] * value

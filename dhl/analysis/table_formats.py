@@ -28,7 +28,7 @@ class Dialect:
         Makes plain text safe.
     render : callable
         Turns a grid of formatted cells (columns: sigma, then `paper` or `ours`), a caption and the
-        table's number into text.
+        table's number, such as 1 or 1b, into text.
     """
 
     best: str
@@ -39,11 +39,11 @@ class Dialect:
     sigma: str
     none: str
     escape: Callable[[str], str]
-    render: Callable[[pd.DataFrame, str, int], str]
+    render: Callable[[pd.DataFrame, str, str], str]
     plain: str = "{}"
 
 
-def _markdown(grid: pd.DataFrame, caption: str, number: int) -> str:
+def _markdown(grid: pd.DataFrame, caption: str, number: str) -> str:
     """Write a pipe table under its caption."""
     head = ["Method", *(f"{sigma}, {side}" for sigma, side in grid.columns)]
     lines = [head, ["---"] * len(head), *([label, *row] for label, row in _rows(grid))]
@@ -74,7 +74,7 @@ _LATEX = r"""% Made by dhl. In the preamble: \usepackage{{booktabs,graphicx}}
 """
 
 
-def _latex(grid: pd.DataFrame, caption: str, number: int) -> str:
+def _latex(grid: pd.DataFrame, caption: str, number: str) -> str:
     """Write a `table*` for a two-column page, with the intervals in separate lines."""
     sigmas = list(grid.columns.get_level_values(0))
     spans = [
@@ -103,7 +103,7 @@ def _latex_line(*cells: str) -> str:
     return " & ".join(cells).strip() + r" \\"
 
 
-def _html(grid: pd.DataFrame, caption: str, number: int) -> str:
+def _html(grid: pd.DataFrame, caption: str, number: str) -> str:
     """Write a plain table with classes, for a page with a style sheet."""
     sigmas = grid.columns.get_level_values(0)
     groups = "".join(

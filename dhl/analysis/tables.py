@@ -13,9 +13,10 @@ import pandas as pd
 
 from dhl.analysis.measurements import Measurements, bootstrap_scores, read_measurements
 from dhl.analysis.published import AVERAGE, NOT_IN_PAPER, PublishedTable, read_published
+from dhl.analysis.scores import DIRECTION, SCORES, TARGET, goodness
 from dhl.analysis.statistics import percentile_interval
 from dhl.analysis.table_formats import DIALECTS, Dialect
-from dhl.config.methods import METRICS, TABLES, label_of
+from dhl.config.methods import FURTHER_METRICS, METRICS, TABLES, label_of
 from dhl.config.schema import Config
 from dhl.files import atomic_path
 from dhl.run.folder import RunFolder
@@ -31,6 +32,9 @@ UNITS = {
     "top1": ("Top-1 accuracy", 100, 1, "%", "points"),
     "top5": ("Top-5 accuracy", 100, 1, "%", "points"),
     "miou": ("mIoU", 100, 1, "%", "points"),
+    "cross_entropy": ("Cross-entropy", 1, 3, "nat", "nat"),
+    "gmsd": ("GMSD", 1, 4, "", ""),
+    "gradient": ("Relative gradient", 1, 3, "", ""),
 }
 _PAPER_DATA = {
     "denoising": "Kodak",
@@ -51,6 +55,7 @@ def build_table(
         Per sigma, method (in the configuration's order) and metric, a row with the image_id
         `average`; for denoising also a row per image. Accuracy and mIoU are fractions. A value is
         the average over `seeds` trainings; `ci_*` are over images, `seed_std` is over trainings.
+        `n` counts the images that have a value.
 
     Raises
     ------
@@ -94,27 +99,42 @@ def format_table(
 
     `frame` comes from `build_table`, and `suffix` is `md`, `tex` or `html`. The best value of a
     column is bold and the second best underlined. Values that print the same get the same mark,
-    `clean` is not ranked, and a column in which all print the same has no marks.
+    `clean` is not ranked, and a column in which all print the same has no marks. `FURTHER_METRICS`
+    follow in a second table, if any was measured.
     """
     dialect = DIALECTS[suffix]
     averages = frame[frame["image_id"] == AVERAGE]
+    of_paper = averages[~averages["metric"].isin(FURTHER_METRICS)]
+    caption = f"{_caption(of_paper, config, part)} {_legend(config, part, paper)}"
+    grid = _grid(of_paper, config, part, paper, dialect)
+    text = dialect.render(grid, dialect.escape(caption), str(TABLES[part]))
+    further = averages[averages["metric"].isin(FURTHER_METRICS)]
+    if further["value"].isna().all():
+        return text
+    grid = _grid(further, config, part, paper, dialect)
+    caption = dialect.escape(_caption(further, config, part))
+    return text + "\n" + dialect.render(grid, caption, f"{TABLES[part]}b")
+
+
+def _grid(
+    averages: pd.DataFrame, config: Config, part: str, paper: PublishedTable, dialect: Dialect
+) -> pd.DataFrame:
+    """Format the metrics of `averages`: a row per method, columns of the paper and ours."""
     cells = averages.set_index(["sigma", "method", "metric"]).to_dict("index")
-    methods = config.parts[part].methods
+    methods, metrics = config.parts[part].methods, tuple(averages["metric"].unique())
     columns: dict[tuple[str, str], list[str]] = {}
     for sigma in config.parts[part].sigmas:
         block = {
             (method, metric): cells[sigma, method, metric]
             for method in methods
-            for metric in METRICS[part]
+            for metric in metrics
         }
         head = dialect.sigma.format(format_sigma(sigma))
-        if printed := [metric for metric in METRICS[part] if metric in paper.metrics(sigma)]:
+        if printed := [metric for metric in metrics if metric in paper.metrics(sigma)]:
             columns[head, "paper"] = [_theirs(block, m, printed, dialect) for m in methods]
-        columns[head, "ours"] = _ours(block, methods, METRICS[part], dialect)
+        columns[head, "ours"] = _ours(block, methods, metrics, dialect)
     labels = [dialect.escape(label_of(method)) for method in methods]
-    grid = pd.DataFrame(columns, index=pd.Index(labels))
-    caption = dialect.escape(_caption(averages, config, part, paper))
-    return dialect.render(grid, caption, TABLES[part])
+    return pd.DataFrame(columns, index=pd.Index(labels))
 
 
 def _average(measurements: Measurements, method: str, metric: str, paper: PublishedTable) -> dict:
@@ -124,12 +144,13 @@ def _average(measurements: Measurements, method: str, metric: str, paper: Publis
         "method": method, "sigma": measurements.sigma, "image_id": AVERAGE, "metric": metric,
         **measurements.summary(method, metric), "published": value, "status": status,
     }  # fmt: skip
-    if method not in measurements.protocols:
-        reason = f"{NOT_MEASURED}: no rows of `{method}` in {measurements.source}"
-        if method in measurements.failures:
-            reason = f"{FAILED}: {measurements.failures[method]}"
-        return row | {"n": 0, "seeds": 0, "status": reason}
-    return row
+    if (method, metric) in measurements.features:
+        return row
+    what = "rows" if method not in measurements.protocols else metric
+    reason = f"{NOT_MEASURED}: no {what} of `{method}` in {measurements.source}"
+    if method in measurements.failures:
+        reason = f"{FAILED}: {measurements.failures[method]}"
+    return row | {"n": 0, "seeds": 0, "status": reason}
 
 
 def _images(
@@ -137,13 +158,17 @@ def _images(
 ) -> list[dict]:
     """Return the rows of a metric on each image; one image has no interval."""
     features = measurements.features[method, metric]
+    values = SCORES[metric](features).mean(axis=1)
     rows = []
-    for image_id, value in zip(measurements.image_ids, features[..., 0].mean(axis=1), strict=True):
+    for image_id, value in zip(measurements.image_ids, values, strict=True):
         published, status = paper.lookup(method, measurements.sigma, metric, image_id)
+        if pd.isna(value):
+            status = f"{NOT_MEASURED}: this image has no {metric}"
         rows.append(
             {
                 "method": method, "sigma": measurements.sigma, "image_id": image_id,
-                "metric": metric, "value": value, "n": 1, "seeds": features.shape[1],
+                "metric": metric, "value": value, "n": int(pd.notna(value)),
+                "seeds": features.shape[1],
                 "protocol": measurements.protocols[method],
                 "published": published, "status": status,
             }
@@ -198,9 +223,10 @@ def _ours(
 
 
 def _marks(block: Block, methods: tuple[str, ...], metric: str) -> dict[str, str]:
-    """Return which methods are `best` and `second`; in all metrics, higher is better."""
+    """Return which methods are `best` and `second`."""
+    _, factor, decimals, _, _ = UNITS[metric]
     printed = {
-        method: float(_number(block[method, metric]["value"], metric))
+        method: round(factor * goodness(block[method, metric]["value"], metric), decimals)
         for method in methods
         if method not in _UNRANKED and not pd.isna(block[method, metric]["value"])
     }
@@ -211,11 +237,9 @@ def _marks(block: Block, methods: tuple[str, ...], metric: str) -> dict[str, str
     return {method: names[value] for method, value in printed.items() if value in names}
 
 
-def _caption(averages: pd.DataFrame, config: Config, part: str, paper: PublishedTable) -> str:
+def _caption(averages: pd.DataFrame, config: Config, part: str) -> str:
     """Describe the metrics, the data, the protocol and the marks."""
-    metrics = ", ".join(
-        f"{UNITS[metric][0]} in {UNITS[metric][3]}".removesuffix(" in ") for metric in METRICS[part]
-    )
+    metrics = ", ".join(map(_describe, averages["metric"].unique()))
     ours = averages[averages["n"] > 0]
     counts = ", ".join(str(count) for count in sorted(ours["n"].unique())) or "0"
     protocols = ", ".join(sorted(ours["protocol"].unique())) or "none"
@@ -235,7 +259,16 @@ def _caption(averages: pd.DataFrame, config: Config, part: str, paper: Published
         text += f" Not ranked: {', '.join(ceilings)}."
     if len(ours) < len(averages):
         text += f" n.m. or failed: not measured, see status in table{TABLES[part]}.csv."
-    return f"{text} {_legend(config, part, paper)}"
+    return text
+
+
+def _describe(metric: str) -> str:
+    """Name a metric with its unit, and its best value if it is not the highest."""
+    name, _, _, unit, _ = UNITS[metric]
+    text = f"{name} in {unit}".removesuffix(" in ")
+    if metric in TARGET:
+        return f"{text} (best: {TARGET[metric]:g}, as the clean image)"
+    return text if DIRECTION[metric] > 0 else f"{text} (lower is better)"
 
 
 def _legend(config: Config, part: str, paper: PublishedTable) -> str:

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 TASKS = ("classification", "segmentation")
 PARTS = ("denoising", *TASKS)
 TABLES = {"denoising": 1, "classification": 2, "segmentation": 3}
-TASK_METRICS = {"classification": ("top1", "top5"), "segmentation": ("miou",)}
-METRICS = {"denoising": ("psnr", "ssim"), **TASK_METRICS}
+TASK_METRICS = {
+    "classification": ("top1", "top5", "cross_entropy"),
+    "segmentation": ("miou", "cross_entropy"),
+}
+METRICS = {"denoising": ("psnr", "ssim", "gmsd", "gradient"), **TASK_METRICS}
+FURTHER_METRICS = ("cross_entropy", "gmsd", "gradient")  # not in the paper's tables
 TASK_NETWORKS = {"classification": "classifier", "segmentation": "segmenter"}
 OTHER_TASK = {"classification": "segmentation", "segmentation": "classification"}
 

@@ -17,7 +17,17 @@ from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.data.noise import recorded_noisy_image
 from dhl.errors import UserError
-from dhl.evaluation.metrics import clean_reference, confusion_matrix, finish, psnr, ssim, top_k
+from dhl.evaluation.metrics import (
+    clean_reference,
+    confusion_matrix,
+    cross_entropy,
+    finish,
+    gmsd,
+    gradient,
+    psnr,
+    ssim,
+    top_k,
+)
 from dhl.evaluation.untrained import DenoisedImages
 from dhl.files import atomic_path
 from dhl.models import checkpoint
@@ -233,10 +243,13 @@ def _measure(output: Output, batch: Batch, protocol: str) -> pd.DataFrame:
         if batch.targets is None:
             pairs = zip(clean, denoised, strict=True)
             columns["ssim"] = [ssim(clean=one, denoised=other) for one, other in pairs]
-    if output.logits is not None and batch.targets is not None and batch.targets.ndim == 1:
-        for k in (1, 5):
-            correct = top_k(logits=output.logits, target=batch.targets, k=k)
-            columns[f"top{k}"] = correct.astype(float)
+            columns["gmsd"] = gmsd(clean=clean, denoised=denoised)
+            columns["gradient"] = gradient(clean=clean, denoised=denoised)
+    if output.logits is not None and batch.targets is not None:
+        logits, target = output.logits, batch.targets
+        columns["cross_entropy"] = cross_entropy(logits=logits, target=target)
+        for k in (1, 5) if target.ndim == 1 else ():
+            columns[f"top{k}"] = top_k(logits=logits, target=target, k=k).astype(float)
     return pd.DataFrame(columns)
 
 

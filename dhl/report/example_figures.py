@@ -23,7 +23,7 @@ from dhl.report.figure_style import WIDTH
 from dhl.report.squares import busiest_square, disagreement_square
 from dhl.run.failures import NothingToShow, failure_of
 from dhl.run.folder import RunFolder
-from dhl.run.results import IMAGE_COLUMNS, open_arrays, read_csv
+from dhl.run.results import open_arrays, read_image_rows
 
 BOX = "#ff2d2d"
 _ZOOMED = ("noisy", "cbm3d", "dncnn", "separate", "joint-classification", "joint-segmentation")
@@ -83,7 +83,7 @@ def read_examples(
     path = folder.evaluation(part, sigma)
     if (reason := failure_of(path)) is not None:
         raise NothingToShow(f"{part} at sigma {sigma:g}: {reason}")
-    rows = read_csv(path, IMAGE_COLUMNS)
+    rows = read_image_rows(path)
     with open_arrays(path.with_suffix(".npz")) as file:
         kinds = ("example_ids", "clean/", "labels/", "image/", "prediction/", "probability/")
         arrays = {name: file[name] for name in file.files if name.startswith(kinds)}

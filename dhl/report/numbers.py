@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dhl.analysis.published import AVERAGE
+from dhl.analysis.scores import goodness
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import METRICS, TABLES, is_baseline
 from dhl.config.schema import Config
@@ -74,7 +75,7 @@ def main_table(config: Config, numbers: list[dict[str, Any]], part: str) -> list
     -------
     list of dict
         A row per method: `method`, and `cells`, its rows of `numbers` by sigma. A cell has `best`:
-        whether its printed value is the highest at its sigma. The clean image is not ranked.
+        whether its printed value is the best at its sigma. The clean image is not ranked.
     """
     metric, methods = METRICS[part][0], config.parts[part].methods
     _, factor, decimals, _, _ = UNITS[metric]
@@ -83,7 +84,9 @@ def main_table(config: Config, numbers: list[dict[str, Any]], part: str) -> list
         for row in numbers
         if (row["part"], row["metric"]) == (part, metric)
     }
-    printed = {key: round(factor * row["value"], decimals) for key, row in grid.items()}
+    printed = {
+        key: round(factor * goodness(row["value"], metric), decimals) for key, row in grid.items()
+    }
     table = []
     for method in methods:
         cells = []

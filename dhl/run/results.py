@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dhl.config.methods import FURTHER_METRICS
 from dhl.errors import UserError
 from dhl.files import atomic_path
 from dhl.run.folder import RunFolder
@@ -24,7 +25,7 @@ NOISE_COLUMNS = (
 SKIPPED_COLUMNS = ("split", "image_id", "path", "reason")
 IMAGE_COLUMNS = (
     "dataset", "part", "sigma", "method", "image_id", "noise_seed", "protocol",
-    "psnr", "ssim", "top1", "top5",
+    "psnr", "ssim", "top1", "top5", *FURTHER_METRICS,
 )  # fmt: skip
 TRAINING_COLUMNS = (
     "step", "lr", "loss", "reconstruction_loss", "task_loss", "device", "precision",
@@ -79,6 +80,12 @@ def read_some_columns(
     return _checked_numbers(frame.reindex(columns=[*needed, *optional]), path)
 
 
+def read_image_rows(path: Path) -> pd.DataFrame:
+    """Read the rows of an evaluation; `FURTHER_METRICS` that an older version lacks are empty."""
+    older = tuple(name for name in IMAGE_COLUMNS if name not in FURTHER_METRICS)
+    return read_some_columns(path, older, optional=FURTHER_METRICS)
+
+
 def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
     """Read the time (`s`, seconds) and memory (`max_rss`, MiB) of each job from Snakemake's files.
 
@@ -125,9 +132,9 @@ def _checked_numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 _NUMERIC = {
-    "sigma", "psnr", "ssim", "top1", "top5", "value", "ci_low", "ci_high", "n", "step", "loss",
-    "reconstruction_loss", "task_loss", "difference", "noise_mean", "noise_std", "mean_a", "mean_b",
-    "seeds", "seed_std",
+    "sigma", "psnr", "ssim", "top1", "top5", *FURTHER_METRICS, "value", "ci_low", "ci_high", "n",
+    "step", "loss", "reconstruction_loss", "task_loss", "difference", "noise_mean", "noise_std",
+    "mean_a", "mean_b", "seeds", "seed_std",
 }  # fmt: skip
 
 

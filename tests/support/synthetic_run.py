@@ -93,6 +93,9 @@ def write_evaluation(config, folder, level, rng, images) -> None:
             "ssim": quality if part == "denoising" else np.nan,
             "top1": (difficulty < quality).astype(float) if classifies else np.nan,
             "top5": 1.0 if classifies else np.nan,
+            "cross_entropy": np.nan if part == "denoising" else 2 - quality + difficulty / 9,
+            "gmsd": 0.2 * (1 - quality) if part == "denoising" else np.nan,
+            "gradient": quality + difficulty / 9 if part == "denoising" else np.nan,
         }))  # fmt: skip
         for i in range(examples if method in config.parts[part].methods else 0):
             arrays[f"image/{method}/{i}"] = arrays[f"clean/{i}"]
