@@ -18,7 +18,10 @@ _WIDTH = 100
 _SETTINGS = 12  # settings to list: different configurations can differ in hundreds
 _WORDS = {0, 2, 3, 9}  # left-aligned columns
 # What a run may lack as a whole, from the coarsest level to the finest.
-_LEVELS = (["part"], ["part", "sigma"], ["part", "method"], ["part", "sigma", "method", "metric"])
+_LEVELS = (
+    ["part"], ["part", "sigma"], ["part", "method"], ["part", "metric"],
+    ["part", "sigma", "method", "metric"],
+)  # fmt: skip
 
 
 def to_text(comparison: Comparison, shown: tuple[str, ...] = (MOVED,)) -> str:

@@ -31,7 +31,7 @@ from synthetic_run import drop_method, write_synthetic_run
 from dhl.analysis import statistics
 from dhl.analysis.compare import MOVED, ONLY_A, ONLY_B, SAME, WITHIN_CHANCE
 from dhl.analysis.comparison_text import to_text
-from dhl.config.methods import TABLES
+from dhl.config.methods import FURTHER_METRICS, TABLES
 from dhl.errors import UserError
 from dhl.run.folder import RunFolder
 
@@ -245,7 +245,21 @@ def test_cells_of_one_run_alone_are_listed(base_run, tmp_path):
     count = (claims["sigma"] == 45).sum()
     assert f"Verdicts only in B: {count} at sigma 45 of claims that both have." in lines
     compared_cells = comparison.cells[comparison.cells["p_adjusted"].notna()]
-    assert len(compared_cells) == 3 * 2 + 8 * 2
+    assert len(compared_cells) == 3 * 4 + 8 * 3
+
+
+def test_a_metric_that_an_older_run_lacks_is_named_once(base_run, base_copy):
+    for number in (1, 2, 3):
+        path = base_copy.table(number)
+        frame = pd.read_csv(path)
+        frame[~frame["metric"].isin(FURTHER_METRICS)].to_csv(path, index=False)
+        sign(base_copy.root, path)
+    text = " ".join(to_text(compared(base_copy, base_run)).split())
+    only_b = text.split("Only in B: ")[1].split(".")[0].split("; ")
+    assert only_b == [
+        "denoising, GMSD", "denoising, Relative gradient", "classification, Cross-entropy",
+        "segmentation, Cross-entropy",
+    ]  # fmt: skip
 
 
 def test_a_single_lost_cell_is_named(base_run, base_copy):

@@ -8,8 +8,8 @@ import pytest
 from settings import laboratory_config
 from synthetic_run import write_synthetic_run
 
-from dhl.analysis.measurements import read_measurements
-from dhl.config.methods import PARTS
+from dhl.analysis.measurements import bootstrap_scores, read_measurements
+from dhl.config.methods import FURTHER_METRICS, PARTS
 from dhl.errors import UserError
 from dhl.run.folder import RunFolder
 from dhl.run.results import NOISE_COLUMNS, read_csv, write_csv
@@ -79,6 +79,31 @@ def test_without_psnr_a_task_method_has_none(config, folder):
     assert np.isnan(measurements.score("retrained", "psnr"))
 
 
+def test_the_mean_cross_entropy_is_over_the_images_with_labelled_pixels(config, folder):
+    def unlabel(frame):
+        return frame.assign(
+            cross_entropy=frame["cross_entropy"].where(frame["image_id"] != "test-0002")
+        )
+
+    rows = unlabel(pd.read_csv(edit(folder, "segmentation", unlabel)))
+    expected = rows[rows["method"] == "joint"]["cross_entropy"]
+    measurements = read_measurements(config, folder, "segmentation", 30)
+    summary = measurements.summary("joint", "cross_entropy")
+    assert summary["value"] == pytest.approx(expected.dropna().mean())
+    assert summary["n"] == 11
+    assert measurements.summary("joint", "miou")["n"] == 12
+    draws = bootstrap_scores(config, measurements)["joint", "cross_entropy"]
+    assert draws.mean() == pytest.approx(expected.mean(), abs=1e-3)
+    # The standard error of a mean of 11 values; another image is drawn for the empty one.
+    assert draws.std() == pytest.approx(expected.std() / np.sqrt(11), rel=0.1)
+
+
+def test_a_file_of_an_older_version_lacks_the_further_metrics(config, folder):
+    edit(folder, "classification", lambda frame: frame.drop(columns=list(FURTHER_METRICS)))
+    measurements = read_measurements(config, folder, "classification", 30)
+    assert {metric for _, metric in measurements.features} == {"psnr", "top1", "top5"}
+
+
 def blank(column):
     """Return an edit that empties the first cell of a column."""
 
@@ -105,6 +130,7 @@ def put(column, value):
     [
         ("denoising", blank("psnr"), "a missing `psnr` of the method `noisy`"),
         ("denoising", blank("ssim"), "a missing `ssim`"),
+        ("denoising", blank("gmsd"), "a missing `gmsd`"),
         ("denoising", blank("image_id"), "a row without image_id"),
         ("denoising", put("psnr", np.inf), "`test-0000` after `noisy` is infinite"),
         ("denoising", put("sigma", 25), "sigma `25"),
@@ -115,6 +141,8 @@ def put(column, value):
         ("denoising", lambda frame: pd.concat([frame, frame[3:4]]), "two rows of `noisy`"),
         ("classification", blank("top1"), "a missing `top1`"),
         ("classification", put("top1", 0.5), "neither 0 nor 1"),
+        ("classification", blank("cross_entropy"), "a missing `cross_entropy`"),
+        ("segmentation", put("cross_entropy", np.inf), "`test-0000` after `clean` is infinite"),
         ("segmentation", lambda frame: frame[frame["image_id"] != "test-0003"], "image_ids"),
     ],
 )

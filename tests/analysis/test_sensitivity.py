@@ -127,7 +127,7 @@ def test_the_table_holds_the_values_and_the_paired_differences(studied_run):
     rows["models"] = [
         f"{found[name].source} + {found[name].task_network}" for name in rows["method"]
     ]
-    means = rows.groupby("models")[["psnr", "top1", "top5"]].mean()
+    means = rows.groupby("models")[["psnr", "top1", "top5", "cross_entropy"]].mean()
     chosen = table[table["part"] == "classification"]
     assert len(chosen) > 30
     for row in chosen.itertuples():

@@ -12,7 +12,7 @@ from synthetic_run import drop_method, write_synthetic_run
 from dhl.analysis.published import read_literature, read_published
 from dhl.analysis.table_formats import DIALECTS
 from dhl.analysis.tables import build_table, write_table
-from dhl.config.methods import METHODS
+from dhl.config.methods import FURTHER_METRICS, METHODS
 from dhl.errors import UserError
 from dhl.run.results import TABLE_COLUMNS, read_csv
 
@@ -42,11 +42,15 @@ def cell(frame, method, sigma, metric, image_id="average"):
     return cells.loc[(method, sigma, metric, image_id)]
 
 
-def html_cells(folder, number):
+def html_tables(folder, number):
+    """Return the elements of the paper's metrics and of the further ones."""
+    return list(ElementTree.fromstring(f"<p>{folder.table(number, 'html').read_text()}</p>"))
+
+
+def html_cells(folder, number, *, table=0):
     """Return {label: [markup of each cell]} of a written HTML table."""
-    root = ElementTree.fromstring(folder.table(number, "html").read_text())
     rows = {}
-    for row in root.find("tbody"):
+    for row in html_tables(folder, number)[table].find("tbody"):
         markup = [ElementTree.tostring(one, encoding="unicode") for one in row.findall("td")]
         rows[row.find("th").text] = markup
     return rows
@@ -55,9 +59,9 @@ def html_cells(folder, number):
 def test_averages_and_images_are_those_of_the_evaluation(config, folder):
     table = written(config, folder, "denoising", 1)
     frame = pd.read_csv(folder.evaluation("denoising", 25))
-    means = frame.groupby("method")[["psnr", "ssim"]].mean()
+    means = frame.groupby("method")[["psnr", "ssim", "gmsd", "gradient"]].mean()
     for method in config.parts.denoising.methods:
-        for metric in ("psnr", "ssim"):
+        for metric in means:
             row = cell(table, method, 25, metric)
             assert row["value"] == pytest.approx(means.loc[method, metric], rel=1e-14)
             assert row["ci_low"] <= row["value"] + 1e-12
@@ -68,16 +72,16 @@ def test_averages_and_images_are_those_of_the_evaluation(config, folder):
     assert row["value"] == one["psnr"]
     assert row["n"] == 1
     assert np.isnan(row["ci_low"])
-    assert len(table) == 2 * 6 * 2 * 21
+    assert len(table) == 2 * 6 * 4 * 21
 
 
 def test_task_tables_hold_averages_in_the_order_of_the_configuration(config, folder):
     table = written(config, folder, "classification", 2)
     assert set(table["image_id"]) == {"average"}
     assert list(table["method"]) == [
-        m for m in config.parts.classification.methods for _ in range(2)
+        m for m in config.parts.classification.methods for _ in range(3)
     ]
-    assert list(table["metric"]) == ["top1", "top5"] * 8
+    assert list(table["metric"]) == ["top1", "top5", "cross_entropy"] * 8
 
 
 def test_status_tells_missing_transcription_from_absence(config, folder):
@@ -150,9 +154,64 @@ def test_the_best_value_is_bold_and_the_second_underlined(config, folder):
         assert ours[METHODS[method].label].startswith(f'<td class="ours">{text} <small')
 
 
+def test_further_metrics_are_ranked_by_their_own_direction(config, folder):
+    methods = config.parts.denoising.methods
+    gmsd = dict(zip(methods, (0.2, 0.05, 0.1, 0.05, 0.3, 0.4), strict=True))
+    gradient = dict(zip(methods, (2.9, 0.93, 1.07, 0.9, 1.08, 0.5), strict=True))
+    path = folder.evaluation("denoising", 15)
+    frame = pd.read_csv(path)
+    columns = {"gmsd": frame["method"].map(gmsd), "gradient": frame["method"].map(gradient)}
+    frame.assign(**columns).to_csv(path, index=False)
+    write_table(config, "denoising", folder, PUBLISHED)
+    marked = {
+        "noisy": "0.2000 / 2.900",
+        "cbm3d": "<strong>0.0500</strong> / <strong>0.930</strong>",
+        "dncnn": "<u>0.1000</u> / <strong>1.070</strong>",
+        "separate": "<strong>0.0500</strong> / 0.900",
+        "joint-classification": "0.3000 / <u>1.080</u>",
+        "joint-segmentation": "0.4000 / 0.500",
+    }
+    ours = {label: cells[0] for label, cells in html_cells(folder, 1, table=1).items()}
+    for method, text in marked.items():
+        assert ours[METHODS[method].label].startswith(f'<td class="ours">{text} <small')
+    text = folder.table(1, "md").read_text()
+    assert "GMSD (lower is better), Relative gradient (best: 1, as the clean image)" in text
+
+
+def test_an_image_without_a_value_has_an_empty_cell_and_does_not_count(config, folder):
+    path = folder.evaluation("denoising", 15)
+    frame = pd.read_csv(path)
+    constant = frame["image_id"] == "test-0003"
+    frame["gradient"] = np.where(constant, np.nan, frame["gradient"])
+    frame.to_csv(path, index=False)
+    table = written(config, folder, "denoising", 1)
+    for method, rows in frame.groupby("method"):
+        row = cell(table, method, 15, "gradient")
+        assert row["value"] == pytest.approx(rows["gradient"].mean())  # pandas skips the empty one
+        assert row["n"] == 19
+        assert cell(table, method, 15, "gmsd")["n"] == 20
+    row = cell(table, "cbm3d", 15, "gradient", "test-0003")
+    assert np.isnan(row["value"])
+    assert (row["n"], row["status"]) == (0, "not measured: this image has no gradient")
+
+
+def test_a_run_of_an_older_version_has_no_second_table(config, folder):
+    for sigma in config.parts.classification.sigmas:
+        path = folder.evaluation("classification", sigma)
+        pd.read_csv(path).drop(columns=list(FURTHER_METRICS)).to_csv(path, index=False)
+    table = written(config, folder, "classification", 2)
+    row = cell(table, "joint", 30, "cross_entropy")
+    assert (row["n"], row["status"]) == (
+        0, "not measured: no cross_entropy of `joint` in evaluation/classification/sigma30.csv"
+    )  # fmt: skip
+    assert cell(table, "joint", 30, "top5")["n"] == 20
+    assert "2b" not in folder.table(2, "md").read_text()
+
+
 def test_the_clean_image_is_not_ranked(config, folder):
     write_table(config, "segmentation", folder, PUBLISHED)
-    table = build_table(config, "segmentation", folder, PUBLISHED).set_index(["sigma", "method"])
+    table = build_table(config, "segmentation", folder, PUBLISHED)
+    table = table[table["metric"] == "miou"].set_index(["sigma", "method"])
     ranked = table.loc[60, "value"].drop("clean").sort_values()
     assert table.loc[(60.0, "clean"), "value"] > ranked.iloc[-1]
     cells = {label: row[3] for label, row in html_cells(folder, 3).items()}
@@ -173,13 +232,16 @@ def test_cells_show_percent_with_their_interval(config, folder):
 
 def test_html_is_a_plain_table_with_scopes(config, folder):
     write_table(config, "classification", folder, PUBLISHED)
-    text = folder.table(2, "html").read_text()
-    root = ElementTree.fromstring(text)
-    assert root.tag == "table"
-    assert "style" not in text
-    assert all(head.get("scope") for head in root.iter("th"))
-    widths = [int(head.get("colspan", 1)) for head in root.find("thead")[0][1:]]
-    assert {len(row.findall("td")) for row in root.find("tbody")} == {sum(widths)}
+    assert "style" not in folder.table(2, "html").read_text()
+    roots = html_tables(folder, 2)
+    assert [(root.tag, root.get("id")) for root in roots] == [
+        ("table", "table2"),
+        ("table", "table2b"),
+    ]
+    for root in roots:
+        assert all(head.get("scope") for head in root.iter("th"))
+        widths = [int(head.get("colspan", 1)) for head in root.find("thead")[0][1:]]
+        assert {len(row.findall("td")) for row in root.find("tbody")} == {sum(widths)}
 
 
 def test_latex_is_booktabs_with_even_rows(config, folder):
@@ -190,15 +252,16 @@ def test_latex_is_booktabs_with_even_rows(config, folder):
     assert text.count("{") == text.count("}")
     assert not re.search(r"(?<!\\)%", re.sub(r"^%.*\n", "", text, flags=re.MULTILINE))
     assert text.isascii()
-    body = text.split(r"\midrule")[-1].split(r"\bottomrule")[0].strip().splitlines()
-    values = [line for line in body if not line.startswith("&")]
-    assert [line.split(" & ")[0] for line in values] == [
-        METHODS[method].label for method in config.parts.classification.methods
-    ]
-    intervals = [line for line in body if line.startswith("&")]
-    assert len(intervals) == len(values)
-    assert {line.count("& ") for line in body} == {2}
-    assert all(r"{\scriptsize (" in line and "--" in line for line in intervals)
+    for table, columns in zip(text.split("\\midrule\n")[1:], (2, 1), strict=True):
+        body = table.split(r"\bottomrule")[0].strip().splitlines()
+        values = [line for line in body if not line.startswith("&")]
+        assert [line.split(" & ")[0] for line in values] == [
+            METHODS[method].label for method in config.parts.classification.methods
+        ]
+        intervals = [line for line in body if line.startswith("&")]
+        assert len(intervals) == len(values)
+        assert {line.count("& ") for line in body} == {columns}
+        assert all(r"{\scriptsize (" in line and "--" in line for line in intervals)
 
 
 def test_latex_prints_every_mark():

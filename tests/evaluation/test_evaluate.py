@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from skimage.color import rgb2yiq
+from skimage.filters import prewitt
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tiny_sets import write_picture
 from torch import nn
+from torch.nn import functional as F
 
 from dhl.config.methods import PARTS, TASKS
 from dhl.config.parse import parse_config
@@ -75,6 +78,10 @@ def test_psnr_equals_scikit_image_on_the_saved_images(tiny_run, part):
                 gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
             )  # fmt: skip
             assert row["ssim"] == pytest.approx(similarity, abs=1e-6)
+            grey, grey_clean = (rgb2yiq(one / 255)[..., 0] for one in (picture[inner], clean))
+            ratio = prewitt(grey)[1:-1, 1:-1].mean() / prewitt(grey_clean)[1:-1, 1:-1].mean()
+            assert row["gradient"] == pytest.approx(ratio, rel=1e-6)
+            assert 0 < row["gmsd"] < 0.5
         checked += 1
     assert checked == rows["psnr"].notna().sum()  # every image of the tiny run is an example
 
@@ -89,6 +96,8 @@ def test_top_1_and_top_5_follow_from_the_saved_probabilities(tiny_run):
             order = np.argsort(-probabilities).tolist()
             rank = order.index(arrays[f"labels/{number}"])
             assert (row["top1"], row["top5"]) == (float(rank < 1), float(rank < 5))
+            expected = -np.log(probabilities[arrays[f"labels/{number}"]])
+            assert row["cross_entropy"] == pytest.approx(expected, abs=1e-5)
             assert probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -186,6 +195,24 @@ def test_the_task_network_reads_what_the_denoiser_returns_unclipped(
     assert read["noisy"].min() < 0
     assert read["noisy"].max() > 1
     assert read["separate"].min() < 0  # a denoiser's output leaves the range, too
+
+
+@pytest.mark.parametrize("part", TASKS)
+def test_cross_entropy_is_that_of_the_task_networks_output(
+    tiny_config, run_copy, monkeypatch, part
+):
+    benches = spied_bench(monkeypatch)
+    evaluate(tiny_config, part, SIGMA, run_copy)
+    (bench,), reader = benches, task_network_key(part)
+    by_source = sorted(bench.experiments, key=lambda one: one.source)
+    in_order = [one.name for one in by_source if one.task_network == reader]
+    targets = torch.from_numpy(load_split(run_copy.data(part), "test").targets).long()
+    rows, _ = results(run_copy, part)
+    for method, logits in zip(in_order, bench.networks[reader].returned, strict=True):
+        losses = F.cross_entropy(logits.double(), targets, reduction="none")
+        expected = losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+        found = rows.loc[rows["method"] == method, "cross_entropy"]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=method)
 
 
 def test_changed_pixels_are_refused(tiny_config, run_copy):

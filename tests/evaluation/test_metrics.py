@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.signal import convolve2d
+from scipy.special import log_softmax
+from skimage import data as pictures
+from skimage.color import rgb2yiq
+from skimage.filters import prewitt_h, prewitt_v
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
+from sklearn.metrics import log_loss
 
-from dhl.evaluation.metrics import clean_reference, confusion_matrix, finish, psnr, ssim, top_k
+from dhl.evaluation.metrics import (
+    clean_reference,
+    confusion_matrix,
+    cross_entropy,
+    finish,
+    gmsd,
+    gradient,
+    psnr,
+    ssim,
+    top_k,
+)
 
 
 def pair(sigma: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
@@ -52,6 +69,67 @@ def test_ssim_of_constant_images_is_the_luminance_term():
     c1 = 0.01**2
     expected = (2 * 0.4 * 0.6 + c1) / (0.4**2 + 0.6**2 + c1)
     assert ssim(clean=one, denoised=other) == pytest.approx(expected)
+
+
+def distorted(height: int, width: int) -> dict[str, np.ndarray]:
+    """Return a clean photograph (1, H, W, 3) on 256 levels, and it blurred and noisy."""
+    clean = pictures.astronaut()[100 : 100 + height, 180 : 180 + width] / 255
+    noise = np.random.default_rng(0).normal(0, 25 / 255, clean.shape)
+    images = {"clean": clean, "blurred": gaussian_filter(clean, (1, 1, 0)), "noisy": clean + noise}
+    return {name: finish(one, protocol="plain")[None] for name, one in images.items()}
+
+
+# `piq.gmsd` of piq 0.8.0, reduction="none", of these images rounded to 256 levels. It divides the
+# variance by the number of pixels, the authors by one less.
+PIQ_GMSD = {
+    (48, 60): {"blurred": 0.021388742801587573, "noisy": 0.05395657539252311},
+    (47, 61): {"blurred": 0.02123298105970694, "noisy": 0.06215011727790051},
+}
+
+
+@pytest.mark.parametrize(("height", "width"), PIQ_GMSD)
+@pytest.mark.parametrize("name", ["blurred", "noisy"])
+def test_gmsd_equals_piq_and_the_authors_matlab_code(height, width, name):
+    images = {key: np.rint(one * 255) / 255 for key, one in distorted(height, width).items()}
+    value = gmsd(clean=images["clean"], denoised=images[name])
+    pixels = ((height + 1) // 2) * ((width + 1) // 2)
+    expected = PIQ_GMSD[height, width][name] * np.sqrt(pixels / (pixels - 1))
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+    def gradients(image):  # Matlab's conv2(..., 'same') of a 2 x 2 kernel drops the first line
+        grey = 255 * rgb2yiq(image)[..., 0]
+        small = convolve2d(grey, np.full((2, 2), 0.25))[1:, 1:][::2, ::2]
+        kernel = np.array([[1, 0, -1]] * 3) / 3
+        parts = (convolve2d(small, one, "same") for one in (kernel, kernel.T))
+        return np.sqrt(sum(np.square(one) for one in parts))
+
+    first, second = gradients(images["clean"][0]), gradients(images[name][0])
+    similarity = (2 * first * second + 170) / (first**2 + second**2 + 170)
+    np.testing.assert_allclose(value, similarity.std(ddof=1), rtol=1e-6)
+
+
+def test_gradient_equals_prewitts_by_scikit_image():
+    images = distorted(48, 60)
+
+    def mean_gradient(image):
+        grey = rgb2yiq(image[0])[..., 0]
+        return np.hypot(prewitt_h(grey), prewitt_v(grey))[1:-1, 1:-1].mean()
+
+    ratio = {
+        name: gradient(clean=images["clean"], denoised=image).item()
+        for name, image in images.items()
+    }
+    for name, image in images.items():
+        expected = mean_gradient(image) / mean_gradient(images["clean"])
+        assert ratio[name] == pytest.approx(expected, rel=1e-6)
+    assert ratio["blurred"] < 0.9 < ratio["clean"] == 1 < 1.1 < ratio["noisy"]
+
+
+def test_half_the_contrast_has_half_the_gradient_and_a_constant_image_none():
+    clean = distorted(20, 20)["clean"]
+    pair = np.concatenate([clean, np.full_like(clean, 0.4)])
+    np.testing.assert_allclose(gradient(clean=pair, denoised=pair / 2), [0.5, np.nan])
+    np.testing.assert_array_equal(gmsd(clean=pair, denoised=pair), [0, 0])
 
 
 def test_the_authors_protocol_rounds_clips_and_drops_three_pixels():
@@ -120,3 +198,37 @@ def test_a_map_of_ignored_pixels_counts_nothing():
     ignored = np.full((3, 3), 255, np.uint8)
     counts = confusion_matrix(target=ignored, predicted=np.zeros((3, 3), int), classes=4)
     np.testing.assert_array_equal(counts, np.zeros((4, 4)))
+
+
+def test_cross_entropy_of_classes_equals_scikit_learn():
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 5, (7, 300)).astype(np.float32)
+    target = generator.integers(0, 300, 7)
+    target[2] = 255  # a class like any other
+    probabilities = np.exp(log_softmax(logits.astype(float), axis=1))
+    expected = [
+        log_loss([label], one[None], labels=range(300))
+        for label, one in zip(target, probabilities, strict=True)
+    ]
+    np.testing.assert_allclose(cross_entropy(logits=logits, target=target), expected, rtol=1e-5)
+
+
+def test_cross_entropy_of_label_maps_is_the_mean_over_labelled_pixels():
+    generator = np.random.default_rng(1)
+    logits = generator.normal(0, 3, (3, 4, 5, 6)).astype(np.float32)
+    target = generator.integers(0, 4, (3, 5, 6), dtype=np.uint8)
+    target[generator.random(target.shape) < 0.3] = 255
+    target[1] = 255
+    logarithms = log_softmax(logits.astype(float), axis=1)
+    expected = [
+        -np.mean([maps[label, *pixel] for pixel, label in np.ndenumerate(labels) if label != 255])
+        for maps, labels in zip(logarithms[[0, 2]], target[[0, 2]], strict=True)
+    ]
+    result = cross_entropy(logits=logits, target=target)
+    np.testing.assert_allclose(result[[0, 2]], expected, rtol=1e-6)
+    assert np.isnan(result[1])
+
+
+def test_cross_entropy_of_equal_logits_is_the_logarithm_of_the_number_of_classes():
+    logits, target = np.zeros((2, 10), np.float32), np.array([3, 9])
+    np.testing.assert_allclose(cross_entropy(logits=logits, target=target), np.log(10), rtol=1e-6)
