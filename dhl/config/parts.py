@@ -49,7 +49,7 @@ class Part(Frozen):
 
 
 class DenoisingPart(Part):
-    """Table 1: PSNR and SSIM of the denoisers."""
+    """Table 1: quality of the denoised images, such as PSNR."""
 
     data: DenoisingData = Field(description="images for training denoisers, and for measuring PSNR")
     denoiser: Network = Field(
@@ -62,7 +62,7 @@ class DenoisingPart(Part):
 
 
 class ClassificationPart(Part):
-    """Table 2: top-1 and top-5 accuracy behind each denoiser."""
+    """Table 2: accuracy and cross-entropy of the classifier behind each denoiser."""
 
     data: ClassificationData = Field(description="images with one class each")
     task_network: Network = Field(
@@ -74,7 +74,7 @@ class ClassificationPart(Part):
 
 
 class SegmentationPart(Part):
-    """Table 3: mIoU behind each denoiser."""
+    """Table 3: mIoU and cross-entropy of the segmenter behind each denoiser."""
 
     data: SegmentationData = Field(description="images with label maps")
     task_network: Network = Field(

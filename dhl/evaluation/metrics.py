@@ -185,14 +185,10 @@ def cross_entropy(*, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
         For label maps, the mean over the pixels without the label 255; NaN if there are none.
     """
     import torch
-    from torch.nn.functional import cross_entropy as torch_cross_entropy
 
-    # 255 is the ignore index of label maps, but a valid class of ImageNet.
-    ignored = IGNORED_LABEL if target.ndim > 1 else -1
-    classes = np.asarray(target, np.int64)
-    losses = torch_cross_entropy(
-        torch.from_numpy(logits), torch.from_numpy(classes), ignore_index=ignored, reduction="none"
-    ).numpy()
-    of_images = losses.reshape(len(losses), -1).sum(axis=1, dtype=np.float64)
-    counted = np.sum(classes.reshape(len(classes), -1) != ignored, axis=1)
-    return np.divide(of_images, counted, out=np.full(len(losses), np.nan), where=counted > 0)
+    from dhl.training.objectives import task_loss
+
+    targets = torch.from_numpy(np.asarray(target, np.int64))
+    pairs = zip(torch.from_numpy(logits), targets, strict=True)
+    losses = (task_loss(logits=one[None], target=label[None]) for one, label in pairs)
+    return np.array([loss.item() for loss in losses])

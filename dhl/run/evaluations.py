@@ -29,7 +29,7 @@ class Experiment:
 
     name: str  # a method of the table, or `<source> + <task network>`; the same for every training
     source: str  # `clean`, `noisy`, an untrained method, or the key of a denoiser's first training
-    task_network: str | None  # its key; None: only PSNR and SSIM are measured
+    task_network: str | None  # its key; None: only images are measured
 
     @property
     def trained(self) -> bool:
