@@ -139,7 +139,7 @@ def test_the_report_is_built_and_says_what_failed(config, drawn_copy):
     }
     assert "nan within the 5 steps" in notice.text
     cells = [cell for cell in page.find("td", class_="failed")]
-    assert len(cells) == 1 + 2  # mIoU, and both accuracies of cross
+    assert len(cells) == 2 + 3  # mIoU, both accuracies, and the cross-entropy of each task
 
 
 def test_with_every_evaluation_missing_there_is_still_a_report(config, drawn_copy):
