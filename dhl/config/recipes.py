@@ -100,6 +100,11 @@ class JointRecipe(Recipe):
         "cross-entropy; null: `task_weight`",
     )
 
+    @property
+    def perceptual_weight(self) -> float:
+        """The weight of the distance of features."""
+        return self.task_weight if self.feature_weight is None else self.feature_weight
+
 
 class WarmStart(Recipe):
     """The recipe of one denoiser for a range of sigmas, from which the others start."""

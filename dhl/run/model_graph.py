@@ -241,11 +241,9 @@ def _permuted(config: Config, key: str, task: str, level: Level) -> ModelSpec:
 def _perceptual(config: Config, key: str, task: str, level: Level) -> ModelSpec:
     """Describe the control without labels; its `task_weight` is the weight of the features."""
     joint = _joint(config, key, task, level, label="", factor=1)
-    configured = _part(config, task).training.joint
-    weight = configured.feature_weight
-    if weight is None:
-        weight = configured.task_weight
-    recipe = configured.model_copy(update={"task_weight": weight, "feature_weight": None})
+    configured = _given(_part(config, task).training.joint)
+    weights = {"task_weight": configured.perceptual_weight, "feature_weight": None}
+    recipe = configured.model_copy(update=weights)
     return dataclasses.replace(joint, objective="perceptual", recipe=recipe)
 
 
