@@ -49,13 +49,13 @@ METHODS = {
     "joint-permuted": Method(
         "Permuted labels",
         "The joint loss with the label of another image of the batch, which says nothing about "
-        "this image: the control for any additional loss.",
+        "this image: the control for labels that belong to their images.",
         False,
     ),
     "joint-perceptual": Method(
         "Perceptual loss",
         "Instead of the task's loss, the distance between the task network's features of the "
-        "denoised and of the clean image: the control for labels.",
+        "denoised and of the clean image: the control for guidance without labels.",
         False,
     ),
     "retrained": Method(

@@ -271,8 +271,8 @@ class JointObjective(DenoisingObjective):
 class PermutedObjective(JointObjective):
     """The joint objective with the target of the next image of the batch.
 
-    Targets have the right frequencies and say nothing about their image, which separates guidance
-    by the task from the effect of any additional loss.
+    Targets have the right frequencies and say nothing about their image. The loss is least if every
+    prediction is the frequency of the classes.
     """
 
     def guiding_loss(
