@@ -177,7 +177,8 @@ def test_a_changed_recipe_data_set_or_parent_does_not_resume(
 def test_without_its_task_the_joint_training_is_each_of_its_controls_to_the_bit(
     tiny_content, run_copy, task, crops
 ):
-    tiny_content["parts"][task]["training"]["joint"] |= {"task_weight": 0.0, **crops}
+    weights = {"task_weight": 0.0, "feature_weight": 0.0}
+    tiny_content["parts"][task]["training"]["joint"] |= weights | crops
     config = parse_config(tiny_content, source="tiny.yaml")
     joint, *controls = (
         trained(config, run_copy, f"{name}-{task}/sigma30")
