@@ -2,8 +2,8 @@
 
 Trains one model per line of settings, alone and with one thread, and prints its operations, seconds
 and metric as JSON: top-1, mIoU, or the PSNR at sigma 60. The test split is never read. A denoiser
-of one sigma is trained without a warm start. A denoiser for a task starts from the models of a
-finished run, `--run`, and its metric is that of the task.
+of one sigma is trained without a warm start. A denoiser for a task and a retrained task network
+start from the models of a finished run, `--run`, and their metric is that of the task.
 
     python benchmarks/small_networks.py config/mini.yaml segmenter/clean \
         '{"width": 16, "steps": 800, "lr": 0.003, "batch": 16}' '{"width": 16, "steps": 1600}'
@@ -43,11 +43,13 @@ from dhl.training.train import train_model
 PARTS = {network: task for task, network in TASK_NETWORKS.items()}
 SIGMA = 60
 DENOISERS = ("separate", "dncnn")
+# All but the last follow the recipe `joint`.
+OF_A_TASK = ("joint", "matched", "permuted", "perceptual", "retrained")
 MODELS = (
     *(f"{network}/clean" for network in PARTS),
     *(f"{denoiser}-start/all" for denoiser in DENOISERS),
     *(f"{denoiser}/sigma{SIGMA}" for denoiser in DENOISERS),
-    *(f"{kind}-{task}/sigma{SIGMA}" for kind in ("joint", "matched") for task in PARTS.values()),
+    *(f"{kind}-{task}/sigma{SIGMA}" for kind in OF_A_TASK for task in PARTS.values()),
 )
 
 
@@ -72,8 +74,9 @@ def _sections(content: dict[str, Any], key: str) -> tuple[dict[str, Any], dict[s
         return part["task_network"], part["training"]["task_network"]
     part = content["parts"]["denoising"]
     kind, _, task = family.partition("-")
-    if kind in ("joint", "matched"):  # both have the recipe of `joint`
-        return part["denoiser"], content["parts"][task]["training"]["joint"]
+    if kind in OF_A_TASK:
+        recipe = "retrained" if kind == "retrained" else "joint"
+        return part["denoiser"], content["parts"][task]["training"][recipe]
     recipes = part["training"] if kind == "separate" else part["training"][kind]
     network = part["denoiser" if kind == "separate" else kind]
     if task == "start":
@@ -88,12 +91,14 @@ def metric(config: Config, key: str, folder: RunFolder) -> float:
     spec = model_spec(config, key)
     split = load_split(folder.data(spec.part), "validation")
     images = np.stack(list(split.images)).astype(np.float32) / 255
-    if spec.role == "denoiser":
+    clean = images
+    if spec.sigma is not None:
         noise = np.random.default_rng(0).normal(0, SIGMA / 255, images.shape)
-        noisy = images + noise.astype(np.float32)
-        output = in_batches(network, noisy).transpose(0, 2, 3, 1)
+        images = images + noise.astype(np.float32)
+    if spec.role == "denoiser":
+        output = in_batches(network, images).transpose(0, 2, 3, 1)
         if spec.part == "denoising":
-            return float(psnr(clean=images, denoised=np.clip(output, 0, 1)).mean())
+            return float(psnr(clean=clean, denoised=np.clip(output, 0, 1)).mean())
         images, (network, _) = output, load_model(folder.model(f"{TASK_NETWORKS[spec.part]}/clean"))
     logits = in_batches(network, images)
     if spec.part == "classification":

@@ -44,6 +44,24 @@ METHODS = {
     ),
     "joint": Method("Joint", "The denoiser trained with the loss of this task.", True),
     "cross": Method("Joint, cross-task", "The denoiser trained with the other task's loss.", True),
+    "cross-matched": Method(
+        "Cross-task, matched",
+        "The separate denoiser, trained on with the images, steps and schedule of the cross-task "
+        "one, still with lambda = 0: the control for the other task's images.",
+        False,
+    ),
+    "joint-permuted": Method(
+        "Permuted labels",
+        "The joint loss with the label of another image of the batch, which says nothing about "
+        "this image: the control for labels that belong to their images.",
+        False,
+    ),
+    "joint-perceptual": Method(
+        "Perceptual loss",
+        "Instead of the task's loss, the distance between the task network's features of the "
+        "denoised and of the clean image: the control for guidance without labels.",
+        False,
+    ),
     "retrained": Method(
         "Retrained network",
         "No denoiser: the task network itself trained on noisy images of this sigma.",
@@ -55,17 +73,28 @@ METHODS = {
     "joint-segmentation": Method(
         "Joint (segmentation)", "The denoiser trained with the segmenter's loss.", True
     ),
+    **{
+        f"matched-{task}": Method(
+            f"Matched ({task})",
+            "The separate denoiser, trained on with the images, steps and schedule of "
+            f"Joint ({task}), still with lambda = 0: its control.",
+            False,
+        )
+        for task in TASKS
+    },
 }
 
 ALLOWED = {
     "denoising": (
         "noisy", "cbm3d", "cbm3d-package", "cbm3d-2020", "dncnn", "separate",
         "joint-classification", "joint-segmentation",
+        "matched-classification", "matched-segmentation",
     ),
     **{
         task: (
             "clean", "noisy", "cbm3d", "cbm3d-package", "cbm3d-2020", "dncnn", "separate",
-            "separate-matched", "joint", "cross", "retrained",
+            "separate-matched", "joint", "cross", "cross-matched", "joint-permuted",
+            "joint-perceptual", "retrained",
         )
         for task in TASKS
     },
@@ -101,6 +130,9 @@ def model_of(method: str, part: str) -> str | None:
         "separate-matched": f"matched-{part}",
         "joint": f"joint-{part}",
         "cross": f"joint-{OTHER_TASK.get(part)}",
+        "cross-matched": f"matched-{OTHER_TASK.get(part)}",
+        "joint-permuted": f"permuted-{part}",
+        "joint-perceptual": f"perceptual-{part}",
         "retrained": f"retrained-{part}",
     }
     return names.get(method, method)

@@ -84,11 +84,26 @@ class Recipe(Frozen):
     )
     checkpoint_every: Count = Field(default=500, description="steps between two checkpoints")
 
+    @property
+    def images(self) -> int:
+        """How many images a training sees, each as often as it is drawn."""
+        return self.steps * self.batch
+
 
 class JointRecipe(Recipe):
     """A recipe of joint training: MSE on [0, 1] plus `task_weight` times the mean cross-entropy."""
 
     task_weight: NonNegative = Field(description="weight of the task's loss: the paper's lambda")
+    feature_weight: NonNegative | None = Field(
+        default=None,
+        description="weight of the distance of features in `joint-perceptual`, which replaces the "
+        "cross-entropy; null: `task_weight`",
+    )
+
+    @property
+    def perceptual_weight(self) -> float:
+        """The weight of the distance of features."""
+        return self.task_weight if self.feature_weight is None else self.feature_weight
 
 
 class WarmStart(Recipe):
@@ -151,6 +166,6 @@ class TaskTraining(Frozen):
     )
     joint: JointRecipe | None = Field(
         default=None,
-        description="the denoiser with the task's loss; `separate-matched` follows it too",
+        description="the denoiser with the task's loss; its controls follow it too",
     )
     retrained: Recipe | None = Field(default=None, description="the task network on noisy images")

@@ -11,7 +11,10 @@ from dhl.config.sensitivity import MISMATCHED, Sensitivity
 from dhl.errors import ConfigError, UserError
 
 # The recipe in a task's `training` that each kind of model follows.
-RECIPES = {"joint": "joint", "matched": "joint", "retrained": "retrained"}
+RECIPES = {
+    **dict.fromkeys(("joint", "matched", "permuted", "perceptual"), "joint"),
+    "retrained": "retrained",
+}
 
 
 def check_rules(config: Config) -> None:
@@ -19,6 +22,7 @@ def check_rules(config: Config) -> None:
     for part in config.parts:
         for method in config.parts[part].methods:
             _require_recipe(config, method, part)
+            _require_pairs(config, method, part)
     if config.sensitivity is not None:
         _check_sensitivity(config, config.sensitivity)
     _check_joint_crops(config)
@@ -63,6 +67,22 @@ def used_recipes(config: Config) -> dict[str, tuple[str, Recipe]]:
     }
 
 
+def unequal_images(config: Config) -> dict[str, tuple[int, int]]:
+    """Return the tasks in which the retrained network and the joint denoiser see unequal data.
+
+    Returns
+    -------
+    dict of str to (int, int)
+        By task, how many images (steps x batch) `retrained` and `joint` see.
+    """
+    found = {}
+    for task in (task for task in TASKS if task in config.parts):
+        if {"retrained", "joint"} <= set(config.parts[task].methods):
+            training = config.parts[task].training
+            found[task] = training.retrained.images, training.joint.images
+    return {task: counts for task, counts in found.items() if counts[0] != counts[1]}
+
+
 def _path(task: str, recipe: str) -> str:
     """Return the key path of a task's recipe."""
     return f"parts.{task}.training.{recipe}"
@@ -95,6 +115,17 @@ def _require_recipe(config: Config, method: str, part: str) -> None:
                 came=f"`{method}` in `parts.{part}.methods`, and no such recipe",
                 do=f"add `{_path(task, name)}`, or remove the method.",
             )
+
+
+def _require_pairs(config: Config, method: str, part: str) -> None:
+    """Check that a batch has other images, whose labels `joint-permuted` takes."""
+    recipe = _recipe(config, part, "joint") if method == "joint-permuted" else None
+    if recipe is not None and recipe.batch < 2:
+        raise ConfigError(
+            f"The method `{method}` of {part} needs at least two images in a batch.",
+            came=f"`{_path(part, 'joint')}.batch: {recipe.batch}`",
+            do="write a batch of 2 or more, or remove the method.",
+        )
 
 
 def _check_sensitivity(config: Config, asked: Sensitivity) -> None:

@@ -5,6 +5,7 @@ A multiplication and an addition are two operations; only convolutions and matri
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from dataclasses import replace
@@ -70,7 +71,8 @@ def step_flops(config: Config, counts: dict[str, PartCounts], spec: ModelSpec) -
     """Count the operations of a training step, by the name of the network.
 
     The forward pass, the gradient of the activations and that of the weights cost the same; a
-    frozen network has no gradient of the weights.
+    frozen network has no gradient of the weights, and none at all of the clean images whose
+    features `perceptual` compares.
     """
     batch, *sides = training_shape(config, counts, spec)
     if spec.frozen is None:
@@ -78,13 +80,19 @@ def step_flops(config: Config, counts: dict[str, PartCounts], spec: ModelSpec) -
     frozen = model_spec(config, spec.frozen)
     alone = _objective_flops(replace(spec, objective="denoise"), None, *sides)
     behind = _objective_flops(spec, frozen, *sides) - alone
-    return {network_name(spec): 3 * batch * alone, network_name(frozen): 2 * batch * behind}
+    backward = behind // 2 if spec.objective == "perceptual" else behind
+    return {
+        network_name(spec): 3 * batch * alone,
+        network_name(frozen): batch * (behind + backward),
+    }
 
 
 def _objective_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width: int) -> int:
     """Count the operations of one training image's forward pass through the objective."""
     network = _meta_network(network_name(spec)).train()
-    task_network = None if frozen is None else _meta_network(network_name(frozen))
+    task_network = None
+    if frozen is not None:  # a copy, because an objective may add hooks
+        task_network = copy.deepcopy(_meta_network(network_name(frozen)))
     no_generator: Any = None  # no random numbers are drawn on meta tensors
     plain = replace(spec, noise=GAUSSIAN)  # a plug-in may need real values
     objective = build_objective(network, plain, task_network=task_network)

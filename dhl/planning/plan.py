@@ -10,6 +10,7 @@ from dhl.config.catalogue import CATALOGUE
 from dhl.config.data_sets import PluginData
 from dhl.config.methods import is_baseline
 from dhl.config.recipes import WarmStart
+from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
 from dhl.planning.image_counts import PartCounts
 from dhl.planning.jobs import list_jobs
@@ -76,7 +77,7 @@ def make_plan(config: Config, counts: dict[str, PartCounts], machine: Machine) -
         list_jobs(config, counts, machine),
         sum(one.bytes for one in fetched),
         tuple(dict.fromkeys(_of_unknown_time(config, machine))),
-        tuple(_warm_start_warnings(config)),
+        (*_warm_start_warnings(config), *_unequal_images(config)),
     )
 
 
@@ -103,6 +104,15 @@ def _warm_start_warnings(config: Config) -> Iterator[str]:
     for name, sigmas in unseen.items():
         listed = ", ".join(f"{sigma:g}" for sigma in sorted(sigmas))
         yield f"denoisers of sigma {listed} start from `{name}`, which is not trained on them."
+
+
+def _unequal_images(config: Config) -> Iterator[str]:
+    """Warn of retrained networks that see more or fewer images than the joint denoiser."""
+    for task, (retrained, joint) in unequal_images(config).items():
+        yield (
+            f"`retrained` of {task} sees {retrained:,} images and `joint` {joint:,}; for a fair "
+            "comparison, make steps x batch equal."
+        )
 
 
 def to_json(plan: Plan) -> str:

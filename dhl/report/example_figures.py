@@ -27,6 +27,10 @@ from dhl.run.results import open_arrays, read_image_rows
 
 BOX = "#ff2d2d"
 _ZOOMED = ("noisy", "cbm3d", "dncnn", "separate", "joint-classification", "joint-segmentation")
+_CLASSIFIED = (
+    "clean", "noisy", "cbm3d", "dncnn", "separate", "separate-matched", "joint", "cross",
+    "retrained",
+)  # fmt: skip
 _MAPPED = ("noisy", "separate", "joint", "cross")
 _MAX_IMAGES, _MAX_LINES = 2, 4
 _COLUMNS = 4  # of small images with text that is legible on a phone
@@ -190,7 +194,7 @@ def _add_legend(figure: Figure, maps: list[np.ndarray], name_of: Callable[[int],
 def example_classification(config: Config, folder: RunFolder) -> Figure:
     """Draw the input of the classifier, with the predicted class and its probability."""
     examples = read_examples(config, folder, "classification")
-    methods, name_of = examples.methods, class_namer(config, "classification")
+    methods, name_of = _chosen(_CLASSIFIED, examples), class_namer(config, "classification")
     lines = -(-len(methods) // _COLUMNS)
     shown = min(max(1, _MAX_LINES // lines), len(examples.ids))
     figure = Figure(figsize=(WIDTH, shown * lines * _LINE), layout="constrained")

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from dhl.analysis.published import AVERAGE
-from dhl.config.methods import TABLES
+from dhl.config.methods import TABLES, label_of
+from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
 from dhl.report.content import read_deviations
 from dhl.report.names import listed, noise_name
@@ -66,7 +67,7 @@ def limits(config: Config, claims: list[dict[str, Any]], deviations: Path) -> li
     found = [*_few_steps(config), *_few_units(claims)]
     if config.seeds == 1:
         found.append(("One training", "Each network was trained once. Other trainings may differ."))
-    return found + _other_images(config, deviations)
+    return [*found, *_unequal_images(config), *_other_images(config, deviations)]
 
 
 def is_trial(config: Config) -> bool:
@@ -78,6 +79,19 @@ def is_trial(config: Config) -> bool:
 def _steps(config: Config) -> list[int]:
     recipes = (model_spec(config, key).recipe for key in all_models(config))
     return [recipe.steps for recipe in recipes if recipe is not None]
+
+
+def _unequal_images(config: Config) -> list[tuple[str, str]]:
+    """Name the tasks in which the retrained network saw other numbers of images than joint."""
+    unequal = unequal_images(config)
+    if not unequal:
+        return []
+    joint, retrained = label_of("joint"), label_of("retrained")
+    counts = [f"{first:,} and {second:,} for {task}" for task, (first, second) in unequal.items()]
+    return [
+        ("Unequal training", f"{retrained} and {joint} saw unequal numbers of training images: "
+         f"{listed(counts)}.")
+    ]  # fmt: skip
 
 
 def _few_steps(config: Config) -> list[tuple[str, str]]:

@@ -25,8 +25,10 @@ COLUMNS = {
     "overview": _OVER_SIGMA,
     "example": ("image_id", "method", "psnr", "class", "probability", "truth"),
     **dict.fromkeys(EXPERIMENT_FIGURES, SENSITIVITY_COLUMNS),
-    "training_curves": ("model", "sigma", "step", "loss", "reconstruction_loss", "task_loss"),
-}
+    "training_curves": (
+        "model", "sigma", "step", "loss", "reconstruction_loss", "task_loss", "feature_loss",
+    ),
+}  # fmt: skip
 
 
 def columns_of(name: str) -> tuple[str, ...]:

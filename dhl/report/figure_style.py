@@ -52,8 +52,9 @@ class MethodStyle(NamedTuple):
     line: str
 
 
-# The palettes of Okabe and Ito and of Tol, which are safe for colour-blind readers; dashed lines
-# show methods without a denoiser.
+# The palettes of Okabe and Ito and of Tol, which are safe for colour-blind readers. Dashed lines
+# show methods without a denoiser, dotted lines the controls of joint denoisers. `separate-matched`
+# is drawn as a method of its own.
 STYLES = {
     "clean": MethodStyle("#000000", "D", "--"),
     "noisy": MethodStyle("#8a8a8a", "X", "--"),
@@ -65,9 +66,14 @@ STYLES = {
     "separate-matched": MethodStyle("#0072b2", "v", "-"),
     "joint": MethodStyle("#d55e00", "*", "-"),
     "cross": MethodStyle("#009e73", "P", "-"),
+    "cross-matched": MethodStyle("#4fb39a", (4, 1, 45), ":"),
+    "joint-permuted": MethodStyle("#b8693d", (5, 1, 180), ":"),
+    "joint-perceptual": MethodStyle("#7b5bd6", "H", ":"),
     "retrained": MethodStyle("#882255", "p", "--"),
     "joint-classification": MethodStyle("#ee6677", "<", "-"),
     "joint-segmentation": MethodStyle("#228833", ">", "-"),
+    "matched-classification": MethodStyle("#aa3f5a", (5, 0, 180), ":"),
+    "matched-segmentation": MethodStyle("#7fa32b", (3, 1, 180), ":"),
 }
 
 # Plug-ins, in the order of the configuration: Tol's muted colours. After the last colour, colours

@@ -52,6 +52,8 @@ def training_curves(config: Config, folder: RunFolder) -> Figure:
 
 def _loss_of(curve: pd.DataFrame) -> str:
     """Say which loss a curve has: the columns of the others are empty."""
+    if curve["feature_loss"].notna().any():
+        return "Perceptual loss: MSE + feature weight x distance"
     if curve["task_loss"].isna().all():
         return "Denoisers: MSE"
     if curve["reconstruction_loss"].isna().all():

@@ -31,6 +31,8 @@ PLOTTED = {
     "miou_over_sigma": ("segmentation", "miou"),
 }
 REFERENCE = "separate"  # differences are drawn to the paper's baseline
+_WIDE = 22  # characters: with longer labels, the legend has two columns instead of three
+_LEGEND_LINE = 0.19  # inches
 _BOUNDS = ("difference_low", "difference_high")
 
 
@@ -106,7 +108,10 @@ def overview_metrics(config: Config) -> list[tuple[str, str]]:
 def _draw(
     config: Config, folder: RunFolder, plotted: Sequence[tuple[str, str]], *, height: float
 ) -> Figure:
-    """Draw a column of two panels for each metric, with one legend below them."""
+    """Draw a column of two panels for each metric, with one legend below them.
+
+    `height` in inches is that of a figure with three lines in its legend.
+    """
     columns = {one: read_differences(config, folder, *one) for one in plotted}
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     panels = figure.subplots(2, len(columns), squeeze=False, sharex="col", height_ratios=(1.15, 1))
@@ -125,9 +130,12 @@ def _draw(
         below.set_title(f"Minus {label_of(REFERENCE)}, {difference_unit}")
         below.set_xlabel(textwrap.fill(sigma_axis(config), 60 // len(columns)), fontsize=9)
         handles |= dict(zip(*above.get_legend_handles_labels()[::-1], strict=True))
+    ncols = 3 if max(map(len, handles)) <= _WIDE else 2
+    lines = -(-len(handles) // ncols)
+    figure.set_figheight(height + _LEGEND_LINE * max(0, lines - 3))
     figure.legend(
-        handles=list(handles.values()), labels=list(handles), loc="outside lower center", ncols=3,
-        columnspacing=1.2, handlelength=1.8, handletextpad=0.5,
+        handles=list(handles.values()), labels=list(handles), loc="outside lower center",
+        ncols=ncols, columnspacing=1.2, handlelength=1.8, handletextpad=0.5,
     )  # fmt: skip
     return figure
 

@@ -4,8 +4,10 @@ The key of a model is `<name>/<variant>`: `classifier/clean`, `separate-start/al
 `joint-segmentation/sigma30`. `joint-segmentation/sigma30-seed2` is its second training, whose
 parents are also from the second training. `joint-segmentation/sigma30-times10` has ten times the
 recipe's task weight. `segmenter-unet/clean` is a further task network, and
-`joint-segmentation-unet/sigma30` is the denoiser that is trained with its loss. The frozen task
-networks are trained once: the paper takes them as given.
+`joint-segmentation-unet/sigma30` is the denoiser that is trained with its loss.
+`matched-`, `permuted-` and `perceptual-segmentation/sigma30` are the controls of
+`joint-segmentation/sigma30`. The frozen task networks are trained once: the paper takes them as
+given.
 """
 
 from __future__ import annotations
@@ -39,14 +41,14 @@ class ModelSpec:
     key: str
     role: str  # denoiser, classifier or segmenter
     network: Network
-    objective: str  # denoise, task or joint
+    objective: str  # denoise, task, joint, permuted or perceptual
     part: str  # the part with its training images
     recipe: Recipe | None  # None: the network's published weights are used
     sigma: float | tuple[float, float] | None  # on the 0-255 scale, or a range; None: clean
     classes: int | None = None  # of a task network
     crop: int | None = None  # side of the task network's input in pixels, if it is fixed
     start: str | None = None  # key of the model whose weights it starts from
-    frozen: str | None = None  # key of the frozen task network of the joint objective
+    frozen: str | None = None  # key of the task network through which the loss passes
     noise: str = GAUSSIAN  # the configuration's noise model
 
     @property
@@ -64,8 +66,8 @@ class ModelSpec:
     def seed_name(self) -> str:
         """The name that seeds the batches and the noise.
 
-        The joint denoisers of a task and their matched control share it: they see the same batches
-        with the same noise, and differ only in the loss.
+        The joint denoisers of a task and their controls share it: they see the same batches with
+        the same noise, and differ only in the loss.
         """
         if not (self.start and self.role == "denoiser" and self.part in TASKS):
             return self.key
@@ -118,7 +120,12 @@ def _spec(config: Config, key: str) -> ModelSpec:
         raise _NoSuchModel
     if kind in DENOISERS and not task:
         return _denoiser(config, key, kind, level)
-    trained_on_a_task = {"matched": _matched, "retrained": _retrained}
+    trained_on_a_task = {
+        "matched": _matched,
+        "permuted": _permuted,
+        "perceptual": _perceptual,
+        "retrained": _retrained,
+    }
     if kind not in trained_on_a_task:
         raise _NoSuchModel
     return trained_on_a_task[kind](config, key, task, level)
@@ -203,7 +210,7 @@ def _denoiser(config: Config, key: str, kind: str, level: Level) -> ModelSpec:
 def _matched(config: Config, key: str, task: str, level: Level) -> ModelSpec:
     """Describe the control: the joint denoiser's images, steps and schedule, with lambda = 0."""
     joint = _given(_part(config, task).training.joint)
-    recipe = Recipe(**joint.model_dump(exclude={"task_weight"}))
+    recipe = Recipe(**joint.model_dump(include=set(Recipe.model_fields)))
     network, start = config.parts.denoising.denoiser, sigma_key("separate", *level)
     return ModelSpec(
         key, "denoiser", network, "denoise", task, recipe, level[0],
@@ -216,12 +223,28 @@ def _joint(
 ) -> ModelSpec:
     """Describe the denoiser trained with a task's loss."""
     recipe = _given(_part(config, task).training.joint)
-    recipe = recipe.model_copy(update={"task_weight": factor * recipe.task_weight})
+    weights = {"task_weight": factor * recipe.task_weight, "feature_weight": None}
+    recipe = recipe.model_copy(update=weights)
     return ModelSpec(
         key, "denoiser", config.parts.denoising.denoiser, "joint", task, recipe, level[0],
         crop=_crop(config, task),
         start=sigma_key("separate", *level), frozen=_task_network(config, task, label=label).key,
     )  # fmt: skip
+
+
+def _permuted(config: Config, key: str, task: str, level: Level) -> ModelSpec:
+    """Describe the control with the joint loss and the labels of other images."""
+    joint = _joint(config, key, task, level, label="", factor=1)
+    return dataclasses.replace(joint, objective="permuted")
+
+
+def _perceptual(config: Config, key: str, task: str, level: Level) -> ModelSpec:
+    """Describe the control without labels; its `task_weight` is the weight of the features."""
+    joint = _joint(config, key, task, level, label="", factor=1)
+    configured = _given(_part(config, task).training.joint)
+    weights = {"task_weight": configured.perceptual_weight, "feature_weight": None}
+    recipe = configured.model_copy(update=weights)
+    return dataclasses.replace(joint, objective="perceptual", recipe=recipe)
 
 
 def _crop(config: Config, task: str) -> int | None:

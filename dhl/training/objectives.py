@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import nn
 
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.noise import add_noise
+from dhl.errors import UserError
 from dhl.models.padded_denoiser import border_of
 from dhl.sigma import GAUSSIAN
 
@@ -60,6 +61,26 @@ def joint_loss(
     return reconstruction + task_weight * task
 
 
+def feature_loss(*, denoised: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared difference of features, relative to the mean square of `clean`.
+
+    It is computed in float32 over all features of the batch, has no unit, and does not depend on
+    the scale of the features.
+
+    Parameters
+    ----------
+    denoised, clean : Tensor of equal shape (N, ...)
+        A task network's features of the denoised and of the clean images.
+
+    References
+    ----------
+    .. [1] Johnson, Alahi and Fei-Fei, Perceptual Losses for Real-Time Style Transfer and
+       Super-Resolution, ECCV 2016: their feature reconstruction loss is relative to the number of
+       features instead.
+    """
+    return F.mse_loss(denoised.float(), clean.float()) / clean.float().square().mean()
+
+
 def centre_crop(images: torch.Tensor, side: int | None) -> torch.Tensor:
     """Cut the central `side` x `side` px out of images (N, C, H, W); None cuts nothing."""
     if side is None:
@@ -103,6 +124,11 @@ def shrink_labels(target: torch.Tensor, stride: int) -> torch.Tensor:
     return F.pad(target, (0, right, 0, bottom), value=IGNORED_LABEL)[..., ::stride, ::stride]
 
 
+def coarse_logits(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return a task network's logits; DeepLab's are those before the upsampling."""
+    return getattr(network, "forward_coarse", network)(images)
+
+
 def loss_of_network(
     network: nn.Module, images: torch.Tensor, targets: torch.Tensor | None
 ) -> torch.Tensor:
@@ -115,7 +141,7 @@ def loss_of_network(
     """
     if targets is None:
         raise ValueError("a task's loss needs images with targets")
-    logits = getattr(network, "forward_coarse", network)(images)
+    logits = coarse_logits(network, images)
     stride = getattr(network, "stride", None)
     return task_loss(
         logits=logits, target=targets if stride is None else shrink_labels(targets, stride)
@@ -212,6 +238,8 @@ class JointObjective(DenoisingObjective):
         The configuration's `noise`.
     """
 
+    guidance = "task_loss"  # the name of the second loss in training curves
+
     def __init__(
         self, network: nn.Module, *, task_network: nn.Module, sigma: float, task_weight: float,
         output_side: int | None = None, noise: str = GAUSSIAN,
@@ -223,12 +251,85 @@ class JointObjective(DenoisingObjective):
     def losses(
         self, images: torch.Tensor, targets: torch.Tensor | None, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
-        """Return `loss`, `reconstruction_loss` and `task_loss` of clean images and targets."""
+        """Return `loss`, `reconstruction_loss` and the guiding loss by its name."""
         denoised, reconstruction = self.reconstruct(images, generator)
-        task = loss_of_network(self.task_network, denoised, targets)
-        loss = joint_loss(reconstruction=reconstruction, task=task, task_weight=self.task_weight)
+        guiding = self.guiding_loss(denoised, images, targets)
+        loss = joint_loss(reconstruction=reconstruction, task=guiding, task_weight=self.task_weight)
         return {
             "loss": loss,
             "reconstruction_loss": reconstruction.detach(),
-            "task_loss": task.detach(),
+            self.guidance: guiding.detach(),
         }
+
+    def guiding_loss(
+        self, denoised: torch.Tensor, images: torch.Tensor, targets: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the second loss of denoised images, from their clean images and targets."""
+        return loss_of_network(self.task_network, denoised, targets)
+
+
+class PermutedObjective(JointObjective):
+    """The joint objective with the target of the next image of the batch.
+
+    Targets have the right frequencies and say nothing about their image. The loss is least if every
+    prediction is the frequency of the classes.
+    """
+
+    def guiding_loss(
+        self, denoised: torch.Tensor, images: torch.Tensor, targets: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the task's loss with permuted targets."""
+        others = None if targets is None else targets.roll(-1, 0)
+        return super().guiding_loss(denoised, images, others)
+
+
+class PerceptualObjective(JointObjective):
+    """The joint objective without targets: a distance of features replaces the cross-entropy.
+
+    Features are the input of the task network's last layer with a matrix or kernel of weights.
+    Those of the clean images have no gradient. `task_weight` is the weight of `feature_loss`.
+    """
+
+    guidance = "feature_loss"
+
+    def __init__(self, network: nn.Module, *, task_network: nn.Module, **settings: Any):
+        super().__init__(network, task_network=task_network, **settings)
+        self.last_input: torch.Tensor | None = None
+        for layer in self.task_network.modules():
+            weight = getattr(layer, "weight", None)
+            if isinstance(weight, torch.Tensor) and weight.dim() > 1:  # no BatchNorm
+                layer.register_forward_pre_hook(self._keep)
+
+    def _keep(self, layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        """Keep the input of a layer; after a forward pass, that of the last layer remains."""
+        self.last_input = inputs[0]
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the task network's features (N, ...) of images (N, 3, H, W) in [0, 1].
+
+        Raises
+        ------
+        UserError
+            If the task network has no layer with a matrix or kernel of weights.
+        """
+        self.last_input = None
+        coarse_logits(self.task_network, images)
+        if self.last_input is None:
+            raise UserError(
+                "The task network has no layer whose input can be compared.",
+                came=f"`{type(self.task_network).__name__}` without a module with a weight of two "
+                "or more dimensions",
+                do="build it from layers such as `torch.nn.Linear`, or remove `joint-perceptual`.",
+            )
+        return self.last_input
+
+    def guiding_loss(
+        self, denoised: torch.Tensor, images: torch.Tensor, targets: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the distance of features; `targets` are not used."""
+        with torch.no_grad():
+            clean = self.features(centre_crop(images, self.output_side))
+        return feature_loss(denoised=self.features(denoised), clean=clean)
+
+
+GUIDED = {"joint": JointObjective, "permuted": PermutedObjective, "perceptual": PerceptualObjective}

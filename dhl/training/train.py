@@ -37,7 +37,7 @@ from dhl.training.device import (
     to_device,
     uses_cuda,
 )
-from dhl.training.objectives import DenoisingObjective, JointObjective, TaskObjective
+from dhl.training.objectives import GUIDED, DenoisingObjective, TaskObjective
 from dhl.training.shared_models import is_complete, shared_model
 from dhl.training.trainer import Objective, Trainer, TrainerSettings
 
@@ -124,7 +124,7 @@ def recipe_of(spec: ModelSpec) -> Recipe:
 def build_objective(
     network: nn.Module, spec: ModelSpec, *, task_network: nn.Module | None = None
 ) -> Objective:
-    """Build the objective that trains a network; `joint` needs the frozen task network."""
+    """Build the objective that trains a network; those of `GUIDED` need the task network."""
     noise: dict[str, Any] = {"sigma": spec.sigma, "noise": spec.noise}
     if spec.objective == "task":
         return TaskObjective(network, **noise)
@@ -134,13 +134,14 @@ def build_objective(
     if not isinstance(spec.recipe, JointRecipe) or task_network is None:
         raise ValueError(f"{spec.key} needs a task weight and a task network")
     weight = spec.recipe.task_weight
-    return JointObjective(network, task_network=task_network, task_weight=weight, **noise)
+    guided = GUIDED[spec.objective]
+    return guided(network, task_network=task_network, task_weight=weight, **noise)
 
 
 def _output_side(network: nn.Module, spec: ModelSpec) -> int | None:
     """Return the side of the denoised square that the losses compare; None compares all.
 
-    The matched control has the same side as the joint training that it is compared with.
+    The controls have the same side as the joint training that they are compared with.
     """
     patch = recipe_of(spec).patch
     if patch is None:

@@ -12,7 +12,7 @@ from settings import changed, refused
 
 from dhl.config.methods import ALLOWED
 from dhl.config.parse import load_config, parse_config
-from dhl.config.rules import used_recipes
+from dhl.config.rules import unequal_images, used_recipes
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.files import PROJECT
@@ -105,15 +105,44 @@ def test_a_mistake_is_named_with_its_key_path_its_value_and_what_is_legal(
     assert legal in f"{found} {error.do}"
 
 
-def test_a_task_that_needs_the_denoiser_of_another_task_needs_its_part(tiny_content):
+@pytest.mark.parametrize("method", ["cross", "cross-matched"])
+def test_a_task_that_needs_the_denoiser_of_another_task_needs_its_part(tiny_content, method):
     tiny_content["parts"].pop("segmentation")
     tiny_content["parts"]["denoising"]["methods"] = ["noisy", "separate"]
+    tiny_content["parts"]["classification"]["methods"] = ["clean", "separate", method]
     error = refused(tiny_content)
-    assert "`cross`" in error.mistake
+    assert f"`{method}`" in error.mistake
     assert "`parts.segmentation`" in error.mistake or "`parts.segmentation`" in error.came
-    tiny_content["parts"]["classification"]["methods"].remove("cross")
+    tiny_content["parts"]["classification"]["methods"].remove(method)
     parts = parse_config(tiny_content, source="mine.yaml").parts
     assert list(parts) == ["denoising", "classification"]
+
+
+def test_labels_are_permuted_among_two_images_at_least(tiny_content):
+    segmentation = tiny_content["parts"]["segmentation"]
+    segmentation["training"]["joint"]["batch"] = 1
+    parse_config(tiny_content, source="mine.yaml")
+    segmentation["methods"].append("joint-permuted")
+    error = refused(tiny_content)
+    assert "`joint-permuted`" in error.mistake
+    assert "`parts.segmentation.training.joint.batch: 1`" in error.came
+    segmentation["training"]["joint"]["batch"] = 2
+    parse_config(tiny_content, source="mine.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_configurations_retrain_on_as_many_images_as_joint(path):
+    assert unequal_images(load_config(path)) == {}
+
+
+def test_unequal_numbers_of_images_are_found_if_both_methods_are_run(tiny_content):
+    classification = tiny_content["parts"]["classification"]
+    classification["training"]["retrained"] |= {"steps": 7, "batch": 3}
+    assert classification["training"]["joint"]["steps"] == 5
+    found = unequal_images(parse_config(tiny_content, source="mine.yaml"))
+    assert found == {"classification": (21, 20)}
+    classification["methods"].remove("joint")
+    assert unequal_images(parse_config(tiny_content, source="mine.yaml")) == {}
 
 
 def test_only_the_recipes_of_trained_models_are_used(tiny_content):

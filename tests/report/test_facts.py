@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from report_run import TEMPLATES, small_config
-from settings import shipped
+from settings import shipped, with_parts
 
 from dhl.config.parse import parse_config
 from dhl.report import facts
@@ -36,6 +36,18 @@ def test_a_run_of_a_few_steps_is_a_trial():
 def test_one_training_is_a_limit(config):
     assert "trained once" in limits(config)["One training"]
     assert "One training" not in limits(small_config(seeds=3))
+
+
+def test_unequal_numbers_of_training_images_are_a_limit(config):
+    assert "Unequal training" not in limits(config)
+    training = config.parts.classification.training
+    retrained = training.retrained.model_copy(update={"steps": 1000})
+    training = training.model_copy(update={"retrained": retrained})
+    unequal = with_parts(config, classification={"training": training})
+    assert limits(unequal)["Unequal training"] == (
+        "Retrained network and Joint saw unequal numbers of training images: 32,000 and 9,600 for "
+        "classification."
+    )
 
 
 @pytest.mark.parametrize(("units", "p_value"), [(3, 0.25), (4, 0.125), (5, 0.0625)])

@@ -30,7 +30,8 @@ def test_the_trade_off_goes_through_the_values_in_the_order_of_the_weights(drawn
     grid = rows.pivot(index="task_weight", columns="metric", values="value").sort_index()
     np.testing.assert_allclose(axes.lines[0].get_xdata().astype(float), grid["psnr"])
     np.testing.assert_allclose(axes.lines[0].get_ydata().astype(float), 100 * grid["miou"])
-    assert [text.get_text() for text in axes.texts] == ["0", "0.00198", "0.0198", "0.198"]
+    labels = ", ".join(text.get_text() for text in axes.texts)  # close points share a label
+    assert labels == "0, 0.00198, 0.0198, 0.198"
 
 
 def test_a_matrix_of_mismatches_has_the_tables_values_on_its_diagonal(drawn):

@@ -39,6 +39,10 @@ def config_of(content: dict) -> Config:
          ("separate/sigma30",)),
         ("matched-segmentation/sigma30", "denoiser", "segmentation", "denoise",
          ("separate/sigma30",)),
+        ("permuted-classification/sigma30", "denoiser", "classification", "permuted",
+         ("separate/sigma30", "classifier/clean")),
+        ("perceptual-segmentation/sigma30", "denoiser", "segmentation", "perceptual",
+         ("separate/sigma30", "segmenter/clean")),
         ("retrained-classification/sigma30", "classifier", "classification", "task",
          ("classifier/clean",)),
         ("retrained-segmentation/sigma30", "segmenter", "segmentation", "task",
@@ -74,7 +78,8 @@ def test_without_a_warm_start_denoisers_have_no_parents(tiny_content):
     ["separate", "separate/all", "separate/30", "separate/sigma30.0", "separate/sigma030",
      "separate/sigmaX", "unet/sigma30", "classifier/sigma30", "separate/clean",
      "joint/sigma30", "joint-captioning/sigma30", "joint-/sigma30", "", "/", "cbm3d/sigma30",
-     "separate-start/sigma30", "classifier-start/all"],
+     "separate-start/sigma30", "classifier-start/all", "permuted-captioning/sigma30",
+     "perceptual/sigma30", "permuted-classification-resnet/sigma30"],
 )  # fmt: skip
 def test_a_key_that_names_no_model_is_refused(tiny_config, key):
     with pytest.raises(UserError) as caught:
@@ -89,15 +94,51 @@ def test_a_key_off_the_255_scale_is_refused(tiny_config):
     assert "0.1" in caught.value.came
 
 
-def test_joint_and_matched_share_draws_start_steps_and_schedule(tiny_config):
+@pytest.mark.parametrize("control", ["matched", "permuted", "perceptual"])
+def test_joint_and_its_controls_share_draws_start_steps_and_schedule(tiny_config, control):
+    shared = set(Recipe.model_fields)
     for task in ("classification", "segmentation"):
-        joint, matched = (
-            model_spec(tiny_config, f"{name}-{task}/sigma30") for name in ("joint", "matched")
+        joint, other = (
+            model_spec(tiny_config, f"{name}-{task}/sigma30") for name in ("joint", control)
         )
-        assert joint.seed_name == matched.seed_name
-        assert joint.start == matched.start
-        assert joint.recipe.model_dump(exclude={"task_weight"}) == matched.recipe.model_dump()
-        assert joint.network == matched.network
+        assert joint.seed_name == other.seed_name
+        assert joint.start == other.start
+        assert joint.recipe.model_dump(include=shared) == other.recipe.model_dump(include=shared)
+        assert joint.network == other.network
+
+
+@pytest.mark.parametrize(("configured", "weight"), [(None, 0.0041), (0.3, 0.3)])
+def test_features_have_the_weight_of_the_task_unless_they_have_their_own(
+    tiny_content, configured, weight
+):
+    recipe = tiny_content["parts"]["classification"]["training"]["joint"]
+    assert recipe["task_weight"] == 0.0041
+    recipe["feature_weight"] = configured
+    config = config_of(tiny_content)
+    weights = {
+        name: model_spec(config, f"{name}-classification/sigma30").recipe.task_weight
+        for name in ("joint", "permuted", "perceptual")
+    }
+    assert weights == {"joint": 0.0041, "permuted": 0.0041, "perceptual": weight}
+
+
+def test_the_weight_of_the_features_decides_the_perceptual_denoiser_alone(tiny_content):
+    kinds = ("joint", "matched", "permuted", "perceptual")
+    path = "parts.segmentation.training.joint.feature_weight"
+    before, after = (
+        {kind: fingerprint(config, f"{kind}-segmentation/sigma30") for kind in kinds}
+        for config in map(config_of, (tiny_content, changed(tiny_content, path, 0.5)))
+    )
+    assert {kind for kind in kinds if before[kind] != after[kind]} == {"perceptual"}
+
+
+def test_the_matched_denoiser_of_the_other_task_is_the_control_of_cross(tiny_content):
+    classification = tiny_content["parts"]["classification"]
+    classification["methods"] = ["clean", "noisy", "cross", "cross-matched"]
+    found = evaluated_models(config_of(tiny_content), "classification", 30)
+    assert set(found) == {
+        "joint-segmentation/sigma30", "matched-segmentation/sigma30", "classifier/clean",
+    }  # fmt: skip
 
 
 def test_models_of_different_keys_draw_from_different_seeds(tiny_config):
@@ -119,7 +160,8 @@ def test_evaluations_read_the_models_of_their_methods(tiny_config):
     }  # fmt: skip
     assert set(evaluated_models(tiny_config, "denoising", 30)) == {
         "dncnn/sigma30", "separate/sigma30", "joint-classification/sigma30",
-        "joint-segmentation/sigma30",
+        "joint-segmentation/sigma30", "matched-classification/sigma30",
+        "matched-segmentation/sigma30",
     }  # fmt: skip
 
 

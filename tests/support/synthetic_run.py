@@ -23,7 +23,9 @@ from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, TRAINING_COLUMNS, writ
 QUALITY = {
     "clean": 0.95, "noisy": 0.30, "cbm3d": 0.70, "dncnn": 0.72, "separate": 0.74,
     "separate-matched": 0.75, "joint": 0.80, "cross": 0.79, "retrained": 0.82,
+    "cross-matched": 0.75, "joint-permuted": 0.74, "joint-perceptual": 0.77,
     "joint-classification": 0.72, "joint-segmentation": 0.71,
+    "matched-classification": 0.75, "matched-segmentation": 0.75,
 }  # fmt: skip
 
 

@@ -174,17 +174,41 @@ def test_a_changed_recipe_data_set_or_parent_does_not_resume(
         ("segmentation", {"patch": 24, "augment": "mirror"}),
     ],
 )
-def test_without_its_task_the_joint_training_is_the_matched_one_to_the_bit(
+def test_without_its_task_the_joint_training_is_each_of_its_controls_to_the_bit(
     tiny_content, run_copy, task, crops
 ):
-    tiny_content["parts"][task]["training"]["joint"] |= {"task_weight": 0.0, **crops}
+    weights = {"task_weight": 0.0, "feature_weight": 0.0}
+    tiny_content["parts"][task]["training"]["joint"] |= weights | crops
     config = parse_config(tiny_content, source="tiny.yaml")
-    joint, matched = (
-        trained(config, run_copy, f"{name}-{task}/sigma30") for name in ("joint", "matched")
+    joint, *controls = (
+        trained(config, run_copy, f"{name}-{task}/sigma30")
+        for name in ("joint", "matched", "permuted", "perceptual")
     )
-    assert_equal(joint, matched)
+    for control in controls:
+        assert_equal(joint, control)
     start = checkpoint.load(run_copy.model(KEY))["state"]
     assert not torch.equal(joint["out.weight"], start["out.weight"])
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_the_controls_differ_from_joint_and_leave_the_task_network_alone(
+    tiny_config, run_copy, task
+):
+    key = {"classification": "classifier/clean", "segmentation": "segmenter/clean"}[task]
+    before = run_copy.model(key).read_bytes()
+    columns = {"joint": "task_loss", "permuted": "task_loss", "perceptual": "feature_loss"}
+    weights, losses = [], []
+    for name, column in columns.items():
+        weights.append(trained(tiny_config, run_copy, f"{name}-{task}/sigma30")["out.weight"])
+        curve = read_csv(run_copy.training(f"{name}-{task}/sigma30"), TRAINING_COLUMNS)
+        others = {"task_loss", "feature_loss"} - {column}
+        assert curve[column].notna().all()
+        assert curve[list(others)].isna().all(axis=None)
+        losses.append(curve["reconstruction_loss"].iloc[0])
+    assert losses[0] == losses[1] == losses[2]  # the same batch, noise and start
+    for one, other in itertools.combinations(weights, 2):
+        assert not torch.equal(one, other)
+    assert run_copy.model(key).read_bytes() == before
 
 
 def test_training_begins_at_the_power_of_the_noise_and_removes_some(tiny_content, data_copy):
