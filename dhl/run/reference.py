@@ -3,8 +3,9 @@
 It has the layout of a run, so that the same functions read both:
 
 - configuration, tables, verdicts and sensitivity studies are copies;
-- the rows of each image and the noise records are compressed, sorted by image, which needs little
-  more than half the space of the run's order;
+- the results of each image are compressed, sorted by image, which needs little more than half the
+  space of the run's order;
+- of the noise, the digest of each noisy image is kept;
 - `evaluation/segmentation/*.npz` have the confusion matrices, without pictures;
 - `data/*.npz` have the names and the origins of the test images, without pixels;
 - the manifest is that of the run, and its section `reference` has the digest of each file here.
@@ -34,7 +35,7 @@ from dhl.run.manifest import check_untouched, read_manifest, result_files
 from dhl.run.results import open_arrays
 
 COPIED = ("config", "table", "claims", "sensitivity")
-COMPRESSED = ("evaluation", "noise")
+COMPRESSED: dict[str, tuple[str, ...]] = {"evaluation": (), "noise": ("image_id", "sha256")}
 # Beginnings of the names of the arrays that are kept.
 REDUCED = {"arrays": ("image_ids", "confusion/"), "images": ("test/ids", "test/origins/")}
 NEEDED = {"arrays": "confusion/", "images": "test/origins/"}  # else the file is left out
@@ -76,8 +77,9 @@ def _contents(config: Config, folder: RunFolder) -> dict[str, bytes]:
     if missing := [path for group in paths.values() for path in group if not path.is_file()]:
         raise incomplete_run(folder, missing)
     contents = {path: path.read_bytes() for name in COPIED for path in paths[name]}
-    for path in (path for name in COMPRESSED for path in paths[name]):
-        contents[path.with_name(f"{path.name}.gz")] = _compressed(path)
+    for name, columns in COMPRESSED.items():
+        for path in paths[name]:
+            contents[path.with_name(f"{path.name}.gz")] = _compressed(path, columns)
     for name in REDUCED:
         for path in paths[name]:
             if reduced := _reduced(path, name):
@@ -85,13 +87,15 @@ def _contents(config: Config, folder: RunFolder) -> dict[str, bytes]:
     return {path.relative_to(folder.root).as_posix(): contents[path] for path in sorted(contents)}
 
 
-def _compressed(path: Path) -> bytes:
-    """Return the rows of a CSV file, sorted by image and compressed; no value is changed."""
+def _compressed(path: Path, columns: tuple[str, ...]) -> bytes:
+    """Return columns (default: all) of a CSV file, sorted by image; no value is changed."""
     with open(path, newline="", encoding="utf-8") as file:
-        head, *rows = csv.reader(file)
-    rows.sort(key=itemgetter(head.index("image_id")))
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+        rows = csv.DictReader(file)
+        text = io.StringIO(newline="")
+        names = columns or rows.fieldnames or ()
+        writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=itemgetter("image_id")))
     target = io.BytesIO()
     # Without name and time, equal rows give equal bytes.
     with gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0) as file:
