@@ -75,7 +75,7 @@ def check_outside(folder: RunFolder, output: Path) -> None:
         raise UserError(
             "The output would be inside the folder of the run.",
             came=f"the output {output}, and the run in {folder.root}",
-            do="name an output outside that folder.",
+            do="name a path outside that folder; that of an archive with --output.",
         )
 
 

@@ -177,7 +177,11 @@ def test_an_edited_reference_is_not_compared(run, reference, tmp_path, name):
     assert caught.value.came.startswith(f"{root / name} differs")
 
 
-@pytest.mark.parametrize("content", [b"image_id\n", b"\x1f\x8b\x08\x00", gzip.compress(b"a")[:-6]])
+@pytest.mark.parametrize(
+    "content",
+    [b"image_id\n", b"\x1f\x8b\x08\x00", gzip.compress(b"a", mtime=0)[:-6]],
+    ids=["not compressed", "only the head", "cut off"],
+)
 def test_a_damaged_file_of_images_is_a_users_error(reference, tmp_path, content):
     folder = RunFolder(shutil.copytree(reference.root, tmp_path / "damaged"))
     path = folder.root / "evaluation/denoising/sigma30.csv.gz"
