@@ -30,6 +30,7 @@ from dhl.errors import UserError
 from dhl.files import atomic_path
 from dhl.run.contents import files_of, incomplete_run
 from dhl.run.export import check_outside
+from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import check_untouched, read_manifest, result_files
 from dhl.run.results import open_arrays
@@ -74,7 +75,8 @@ def _contents(config: Config, folder: RunFolder) -> dict[str, bytes]:
     """Return the files of the reference by name, without the manifest."""
     names = (*COPIED, *COMPRESSED, *REDUCED)
     paths = {name: files_of(config, folder, name) for name in names}
-    if missing := [path for group in paths.values() for path in group if not path.is_file()]:
+    every = [path for group in paths.values() for path in group]
+    if missing := [path for path in every if not path.is_file() or failure_of(path) is not None]:
         raise incomplete_run(folder, missing)
     contents = {path: path.read_bytes() for name in COPIED for path in paths[name]}
     for name, columns in COMPRESSED.items():

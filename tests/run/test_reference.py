@@ -25,6 +25,7 @@ from dhl.config.methods import TABLES
 from dhl.data.image_set import ImageSet, save_splits
 from dhl.errors import UserError
 from dhl.files import PROJECT
+from dhl.run.failures import record_failure
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import verify, write_manifest
 from dhl.run.reference import write_reference
@@ -201,6 +202,15 @@ def test_a_run_that_was_touched_or_is_incomplete_is_refused(copy, tmp_path):
         write_reference(copy.root, tmp_path / "reference")
     assert caught.value.came.endswith(f"such as {copy.arrays('segmentation', SIGMA)}")
     assert not (tmp_path / "reference").exists()
+
+
+def test_a_run_with_a_failed_result_is_refused(copy, tmp_path):
+    failed = copy.evaluation("classification", SIGMA)
+    record_failure([failed], status=1, log=tmp_path / "absent.log")
+    write_manifest(CONFIG, copy)
+    with pytest.raises(UserError) as caught:
+        write_reference(copy.root, tmp_path / "reference")
+    assert caught.value.came == f"1 files are missing, such as {failed}"
 
 
 def test_a_folder_with_other_files_or_inside_the_run_is_refused(run, tmp_path):
