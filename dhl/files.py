@@ -25,6 +25,12 @@ def project_file(name: str) -> Path:
     return path
 
 
+def stored(path: Path) -> Path:
+    """Return the compressed copy beside `path` if only that exists, as in a reference."""
+    compressed = path.with_name(f"{path.name}.gz")
+    return compressed if compressed.exists() and not path.exists() else path
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path that is renamed to `path` if the block succeeds.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import build_architecture
+import build_replication
 import build_results
 import yaml
 
@@ -159,6 +160,7 @@ def generated_blocks() -> dict[Path, dict[str, str]]:
         PROJECT / "README.md": {"answer": build_results.short_block()} | packages,
         PROJECT / "docs" / "architecture.md": packages | diagram,
         PROJECT / "docs" / "results.md": build_results.result_blocks(),
+        PROJECT / "docs" / "replication.md": build_replication.replication_blocks(),
     }
 
 

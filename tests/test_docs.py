@@ -167,6 +167,10 @@ def test_the_page_about_statistics_counts_the_claims_and_knows_the_margin():
     assert "It is 2 points of top-1 and of mIoU unless" in page
 
 
+def test_the_replication_summary_is_one_page():
+    assert len((DOCS / "replication.md").read_text().split()) <= 900
+
+
 def test_each_set_that_can_be_downloaded_has_a_row_with_its_licence():
     rows = re.findall(r"^\| `([a-z0-9-]+)` \|", (DOCS / "data.md").read_text(), re.MULTILINE)
     assert rows == list(CATALOGUE)

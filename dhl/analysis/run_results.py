@@ -1,7 +1,7 @@
 """The results of a complete run for comparison: manifest, averages, verdicts, images.
 
-Each file must have its digest in the manifest, so that no edited file is compared. A committed
-reference has no per-image files, and one of an older version lacks columns.
+Each file must have its digest in the manifest, so that no edited file is compared. A reference has
+the per-image files compressed; one of an older version lacks them, and columns too.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from dhl.config.methods import METRICS, TABLES
 from dhl.config.parse import parse_config
 from dhl.config.schema import Config
 from dhl.errors import UserError
+from dhl.files import stored
 from dhl.run.evaluations import evaluated_seeds
 from dhl.run.folder import RunFolder
-from dhl.run.manifest import read_manifest
+from dhl.run.manifest import read_manifest, recorded_digests
 from dhl.run.results import edited_by_hand, file_digest, read_some_columns
 
 Cell = tuple[str, float, str, str]  # part, sigma, method, metric
@@ -97,7 +98,7 @@ def read_run_results(root: Path) -> RunResults:
     Parameters
     ----------
     root : Path
-        Such as results/mini, or a committed reference, which has tables, claims and manifest.
+        Such as results/mini, or a reference (`dhl.run.reference`).
 
     Raises
     ------
@@ -141,12 +142,12 @@ def read_images(run: RunResults, part: str, sigma: float) -> Images | str:
     if isinstance(run.config, str):
         return f"the configuration of {run} cannot be read here ({run.config})"
     seeds = evaluated_seeds(run.config, part, sigma)
-    paths = [run.folder.evaluation(part, sigma, seed) for seed in seeds]
+    paths = [stored(run.folder.evaluation(part, sigma, seed)) for seed in seeds]
     if part == "segmentation":
-        paths += [path.with_suffix(".npz") for path in paths]
+        paths += [run.folder.arrays(part, sigma, seed) for seed in seeds]
     if not all(path.exists() for path in paths):
         return f"{run} does not have all per-image files"
-    noise = run.folder.noise(part, sigma)
+    noise = stored(run.folder.noise(part, sigma))
     if not noise.exists():
         return f"{run} lacks {noise.relative_to(run.folder.root)}, the digests of its noisy images"
     for path in (*paths, noise):
@@ -160,7 +161,7 @@ def read_images(run: RunResults, part: str, sigma: float) -> Images | str:
 def _check_digest(folder: RunFolder, manifest: dict[str, Any], path: Path) -> None:
     """Raise if a file was changed or added since the manifest was written."""
     name = path.relative_to(folder.root).as_posix()
-    if manifest["files"].get(name) != file_digest(path):
+    if recorded_digests(manifest).get(name) != file_digest(path):
         raise UserError(
             f"The file {path} was changed after the run.",
             came=f"{path} differs from its digest in {folder.manifest.name}",

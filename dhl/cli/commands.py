@@ -227,6 +227,18 @@ def run_export(arguments: Arguments) -> None:
     print(export_run(arguments.run, arguments.output, models=arguments.models))
 
 
+def run_reference(arguments: Arguments) -> None:
+    """Write what tables and verdicts can be computed from again, as a small folder.
+
+    It has tables, verdicts, configuration, manifest, the compressed results of each image, and the
+    photographs and digits that the images were made from. `dhl compare` and `dhl verify` read it
+    like a run.
+    """
+    from dhl.run.reference import write_reference
+
+    write_reference(arguments.run, arguments.output)
+
+
 def run_denoise(arguments: Arguments) -> None:
     """Denoise a picture by a trained model, or by CBM3D."""
     from dhl.evaluation.inference import denoise_blockwise, denoise_file, denoise_tiles

@@ -129,6 +129,12 @@ UNCONFIGURED: tuple[tuple, ...] = (
         _arg("--models", action="store_true", help="include the weights"),
     ),
     (
+        "reference",
+        commands.run_reference,
+        RUN,
+        _arg("output", type=Path, help="folder to write, such as results/reference/mini"),
+    ),
+    (
         "denoise",
         commands.run_denoise,
         _arg("input", type=Path, help="noisy picture, 8-bit RGB, any size"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dhl.config.methods import TABLES, is_baseline
 from dhl.config.schema import Config
+from dhl.errors import UserError
 from dhl.run.downloads import needed_sets
 from dhl.run.evaluations import evaluations, experiments, studies
 from dhl.run.folder import RunFolder
@@ -21,6 +22,15 @@ def files_of(config: Config, folder: RunFolder, *names: str) -> list[Path]:
     A file of `download`, `skipped` or a figure's numbers may be absent in a complete run.
     """
     return [path for name in names for path in _FILES[name](config, folder)]
+
+
+def incomplete_run(folder: RunFolder, missing: Sequence[Path]) -> UserError:
+    """Return the error for a run that lacks files."""
+    return UserError(
+        f"The run in {folder.root} is incomplete.",
+        came=f"{len(missing)} files are missing, such as {missing[0]}",
+        do=f"complete it: snakemake report --cores all --configfile {folder.config}",
+    )
 
 
 def baselines_of(

@@ -12,7 +12,7 @@ from dhl.config.parse import load_config
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.files import PROJECT, atomic_path, project_file
-from dhl.run.contents import files_of
+from dhl.run.contents import files_of, incomplete_run
 from dhl.run.crate import (
     ABOUT,
     CITATION,
@@ -52,12 +52,7 @@ def export_run(root: Path, output: Path | None = None, *, models: bool = False) 
     """
     folder = RunFolder(root.resolve())
     output = output or folder.root.with_name(f"{folder.root.name}.zip")
-    if output.resolve().is_relative_to(folder.root):
-        raise UserError(
-            "The archive would be inside the folder of the run.",
-            came=f"--output {output}, and the run in {root}",
-            do="name a file outside that folder with --output.",
-        )
+    check_outside(folder, output)
     check_untouched(folder.root)
     config = load_config(folder.config)
     manifest = read_manifest(folder)
@@ -74,6 +69,16 @@ def export_run(root: Path, output: Path | None = None, *, models: bool = False) 
     return output
 
 
+def check_outside(folder: RunFolder, output: Path) -> None:
+    """Raise a `UserError` if what is made from a run would lie in the run's folder."""
+    if output.resolve().is_relative_to(folder.root.resolve()):
+        raise UserError(
+            "The output would be inside the folder of the run.",
+            came=f"the output {output}, and the run in {folder.root}",
+            do="name a path outside that folder; that of an archive with --output.",
+        )
+
+
 def _result_files(config: Config, folder: RunFolder, *, models: bool) -> dict[str, Path]:
     """Return the files of the run to archive, by their names in the archive."""
     paths = []
@@ -82,11 +87,7 @@ def _result_files(config: Config, folder: RunFolder, *, models: bool) -> dict[st
             paths += files_of(config, folder, output.name)
     missing = [path for path in paths if not path.is_file()]
     if required := [path for path in missing if not _may_be_absent(path, folder)]:
-        raise UserError(
-            f"The run in {folder.root} is incomplete.",
-            came=f"{len(required)} files are missing, such as {required[0]}",
-            do=f"complete it: snakemake report --cores all --configfile {folder.config}",
-        )
+        raise incomplete_run(folder, required)
     return {path.relative_to(folder.root).as_posix(): path for path in paths if path not in missing}
 
 

@@ -49,15 +49,15 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
             for path in dict.fromkeys(load_plugin(name).path for name in config.plugins)
         },
         "files": {
-            str(path.relative_to(folder.root)): file_digest(path) for path in _results(folder)
+            str(path.relative_to(folder.root)): file_digest(path) for path in result_files(folder)
         },
     }
     with atomic_path(folder.manifest) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n")
 
 
-def _results(folder: RunFolder) -> list[Path]:
-    """List a run's result files in a fixed order."""
+def result_files(folder: RunFolder) -> list[Path]:
+    """List a run's result files in a fixed order, without the manifest and the report."""
     return [
         path
         for path in sorted(folder.root.rglob("*"))
@@ -151,11 +151,16 @@ def read_manifest(folder: RunFolder) -> dict[str, Any]:
     return manifest
 
 
+def recorded_digests(manifest: dict[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of each file beside a manifest: of the whole run, or of a reference."""
+    return manifest.get("reference", manifest["files"])
+
+
 def verify(root: Path) -> list[str]:
     """Return a line per file of a run that was changed, removed or added since its manifest."""
     folder = RunFolder(root)
-    recorded = read_manifest(folder)["files"]
-    present = {str(path.relative_to(folder.root)): path for path in _results(folder)}
+    recorded = recorded_digests(read_manifest(folder))
+    present = {str(path.relative_to(folder.root)): path for path in result_files(folder)}
     lines = [f"removed  {name}" for name in recorded if name not in present]
     lines += [f"added    {name}" for name in present if name not in recorded]
     lines += [

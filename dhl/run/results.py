@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from dhl.config.methods import FURTHER_METRICS
 from dhl.errors import UserError
-from dhl.files import atomic_path
+from dhl.files import atomic_path, stored
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import how_to_make, missing_file
 
@@ -107,9 +109,10 @@ def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
 
 
 def _parse(path: Path) -> pd.DataFrame:
-    """Read a CSV without checking its columns."""
+    """Read a CSV, or its compressed copy, without checking its columns."""
     import pandas as pd
 
+    path = stored(path)
     try:
         frame = pd.read_csv(path, dtype={"image_id": str, "method": str, "sha256": str})
         if "image_id" in frame:  # an image may be called NA
@@ -118,8 +121,11 @@ def _parse(path: Path) -> pd.DataFrame:
         return frame
     except FileNotFoundError:
         raise missing_file(path) from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, *_DAMAGED) as error:
         raise edited_by_hand(path, str(error)) from None
+
+
+_DAMAGED = (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError)
 
 
 def _checked_numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -141,6 +147,7 @@ _NUMERIC = {
 
 def edited_by_hand(path: Path, came: str) -> UserError:
     """Return the error for a result file that differs from what the program writes."""
+    path = stored(path)
     return UserError(
         f"The result file {path} was edited, or belongs to another configuration.",
         came=f"{path}: {came}",
