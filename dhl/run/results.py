@@ -28,6 +28,7 @@ IMAGE_COLUMNS = (
 )  # fmt: skip
 TRAINING_COLUMNS = (
     "step", "lr", "loss", "reconstruction_loss", "task_loss", "device", "precision",
+    "parameters", "receptive_field",
 )  # fmt: skip
 TABLE_COLUMNS = (
     "method", "sigma", "image_id", "metric", "value", "ci_low", "ci_high", "n", "seeds",
@@ -127,7 +128,7 @@ def _checked_numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 _NUMERIC = {
     "sigma", "psnr", "ssim", "top1", "top5", "value", "ci_low", "ci_high", "n", "step", "loss",
     "reconstruction_loss", "task_loss", "difference", "noise_mean", "noise_std", "mean_a", "mean_b",
-    "seeds", "seed_std",
+    "seeds", "seed_std", "parameters", "receptive_field", "published",
 }  # fmt: skip
 
 
