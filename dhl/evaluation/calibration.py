@@ -66,8 +66,9 @@ def measure(
     scores: dict[str, list[float]] = {protocol: [] for protocol in PROTOCOLS}
     with Progress(f"sigma {sigma:g}, {region}", len(images.ids)) as progress:
         for image_id, image in zip(images.ids, images.images, strict=True):
-            names = {"base_seed": base_seed, "dataset": SEED_NAME, "image_id": image_id}
-            seed = evaluation_seed(**names, sigma=sigma)
+            seed = evaluation_seed(
+                base_seed=base_seed, dataset=SEED_NAME, image_id=image_id, sigma=sigma
+            )
             clean = REGIONS[region](image)
             denoised = denoise(noisy_image(clean, sigma=sigma, seed=seed))
             for protocol in PROTOCOLS:
