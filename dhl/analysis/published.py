@@ -115,7 +115,8 @@ def write_calibration(rows: list[dict[str, Any]], path: Path, *, published: str 
     published : str or Path
         A file like `config/published.csv`.
     """
-    frame, key = pd.DataFrame(rows), ["method", "sigma", "region", "protocol"]
+    key = ["method", "sigma", "image_id", "region", "protocol"]
+    frame = pd.DataFrame(rows)
     if path.exists():
         frame = pd.concat([read_calibration(path)[frame.columns], frame])
         frame = frame.drop_duplicates(key, keep="last")
@@ -147,12 +148,7 @@ def read_calibration(path: Path = CALIBRATION) -> pd.DataFrame:
 
 
 def published_level(
-    method: str,
-    sigma: float,
-    data_name: str,
-    protocol: str,
-    *,
-    path: Path = CALIBRATION,
+    method: str, sigma: float, data_name: str, protocol: str, *, path: Path = CALIBRATION
 ) -> float | None:
     """Return the mean PSNR of a published method on complete images, as measured here.
 
