@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dhl.analysis.published import PROTOCOL, read_calibration
 from dhl.analysis.sensitivity import denoiser_label, main_metric, reader_label
 from dhl.analysis.verdicts import margin_verdict
 from dhl.config.methods import METHODS, TABLES, TASKS
@@ -219,7 +220,27 @@ def result_blocks() -> dict[str, str]:
         "transfer": transfer_block(config, study_rows("transfer")),
         "kodak": table_block(KODAK, (("denoising", "psnr"), ("denoising", "ssim"))),
         "kodak-claims": claims_block(KODAK),
+        "calibration": calibration_block(),
     }
+
+
+def calibration_block() -> str:
+    """Return published PSNR beside that of the same denoisers here, and the largest difference."""
+    rows = read_calibration()
+    compared = rows.dropna(subset="difference")
+    complete = rows[(rows["region"] == "full") & (rows["protocol"] == PROTOCOL)]
+    complete = complete.set_index(["method", "sigma"])["value"]
+    head = ["denoiser, images", "σ", "published", "here", "difference", "here, complete images"]
+    cells = [
+        [
+            f"{row.method}, {'crops' if row.region == 'crop' else row.image_id}",
+            f"{row.sigma:g}", f"{row.published:.2f} ({row.source})", f"{row.value:.2f}",
+            f"{row.difference:+.2f}", f"{complete[row.method, row.sigma]:.2f}",
+        ]
+        for row in compared.itertuples()
+    ]  # fmt: skip
+    most = compared["difference"].abs().max()
+    return f"{markdown(head, cells)}\n\nThe largest difference is {most:.2f} dB."
 
 
 def figure_source() -> str:

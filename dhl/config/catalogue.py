@@ -58,6 +58,21 @@ def _weights(network: str, file: str, size: int) -> DataSet:
     )
 
 
+def _published(name: str, folder: str, files: dict[str, tuple[str, int]]) -> DataSet:
+    """Describe published denoisers on GitHub: `owner/repository/commit/folder`, digests, sizes."""
+    archives = tuple(
+        Archive(
+            file,
+            (f"https://raw.githubusercontent.com/{folder}/{file}",),
+            f"sha256:{digest}",
+            size,
+            unpack="file",
+        )
+        for file, (digest, size) in files.items()
+    )
+    return DataSet(name=name, archives=archives, members={file: 1 for file in files})
+
+
 _KODAK = "r0k.us/graphics/kodak/kodak"
 _BERKELEY = "www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping"
 _ALL = (
@@ -151,5 +166,37 @@ _ALL = (
     ),
     _weights("vgg16", "vgg16-397923af.pth", 553_433_881),
     _weights("resnet50", "resnet50-0676ba61.pth", 102_530_333),
+    _published(
+        "dncnn-color",
+        "cszn/DnCNN/e93b27812d3ff523a3a79d19e5e50d233d7a8d0a/model/specifics_color",
+        {
+            "color_sigma=15.mat": (
+                "c97c63c7cdee39f118c743fb0ada5c54c7074aa7aefa892e667f4f0440b8d893",
+                2_775_788,
+            ),
+            "color_sigma=25.mat": (
+                "99ac1aaaa4f851a48e5a686d13de05cf8dd8863606b477d1a917e8004e9e42cf",
+                2_778_060,
+            ),
+            "color_sigma=35.mat": (
+                "041cf1a15fe8e7aa9d69a43485494d04b24c84cd5487bfd821e0601f5f45f69b",
+                2_774_862,
+            ),
+            "color_sigma=50.mat": (
+                "84632c872b1191826f1c493eba6926cf626173b80c2b52889401616ee1eb7ad5",
+                2_776_293,
+            ),
+        },
+    ),
+    _published(
+        "usaid-dncnn",
+        "VITA-Group/USAID/bbae7f3b27ce0866192bdf85dcfde776ce05e642/Saved_Models",
+        {
+            "DnCNN.pth": (
+                "138823c110f5a09dd243278a9cc1b83066caac06263f5eba6b322bf711812e60",
+                2_701_597,
+            ),
+        },
+    ),
 )
 CATALOGUE = {data_set.name: data_set for data_set in _ALL}

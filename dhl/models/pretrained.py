@@ -32,26 +32,26 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
         network is then unchanged.
     """
     wanted = getattr(network, "pretrained_part", network.state_dict)()
-    found = _read(path)
+    found = read_tensors(path)
     for name, weight in wanted.items():
         if name not in found and not name.endswith(_COUNTER):
-            raise _misfit(path, f"no `{name}`, but the network needs shape {tuple(weight.shape)}")
+            raise misfit(path, f"no `{name}`, but the network needs shape {tuple(weight.shape)}")
         if name in found and found[name].shape != weight.shape:
-            raise _misfit(
+            raise misfit(
                 path,
                 f"`{name}` with shape {tuple(found[name].shape)}, but the network needs "
                 f"{tuple(weight.shape)}",
             )
     complete = len(wanted) == len(network.state_dict())
     if complete and (unknown := [name for name in found if name not in wanted]):
-        raise _misfit(path, f"`{unknown[0]}`, which this network does not have")
+        raise misfit(path, f"`{unknown[0]}`, which this network does not have")
     with torch.no_grad():
         for name, weight in wanted.items():
             if name in found:
                 weight.copy_(found[name])
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a dict of tensors onto the CPU."""
     mistake = f"The file of weights {path} cannot be read."
     do = "download it again, or correct its path in the configuration."
@@ -66,7 +66,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     return content
 
 
-def _misfit(path: Path, came: str) -> UserError:
+def misfit(path: Path, came: str) -> UserError:
     """Return the error for weights of another network."""
     return UserError(
         f"The weights in {path} do not fit the network.",

@@ -11,15 +11,19 @@ import yaml
 
 from dhl.analysis.published import AVERAGE
 from dhl.analysis.sensitivity import denoiser_label, reader_label
+from dhl.config.methods import model_of
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.run.evaluations import studies
+from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
+from dhl.run.model_keys import sigma_key
 from dhl.run.results import (
     CLAIM_COLUMNS,
     SENSITIVITY_COLUMNS,
     SKIPPED_COLUMNS,
     TABLE_COLUMNS,
+    TRAINING_COLUMNS,
     open_arrays,
     read_benchmarks,
     read_csv,
@@ -124,6 +128,25 @@ def per_image_psnr(folder: RunFolder) -> dict[float, pd.DataFrame]:
         float(sigma): group.pivot(index="image_id", columns="method", values="value")[methods]
         for sigma, group in rows.groupby("sigma")
     }
+
+
+def read_networks(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
+    """Read the size of each trained denoiser of Table 1 from its first training.
+
+    Returns
+    -------
+    list of dict
+        `method`, number of `parameters`, and `receptive_field` in px, NaN if it is unlimited.
+    """
+    part, networks = config.parts.denoising, []
+    for method in part.methods:
+        if (model := model_of(method, "denoising")) is None:
+            continue
+        paths = (folder.training(sigma_key(model, sigma)) for sigma in part.sigmas)
+        if (path := next((one for one in paths if failure_of(one) is None), None)) is not None:
+            row = read_csv(path, TRAINING_COLUMNS)[["parameters", "receptive_field"]].iloc[-1]
+            networks.append({"method": method, **row})
+    return networks
 
 
 def read_costs(folder: RunFolder) -> list[dict[str, Any]]:

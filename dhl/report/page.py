@@ -7,11 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
-from dhl.analysis.published import read_literature, read_published
 from dhl.analysis.sensitivity import main_metric
 from dhl.analysis.tables import FAILED, UNITS
 from dhl.config.methods import METHODS, TABLES, TASKS, Method, label_of
@@ -26,6 +24,7 @@ from dhl.report.formats import FILTERS, format_value
 from dhl.report.images import browse_images
 from dhl.report.names import noise_name
 from dhl.report.numbers import Tracer, main_table, read_numbers
+from dhl.report.published_values import count_untranscribed, read_comparison
 from dhl.report.sensitivity_figures import read_experiment
 from dhl.report.sigma_figures import PLOTTED, overview_metrics, read_averages
 from dhl.report.strip import read_strip
@@ -114,8 +113,9 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
             for task in TASKS
             if task in config.parts and (recipe := config.parts[task].training.joint)
         ],
-        "literature": _literature(published) if _tests_kodak(config) else None,
-        "untranscribed": _untranscribed(published),
+        "published": read_comparison(published),
+        "untranscribed": count_untranscribed(published),
+        "networks": content.read_networks(config, folder),
         "deviations": content.read_deviations(config, deviations),
         "sources": _sources(config, templates),
         "photographs": _photographs(config),
@@ -215,31 +215,6 @@ def _describe_experiment(config: Config, folder: RunFolder, name: str) -> str:
             denoiser = content.variant(row)
             lines.append(f"{row['part']} at sigma {noise}, {denoiser}{reader}: {value}")
     return f"{'; '.join(lines)}."
-
-
-def _tests_kodak(config: Config) -> bool:
-    """Tell whether the denoising data is Kodak's, for which other papers published values."""
-    return "kodak" in config.parts.denoising.data.sources
-
-
-def _literature(published: Path) -> dict[str, Any]:
-    """Arrange values of other papers: a row per method, a column per sigma."""
-    rows = read_literature(published)
-    order = rows[["method", "source"]].drop_duplicates().apply(tuple, axis=1)
-    table = rows.pivot(index=["method", "source"], columns="sigma", values="value").loc[order]
-    lines = [{"method": key[0], "source": key[1], "cells": cells.tolist()}
-             for key, cells in table.iterrows()]  # fmt: skip
-    return {"sigmas": table.columns.tolist(), "rows": lines}
-
-
-def _untranscribed(published: Path) -> dict[str, int]:
-    """Count the cells of the paper's tables, and the cells that are not transcribed."""
-    cells = [
-        value
-        for number in TABLES.values()
-        for value in read_published(number, published).cells.values()
-    ]
-    return {"cells": len(cells), "missing": sum(pd.isna(value) for value in cells)}
 
 
 def _sources(config: Config, templates: Path) -> list[dict[str, str]]:

@@ -30,8 +30,8 @@ IMAGE_COLUMNS = (
     "psnr", "ssim", "top1", "top5", *FURTHER_METRICS,
 )  # fmt: skip
 TRAINING_COLUMNS = (
-    "step", "lr", "loss", "reconstruction_loss", "task_loss", "feature_loss", "device",
-    "precision",
+    "step", "lr", "loss", "reconstruction_loss", "task_loss", "device", "precision",
+    "parameters", "receptive_field",
 )  # fmt: skip
 TABLE_COLUMNS = (
     "method", "sigma", "image_id", "metric", "value", "ci_low", "ci_high", "n", "seeds",
@@ -140,8 +140,8 @@ def _checked_numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 _NUMERIC = {
     "sigma", "psnr", "ssim", "top1", "top5", "value", "ci_low", "ci_high", "n", "step", "loss",
-    "reconstruction_loss", "task_loss", "feature_loss", "difference", "noise_mean", "noise_std",
-    "mean_a", "mean_b", "seeds", "seed_std",
+    "reconstruction_loss", "task_loss", "difference", "noise_mean", "noise_std", "mean_a", "mean_b",
+    "seeds", "seed_std", "parameters", "receptive_field", "published",
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from dhl.models.build import build_network
 from dhl.models.efficientnet_lite import packaged_weights
 from dhl.models.padded_denoiser import border_of
 from dhl.models.pretrained import load_pretrained
+from dhl.models.receptive_field import receptive_field
 from dhl.run.downloads import downloaded_weights
 from dhl.run.fingerprints import fingerprint
 from dhl.run.folder import RunFolder
@@ -197,6 +198,10 @@ def _write_model(
     config: Config, spec: ModelSpec, folder: RunFolder, *, network: nn.Module, curve: pd.DataFrame
 ) -> None:
     """Write a model's training curve, then its weights."""
+    curve = curve.assign(
+        parameters=sum(weight.numel() for weight in network.parameters()),
+        receptive_field=receptive_field(network) if spec.role == "denoiser" else None,
+    )
     write_csv(curve, folder.training(spec.key), TRAINING_COLUMNS)
     content = {
         "key": spec.key, "role": spec.role, "network": spec.build_options, "sigma": spec.sigma,

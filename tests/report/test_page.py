@@ -17,6 +17,7 @@ from report_run import (
 )
 from settings import PUBLISHED
 
+from dhl.analysis.published import read_calibration
 from dhl.config.methods import METHODS, METRICS, TABLES
 from dhl.errors import UserError
 from dhl.report.content import interpolate
@@ -32,7 +33,14 @@ from dhl.report.page import render_report, write_report
 from dhl.run.evaluations import studies
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import figure_names
-from dhl.run.results import CLAIM_COLUMNS, SKIPPED_COLUMNS, TABLE_COLUMNS, read_csv, write_csv
+from dhl.run.results import (
+    CLAIM_COLUMNS,
+    SKIPPED_COLUMNS,
+    TABLE_COLUMNS,
+    TRAINING_COLUMNS,
+    read_csv,
+    write_csv,
+)
 
 BENCHMARK = "s\th:m:s\tmax_rss\tcpu_time\n{}\t0:00:01\t{}\t1\n"
 
@@ -217,24 +225,49 @@ def test_figures_have_captions_and_say_their_data(config, folder, page):
         assert "{" not in caption
 
 
-def test_published_values_are_shown_for_kodak_alone(copy, page, tmp_path):
-    rows = pd.read_csv(PUBLISHED)
+def test_published_values_stand_beside_those_measured_here(copy, config, page, tmp_path):
+    measured, rows = read_calibration(), pd.read_csv(PUBLISHED)
     cells = rows["table"] != "literature"
     (section,) = page.find("section", id="published")
-    assert not list(section.find("table"))
+    (table,) = section.find("table")
+    shown = sorted(float(node.attributes["value"]) for node in table.find("data"))
+    plain = measured[measured["protocol"] == "plain"]
+    assert shown == sorted([*rows.loc[~cells, "value"], *plain["value"]])
+    compared = measured["difference"].dropna()
+    largest = compared[compared.abs().idxmax()]
+    assert float(next(section.find("data")).attributes["value"]) == largest
+    assert f"largest of {len(compared)} differences" in " ".join(section.text.split())
+    assert "does not compare" in section.text
     assert f"{rows.loc[cells, 'value'].isna().sum()} are not transcribed" in section.text
+    rows.loc[cells, ["value", "status"]] = 0.5, "transcribed"
+    rows.to_csv(tmp_path / "published.csv", index=False)
+    page = render(config, copy, tmp_path / "published.csv")
+    (section,) = page.find("section", id="published")
+    assert f"All {cells.sum()} cells" in section.text
+
+
+def test_on_kodaks_images_table_1_compares_with_published_values(copy):
     data = {"kind": "folder", "name": "kodak", "train": "bsds500", "test": "kodak"}
     kodak = small_config({"denoising": {"data": data}})
     with np.load(copy.evaluation("denoising", 25).with_suffix(".npz")) as file:
         copy.data("denoising").parent.mkdir(exist_ok=True)
         np.savez(copy.data("denoising"), **{"test/ids": file["image_ids"]})
     write_csv(pd.DataFrame(), copy.skipped("denoising"), SKIPPED_COLUMNS)
-    rows.loc[cells, ["value", "status"]] = 0.5, "transcribed"
-    rows.to_csv(tmp_path / "published.csv", index=False)
-    (section,) = render(kodak, copy, tmp_path / "published.csv").find("section", id="published")
-    shown = sorted(float(node.attributes["value"]) for node in section.find("data"))
-    assert shown == sorted(rows.loc[~cells, "value"])
-    assert f"All {cells.sum()} cells" in section.text
+    (section,) = render(kodak, copy).find("section", id="published")
+    assert "does not compare" not in section.text
+
+
+def test_table_1_names_the_size_of_each_trained_denoiser(config, copy):
+    path = copy.training("dncnn/sigma25")
+    curve = read_csv(path, TRAINING_COLUMNS).assign(parameters=57_443, receptive_field=np.nan)
+    write_csv(curve, path, TRAINING_COLUMNS)
+    copy.training("separate/sigma25").write_text("This is no result: its job failed.\nfull\n")
+    page = render(config, copy)
+    (line,) = page.find("p", id="networks")
+    shown = " ".join(line.text.split())
+    assert "DnCNN 57,443 and unlimited;" in shown
+    assert "Joint (segmentation) 261,235 and 39 px." in shown
+    assert "Separate" not in shown
 
 
 @pytest.mark.parametrize(

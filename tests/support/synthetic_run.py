@@ -126,4 +126,5 @@ def write_curve(folder: RunFolder, key: str) -> None:
     frame = pd.DataFrame({"step": step, "lr": 1e-3, "loss": 1 / step})
     frame["reconstruction_loss"] = frame["loss"]
     frame = frame.assign(device="abacus", precision="float32")
+    frame = frame.assign(parameters=261_235, receptive_field=39)
     write_csv(frame, folder.training(key), TRAINING_COLUMNS)

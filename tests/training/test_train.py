@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -218,6 +220,16 @@ def test_training_begins_at_the_power_of_the_noise_and_removes_some(tiny_content
     power = (30 / 255) ** 2  # what returning the input would cost
     assert curve["loss"].head(3).mean() == pytest.approx(power, rel=0.05)
     assert curve["loss"].tail(5).mean() < 0.85 * power
+
+
+@pytest.mark.parametrize("key", ["separate/sigma30", "classifier/clean"])
+def test_a_curve_names_the_size_of_its_network(tiny_run, key):
+    curve = read_csv(tiny_run.training(key), TRAINING_COLUMNS)
+    state = checkpoint.load(tiny_run.model(key))["state"]
+    weights = [state[name] for name in state if not re.search("running|tracked", name)]
+    assert set(curve["parameters"]) == {sum(map(torch.numel, weights))}
+    sees = curve["receptive_field"].tolist()
+    assert sees == [39] * len(sees) if key.startswith("separate") else np.isnan(sees).all()
 
 
 def test_a_model_file_says_what_it_is(tiny_config, tiny_run):

@@ -50,6 +50,7 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 PUBLISHED = project_file("config/published.csv")
+CALIBRATION = project_file("config/calibration.csv")
 RUN = RunFolder(Path("results") / CONFIG.run)
 ROOT = str(RUN.root)
 TABLE_PARTS = {TABLES[part]: part for part in CONFIG.parts}

@@ -162,6 +162,7 @@ rule report:
         figures=figures(),
         preview=RUN.preview,
         published=PUBLISHED,
+        calibration=CALIBRATION,
         templates=[path for path in project_file("report").rglob("*") if path.is_file()],
     output:
         html=shown(RUN.report, "Report", "page", file="report"),
