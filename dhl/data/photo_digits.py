@@ -39,11 +39,12 @@ class Photograph:
 
 
 def _skimage(name: str) -> np.ndarray:
-    """Load a picture of scikit-image."""
+    """Load a picture of scikit-image; a grey one gets three equal channels."""
     import skimage.data
 
     image = getattr(skimage.data, name)()
-    return image[0] if isinstance(image, tuple) else image
+    image = image[0] if isinstance(image, tuple) else image
+    return image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
 
 
 def _sklearn(name: str) -> np.ndarray:
@@ -90,6 +91,13 @@ PHOTOGRAPHS = (
         package=_matplotlib,
         file="grace_hopper.jpg",
     ),
+    Photograph("camera", "test", "Lav Varshney, CC0", _skimage, "camera"),
+    Photograph("coins", "test", "Brooklyn Museum, no known restrictions", _skimage, "coins"),
+    Photograph("brick", "test", "CC0Textures, CC0", _skimage, "brick"),
+    Photograph("grass", "test", "linolafett, CC0", _skimage, "grass"),
+    Photograph("gravel", "test", "CC0Textures, CC0", _skimage, "gravel"),
+    Photograph("clock", "test", "Stefan van der Walt, public domain", _skimage, "clock"),
+    Photograph("hubble", "test", "NASA, public domain", _skimage, "hubble_deep_field"),
 )
 
 
@@ -142,18 +150,20 @@ def _denoising_split(spec: PhotoDigits, *, part: str, split: str, base_seed: int
     photos = photographs(split)
     tiles = {name: _tiles(photo, spec.size) for name, photo in photos.items()}
     images, names = [], []
-    for index in range(getattr(spec, split)):
-        generator = numpy_generator(base_seed, "photo-digits", part, split, index)
-        turn, number = divmod(index, len(photos))
-        name = list(photos)[number]
-        if split == "train":
-            short_side = int(generator.choice(TRAINING_SHORT_SIDES))
-            images.append(_crop(photographs(split, short_side)[name], spec.size, generator))
-        elif turn < len(tiles[name]):
-            images.append(tiles[name][turn])
-        else:
-            images.append(_crop(photos[name], spec.size, generator))
-        names.append(name)
+    with Progress(f"{part}, {split}", getattr(spec, split)) as progress:
+        for index in range(getattr(spec, split)):
+            generator = numpy_generator(base_seed, "photo-digits", part, split, index)
+            turn, number = divmod(index, len(photos))
+            name = list(photos)[number]
+            if split == "train":
+                short_side = int(generator.choice(TRAINING_SHORT_SIDES))
+                images.append(_crop(photographs(split, short_side)[name], spec.size, generator))
+            elif turn < len(tiles[name]):
+                images.append(tiles[name][turn])
+            else:
+                images.append(_crop(photos[name], spec.size, generator))
+            names.append(name)
+            progress.advance()
     ids = [f"{name}-{index:04d}" for index, name in enumerate(names)]
     return ImageSet(ids, np.stack(images), origins={"photographs": np.array(names)})
 

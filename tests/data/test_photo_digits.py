@@ -32,7 +32,7 @@ def parts() -> dict:
 def test_another_seed_makes_other_images(parts, part):
     other = make_part(part, spec(part), base_seed=2)
     if part == "denoising":  # the first scenes are tiles, which do not depend on the seed
-        many = spec(part, test=200)
+        many = spec(part, test=600)
         one, other = (make_part(part, many, base_seed=seed)["test"] for seed in (1, 2))
         assert (np.asarray(one.images[-1]) != other.images[-1]).mean() > 0.5
         return
@@ -128,8 +128,8 @@ def test_strokes_change_the_photograph_where_the_label_map_says():
 
 
 def test_scenes_are_tiles_of_their_photograph_first():
-    made = make_part("denoising", spec("denoising"), base_seed=1)["test"]
     names = list(photographs("test"))
+    made = make_part("denoising", spec("denoising", test=len(names)), base_seed=1)["test"]
     size = SIZES["denoising"]
     for index, name in enumerate(names):
         assert made.origins["photographs"][index] == name
