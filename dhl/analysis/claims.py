@@ -1,145 +1,97 @@
-"""The paper's claims as data, and their verdicts on a run.
-
-The origin of a claim is `paper`; `control`, a comparison that the paper lacks and that decides
-whether guidance by the task or longer training explains a gain; `beyond`, a further question; or
-`own`, a comparison of a method that the user added.
-"""
+"""The verdicts of a run on the comparisons of `report/claims.yaml`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from dhl.analysis import statistics, verdicts
-from dhl.analysis.measurements import Key, Measurements, bootstrap_scores, read_measurements
-from dhl.config.methods import METRICS, TASKS, label_of
+from dhl.analysis.claims_file import Claim, ClaimsFile, read_claims_file
+from dhl.analysis.measurements import Measurements, read_measurements
+from dhl.analysis.reach import Reach
+from dhl.analysis.scores import DIRECTION
+from dhl.config.methods import METRICS, label_of
 from dhl.config.schema import Config
-from dhl.data.image_set import read_origins
+from dhl.files import project_file
 from dhl.run.folder import RunFolder
 from dhl.run.results import CLAIM_COLUMNS, write_csv
-from dhl.seeding import numpy_generator
 
-Origin = Literal["paper", "control", "beyond", "own"]
+_COUNTS = ("n", "units", "wins", "losses", "seeds", "networks")
+_NO_DENOISER = ("clean", "noisy", "retrained")
+_KEPT = 0.5  # a share of the gain above this is most of it
+_PER_SIGMA = 10.0  # slopes are per 10 units of sigma
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A claim about the difference a - b of two methods in one metric.
+class PartResults:
+    """The measurements of a part at all its sigmas."""
 
-    The id is unique and begins with the part; `kind` names a rule of `dhl.analysis.verdicts`.
-    """
-
-    id: str
-    origin: Origin
+    config: Config
     part: str
-    metric: str
-    method_a: str
-    method_b: str
-    statement: str
-    kind: Literal["better", "nearly-as-good"] = "better"
+    measurements: list[Measurements]
+
+    def at(self, index: int) -> PartResults:
+        """Return the results at one sigma."""
+        return PartResults(self.config, self.part, [self.measurements[index]])
+
+    @property
+    def units(self) -> dict[str, np.ndarray]:
+        """The units of the test images, by kind."""
+        return self.measurements[0].units
+
+    def score(self, method: str, metric: str) -> float:
+        """Return a metric over all images, trainings and sigmas; NaN if it was not measured."""
+        return float(np.mean([one.score(method, metric) for one in self.measurements]))
+
+    def estimates(self, method: str, metric: str) -> list[statistics.Estimate]:
+        """Return the estimates of a metric at each sigma."""
+        return [one.estimate(method, metric) for one in self.measurements]
+
+    def difference(self, claim: Claim) -> list[statistics.Estimate]:
+        """Return the difference a - b at each sigma."""
+        sides = (self.estimates(method, claim.metric) for method in (claim.a, claim.b))
+        return [one - other for one, other in zip(*sides, strict=True)]
+
+    def gains(self, claim: Claim) -> tuple[list[statistics.Estimate], list[statistics.Estimate]]:
+        """Return what a and b of a claim on a share gain over its baseline, at each sigma."""
+        base = self.estimates(claim.over, claim.metric)
+        return (
+            [x - y for x, y in zip(self.estimates(claim.a, claim.metric), base, strict=True)],
+            [x - y for x, y in zip(self.estimates(claim.b, claim.metric), base, strict=True)],
+        )
+
+    def tested(self, claim: Claim) -> list[statistics.Estimate]:
+        """Return, at each sigma, the value that the claim says is above zero."""
+        if claim.over:
+            kept, whole = self.gains(claim)
+            return [one - _KEPT * other for one, other in zip(kept, whole, strict=True)]
+        return [DIRECTION[claim.metric] * one for one in self.difference(claim)]
 
 
-_DENOISING: tuple[tuple[Origin, str, str, str], ...] = (
-    ("paper", "separate", "cbm3d", "The denoiser trained for MSE has a higher PSNR than CBM3D."),
-    ("paper", "separate", "dncnn", "The denoiser trained for MSE has a higher PSNR than DnCNN."),
-    ("beyond", "separate", "noisy", "The denoiser trained for MSE raises the PSNR of its input."),
-    ("paper", "separate", "joint-segmentation",
-     "Guidance by segmentation costs PSNR: training for MSE alone gives a higher PSNR."),
-    ("beyond", "separate", "joint-classification",
-     "Guidance by classification costs PSNR: training for MSE alone gives a higher PSNR."),
-)  # fmt: skip
-
-_TASK: tuple[tuple[Origin, str, str, str], ...] = (
-    ("paper", "cbm3d", "noisy", "{task} works better after CBM3D than on the noisy image."),
-    ("paper", "separate", "noisy",
-     "{task} works better after the separately trained denoiser than on the noisy image."),
-    ("paper", "joint", "noisy",
-     "{task} works better after the jointly trained denoiser than on the noisy image."),
-    ("paper", "joint", "cbm3d",
-     "{task} works better after the jointly trained denoiser than after CBM3D."),
-    ("paper", "joint", "separate",
-     "{task} works better after the jointly trained denoiser than after the separately trained "
-     "one."),
-    ("control", "joint", "separate-matched",
-     "{task} works better after the jointly trained denoiser than after one trained further for "
-     "as many steps on MSE alone. The paper lacks this control, which decides whether guidance by "
-     "the task or extra training brings the gain."),
-    ("paper", "cross", "separate",
-     "{task} works better after the denoiser trained for the other task than after the separately "
-     "trained one."),
-    ("control", "cross", "separate-matched",
-     "{task} works better after the denoiser trained for the other task than after one trained "
-     "further on MSE alone. The paper lacks this control, which has as many steps as this task's "
-     "joint training."),
-    ("beyond", "joint", "retrained",
-     "{task} works better after the jointly trained denoiser than with the task network itself "
-     "retrained on noisy images, a baseline that the paper does not show."),
-)  # fmt: skip
-
-_P_VALUES = ("p_images", "p_seeds", "p_both")
-_COUNTS = ("n", "wins", "losses", "photographs", "photographs_alike", "seeds")
-_NO_DENOISER = ("clean", "noisy", "retrained")
-_MARGIN = {"top1": "margin_accuracy", "miou": "margin_miou"}
-
-
-def _task_claims(task: str) -> tuple[Claim, ...]:
-    metric, name = METRICS[task][0], task.capitalize()
-    better = tuple(
-        Claim(f"{task}-{a}-over-{b}", origin, task, metric, a, b, text.format(task=name))
-        for origin, a, b, text in _TASK
-    )
-    nearly = Claim(
-        f"{task}-cross-near-joint", "paper", task, metric, "cross", "joint",
-        f"{name} works nearly as well after the denoiser trained for the other task as after the "
-        "one trained for it.",
-        "nearly-as-good",
-    )  # fmt: skip
-    fidelity = Claim(
-        f"{task}-psnr-separate-matched-over-joint", "control", task, "psnr",
-        "separate-matched", "joint",
-        f"On the test images of {task}, guidance costs PSNR at equal steps: the denoiser trained "
-        "further on MSE alone has a higher PSNR than the joint one.",
-    )  # fmt: skip
-    return (*better, nearly, fidelity)
-
-
-CLAIMS: tuple[Claim, ...] = (
-    *(
-        Claim(f"denoising-{a}-over-{b}", origin, "denoising", "psnr", a, b, text)
-        for origin, a, b, text in _DENOISING
-    ),
-    *(claim for task in TASKS for claim in _task_claims(task)),
-)
-
-
-def configured_claims(config: Config, part: str) -> tuple[Claim, ...]:
-    """Return the claims about a part whose methods are both rows of its table in this run."""
-    methods = config.parts[part].methods or ()
+def configured_claims(config: Config, part: str, file: ClaimsFile) -> tuple[Claim, ...]:
+    """Return the comparisons of a part whose methods are all rows of its table in this run."""
+    methods = set(config.parts[part].methods or ())
     return tuple(
-        claim
-        for claim in CLAIMS
-        if claim.part == part and {claim.method_a, claim.method_b} <= set(methods)
+        claim for claim in file.comparisons if claim.part == part and claim.methods <= methods
     )
 
 
-def own_claims(config: Config, part: str, measurements: list[Measurements]) -> tuple[Claim, ...]:
+def own_claims(results: PartResults) -> tuple[Claim, ...]:
     """Return the comparisons of the user's methods with the other methods of a part's table.
 
     Each is compared with `separate`, `cbm3d` and the denoising method that is best of the others on
     these test images, on average over sigma.
     """
+    config, part = results.config, results.part
     metric = METRICS[part][0]
     methods = config.parts[part].methods
     claims = []
     for own in (method for method in methods if method in config.plugin_methods):
         others = [method for method in methods if method not in (own, *_NO_DENOISER)]
-        scores = {
-            method: np.mean([one.score(method, metric) for one in measurements])
-            for method in others
-        }
+        scores = {method: results.score(method, metric) for method in others}
         known = {method: score for method, score in scores.items() if not np.isnan(score)}
         best = [max(known, key=known.__getitem__)] if known else []
         rivals = dict.fromkeys(name for name in ("separate", "cbm3d", *best) if name in others)
@@ -156,168 +108,186 @@ def _own_claim(part: str, metric: str, own: str, rival: str) -> Claim:
     return Claim(f"{part}-{own}-over-{rival}", "own", part, metric, own, rival, statement)
 
 
-def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
-    """Judge every configured claim, and those on the user's methods, per sigma and over all.
+def compute_claims(
+    config: Config, folder: RunFolder, *, claims: str | Path | None = None
+) -> pd.DataFrame:
+    """Judge every configured comparison, and those of the user's methods.
+
+    Parameters
+    ----------
+    config : Config
+    folder : RunFolder
+    claims : str or Path, optional
+        A file like `report/claims.yaml`, which is the default.
 
     Returns
     -------
     DataFrame with `dhl.run.results.CLAIM_COLUMNS`
-        For each claim, a row per sigma, then a row with an empty sigma for the average over all.
-        Metrics are fractions, PSNR is in dB. `ci_*` are over images, `seed_*` over trainings and
-        `both_*` over both. If a method has no measurements, the numbers are empty, `test` gives
-        the reason, and the verdict is `inconclusive`.
+        For each comparison, a row per sigma, then a row with an empty sigma for the average over
+        all. Accuracies and mIoU are fractions, PSNR is in dB. `difference` is a - b. Its interval
+        `low` to `high` has all sources of error; `units_*`, `seed_*` and `network_*` have one each:
+        test images, trainings of the denoisers, trainings of the task network. A slope is per 10
+        units of sigma. `p_adjusted` and `verdict_adjusted` are corrected for the number of
+        comparisons. If a comparison is not tested, `reason` says why.
 
     Raises
     ------
     UserError
         If a result is missing or was edited by hand.
     """
+    file = read_claims_file(claims or project_file("report/claims.yaml"))
     rows: list[dict] = []
     for part in config.parts:
-        claims = configured_claims(config, part)
+        chosen = configured_claims(config, part, file)
         own = set(config.plugin_methods) & set(config.parts[part].methods)
-        if not (claims or own):
+        if not (chosen or own):
             continue
         sigmas = config.parts[part].sigmas
         measurements = [read_measurements(config, folder, part, sigma) for sigma in sigmas]
-        claims += own_claims(config, part, measurements)
-        draws = [bootstrap_scores(config, one) for one in measurements]
-        photographs = read_origins(folder.data(part), "test", "photographs")
-        for claim in claims:
-            rows += _judge(config, claim, measurements, draws, photographs)
+        results = PartResults(config, part, measurements)
+        reach = Reach(config, file.limits, part, measurements)
+        for claim in (*chosen, *own_claims(results)):
+            rows += _judge(results, claim, reach)
+    _adjust(config, rows)
     return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS)).astype(dict.fromkeys(_COUNTS, "Int64"))
 
 
 def write_claims(config: Config, folder: RunFolder) -> None:
-    """Write the verdicts on all configured claims to `folder.claims`."""
+    """Write the verdicts on all comparisons to `folder.claims`."""
     write_csv(compute_claims(config, folder), folder.claims, CLAIM_COLUMNS)
 
 
-def _judge(
-    config: Config,
-    claim: Claim,
-    measurements: list[Measurements],
-    draws: list[dict[Key, np.ndarray]],
-    photographs: dict[str, str],
-) -> list[dict]:
-    """Return a claim's rows: one per sigma, and the summary."""
-    a, b = (claim.method_a, claim.metric), (claim.method_b, claim.metric)
-    gaps = [scores[a] - scores[b] if a in scores and b in scores else None for scores in draws]
-    rows = [
-        _compare(config, claim, [one], [gap], photographs) | {"sigma": one.sigma}
-        for one, gap in zip(measurements, gaps, strict=True)
-    ]
-    summary = _compare(config, claim, measurements, gaps, photographs)
-    if claim.kind == "better":
-        for family in (rows, [summary]):
-            largest = [np.fmax.reduce([row[name] for name in _P_VALUES]) for row in family]
-            adjusted = statistics.holm(np.array(largest))
-            for row, p_adjusted in zip(family, adjusted, strict=True):
-                row["p_adjusted"] = p_adjusted
-                row["verdict"] = verdicts.directional_verdict(
-                    difference=row["difference"],
-                    p_adjusted=p_adjusted,
-                    confidence=config.statistics.confidence,
-                )
+def _judge(results: PartResults, claim: Claim, reach: Reach) -> list[dict]:
+    """Return a comparison's rows: one per sigma, and the summary."""
+    rows = []
+    for index, one in enumerate(results.measurements):
+        rows.append(_compare(results.at(index), claim, reach) | {"sigma": one.sigma})
+    summary = _compare(results, claim, reach)
+    if len(rows) > 1 and summary["verdict"] != verdicts.NOT_TESTED:
+        summary |= _trend(results, claim)
     summary["verdict"] = verdicts.overall_verdict(
         summary["verdict"], (row["verdict"] for row in rows)
     )
     return [*rows, summary]
 
 
-def _compare(
-    config: Config,
-    claim: Claim,
-    measurements: list[Measurements],
-    gaps: list[np.ndarray | None],
-    photographs: dict[str, str],
-) -> dict:
-    """Compare the two methods at one sigma, or on average over several.
-
-    `photographs` maps an image to the photograph that it is cut from. The verdict on a "better"
-    claim is added after the correction of its p-value.
-    """
+def _compare(results: PartResults, claim: Claim, reach: Reach) -> dict:
+    """Compare the two methods at one sigma, or on average over several."""
     row: dict = dict.fromkeys(CLAIM_COLUMNS, np.nan)
-    row |= {key: value for key, value in asdict(claim).items() if key in CLAIM_COLUMNS}
-    row |= {"claim": claim.id, "verdict": verdicts.INCONCLUSIVE}
-    for side in "ab":
-        method = getattr(claim, f"method_{side}")
-        row[f"mean_{side}"] = np.mean([one.score(method, claim.metric) for one in measurements])
-    row["difference"] = row["mean_a"] - row["mean_b"]
-    known = [gap for gap in gaps if gap is not None]
-    if len(known) < len(gaps):
-        return row | {"test": f"none: {_missing(claim, measurements)}"}
-    if len({one.image_ids for one in measurements}) > 1:
-        return row | {"test": "none: not the same images at every sigma"}
-    confidence = config.statistics.confidence
-    first, second = _pair(claim, measurements)
-    effect = statistics.effect(first, second, metric=claim.metric)
-    scores = (
-        [one.seed_scores(method, claim.metric) for method in (claim.method_a, claim.method_b)]
-        for one in measurements
-    )
-    seeds = np.mean([a - b for a, b in scores], axis=0)  # per training, averaged over sigmas
-    draws = np.mean(known, axis=0)
-    trainings = statistics.over_trainings(seeds, confidence=confidence)
-    both = statistics.over_both(seeds, draws, images=len(first), confidence=confidence)
-    low, high = statistics.percentile_interval(draws, confidence=confidence)
     row |= {
-        "ci_low": low, "ci_high": high, "n": len(first),
-        "wins": effect.wins, "losses": effect.losses, "effect_size": effect.size,
-        "seeds": len(seeds), "seed_std": trainings.error * np.sqrt(len(seeds)),
-        "seed_low": trainings.low, "seed_high": trainings.high,
-        "both_low": both.low, "both_high": both.high,
+        "claim": claim.id, "origin": claim.origin, "statement": claim.statement, "part": claim.part,
+        "metric": claim.metric, "method_a": claim.a, "method_b": claim.b, "over": claim.over,
+        "mean_a": results.score(claim.a, claim.metric),
+        "mean_b": results.score(claim.b, claim.metric), "reason": "",
     }  # fmt: skip
-    groups = [photographs[name] for name in measurements[0].image_ids if name in photographs]
-    margin = 0.0
-    if claim.kind == "nearly-as-good":
-        margin = getattr(config.statistics, _MARGIN[claim.metric])
-    if len(groups) == len(first):
-        alike = statistics.alike(first, second, groups=groups, metric=claim.metric, line=-margin)
-        row |= {"photographs": len(set(groups)), "photographs_alike": alike}
-    if claim.kind == "nearly-as-good":
-        return row | _judge_margin(row, margin)
-    name = measurements[0].sigma if len(measurements) == 1 else "average"
-    test, p_images = statistics.paired_test(
-        first, second, metric=claim.metric,
-        generator=numpy_generator(config.base_seed, "permutation", claim.id, name),
-    )  # fmt: skip
-    test += " of the average over sigma" if len(measurements) > 1 else ""
-    test += f", and t-tests over {len(seeds)} trainings and both" if len(seeds) > 1 else ""
-    p_values = {"p_images": p_images, "p_seeds": trainings.p_value, "p_both": both.p_value}
-    return row | {"test": test} | p_values
+    row["difference"] = row["mean_a"] - row["mean_b"]
+    if reason := _missing(results, claim):
+        return row | {"verdict": verdicts.NOT_TESTED, "reason": reason}
+    confidence = results.config.statistics.confidence
+    difference = statistics.mean_of(results.difference(claim))
+    tested = statistics.mean_of(results.tested(claim))
+    row |= _numbers(results, claim, difference)
+    found = statistics.infer(tested, results.units, confidence=confidence)
+    row["p_value"] = found.p_value
+    if claim.over:
+        row |= _share(results, claim)
+    if reason := reach.why_not_tested(claim, tested=tested.value, share_low=row["share_low"]):
+        return row | {"verdict": verdicts.NOT_TESTED, "reason": reason}
+    scope = reach.single_trainings(claim)
+    word = verdicts.verdict(
+        tested.value, found.p_value, confidence=confidence, these_weights=bool(scope)
+    )
+    return row | {"verdict": word, "reason": scope}
 
 
-def _missing(claim: Claim, measurements: list[Measurements]) -> str:
-    """Name the methods without measurements, and the sigma or file."""
-    pair = (claim.method_a, claim.method_b)
+def _numbers(results: PartResults, claim: Claim, difference: statistics.Estimate) -> dict:
+    """Return the columns that describe a difference and its sources of error."""
+    units, confidence = results.units, results.config.statistics.confidence
+    found = statistics.infer(difference, units, confidence=confidence)
+    of_units = {name: found.sources[name] for name in units if name in found.sources}
+    images = statistics.combine(difference.value, of_units, confidence=confidence)
+    row: dict = {
+        "low": found.low, "high": found.high, "n": len(difference.images),
+        "units_low": images.low, "units_high": images.high,
+        "seeds": len(difference.trainings), "networks": len(difference.networks),
+    }  # fmt: skip
+    for name, prefix in (("trainings", "seed"), ("networks", "network")):
+        if name in found.sources:
+            ends = found.sources[name].interval(difference.value, confidence=confidence)
+            row |= dict(zip((f"{prefix}_low", f"{prefix}_high"), ends, strict=True))
+    kind, count = results.measurements[0].fewest_units
+    row |= {"unit": kind, "units": count}
+    if count < len(difference.images):
+        name, share = statistics.largest_share(difference, units[kind])
+        row |= {"largest_unit": name, "largest_share": share}
+    sides = (_stacked(results, method, claim.metric) for method in (claim.a, claim.b))
+    effect = statistics.effect(*sides, metric=claim.metric)
+    better = effect if DIRECTION[claim.metric] > 0 else effect.swapped()
+    return row | {"wins": better.wins, "losses": better.losses, "effect_size": effect.size}
+
+
+def _stacked(results: PartResults, method: str, metric: str) -> np.ndarray:
+    """Return a method's features at all sigmas, (n, sigmas * s * t, k)."""
+    every = [one.features[method, metric] for one in results.measurements]
+    return np.concatenate([one.reshape(len(one), -1, one.shape[-1]) for one in every], axis=1)
+
+
+def _share(results: PartResults, claim: Claim) -> dict[str, float]:
+    """Return the share of the gain that is kept, with its interval."""
+    kept, whole = map(statistics.mean_of, results.gains(claim))
+    ends = statistics.share_interval(
+        kept, whole, results.units, confidence=results.config.statistics.confidence
+    )
+    return dict(zip(("share", "share_low", "share_high"), ends, strict=True))
+
+
+def _trend(results: PartResults, claim: Claim) -> dict[str, float]:
+    """Return the slope of the difference over sigma, with its interval."""
+    levels = np.array([one.sigma for one in results.measurements])
+    weights = _PER_SIGMA * statistics.slope_weights(levels)
+    slope = statistics.mean_of(results.difference(claim), weights)
+    found = statistics.infer(slope, results.units, confidence=results.config.statistics.confidence)
+    return {"slope": found.value, "slope_low": found.low, "slope_high": found.high}
+
+
+def _missing(results: PartResults, claim: Claim) -> str:
+    """Name the methods without measurements, and the sigma or file; empty if there are none."""
     missing = []
-    for one in measurements:
-        absent = [method for method in pair if (method, claim.metric) not in one.features]
-        failed = [method for method in absent if method in one.failures]
+    for one in results.measurements:
+        absent = [name for name in claim.methods if (name, claim.metric) not in one.features]
+        failed = [method for method in sorted(absent) if method in one.failures]
         missing += [f"{method} failed at sigma {one.sigma:g}" for method in failed]
-        names = " and ".join(f"`{method}`" for method in absent if method not in failed)
+        names = " and ".join(f"`{method}`" for method in sorted(absent) if method not in failed)
         missing += [f"no {claim.metric} of {names} in {one.source}"] if names else []
+    if not missing and len({one.image_ids for one in results.measurements}) > 1:
+        return "not the same images at every sigma"
     return "; ".join(missing)
 
 
-def _pair(claim: Claim, measurements: list[Measurements]) -> tuple[np.ndarray, np.ndarray]:
-    """Return both methods' features (n, s, k); s counts the trainings at all sigmas."""
-    pairs = [
-        np.broadcast_arrays(
-            one.features[claim.method_a, claim.metric], one.features[claim.method_b, claim.metric]
-        )
-        for one in measurements
-    ]
-    first, second = zip(*pairs, strict=True)
-    return np.concatenate(first, axis=1), np.concatenate(second, axis=1)
+def _adjust(config: Config, rows: list[dict]) -> None:
+    """Correct the p-values for the number of comparisons, and add the verdicts that remain.
+
+    The averages are one family, the single sigmas another, and the user's methods have their own.
+    """
+    for own in (False, True):
+        for average in (False, True):
+            _adjust_family(
+                [
+                    row
+                    for row in rows
+                    if (row["origin"] == "own") == own and bool(np.isnan(row["sigma"])) == average
+                ],
+                confidence=config.statistics.confidence,
+            )
 
 
-def _judge_margin(row: dict, margin: float) -> dict:
-    """Judge non-inferiority by the intervals."""
-    verdict = verdicts.margin_verdict(
-        low=float(np.fmin.reduce([row["ci_low"], row["seed_low"], row["both_low"]])),
-        high=float(np.fmax.reduce([row["ci_high"], row["seed_high"], row["both_high"]])),
-        margin=margin,
-    )
-    return {"test": f"interval against a margin of {100 * margin:g} points", "verdict": verdict}
+def _adjust_family(family: list[dict], *, confidence: float) -> None:
+    """Correct the p-values of a family, and add the verdicts that remain."""
+    tested = [row for row in family if row["verdict"] != verdicts.NOT_TESTED]
+    adjusted = statistics.holm(np.array([row["p_value"] for row in tested]))
+    for row, p_adjusted in zip(tested, adjusted, strict=True):
+        row["p_adjusted"] = p_adjusted
+    for row in family:
+        row["verdict_adjusted"] = row["verdict"]
+        if row["verdict"] != verdicts.NOT_TESTED and not row["p_adjusted"] < 1 - confidence:
+            row["verdict_adjusted"] = verdicts.INCONCLUSIVE

@@ -1,30 +1,28 @@
 """Which numbers differ between two runs, and whether chance explains the difference.
 
-A cell is an average in the tables of both runs. Its difference, b - a, is tested in two ways:
+A cell is an average in the tables of both runs. Its difference, b - a, has these sources of error:
 
-- over images: paired, by `statistics.paired_test`, if both folders have the results of each image
-  and the noisy images have the same digests. Else unpaired, by the two tables' intervals: the
-  standard error of a value is its interval's width over 2 z, and the difference is taken as normal.
-- over trainings, if a run has several: Welch's t-test. If one run has one training, the spread of
-  the other's is used for both (Student's t-test with a group of one).
+- the test images: paired, by their units, if both folders have the results of each image and the
+  noisy images have the same digests; else unpaired, by the two tables' intervals, as if values were
+  normal and the runs had different images;
+- the trainings of each run that has several. If one run has one training, the spread of the other's
+  is used for it too.
 
-As for claims, the larger p-value counts, and Holm's method corrects for the number of cells. A cell
-is `same` if both values print the same, or if their difference prints as zero; `moved` if its
-adjusted p-value is below 1 - confidence; else `within chance`.
+`dhl.analysis.statistics.combine` adds them up, and Holm's method corrects for the number of cells.
+A cell is `same` if both values print the same, or if their difference prints as zero; `moved` if
+its adjusted p-value is below 1 - confidence; else `within chance`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, ttest_ind_from_stats
+from scipy.special import ndtri
 
 from dhl.analysis import statistics
-from dhl.analysis.measurements import Key, bootstrap_scores
 from dhl.analysis.run_results import (
     Average,
     Cell,
@@ -33,10 +31,10 @@ from dhl.analysis.run_results import (
     VerdictKey,
     read_images,
 )
+from dhl.analysis.statistics import Source
 from dhl.analysis.tables import UNITS
 from dhl.errors import UserError
 from dhl.run.results import COMPARISON_COLUMNS, edited_by_hand
-from dhl.seeding import numpy_generator
 
 SAME = "same"
 WITHIN_CHANCE = "within chance"
@@ -44,7 +42,8 @@ MOVED = "moved"
 ONLY_A = "only in a"
 ONLY_B = "only in b"
 
-_NOTHING = 1e-10  # a spread or difference this small is rounding
+_NOTHING = 1e-10  # a difference this small is rounding
+_NORMAL = 1e9  # degrees of freedom with which Student's t is the normal distribution
 _SECTIONS = ("commit", "dirty", "base_seed", "deployment", "versions", "hardware")
 
 
@@ -68,7 +67,7 @@ class Comparison:
     unpaired : dict of (part, sigma) to str
         Why the images were not compared one by one.
     powerless : int
-        Cells with too few images to find any difference, however large.
+        Cells of a single test image, whose difference is not tested.
     """
 
     name_a: str
@@ -94,22 +93,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Paired:
-    """Two runs' results on the same noisy images, and the resampled differences b - a."""
+    """Two runs' results on the same noisy images."""
 
     first: Images
     second: Images
-    gaps: dict[Key, np.ndarray]
-
-
-@dataclass(frozen=True)
-class ImageTest:
-    """A test over images: its name, p-value, interval, and the smallest possible p-value."""
-
-    test: str
-    p_value: float
-    low: float
-    high: float
-    least: float
 
 
 def compare(first: RunResults, second: RunResults) -> Comparison:
@@ -132,7 +119,7 @@ def compare(first: RunResults, second: RunResults) -> Comparison:
     levels = dict.fromkeys(key[:2] for key in shared)
     pairs = {level: pair_images(first, second, *level) for level in levels}
     rows = [_compare_cell(first, second, key, pairs[key[:2]]) for key in shared]
-    least = statistics.holm(np.array([row["least"] for row in rows]))
+    powerless = sum(row["powerless"] for row in rows)
     _judge(rows, 1 - first.confidence)
     for run, other, side, verdict in ((first, second, "a", ONLY_A), (second, first, "b", ONLY_B)):
         alone = {"test": f"none: not in {'b' if side == 'a' else 'a'}", "verdict": verdict}
@@ -149,7 +136,7 @@ def compare(first: RunResults, second: RunResults) -> Comparison:
         differing_settings(first, second),
         {key: (first.verdicts.get(key), second.verdicts.get(key)) for key in claims},
         {level: pair for level, pair in pairs.items() if isinstance(pair, str)},
-        int(np.sum(least >= 1 - first.confidence)),
+        powerless,
     )  # fmt: skip
 
 
@@ -171,94 +158,75 @@ def pair_images(first: RunResults, second: RunResults, part: str, sigma: float) 
         return "the runs have different images"
     if one.digests != other.digests:
         return "the noisy images of the same names differ"
-    # The same configuration for both: the resampling depends on its base seed.
-    before, after = (bootstrap_scores(first.config, side.measurements) for side in (one, other))
-    return Paired(one, other, {key: after[key] - before[key] for key in before if key in after})
+    return Paired(one, other)
 
 
-def interval_test(a: Average, b: Average, *, confidences: tuple[float, float]) -> ImageTest:
-    """Test a difference by two separate intervals, as if the runs had different images.
+def unpaired_error(
+    a: Average, b: Average, *, confidences: tuple[float, float]
+) -> dict[str, Source]:
+    """Return the error of a difference by two tables' intervals, as if the images were different.
 
-    Parameters
-    ----------
-    a, b : Average
-    confidences : tuple of float
-        Of the intervals of `a` and of `b`; the first is also that of the returned interval.
+    `confidences` are those of the intervals of `a` and of `b`. The error is unknown if there is a
+    single image, or no interval.
     """
-    quantiles = [norm.ppf((1 + confidence) / 2) for confidence in confidences]
+    ends = (a.ci_low, a.ci_high, b.ci_low, b.ci_high)
+    if min(a.n, b.n) < 2 or not np.isfinite(ends).all():
+        return {}
     errors = [
-        (one.ci_high - one.ci_low) / (2 * quantile)
-        for one, quantile in zip((a, b), quantiles, strict=True)
+        (one.ci_high - one.ci_low) / (2 * ndtri((1 + confidence) / 2))
+        for one, confidence in zip((a, b), confidences, strict=True)
     ]
-    error, difference = math.hypot(*errors), b.value - a.value
-    reach = quantiles[0] * error
-    single = min(a.n, b.n) < 2  # resamples of a single image have no spread
-    if single or error <= _NOTHING:
-        p_value = 1.0 if single else float(abs(difference) <= _NOTHING)
-    else:
-        p_value = float(2 * norm.sf(abs(difference) / error))
-    return ImageTest(
-        "unpaired, by intervals", p_value, difference - reach, difference + reach, float(single)
-    )
+    return {"images": Source(float(np.hypot(*errors)), _NORMAL)}
 
 
-def paired_image_test(paired: Paired, key: Cell, *, confidence: float) -> ImageTest:
-    """Test a difference image by image; each training of a run has the same weight."""
-    measurements = key[2:]
+def paired_error(paired: Paired, key: Cell) -> dict[str, Source]:
+    """Return the error of a difference by the units of the images; trainings count the same."""
     sides = []
     for one in (paired.first, paired.second):
-        if measurements not in one.measurements.features:
+        if key[2:] not in one.measurements.features:
             came = f"no {key[3]} of `{key[2]}`, which the table has"
             raise edited_by_hand(one.path, came)
-        sides.append(one.measurements.features[measurements])
-    count = math.lcm(*(side.shape[1] for side in sides))
-    sides = [np.repeat(side, count // side.shape[1], axis=1) for side in sides]
-    test, p_value = statistics.paired_test(
-        *sides, metric=key[3], generator=numpy_generator("compare", *key)
-    )
-    low, high = statistics.percentile_interval(paired.gaps[measurements], confidence=confidence)
-    images = len(sides[0])
-    exact = images <= statistics.EXACT_LIMIT or test == "exact McNemar"
-    least = 2.0 ** (1 - images) if exact else 1 / (statistics.PERMUTATIONS + 1)
-    return ImageTest(f"paired, {test}", p_value, low, high, least)
+        sides.append(one.measurements.estimate(*key[2:]).images)
+    units = paired.first.measurements.units
+    found = {kind: statistics.over_units(sides[1] - sides[0], of) for kind, of in units.items()}
+    return {kind: source for kind, source in found.items() if source is not None}
 
 
-def training_test(a: Average, b: Average) -> tuple[str, float]:
-    """Test a difference over trainings.
-
-    Returns
-    -------
-    tuple of str and float
-        The test's name and p-value; empty and NaN if neither has several trainings.
-    """
+def training_error(a: Average, b: Average) -> dict[str, Source]:
+    """Return the error of a difference by chance in the trainings, for each run."""
     if max(a.seeds, b.seeds) < 2:
-        return "", float("nan")
-    welch = min(a.seeds, b.seeds) > 1
-    name = "Welch's t-test" if welch else "Student's t-test"
-    name += f" over {a.seeds} and {b.seeds} trainings"
-    spreads = [one.seed_std if one.seeds > 1 else 0.0 for one in (a, b)]
-    if max(spreads) <= _NOTHING:
-        return name, 1.0  # a few trainings may tie by chance: their spread is unknown
-    result = ttest_ind_from_stats(
-        a.value, spreads[0], a.seeds, b.value, spreads[1], b.seeds, equal_var=not welch
-    )
-    return name, float(result.pvalue)
+        return {}
+    if min(a.seeds, b.seeds) < 2:
+        several = max((a, b), key=lambda one: one.seeds)
+        error = several.seed_std * np.sqrt(1 + 1 / several.seeds)
+        return {"trainings": Source(float(error), several.seeds - 1)}
+    return {
+        f"trainings of {side}": Source(float(one.seed_std / np.sqrt(one.seeds)), one.seeds - 1)
+        for side, one in (("a", a), ("b", b))
+    }
 
 
 def _compare_cell(
     first: RunResults, second: RunResults, key: Cell, paired: Paired | str
 ) -> dict[str, Any]:
-    """Return a cell's row without its verdict; `least` is the smallest possible p-value."""
+    """Return a cell's row without its verdict; `powerless` tells whether images are untested."""
     a, b = first.averages[key], second.averages[key]
     if isinstance(paired, str):
-        images = interval_test(a, b, confidences=(first.confidence, second.confidence))
+        images = unpaired_error(a, b, confidences=(first.confidence, second.confidence))
+        test = "unpaired, by intervals"
     else:
-        images = paired_image_test(paired, key, confidence=first.confidence)
-    test, p_seeds = training_test(a, b)
+        images, test = paired_error(paired, key), "paired, by images"
+    trainings = training_error(a, b)
+    if trainings:
+        test += f"; by {a.seeds} and {b.seeds} trainings"
+    difference = b.value - a.value
+    found = statistics.combine(difference, images | trainings, confidence=first.confidence)
+    low, high, p_value = found.low, found.high, found.p_value
+    if images and np.isnan(high):  # each image moved by the same amount
+        low, high, p_value = difference, difference, float(abs(difference) <= _NOTHING)
     return _numbers(key, a, "a") | _numbers(key, b, "b") | {
-        "difference": b.value - a.value, "ci_low": images.low, "ci_high": images.high,
-        "test": f"{images.test}; {test}" if test else images.test,
-        "p_images": images.p_value, "p_seeds": p_seeds, "least": images.least,
+        "difference": difference, "ci_low": low, "ci_high": high,
+        "test": test, "p_value": p_value, "powerless": not images,
     }  # fmt: skip
 
 
@@ -270,7 +238,7 @@ def _numbers(key: Cell, one: Average, side: str) -> dict[str, Any]:
 
 def _judge(rows: list[dict], level: float) -> None:
     """Adjust the p-values for the number of cells, and add the verdicts."""
-    adjusted = statistics.holm(np.array([np.fmax(row["p_images"], row["p_seeds"]) for row in rows]))
+    adjusted = statistics.holm(np.array([row["p_value"] for row in rows]))
     for row, p_value in zip(rows, adjusted, strict=True):
         row["p_adjusted"] = p_value
         if prints_the_same(row["value_a"], row["value_b"], row["metric"]):

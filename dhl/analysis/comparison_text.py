@@ -173,8 +173,8 @@ def _tests(comparison: Comparison) -> list[str]:
         )
     if comparison.powerless:
         lines.append(
-            f"{comparison.powerless} cells have too few images to find any difference, however "
-            "large."
+            f"{comparison.powerless} cells have a single test image, or no interval, and were not "
+            "tested."
         )
     return lines
 

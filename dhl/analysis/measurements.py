@@ -7,23 +7,23 @@ which `joint` and `separate-matched` see the same batches and noise.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dhl.analysis.scores import SCORES, confusion_margins, known_features, known_score
-from dhl.analysis.statistics import bootstrap_means
+from dhl.analysis.scores import BOUNDS, SCORES, confusion_margins, known_features, known_score
+from dhl.analysis.statistics import Estimate, estimate, infer
 from dhl.config.methods import FURTHER_METRICS, METRICS
 from dhl.config.schema import Config
+from dhl.data.image_set import read_origins
 from dhl.errors import UserError
 from dhl.run.evaluations import evaluated_seeds, experiments, failed_experiments
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.results import edited_by_hand, open_arrays, read_image_rows
-from dhl.seeding import numpy_generator
 
 Key = tuple[str, str]  # method, metric
 
@@ -46,11 +46,14 @@ class Measurements:
         Sorted; the same for every method.
     protocols : dict of str to str
         By method; a method without results in some training is absent.
-    features : dict of (method, metric) to ndarray of shape (n, s, k)
-        Per image and training: the value itself (k = 1), the value and whether the image has one
-        (k = 2), or the margins of its confusion matrix. An untrained method has s = 1.
+    features : dict of (method, metric) to ndarray of shape (n, s, t, k)
+        Per image, training of the denoiser and training of the task network: the value itself
+        (k = 1), the value and whether the image has one (k = 2), or the margins of its confusion
+        matrix. An untrained method has s = 1.
     failures : dict of str to str
         The reason of each failed method.
+    units : dict of str to ndarray of shape (n,)
+        From `read_units`.
     """
 
     part: str
@@ -60,33 +63,56 @@ class Measurements:
     protocols: dict[str, str]
     features: dict[Key, np.ndarray]
     failures: dict[str, str] = field(default_factory=dict)
+    units: dict[str, np.ndarray] = field(default_factory=dict)
 
     def score(self, method: str, metric: str) -> float:
         """Return a metric over all images and trainings; NaN if it was not measured."""
         return float(self.seed_scores(method, metric).mean())
 
     def summary(self, method: str, metric: str) -> dict[str, float | int | str | None]:
-        """Return a metric's columns in tables: value, images, trainings and their spread."""
+        """Return a metric's columns in tables: value, images, their units, trainings, spread."""
         of_trainings = self.seed_scores(method, metric)
         return {
             "value": of_trainings.mean(),
             "n": self._count(method, metric),
+            **dict(zip(("unit", "units"), self.fewest_units, strict=True)),
             "seeds": len(of_trainings),
             "seed_std": of_trainings.std(ddof=1) if len(of_trainings) > 1 else np.nan,
             "protocol": self.protocols.get(method),
         }
 
+    @property
+    def fewest_units(self) -> tuple[str, int]:
+        """The kind of unit of which there are fewest, and how many: `photographs` and 11."""
+        counts = {kind: len(np.unique(of)) for kind, of in self.units.items()}
+        if not counts:
+            return "images", len(self.image_ids)
+        kind = min(counts, key=counts.__getitem__)
+        return kind, counts[kind]
+
     def _count(self, method: str, metric: str) -> int:
         """Return the number of images that have a value."""
         if SCORES[metric] is known_score and (method, metric) in self.features:
-            return int(self.features[method, metric][:, 0, 1].sum())
+            return int(self.features[method, metric][:, 0, 0, 1].sum())
         return len(self.image_ids)
 
     def seed_scores(self, method: str, metric: str) -> np.ndarray:
         """Return a metric over all images per training, (s,); NaN if it was not measured."""
         if (method, metric) not in self.features:
             return np.array([np.nan])
-        return SCORES[metric](self.features[method, metric].mean(axis=0))
+        return SCORES[metric](self.features[method, metric].mean(axis=0)).mean(axis=1)
+
+    def interval(self, method: str, metric: str, *, confidence: float) -> tuple[float, float]:
+        """Return the interval of a metric with all sources of error, cut at its bounds.
+
+        NaN if no error is known, as with a single image.
+        """
+        found = infer(self.estimate(method, metric), self.units, confidence=confidence)
+        return tuple(np.clip((found.low, found.high), *BOUNDS[metric]).tolist())
+
+    def estimate(self, method: str, metric: str) -> Estimate:
+        """Return a metric with the contributions to its error; it must have been measured."""
+        return estimate(self.features[method, metric], metric)
 
 
 def read_measurements(
@@ -123,11 +149,12 @@ def read_measurements(
     for key in first.features:
         needed = trainings if key[0] in trained else trainings[:1]
         if all(key in one.features for one in needed):
-            features[key] = np.stack([one.features[key] for one in needed], axis=1)
+            features[key] = np.stack([one.features[key] for one in needed], axis=1)[:, :, None]
     measurements = {method for method, _ in features}
     protocols = {name: value for name, value in first.protocols.items() if name in measurements}
     failures = {name: reason for name, reason in failures.items() if name in chosen}
-    return replace(first, protocols=protocols, features=features, failures=failures)
+    units = read_units(folder, part, complete[0].image_ids) if complete else {}
+    return replace(first, protocols=protocols, features=features, failures=failures, units=units)
 
 
 def _read_training(
@@ -155,34 +182,15 @@ def _read_training(
     return replace(empty, image_ids=tuple(ids), protocols=protocols, features=features)
 
 
-def bootstrap_scores(config: Config, measurements: Measurements) -> dict[Key, np.ndarray]:
-    """Resample the images and score every method on each resample, averaged over its trainings.
+def read_units(folder: RunFolder, part: str, ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return what each test image is cut from or made of, by kind, such as `photographs`.
 
-    Parameters
-    ----------
-    config : Config
-        Gives the number of draws and the base seed. The indices depend only on base seed, part
-        and number of images, so all methods and sigmas share them.
-    measurements : Measurements
-
-    Returns
-    -------
-    dict of (method, metric) to ndarray of shape (draws,)
+    Without such a record, each image is a unit of its own.
     """
-    if not measurements.features:
-        return {}
-    flat = [features.reshape(len(features), -1) for features in measurements.features.values()]
-    means = bootstrap_means(
-        np.concatenate(flat, axis=1),
-        draws=config.statistics.bootstrap,
-        generator=numpy_generator(config.base_seed, "bootstrap", measurements.part),
-    )
-    blocks = np.split(means, np.cumsum([one.shape[1] for one in flat])[:-1], axis=1)
-    scores = {}
-    for (key, features), block in zip(measurements.features.items(), blocks, strict=True):
-        of_trainings = block.reshape(len(block), *features.shape[1:])
-        scores[key] = SCORES[key[1]](of_trainings).mean(axis=-1)
-    return scores
+    origins = read_origins(folder.data(part), "test")
+    return {kind: np.array([of[name] for name in ids]) for kind, of in origins.items()} or {
+        "images": np.array(ids)
+    }
 
 
 def _check_rows(

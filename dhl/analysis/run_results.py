@@ -38,7 +38,7 @@ class Average:
     Attributes
     ----------
     value, ci_low, ci_high : float
-        PSNR in dB, else a fraction; the interval is over images.
+        PSNR in dB, else a fraction; without an interval, its ends are NaN.
     n : int
         Images.
     seeds : int
@@ -180,8 +180,8 @@ def _read_averages(folder: RunFolder, manifest: dict[str, Any], part: str) -> di
         raise edited_by_hand(path, f"metric `{strange.iloc[0]}` in the table of {part}")
     if frame.duplicated(["sigma", "method", "metric"]).any():
         raise edited_by_hand(path, "two averages of one method, sigma and metric")
-    if frame[["method", "sigma", "ci_low", "ci_high", "n"]].isna().any(axis=None):
-        raise edited_by_hand(path, "an average without method, sigma, interval or count")
+    if frame[["method", "sigma", "n"]].isna().any(axis=None):
+        raise edited_by_hand(path, "an average without method, sigma or count")
     frame = frame.fillna({"seeds": 1}).astype({"n": int, "seeds": int, "seed_std": float})
     return {
         (part, float(row.sigma), row.method, row.metric): Average(

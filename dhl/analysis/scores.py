@@ -1,12 +1,15 @@
 """Metrics as functions of features that are averaged over images.
 
-Features have shape (n, s, k), per image and training; a score maps mean features of shape (..., k)
-to (...): the mean itself, the mean over the images that have a value, or mIoU from pooled counts.
+Features have shape (n, ..., k), per image and training; a score maps mean features (..., k) to
+(...): the mean itself, the mean over the images that have a value, or mIoU from pooled counts.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+# Sums in another order leave rounding errors of about 1e-13 pixels for an absent class.
+_RARE = 1e-9
 
 
 def confusion_margins(confusions: np.ndarray) -> np.ndarray:
@@ -74,8 +77,7 @@ def miou_score(margins: np.ndarray) -> np.ndarray:
     """
     hits, truth, predicted = np.split(margins, 3, axis=-1)
     union = truth + predicted - hits
-    # Sums in another order leave rounding errors of about 1e-13 pixels for an absent class.
-    occurs = union > 1e-9
+    occurs = union > _RARE
     iou = np.divide(hits, union, out=np.zeros_like(union), where=occurs)
     classes = occurs.sum(axis=-1)
     return np.divide(
@@ -88,6 +90,41 @@ def miou(confusions: np.ndarray) -> float:
     return float(miou_score(confusion_margins(confusions).sum(axis=0)))
 
 
+def influence(features: np.ndarray, metric: str) -> np.ndarray:
+    """Return how far each image moves a score, to first order, times the number of images.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, ..., k)
+    metric : str
+        A key of `SCORES`.
+
+    Returns
+    -------
+    ndarray of shape (n, ...)
+        The sum over the images is 0.
+
+    References
+    ----------
+    .. [1] Hampel, The Influence Curve and Its Role in Robust Estimation, JASA 69, 1974.
+    """
+    mean = features.mean(axis=0)
+    if SCORES[metric] is mean_score:
+        return mean_score(features - mean)
+    if SCORES[metric] is known_score:
+        share = np.where(mean[..., 1] > 0, mean[..., 1], np.nan)
+        return (features[..., 0] - known_score(mean) * features[..., 1]) / share
+    hits, truth, predicted = np.split(mean, 3, axis=-1)
+    union = truth + predicted - hits
+    occurs = union > _RARE
+    by_union = np.divide(1, union, out=np.zeros_like(union), where=occurs)
+    by_margin = -hits * by_union**2  # the derivative of IoU by truth and by prediction
+    gradient = np.concatenate([by_union - by_margin, by_margin, by_margin], axis=-1)
+    total = np.sum((features - mean) * gradient, axis=-1)
+    classes = occurs.sum(axis=-1)
+    return np.divide(total, classes, out=np.full(total.shape, np.nan), where=classes > 0)
+
+
 SCORES = {
     "psnr": mean_score,
     "ssim": mean_score,
@@ -97,6 +134,12 @@ SCORES = {
     "cross_entropy": known_score,  # a label map may have no labelled pixel
     "gmsd": mean_score,
     "gradient": known_score,  # a constant image has no gradient
+}
+# The values that a metric can have.
+BOUNDS = {
+    **dict.fromkeys(SCORES, (0.0, 1.0)),
+    **dict.fromkeys(("psnr", "cross_entropy", "gradient"), (0.0, float("inf"))),
+    "ssim": (-1.0, 1.0),
 }
 # The sign of a difference that is an improvement. A denoiser blurs, so more gradient is better; but
 # noise has more than the clean image: in tables, `goodness` ranks.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from dhl.analysis.measurements import Key, Measurements, bootstrap_scores, read_measurements
-from dhl.analysis.statistics import over_both, over_trainings, percentile_interval
+from dhl.analysis.measurements import Measurements, read_measurements
+from dhl.analysis.statistics import infer
 from dhl.analysis.tables import FAILED, NOT_MEASURED
 from dhl.config.methods import METRICS, TASKS, label_of
 from dhl.config.schema import Config
@@ -24,9 +23,8 @@ def build_sensitivity(config: Config, folder: RunFolder) -> pd.DataFrame:
     DataFrame with `dhl.run.results.SENSITIVITY_COLUMNS`
         A row per comparison and metric. `denoiser` and `reader` (the task network) are keys of
         models; the difference is `denoiser` - `reference`, with the same reader. Accuracy and mIoU
-        are fractions, PSNR is in dB. `ci_*` (value) and `difference_*` are intervals over images,
-        `seed_low` and `seed_high` those of the difference over trainings, and `both_*` over both.
-        `seed_std` is the standard deviation of the value over trainings.
+        are fractions, PSNR is in dB. The intervals `ci_*` (value) and `difference_*` have all
+        sources of error. `seed_std` is the standard deviation of the value over trainings.
 
     Raises
     ------
@@ -38,12 +36,11 @@ def build_sensitivity(config: Config, folder: RunFolder) -> pd.DataFrame:
         compared = comparisons(config, part, sigma)
         names = {one.name for pair in compared for one in (pair.experiment, pair.reference) if one}
         measurements = read_measurements(config, folder, part, sigma, names)
-        draws = bootstrap_scores(config, measurements)
         for comparison in compared:
             # In a task, PSNR is measured too if the experiment denoises.
             fidelity = part in TASKS and comparison.experiment.source != "clean"
             for metric in (*(["psnr"] if fidelity else []), *METRICS[part]):
-                rows.append(_row(config, comparison, metric, measurements, draws))
+                rows.append(_row(config, comparison, metric, measurements))
     frame = pd.DataFrame(rows, columns=list(SENSITIVITY_COLUMNS))
     return frame.sort_values(
         "experiment", key=lambda names: names.map(STUDIES.index), kind="stable",
@@ -56,13 +53,7 @@ def write_sensitivity(config: Config, folder: RunFolder) -> None:
     write_csv(build_sensitivity(config, folder), folder.sensitivity, SENSITIVITY_COLUMNS)
 
 
-def _row(
-    config: Config,
-    comparison: Comparison,
-    metric: str,
-    measurements: Measurements,
-    draws: dict[Key, np.ndarray],
-) -> dict:
+def _row(config: Config, comparison: Comparison, metric: str, measurements: Measurements) -> dict:
     """Return the row of a comparison in a metric."""
     experiment, reference = comparison.experiment, comparison.reference
     row: dict = {
@@ -72,24 +63,18 @@ def _row(
         "metric": metric, "reference": reference and reference.source, "n": 0, "seeds": 0,
     }  # fmt: skip
     key = experiment.name, metric
-    if key not in draws:
+    if key not in measurements.features:
         why = measurements.failures.get(experiment.name)
         return row | {"status": f"{FAILED}: {why}" if why else NOT_MEASURED}
     confidence = config.statistics.confidence
-    low, high = percentile_interval(draws[key], confidence=confidence)
+    low, high = measurements.interval(*key, confidence=confidence)
     row |= measurements.summary(*key) | {"ci_low": low, "ci_high": high}
-    against = reference and (reference.name, metric)
-    if against not in draws:
+    if reference is None or (reference.name, metric) not in measurements.features:
         return row
-    images = draws[key] - draws[against]
-    low, high = percentile_interval(images, confidence=confidence)
-    gaps = measurements.seed_scores(*key) - measurements.seed_scores(*against)
-    trainings = over_trainings(gaps, confidence=confidence)
-    both = over_both(gaps, images, images=row["n"], confidence=confidence)
+    gap = measurements.estimate(*key) - measurements.estimate(reference.name, metric)
+    found = infer(gap, measurements.units, confidence=confidence)
     return row | {
-        "difference": gaps.mean(), "difference_low": low, "difference_high": high,
-        "seed_low": trainings.low, "seed_high": trainings.high,
-        "both_low": both.low, "both_high": both.high,
+        "difference": found.value, "difference_low": found.low, "difference_high": found.high,
     }  # fmt: skip
 
 

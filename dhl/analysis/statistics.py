@@ -1,171 +1,271 @@
-"""Intervals and paired tests; pure functions of arrays.
+"""Intervals and tests of scores and their differences; pure functions of arrays.
 
-- Would other images give the same? Percentile bootstrap intervals and paired tests over the images;
-  all methods of a part share the resampling indices at every sigma.
-- Would other trainings give the same? Student's t over the trainings, if a run has several.
-- Would other trainings on other images give the same? Student's t with both errors, because each of
-  the first two questions takes the other sample as fixed.
+The difference between two methods would be another with other test images, with other trainings of
+the denoisers, and with another training of the frozen task network. Each of these is a source of
+error, with a standard error and degrees of freedom:
 
-"Other images" are images of the same kind. If the images are crops of a few photographs, these are
-other crops of the same photographs; `alike` counts the photographs that agree with the overall
-result. Measurements are features and a score, as in `scores`.
+- the units of the test images: the images, or what they are cut from, such as a photograph. Images
+  of one unit are alike, so the unit is what counts. An image can belong to a unit of several kinds,
+  such as a photograph and a handwritten digit: each kind is a source.
+- the trainings of the denoisers, and those of the task network.
+
+The sources are crossed: every training is evaluated on every image. `infer` adds them up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import bdtr, stdtr, stdtrit  # `scipy.stats` takes a second to import
+from scipy.special import stdtr, stdtrit  # `scipy.stats` takes a second to import
 
-from dhl.analysis.scores import SCORES
+from dhl.analysis.scores import SCORES, influence
 
-# Up to this many images all 2**n swaps are enumerated.
-EXACT_LIMIT = 16
-PERMUTATIONS = 9999
-
-_CHUNK = 4_000_000  # elements of one block of resamples: bounds memory, changes no result
-_TIE = 1e-10  # permuted differences this close to the observed one count as equal to it
+_NOTHING = 1e-10  # a spread or difference this small is rounding
 
 
-def bootstrap_means(
-    features: np.ndarray, *, draws: int, generator: np.random.Generator
-) -> np.ndarray:
-    """Resample the images with replacement and average the features of each resample.
+@dataclass(frozen=True)
+class Estimate:
+    """A score, or a linear combination of scores, with the contributions to its error.
+
+    Attributes
+    ----------
+    value : float
+        Mean over all images and trainings.
+    images : ndarray of shape (n,)
+        Influence of each image: how far it moves the value, to first order, times n; the sum is 0.
+    trainings : ndarray of shape (s,)
+        Value of each training of the denoisers, minus `value`; s = 1 for an untrained method.
+    networks : ndarray of shape (t,)
+        The same for each training of the task network.
+    """
+
+    value: float
+    images: np.ndarray
+    trainings: np.ndarray
+    networks: np.ndarray
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(
+            self.value + other.value,
+            self.images + other.images,
+            self.trainings + other.trainings,
+            self.networks + other.networks,
+        )
+
+    def __rmul__(self, factor: float) -> Estimate:
+        return Estimate(
+            factor * self.value,
+            factor * self.images,
+            factor * self.trainings,
+            factor * self.networks,
+        )
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        return self + -1.0 * other
+
+
+def estimate(features: np.ndarray, metric: str) -> Estimate:
+    """Estimate a score from the features of the images.
 
     Parameters
     ----------
-    features : ndarray of shape (n, k)
-        One row per image; methods that share the indices are columns side by side.
-    draws : int
-        Number of resamples.
-    generator : numpy.random.Generator
-        Draws the indices.
-
-    Returns
-    -------
-    ndarray of shape (draws, k)
-    """
-    images = len(features)
-    means = np.empty((draws, features.shape[1]))
-    for rows in _blocks(draws, images):
-        picks = generator.integers(0, images, (len(rows), images))
-        picks += images * np.arange(len(rows))[:, None]
-        counts = np.bincount(picks.ravel(), minlength=picks.size).reshape(picks.shape)
-        means[rows.start : rows.stop] = counts @ features / images
-    return means
-
-
-def _blocks(draws: int, images: int) -> Iterator[range]:
-    """Split the draws into ranges that bound the size of a block."""
-    step = max(1, _CHUNK // images)
-    for start in range(0, draws, step):
-        yield range(start, min(start + step, draws))
-
-
-def percentile_interval(draws: np.ndarray, *, confidence: float) -> tuple[float, float]:
-    """Return the central interval that contains a fraction `confidence` of the draws."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def mcnemar_test(first: np.ndarray, second: np.ndarray) -> float:
-    """Compare two classifiers on the same images: McNemar's exact test, two-sided.
-
-    Both arrays are 1 where the prediction is right, else 0; the p-value is 1 if they are equal.
-
-    References
-    ----------
-    .. [1] McNemar, Psychometrika 12, 1947.
-    """
-    only_first = int(np.sum(first > second))
-    discordant = int(np.sum(first != second))
-    return min(1.0, 2 * float(bdtr(min(only_first, discordant - only_first), discordant, 0.5)))
-
-
-def swap_test(
-    first: np.ndarray, second: np.ndarray, *, metric: str, generator: np.random.Generator
-) -> float:
-    """Compare two methods by exchanging their results image by image, two-sided.
-
-    For a mean this is the sign-flip test of the paired differences; for mIoU complete confusion
-    matrices are exchanged.
-
-    Parameters
-    ----------
-    first, second : ndarray of shape (n, k) or (n, s, k)
-        Features of the same images; with several trainings, or sigmas, the score is averaged over
-        them, and an image is exchanged at all of them at once.
+    features : ndarray of shape (n, s, t, k)
+        Per image, training of the denoiser and training of the task network, as
+        `dhl.analysis.scores` defines them.
     metric : str
         A key of `dhl.analysis.scores.SCORES`.
-    generator : numpy.random.Generator
-        Used above `EXACT_LIMIT` images, for `PERMUTATIONS` random exchanges.
-
-    Returns
-    -------
-    float
-        The p-value; if drawn at random, the observed exchange counts as one more draw [1]_.
-
-    References
-    ----------
-    .. [1] Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010.
     """
-    first, second = (one.reshape(len(one), -1, one.shape[-1]) for one in (first, second))
-    mean_first, mean_second = first.mean(axis=0), second.mean(axis=0)
-    gap = (first - second) / len(first)
-
-    def score(features: np.ndarray) -> np.ndarray:
-        return SCORES[metric](features).mean(axis=-1)
-
-    observed = abs(score(mean_first) - score(mean_second))
-    extreme = 0
-    for swaps in _swaps(len(first), generator):
-        moved = np.tensordot(swaps, gap, axes=1)
-        difference = score(mean_first - moved) - score(mean_second + moved)
-        extreme += int(np.sum(np.abs(difference) >= observed - _TIE))
-    if len(first) <= EXACT_LIMIT:
-        return extreme / 2 ** len(first)
-    return (extreme + 1) / (PERMUTATIONS + 1)
+    scores = SCORES[metric](features.mean(axis=0))  # (s, t)
+    value = scores.mean()
+    return Estimate(
+        float(value),
+        influence(features, metric).mean(axis=(1, 2)),
+        scores.mean(axis=1) - value,
+        scores.mean(axis=0) - value,
+    )
 
 
-def _swaps(images: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield choices of images to exchange, as rows of 0 and 1: all, or `PERMUTATIONS` random."""
-    if images <= EXACT_LIMIT:
-        yield (np.arange(2**images)[:, None] >> np.arange(images) & 1).astype(float)
-        return
-    for rows in _blocks(PERMUTATIONS, images):
-        yield generator.integers(0, 2, (len(rows), images), dtype=np.int8).astype(float)
+def mean_of(estimates: list[Estimate], weights: np.ndarray | None = None) -> Estimate:
+    """Combine estimates on the same images linearly; by default, average them."""
+    factors = np.full(len(estimates), 1 / len(estimates)) if weights is None else weights
+    total = float(factors[0]) * estimates[0]
+    for factor, one in zip(factors[1:], estimates[1:], strict=True):
+        total = total + float(factor) * one
+    return total
 
 
-def paired_test(
-    first: np.ndarray, second: np.ndarray, *, metric: str, generator: np.random.Generator
-) -> tuple[str, float]:
-    """Run the paired two-sided test that fits a metric.
+def slope_weights(levels: np.ndarray) -> np.ndarray:
+    """Return the weights of the values at `levels` in the slope of their least-squares line."""
+    distances = np.asarray(levels, float) - np.mean(levels)
+    return distances / np.sum(distances**2)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of error: its standard error and its degrees of freedom."""
+
+    error: float
+    freedom: float
+
+    def interval(self, value: float, *, confidence: float) -> tuple[float, float]:
+        """Return the interval of Student's t of this source alone."""
+        reach = self.error * float(stdtrit(self.freedom, (1 + confidence) / 2))
+        return value - reach, value + reach
+
+
+def over_units(influences: np.ndarray, units: np.ndarray) -> Source | None:
+    """Return the error from the choice of the units.
 
     Parameters
     ----------
-    first, second : ndarray of shape (n, s, k)
-        Features of the same images.
-    metric : str
-    generator : numpy.random.Generator
-        For the tests that draw.
+    influences : ndarray of shape (n,)
+        `Estimate.images`.
+    units : ndarray of shape (n,)
+        Name or number of each image's unit.
 
     Returns
     -------
-    tuple of str and float
-        The test's name and the p-value.
+    Source or None
+        None with a single unit. With as many images in each unit, this is the t-test over the means
+        of the units; else it is the linearised variance of survey statistics [1]_.
+
+    References
+    ----------
+    .. [1] Cochran, Sampling Techniques, 3rd ed., 1977, chapter 9A (clusters of unequal sizes).
     """
-    if metric in ("top1", "top5") and first.shape[1] == 1:
-        return "exact McNemar", mcnemar_test(first, second)
-    name = "image-swap permutation" if metric == "miou" else "sign-flip permutation"
-    return name, swap_test(first, second, metric=metric, generator=generator)
+    _, codes = np.unique(units, return_inverse=True)
+    totals = np.bincount(codes, weights=influences)
+    count = len(totals)
+    if count < 2:
+        return None
+    error = np.sqrt(count / (count - 1) * np.sum(totals**2)) / len(influences)
+    return Source(float(error), count - 1)
+
+
+def over_trainings(deviations: np.ndarray) -> Source | None:
+    """Return the error from chance in the training; None with a single training."""
+    count = len(deviations)
+    if count < 2:
+        return None
+    return Source(float(deviations.std(ddof=1) / np.sqrt(count)), count - 1)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A value with its interval and the p-value of the two-sided test against zero.
+
+    Attributes
+    ----------
+    value, low, high, p_value : float
+        NaN as ends, and p = 1, if no source of error is known.
+    sources : dict of str to Source
+        By kind of unit, and `trainings` and `networks` if there are several.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+    sources: dict[str, Source]
+
+
+def infer(one: Estimate, units: Mapping[str, np.ndarray], *, confidence: float) -> Inference:
+    """Return the interval and the test of an estimate with all its sources of error.
+
+    Parameters
+    ----------
+    one : Estimate
+    units : mapping of str to ndarray of shape (n,)
+        Per kind of unit, the unit of each image.
+    confidence : float
+    """
+    sources = _sources(one, units)
+    return combine(one.value, sources, confidence=confidence)
+
+
+def _sources(one: Estimate, units: Mapping[str, np.ndarray]) -> dict[str, Source]:
+    """Return the known sources of error of an estimate."""
+    found = {kind: over_units(one.images, of) for kind, of in units.items()}
+    found |= {"trainings": over_trainings(one.trainings)}
+    found |= {"networks": over_trainings(one.networks)}
+    return {name: source for name, source in found.items() if source is not None}
+
+
+def combine(value: float, sources: Mapping[str, Source], *, confidence: float) -> Inference:
+    """Return the interval and the test of a value with independent sources of error.
+
+    The squares of the standard errors add up, with the degrees of freedom of Satterthwaite [1]_.
+    Where images, trainings and task networks interact, the sum counts the interaction several
+    times, so that the interval is rather too wide.
+
+    References
+    ----------
+    .. [1] Satterthwaite, Biometrics Bulletin 2, 1946.
+    """
+    error, freedom = _total(sources)
+    if not error > _NOTHING:
+        # A few images or trainings may agree by chance: their spread is unknown.
+        return Inference(value, np.nan, np.nan, 1.0, dict(sources))
+    low, high = Source(error, freedom).interval(value, confidence=confidence)
+    p_value = 2 * float(stdtr(freedom, -abs(value) / error))
+    return Inference(value, low, high, p_value, dict(sources))
+
+
+def _total(sources: Mapping[str, Source]) -> tuple[float, float]:
+    """Return the standard error of all sources together, and its degrees of freedom."""
+    squares = np.array([source.error**2 for source in sources.values()])
+    freedoms = np.array([source.freedom for source in sources.values()])
+    if not np.sum(squares) > _NOTHING**2:
+        return 0.0, float("nan")
+    return float(np.sqrt(squares.sum())), float(squares.sum() ** 2 / np.sum(squares**2 / freedoms))
+
+
+def share_interval(
+    part: Estimate, whole: Estimate, units: Mapping[str, np.ndarray], *, confidence: float
+) -> tuple[float, float, float]:
+    """Return the ratio part / whole with its interval, by Fieller's method [1]_.
+
+    Returns
+    -------
+    tuple of float
+        Ratio, low and high. The interval is NaN if `whole` is not clearly above zero: then every
+        ratio is possible, or the ratio has no meaning.
+
+    Notes
+    -----
+    A ratio R is in the interval if `part - R * whole` cannot be told from zero. The squared error
+    of this difference is quadratic in R, so the ends are the roots of a quadratic. The degrees of
+    freedom are those at the ratio itself.
+
+    References
+    ----------
+    .. [1] Fieller, Some Problems in Interval Estimation, JRSS B 16, 1954.
+    """
+    ratio = part.value / whole.value if whole.value else float("nan")
+    clear = infer(whole, units, confidence=confidence).p_value < 1 - confidence
+    _, freedom = _total(_sources(part - ratio * whole, units)) if clear else (0.0, float("nan"))
+    if whole.value <= 0 or np.isnan(freedom):
+        return ratio, float("nan"), float("nan")
+    quantile = float(stdtrit(freedom, (1 + confidence) / 2))
+
+    def excess(value: float) -> float:
+        rest = part - value * whole
+        return rest.value**2 - (quantile * _total(_sources(rest, units))[0]) ** 2
+
+    at_zero, at_one, at_minus_one = excess(0.0), excess(1.0), excess(-1.0)
+    second, first = (at_one + at_minus_one) / 2 - at_zero, (at_one - at_minus_one) / 2
+    square = first**2 - 4 * second * at_zero
+    if second <= 0 or square < 0:
+        return ratio, float("nan"), float("nan")
+    root = float(np.sqrt(square))
+    return ratio, (-first - root) / (2 * second), (-first + root) / (2 * second)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """The size of a difference compared with the spread of the images.
+    """The differences of the single images.
 
     Attributes
     ----------
@@ -184,124 +284,40 @@ class Effect:
     losses: int
     size: float
 
+    def swapped(self) -> Effect:
+        """Return the effect for a metric whose lower values are better."""
+        return Effect(self.losses, self.wins, -self.size)
+
 
 def effect(first: np.ndarray, second: np.ndarray, *, metric: str) -> Effect:
     """Describe the differences of the images, each averaged over its trainings.
 
-    `first` and `second` are features of the same images, of shape (n, s, k).
+    `first` and `second` are features of the same images, of shape (n, ..., k).
     """
-    gaps = SCORES[metric](first).mean(axis=1) - SCORES[metric](second).mean(axis=1)
+    gaps = _of_images(first, metric) - _of_images(second, metric)
+    gaps = gaps[~np.isnan(gaps)]  # an image can have no value
     spread = gaps.std(ddof=1) if len(gaps) > 1 else 0.0
-    size = float(gaps.mean() / spread) if spread > _TIE else float("nan")
-    return Effect(int(np.sum(gaps > _TIE)), int(np.sum(gaps < -_TIE)), size)
+    size = float(gaps.mean() / spread) if spread > _NOTHING else float("nan")
+    return Effect(int(np.sum(gaps > _NOTHING)), int(np.sum(gaps < -_NOTHING)), size)
 
 
-def alike(
-    first: np.ndarray,
-    second: np.ndarray,
-    *,
-    groups: Sequence[str],
-    metric: str,
-    line: float = 0.0,
-) -> float:
-    """Count the groups whose difference is on the same side of a line as the overall difference.
+def _of_images(features: np.ndarray, metric: str) -> np.ndarray:
+    """Return the score of each image, averaged over its trainings."""
+    scores = SCORES[metric](features)
+    return scores.reshape(len(scores), -1).mean(axis=1)
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (n, s, k)
-        Features of the same images.
-    groups : sequence of n str
-        The group of each image, such as the photograph that it is cut from.
-    metric : str
-    line : float
-        A difference: zero, or minus a margin.
 
-    Returns
-    -------
-    float
-        NaN if the overall difference is on the line.
+def largest_share(one: Estimate, units: np.ndarray) -> tuple[str, float]:
+    """Return the unit that contributes most to a difference, and its share of the difference.
+
+    The shares of all units sum to 1; a share above 1 is offset by other units.
     """
-
-    def side(chosen: np.ndarray) -> float:
-        scores = (SCORES[metric](one[chosen].mean(axis=0)).mean() for one in (first, second))
-        distance = np.subtract(*scores) - line
-        return float(np.sign(distance)) if abs(distance) > _TIE else 0.0
-
-    names = np.asarray(groups)
-    overall = side(np.full(len(names), fill_value=True))
-    sides = [side(names == name) for name in np.unique(names)]
-    return float(sides.count(overall)) if overall else float("nan")
-
-
-@dataclass(frozen=True)
-class Student:
-    """The interval and test of a mean difference by Student's t; NaN with one training.
-
-    Attributes
-    ----------
-    error : float
-        Standard error of the mean.
-    low, high : float
-        Interval; infinite if all trainings agree exactly.
-    p_value : float
-        Of the two-sided test against zero.
-    """
-
-    error: float
-    low: float
-    high: float
-    p_value: float
-
-
-def over_trainings(differences: np.ndarray, *, confidence: float) -> Student:
-    """Infer the mean difference of other trainings on the same images from `differences` (s,)."""
-    count = len(differences)
-    if count < 2:
-        return Student(*[float("nan")] * 4)
-    error = float(differences.std(ddof=1) / np.sqrt(count))
-    return _student(differences.mean(), error, freedom=count - 1, confidence=confidence)
-
-
-def over_both(
-    differences: np.ndarray, draws: np.ndarray, *, images: int, confidence: float
-) -> Student:
-    """Infer the mean difference of other trainings on other images.
-
-    Images and trainings are crossed: every training is evaluated on every image, so that neither
-    error includes the other. Their squares add, with the degrees of freedom of Satterthwaite [1]_.
-
-    Parameters
-    ----------
-    differences : ndarray of shape (s,)
-        One per training.
-    draws : ndarray
-        Bootstrap draws of the mean difference over the images.
-    images : int
-        Number of images.
-    confidence : float
-
-    References
-    ----------
-    .. [1] Satterthwaite, Biometrics Bulletin 2, 1946.
-    """
-    trainings = over_trainings(differences, confidence=confidence)
-    if not trainings.error > _TIE or images < 2:
-        return trainings  # one of the spreads is unknown
-    squares = np.array([draws.var() * images / (images - 1), trainings.error**2])
-    freedom = squares.sum() ** 2 / np.sum(squares**2 / (images - 1, len(differences) - 1))
-    return _student(
-        differences.mean(), np.sqrt(squares.sum()), freedom=freedom, confidence=confidence
-    )
-
-
-def _student(mean: float, error: float, *, freedom: float, confidence: float) -> Student:
-    """Return the interval and the test of a mean with its standard error."""
-    if error <= _TIE:
-        # A few trainings may have the same accuracy by chance: their spread is unknown.
-        return Student(error, -np.inf, np.inf, 1.0)
-    reach = error * stdtrit(freedom, (1 + confidence) / 2)
-    p_value = 2 * stdtr(freedom, -abs(mean) / error)
-    return Student(float(error), float(mean - reach), float(mean + reach), float(p_value))
+    names, codes = np.unique(units, return_inverse=True)
+    totals = np.bincount(codes, weights=one.value + one.images) / len(one.images)
+    if abs(one.value) <= _NOTHING:
+        return "", float("nan")
+    shares = totals / one.value
+    return str(names[shares.argmax()]), float(shares.max())
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from dhl.analysis.measurements import Measurements, bootstrap_scores, read_measurements
+from dhl.analysis.measurements import Measurements, read_measurements
 from dhl.analysis.published import AVERAGE, NOT_IN_PAPER, PublishedTable, read_published
 from dhl.analysis.scores import DIRECTION, SCORES, TARGET, goodness
-from dhl.analysis.statistics import percentile_interval
 from dhl.analysis.table_formats import DIALECTS, Dialect
 from dhl.config.methods import FURTHER_METRICS, METRICS, TABLES, label_of
 from dhl.config.schema import Config
@@ -54,8 +53,8 @@ def build_table(
     DataFrame with `dhl.run.results.TABLE_COLUMNS`
         Per sigma, method (in the configuration's order) and metric, a row with the image_id
         `average`; for denoising also a row per image. Accuracy and mIoU are fractions. A value is
-        the average over `seeds` trainings; `ci_*` are over images, `seed_std` is over trainings.
-        `n` counts the images that have a value.
+        the average over `seeds` trainings; `ci_*` have all sources of error, `seed_std` is over
+        trainings. `n` counts the images that have a value.
 
     Raises
     ------
@@ -66,14 +65,13 @@ def build_table(
     rows: list[dict] = []
     for sigma in config.parts[part].sigmas:
         measurements = read_measurements(config, folder, part, sigma)
-        draws = bootstrap_scores(config, measurements)
         for method in config.parts[part].methods:
             for metric in METRICS[part]:
                 rows.append(_average(measurements, method, metric, paper))
-                if (method, metric) not in draws:
+                if (method, metric) not in measurements.features:
                     continue
-                low, high = percentile_interval(
-                    draws[method, metric], confidence=config.statistics.confidence
+                low, high = measurements.interval(
+                    method, metric, confidence=config.statistics.confidence
                 )
                 rows[-1] |= {"ci_low": low, "ci_high": high}
                 if part == "denoising":
@@ -158,7 +156,7 @@ def _images(
 ) -> list[dict]:
     """Return the rows of a metric on each image; one image has no interval."""
     features = measurements.features[method, metric]
-    values = SCORES[metric](features).mean(axis=1)
+    values = SCORES[metric](features).mean(axis=(1, 2))
     rows = []
     for image_id, value in zip(measurements.image_ids, values, strict=True):
         published, status = paper.lookup(method, measurements.sigma, metric, image_id)
@@ -216,8 +214,10 @@ def _ours(
             spread = dialect.spread.format(_number(row["seed_std"], metric))
             value = mark.format(_number(row["value"], metric))
             values.append(value + spread if row["seeds"] > 1 else value)
-            ends = (_number(row[end], metric) for end in ("ci_low", "ci_high"))
-            intervals.append(dialect.span.format(*ends))
+            ends = [row[end] for end in ("ci_low", "ci_high")]
+            known = not any(map(pd.isna, ends))
+            printed = (_number(end, metric) for end in ends)
+            intervals.append(dialect.span.format(*printed) if known else dialect.none)
         cells.append(" / ".join(values) + dialect.interval.format(" / ".join(intervals)))
     return cells
 
@@ -246,15 +246,12 @@ def _caption(averages: pd.DataFrame, config: Config, part: str) -> str:
     level = f"{100 * config.statistics.confidence:g} %"
     text = (
         f"{part.capitalize()}: {metrics}. Data set {config.parts[part].data.name}, "
-        f"n = {counts} images, protocol {protocols}. In brackets: {level} percentile interval, "
-        f"bootstrap over images ({config.statistics.bootstrap} draws). Bold: best; underlined: "
-        "second."
+        f"n = {counts} images{_units(ours)}, protocol {protocols}. In brackets: {level} interval "
+        "for other test images"
     )
     if (seeds := max(ours["seeds"], default=0)) > 1:
-        text += (
-            f" Mean of {seeds} trainings ± their standard deviation; the intervals hold for these "
-            "trainings."
-        )
+        text += f" and trainings. Mean of {seeds} trainings ± their standard deviation"
+    text += ". Bold: best; underlined: second."
     if ceilings := [label_of(m) for m in config.parts[part].methods if m in _UNRANKED]:
         text += f" Not ranked: {', '.join(ceilings)}."
     if len(ours) < len(averages):
@@ -269,6 +266,12 @@ def _describe(metric: str) -> str:
     if metric in TARGET:
         return f"{text} (best: {TARGET[metric]:g}, as the clean image)"
     return text if DIRECTION[metric] > 0 else f"{text} (lower is better)"
+
+
+def _units(ours: pd.DataFrame) -> str:
+    """Say what the images are cut from, if they are not independent."""
+    fewer = ours[ours["units"] < ours["n"]]
+    return "" if fewer.empty else f" of {int(fewer['units'].min())} {fewer['unit'].iloc[0]}"
 
 
 def _legend(config: Config, part: str, paper: PublishedTable) -> str:

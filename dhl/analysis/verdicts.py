@@ -1,17 +1,14 @@
-"""The rules that judge claims.
+"""The rules that judge a comparison.
 
-- "a is better than b" (`directional_verdict`): two-sided paired test over the images, and, with
-  several trainings, two-sided t-tests over trainings and over both. The largest p-value counts,
-  after Holm's correction over the sigmas of the claim. Significant in the claimed direction is
-  `reproduced`, significant in the opposite direction `not reproduced`, else `inconclusive`.
-- "a is nearly as good as b" (`margin_verdict`): by the intervals of a - b over images and, with
-  several trainings, over trainings and over both. `reproduced` if all are above -margin,
-  `not reproduced` if all are below, else `inconclusive`; uncorrected.
-- a claim over all sigmas (`overall_verdict`): the same rule on the average over the sigmas. Its
-  test exchanges an image's results at all sigmas at once. It is `inconclusive` if the verdict at a
-  single sigma is the opposite.
+A comparison claims that a difference is above zero. Its two-sided test includes all sources of
+error that the run has: test images, trainings, task networks (`dhl.analysis.statistics.infer`).
 
-The tests and intervals are those of `dhl.analysis.statistics`.
+- significant in the claimed direction: `reproduced`; in the opposite direction: `not reproduced`;
+  else `inconclusive`
+- if a network was trained only once, no other weights were seen: `holds for these weights` and
+  `does not hold for these weights`
+- if the run cannot tell, whatever its numbers are: `not tested`, with the reason
+- over all sigmas: the same for the average, but `inconclusive` if a single sigma says the opposite
 """
 
 from __future__ import annotations
@@ -20,24 +17,49 @@ from collections.abc import Iterable
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
+HOLDS = "holds for these weights"
+DOES_NOT_HOLD = "does not hold for these weights"
 INCONCLUSIVE = "inconclusive"
+NOT_TESTED = "not tested"
+
+POSITIVE = (REPRODUCED, HOLDS)
+NEGATIVE = (NOT_REPRODUCED, DOES_NOT_HOLD)
 
 
-def directional_verdict(*, difference: float, p_adjusted: float, confidence: float) -> str:
-    """Judge "a is better than b" by an adjusted two-sided p-value and the sign of a - b."""
-    if not p_adjusted < 1 - confidence or difference == 0:
+def verdict(value: float, p_value: float, *, confidence: float, these_weights: bool) -> str:
+    """Judge the claim that a value is above zero.
+
+    Parameters
+    ----------
+    value : float
+    p_value : float
+        Of the two-sided test against zero.
+    confidence : float
+    these_weights : bool
+        Whether a network was trained only once.
+    """
+    if not p_value < 1 - confidence or value == 0:
         return INCONCLUSIVE
-    return REPRODUCED if difference > 0 else NOT_REPRODUCED
-
-
-def margin_verdict(*, low: float, high: float, margin: float) -> str:
-    """Judge "a is nearly as good as b" by the interval of a - b and a margin above zero."""
-    if low > -margin:
-        return REPRODUCED
-    return NOT_REPRODUCED if high < -margin else INCONCLUSIVE
+    words = POSITIVE if value > 0 else NEGATIVE
+    return words[1] if these_weights else words[0]
 
 
 def overall_verdict(average: str, verdicts: Iterable[str]) -> str:
-    """Judge a claim over all sigmas: by their average, unless a single one says the opposite."""
-    opposite = {REPRODUCED: NOT_REPRODUCED, NOT_REPRODUCED: REPRODUCED}.get(average)
-    return INCONCLUSIVE if opposite in set(verdicts) else average
+    """Judge a claim over all sigmas by their average, unless a single one says the opposite."""
+    opposite = NEGATIVE if average in POSITIVE else POSITIVE if average in NEGATIVE else ()
+    return INCONCLUSIVE if set(opposite) & set(verdicts) else average
+
+
+def combined_verdict(verdicts: Iterable[str]) -> str:
+    """Judge a claim of several comparisons.
+
+    One that fails decides; then one that is not reproduced, tested or clear. The claim is
+    reproduced if all comparisons are.
+    """
+    found = set(verdicts)
+    if not found - {NOT_TESTED}:
+        return NOT_TESTED
+    for word in (NOT_REPRODUCED, DOES_NOT_HOLD, INCONCLUSIVE, NOT_TESTED, HOLDS):
+        if word in found:
+            return INCONCLUSIVE if word == NOT_TESTED else word
+    return REPRODUCED

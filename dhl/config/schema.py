@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dhl.config.base import Count, Frozen, spelt
 from dhl.config.catalogue import CATALOGUE
@@ -61,39 +61,11 @@ class Evaluation(Frozen):
     batch: Count = Field(default=64, description="images in one forward pass")
 
 
-def _a_fraction(margin: float) -> float:
-    """Refuse a margin in points: with it, every method would be nearly as good."""
-    if not 0 < margin < WIDEST_MARGIN:
-        points = 0 < margin < 100 * WIDEST_MARGIN
-        raise ConfigError(
-            f"The margin {margin:g} is not a fraction above 0 and below {WIDEST_MARGIN}.",
-            came=f"{margin:g}",
-            do=f"write {margin / 100:g} for {margin:g} points." if points
-            else "write a fraction: 0.02 is 2 points.",
-        )  # fmt: skip
-    return margin
-
-
-Margin = Annotated[
-    float, AfterValidator(_a_fraction),
-    Field(json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": WIDEST_MARGIN}),
-]  # fmt: skip
-
-
 class Statistics(Frozen):
     """Intervals and verdicts."""
 
-    bootstrap: Annotated[int, Field(ge=100)] = Field(
-        default=2000, description="bootstrap resamples of the test images"
-    )
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         default=0.95, description="confidence level of intervals and verdicts"
-    )
-    margin_accuracy: Margin = Field(
-        default=0.02, description="margin of `nearly as good` in top-1 accuracy, a fraction"
-    )
-    margin_miou: Margin = Field(
-        default=0.02, description="margin of `nearly as good` in mIoU, a fraction"
     )
 
 

@@ -139,15 +139,20 @@ def load_split(path: Path, split: str) -> ImageSet:
     return _from_index(content, classes) if "paths" in content else _in_memory(content, classes)
 
 
-def read_origins(path: Path, split: str, name: str) -> dict[str, str]:
-    """Return the recorded origin of each image of a split, by image name."""
+def read_origins(path: Path, split: str) -> dict[str, dict[str, str]]:
+    """Return the recorded origins of the images of a split: by kind, then by image name.
+
+    A kind of which an image can have several, such as the digits of a label map, is left out.
+    """
     if not path.exists():
         return {}
     with open_arrays(path) as arrays:
-        if f"{split}/origins/{name}" not in arrays:
+        if f"{split}/ids" not in arrays:
             return {}
-        names = arrays[f"{split}/ids"].tolist(), arrays[f"{split}/origins/{name}"].tolist()
-        return dict(zip(*names, strict=True))
+        ids = arrays[f"{split}/ids"].tolist()
+        kinds = _below(f"{split}/origins/", arrays)
+        single = {kind: of for kind, of in kinds.items() if of.ndim == 1}
+        return {kind: dict(zip(ids, of.tolist(), strict=True)) for kind, of in single.items()}
 
 
 def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

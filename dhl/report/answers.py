@@ -3,156 +3,129 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from dhl.analysis.verdicts import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
-from dhl.config.methods import METRICS
-from dhl.config.schema import Config
-from dhl.report.content import read_yaml
-
-NOT_TESTED = "not tested"
+from dhl.analysis.claims_file import ClaimsFile, Clause, Comparison
+from dhl.analysis.verdicts import NOT_TESTED, POSITIVE, combined_verdict
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A difference of two methods, on average over sigma.
+    """A difference of two methods, or a share of a gain, on average over sigma.
 
-    `low` and `high` are the ends of its interval, NaN for a difference that no claim tests; `claim`
-    is the id of the claim, or empty.
+    `low` and `high` are the ends of its interval; `claim` is the id of the comparison, and
+    `verdict` is corrected for the number of comparisons. A share is a fraction without unit.
     """
 
     metric: str
     part: str
-    difference: float
+    value: float
     low: float
     high: float
-    claim: str = ""
-    verdict: str = ""
+    claim: str
+    verdict: str
+    is_share: bool
 
 
 @dataclass(frozen=True)
-class Clause:
+class Phrase:
     """A part of a sentence: text, effects, text; `named` says whether it names the metrics."""
 
     before: str
     effects: tuple[Effect, ...]
     after: str
     named: bool
-    control: str = ""  # the verdict on a clause about a control
+    control: str = ""  # the verdict on a phrase about a control
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one claim of the paper; `agreed` of `compared` comparisons are reproduced."""
+    """The answer to one claim of the paper.
+
+    `agreed` of `compared` comparisons hold; `reasons` say why others are not tested.
+    """
 
     title: str
+    sentence: str
+    source: str
+    support: str
     verdict: str
     agreed: int
     compared: int
     images: tuple[int, ...]
-    clauses: tuple[Clause, ...]
+    reasons: tuple[str, ...]
+    phrases: tuple[Phrase, ...]
 
 
-def read_answers(
-    config: Config, claims: list[dict[str, Any]], numbers: list[dict[str, Any]], path: Path
-) -> list[Answer]:
+def read_answers(file: ClaimsFile, claims: list[dict[str, Any]]) -> list[Answer]:
     """Answer the paper's claims.
 
     Parameters
     ----------
-    config : Config
+    file : ClaimsFile
+        `report/claims.yaml`.
     claims : list of dict
         From `dhl.report.content.read_claims`.
-    numbers : list of dict
-        From `dhl.report.numbers.read_numbers`.
-    path : Path
-        `report/answers.yaml`, which explains its format.
     """
-    known = {claim["claim"]: claim for claim in claims}
-    return [_answer(config, entry, known, numbers) for entry in read_yaml(path)]
+    known = {row["claim"]: row for row in claims}
+    answers = []
+    for claim in file.claims:
+        entries = [entry for clause in claim.clauses for entry in clause.comparisons]
+        rows = [row for entry in entries for row in _rows(file, entry, known)]
+        deciding = [row for row in rows if row["origin"] == "paper"]
+        phrases: list[Phrase] = []
+        for clause in claim.clauses:
+            phrases += _phrase(file, clause, known, phrases[:1])
+        verdicts = [row["verdict_adjusted"] for row in deciding]
+        untested = (row["reason"] for row in deciding if row["verdict"] == NOT_TESTED)
+        answers.append(
+            Answer(
+                title=claim.title,
+                sentence=claim.sentence,
+                source=claim.source,
+                support=claim.support,
+                verdict=combined_verdict(verdicts),
+                agreed=sum(verdict in POSITIVE for verdict in verdicts),
+                compared=len(verdicts),
+                images=tuple(dict.fromkeys(int(row["n"]) for row in rows if row["n"] > 0)),
+                reasons=tuple(dict.fromkeys(untested)),
+                phrases=tuple(phrases) if deciding else (),
+            )
+        )
+    return answers
 
 
-def combined(verdicts: list[str]) -> str:
-    """Return the verdict on a claim of several comparisons.
-
-    It is reproduced if all are reproduced, not reproduced if one is not reproduced, and else
-    inconclusive.
-    """
-    if not verdicts:
-        return NOT_TESTED
-    if NOT_REPRODUCED in verdicts:
-        return NOT_REPRODUCED
-    return REPRODUCED if set(verdicts) == {REPRODUCED} else INCONCLUSIVE
+def _rows(
+    file: ClaimsFile, entry: Comparison, known: dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the rows over all sigmas of an entry that this run has."""
+    return [known[claim.id] for claim in file.expand(entry) if claim.id in known]
 
 
-def _answer(
-    config: Config,
-    entry: dict[str, Any],
-    known: dict[str, dict[str, Any]],
-    numbers: list[dict[str, Any]],
-) -> Answer:
-    """Answer one claim."""
-    rows = [known[name] for one in entry["clauses"] for name in one.get("rows", ())
-            if name in known]  # fmt: skip
-    deciding = [row for row in rows if row["origin"] == "paper"]
-    if not deciding:
-        return Answer(entry["title"], NOT_TESTED, 0, 0, (), ())
-    clauses: list[Clause] = []
-    for one in entry["clauses"]:
-        effects = [_effect(known[name]) for name in one.get("rows", ()) if name in known]
-        effects += _gaps(config, numbers, *one["gap"]) if "gap" in one else []
-        if effects or not ("rows" in one or "gap" in one):
-            text = one["text"].replace("{margin}", _margin(config))
-            clauses.append(_clause(one | {"text": text}, tuple(effects), clauses[:1]))
-    verdicts = [row["verdict"] for row in deciding]
-    return Answer(
-        title=entry["title"],
-        verdict=combined(verdicts),
-        agreed=verdicts.count(REPRODUCED),
-        compared=len(verdicts),
-        images=tuple(dict.fromkeys(int(row["n"]) for row in rows if row["n"] > 0)),
-        clauses=tuple(clauses),
-    )
-
-
-def _clause(entry: dict[str, Any], effects: tuple[Effect, ...], first: list[Clause]) -> Clause:
-    """Make a clause; it names its metrics unless they are those of the first clause."""
-    before, _, after = entry["text"].partition("{effects}")
+def _phrase(
+    file: ClaimsFile, clause: Clause, known: dict[str, dict[str, Any]], first: list[Phrase]
+) -> list[Phrase]:
+    """Make a phrase, if the run has its comparisons; it names metrics unless the first has them."""
+    rows = [row for entry in clause.comparisons for row in _rows(file, entry, known)]
+    entries = [entry for entry in clause.comparisons if entry.shown]
+    shown = {claim.id for entry in entries for claim in file.expand(entry)}
+    effects = tuple(_effect(row) for row in rows if row["claim"] in shown)
+    if not effects:
+        return []
+    before, _, after = clause.text.partition("{effects}")
     metrics = {effect.metric for effect in effects}
     named = not first or metrics != {effect.metric for effect in first[0].effects}
-    control = ""
-    if entry.get("control"):
-        control = combined([effect.verdict for effect in effects])
-    return Clause(before, effects, after, named, control)
-
-
-def _margin(config: Config) -> str:
-    """Print the margins of "nearly as good"."""
-    margins = (config.statistics.margin_accuracy, config.statistics.margin_miou)
-    return f"{' and '.join(dict.fromkeys(f'{100 * one:g}' for one in margins))} points"
+    controls = [row["verdict_adjusted"] for row in rows if row["origin"] == "control"]
+    control = combined_verdict(controls) if controls else ""
+    return [Phrase(before, effects, after, named, control)]
 
 
 def _effect(row: dict[str, Any]) -> Effect:
-    """Return a claim's difference with its widest interval: over images and trainings, if known."""
-    both = row["both_low"], row["both_high"]
-    low, high = both if np.isfinite(both).all() else (row["ci_low"], row["ci_high"])
-    keys = ("metric", "part", "difference", "claim", "verdict")
-    return Effect(low=low, high=high, **{key: row[key] for key in keys})
-
-
-def _gaps(config: Config, numbers: list[dict[str, Any]], first: str, second: str) -> list[Effect]:
-    """Return the difference of two methods in the main metric of each task, if both have values."""
-    table = pd.DataFrame(numbers)
-    effects = []
-    for part in config.parts:
-        metric = METRICS[part][0]
-        rows = table[(table["part"] == part) & (table["metric"] == metric)]
-        means = rows.groupby("method")["value"].apply(lambda values: values.mean(skipna=False))
-        gap = means.get(first, np.nan) - means.get(second, np.nan)
-        if part != "denoising" and np.isfinite(gap):
-            effects.append(Effect(metric, part, float(gap), np.nan, np.nan))
-    return effects
+    """Return what a comparison found."""
+    is_share = bool(row["over"])
+    names = ("share", "share_low", "share_high") if is_share else ("difference", "low", "high")
+    value, low, high = (row[name] for name in names)
+    return Effect(
+        metric=row["metric"], part=row["part"], value=value, low=low, high=high,
+        claim=row["claim"], verdict=row["verdict_adjusted"], is_share=is_share,
+    )  # fmt: skip

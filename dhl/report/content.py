@@ -66,6 +66,8 @@ def read_claims(folder: RunFolder) -> list[dict[str, Any]]:
         row of each sigma.
     """
     frame = read_csv(folder.claims, CLAIM_COLUMNS)
+    texts = ["over", "reason", "unit", "largest_unit"]
+    frame[texts] = frame[texts].astype(object).fillna("")
     claims = []
     for name, rows in frame.groupby("claim", sort=False):
         summaries = rows[rows["sigma"].isna()].to_dict("records")

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dhl.analysis.claims_file import ClaimsFile
 from dhl.analysis.published import AVERAGE
+from dhl.analysis.reach import is_trial
 from dhl.config.methods import TABLES, label_of
 from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
 from dhl.report.content import read_deviations
 from dhl.report.names import listed, noise_name
 from dhl.run.folder import RunFolder
-from dhl.run.model_graph import all_models, model_spec
 from dhl.run.results import TABLE_COLUMNS, read_csv
 from dhl.sigma import format_sigma
 
-FEW_STEPS = 100  # fewer steps than this train no network: such a run only tests the pipeline
-_LEVEL = 0.05
+_FEW = 12  # test images
 
 
 def tested_on(config: Config, folder: RunFolder) -> list[str]:
@@ -53,32 +53,31 @@ def count_test_images(folder: RunFolder, part: str) -> int:
     return int(largest) if largest > 0 else 0
 
 
-def limits(config: Config, claims: list[dict[str, Any]], deviations: Path) -> list[tuple[str, str]]:
+def limits(
+    config: Config, file: ClaimsFile, claims: list[dict[str, Any]], deviations: Path
+) -> list[tuple[str, str]]:
     """List what the run cannot tell, as pairs of a heading and a sentence.
 
     Parameters
     ----------
     config : Config
+    file : ClaimsFile
+        `report/claims.yaml`.
     claims : list of dict
         From `dhl.report.content.read_claims`.
     deviations : Path
         `report/deviations.yaml`.
     """
-    found = [*_few_steps(config), *_few_units(claims)]
+    found = []
+    if is_trial(config, file.limits.steps):
+        text = (
+            f"No training has {file.limits.steps} steps. These numbers say nothing about methods."
+        )
+        found.append(("A trial of the program", text))
+    found += _few_units(claims, file.limits.units)
     if config.seeds == 1:
         found.append(("One training", "Each network was trained once. Other trainings may differ."))
     return [*found, *_unequal_images(config), *_other_images(config, deviations)]
-
-
-def is_trial(config: Config) -> bool:
-    """Tell whether all trainings are so short that the numbers of the run mean nothing."""
-    steps = _steps(config)
-    return bool(steps) and max(steps) < FEW_STEPS
-
-
-def _steps(config: Config) -> list[int]:
-    recipes = (model_spec(config, key).recipe for key in all_models(config))
-    return [recipe.steps for recipe in recipes if recipe is not None]
 
 
 def _unequal_images(config: Config) -> list[tuple[str, str]]:
@@ -94,37 +93,18 @@ def _unequal_images(config: Config) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _few_steps(config: Config) -> list[tuple[str, str]]:
-    if not is_trial(config):
+def _few_units(claims: list[dict[str, Any]], least: int) -> list[tuple[str, str]]:
+    """Name the units of the test images if there are few, or if images are cut from them."""
+    rows = [row for row in claims if row["units"] > 0]
+    if not rows:
         return []
-    steps = max(_steps(config))
-    return [
-        ("A trial of the program", f"No training has more than {steps} steps. "
-         "These numbers say nothing about the methods.")
-    ]  # fmt: skip
-
-
-def _few_units(claims: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Name the smallest p-value of a sign test over the independent test units, if it is large."""
-    photographs = {int(one["photographs"]) for one in claims if one["photographs"] > 0}
-    images = {int(one["n"]) for one in claims if one["n"] > 0}
-    if photographs and smallest_p(min(photographs)) >= _LEVEL:
-        units = min(photographs)
-        return [
-            (f"{units} test photographs", "Test images are crops of them, and a test over "
-             f"{units} units cannot give p < {smallest_p(units):g}. Intervals and verdicts hold "
-             "for other crops, not for other photographs.")
-        ]  # fmt: skip
-    if images and smallest_p(min(images)) >= _LEVEL:
-        units = min(images)
-        text = f"Over {units} images, no test can give p < {smallest_p(units):g}."
-        return [(f"{units} test images", text)]
-    return []
-
-
-def smallest_p(units: int) -> float:
-    """Return the smallest two-sided p-value of a sign or permutation test over `units` units."""
-    return min(1.0, 2 / 2**units)
+    fewest = min(rows, key=lambda row: row["units"])
+    count, name = int(fewest["units"]), f"{int(fewest['units'])} test {fewest['unit']}"
+    if count < least:
+        return [(name, "They are too few for an interval: nothing is tested on them.")]
+    if fewest["n"] > count:
+        return [(name, "All test images are cut from them: they are the units of the tests.")]
+    return [(name, "Only large differences can be told from chance.")] if count < _FEW else []
 
 
 def _other_images(config: Config, deviations: Path) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from dhl.analysis.scores import DIRECTION
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import label_of
 from dhl.report.content import variant
@@ -45,14 +46,17 @@ def format_bounds(low: float, high: float, metric: str) -> str:
     return f"{_signed(factor * low, decimals)} to {_signed(factor * high, decimals)}"
 
 
-def format_interval(row: dict[str, Any], metric: str, kind: str = "ci") -> str:
-    """Print the interval of a difference: over images (`ci`), trainings (`seed`) or `both`."""
-    ends = [row[f"{kind}_{end}"] for end in ("low", "high")]
-    if any(map(pd.isna, ends)):
-        return "not computed"
-    if any(map(math.isinf, ends)):
-        return "unknown, because all trainings agree"
+def format_interval(row: dict[str, Any], metric: str, kind: str = "") -> str:
+    """Print the interval of a difference: all sources of error, or `units_`, `seed_`, ..."""
+    ends = [row[f"{kind}{end}"] for end in ("low", "high")]
+    if not all(map(math.isfinite, ends)):
+        return "unknown"
     return format_bounds(ends[0], ends[1], metric)
+
+
+def format_share(value: float) -> str:
+    """Print a share in percent."""
+    return f"{100 * value:.0f} %" if math.isfinite(value) else NONE
 
 
 def _signed(value: float, decimals: int) -> str:
@@ -62,16 +66,11 @@ def _signed(value: float, decimals: int) -> str:
 
 
 def short_claim(claim: dict[str, Any]) -> str:
-    """Name the two methods of a claim, such as `Joint above Separate`."""
-    relation = "close to" if "-near-" in claim["claim"] else "above"
-    return f"{label_of(claim['method_a'])} {relation} {label_of(claim['method_b'])}"
-
-
-def widest_interval(claim: dict[str, Any]) -> str:
-    """Print the interval over images and trainings, or over images if there is one training."""
-    both = claim["both_low"], claim["both_high"]
-    kind = "both" if all(map(math.isfinite, both)) else "ci"
-    return format_interval(claim, claim["metric"], kind)
+    """Name the methods of a claim: `Joint above Separate`, `Cross keeps Joint's gain over ...`."""
+    first, second = label_of(claim["method_a"]), label_of(claim["method_b"])
+    if claim["over"]:
+        return f"{first} keeps the gain of {second} over {label_of(claim['over'])}"
+    return f"{first} {'above' if DIRECTION[claim['metric']] > 0 else 'below'} {second}"
 
 
 def format_p(value: float) -> str:
@@ -98,7 +97,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "interval": format_interval,
     "bounds": format_bounds,
     "signed_number": lambda value, metric: format_difference(value, metric).partition(" ")[0],
-    "widest_interval": widest_interval,
+    "share": format_share,
     "short_claim": short_claim,
     "unsigned": lambda text: text.removeprefix("+"),
     "listed": listed,

@@ -21,7 +21,7 @@ from dhl.report.templates import webp_url
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 
-BUDGET_BYTES = 500_000  # of the images of a part, before they are encoded as text
+BUDGET_BYTES = 600_000  # of the images of a part, before they are encoded as text
 LOSSLESS_SIDE = 256  # px: larger denoising images are cropped, others are compressed with loss
 TOP = 5
 

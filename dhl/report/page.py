@@ -10,6 +10,8 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
+from dhl.analysis.claims_file import read_claims_file
+from dhl.analysis.reach import is_trial
 from dhl.analysis.sensitivity import main_metric
 from dhl.analysis.tables import FAILED, UNITS
 from dhl.config.methods import METHODS, TABLES, TASKS, Method, label_of
@@ -72,6 +74,7 @@ def write_report(
 def render_report(config: Config, folder: RunFolder, *, templates: Path, published: Path) -> str:
     """Return the report as HTML; the parameters are those of `write_report`."""
     claims, manifest = content.read_claims(folder), read_manifest(folder)
+    file = read_claims_file(templates / "claims.yaml")
     numbers, tracer = read_numbers(config, folder), Tracer(config, folder, manifest)
     figures, deviations = _figures(config, folder, templates), templates / "deviations.yaml"
     context = {
@@ -79,9 +82,10 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "manifest": manifest,
         "tested_on": facts.tested_on(config, folder),
         "at_sigma": facts.at_sigma(config),
-        "trial": facts.is_trial(config),
-        "limits": facts.limits(config, claims, deviations),
-        "answers": read_answers(config, claims, numbers, templates / "answers.yaml"),
+        "trial": is_trial(config, file.limits.steps),
+        "limits": facts.limits(config, file, claims, deviations),
+        "answers": read_answers(file, claims),
+        "claims_file": file,
         "strip": read_strip(config, folder),
         "image_counts": content.count_images(config, folder),
         "css": Markup(read_asset(templates / "assets" / "report.css").decode()),

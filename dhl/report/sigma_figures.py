@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dhl.analysis.measurements import bootstrap_scores, read_measurements
+from dhl.analysis.measurements import read_measurements
 from dhl.analysis.published import AVERAGE
-from dhl.analysis.statistics import percentile_interval
+from dhl.analysis.statistics import infer
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import TABLES, TASKS, label_of
 from dhl.config.schema import Config
@@ -68,21 +68,20 @@ def read_differences(config: Config, folder: RunFolder, part: str, metric: str) 
     Returns
     -------
     DataFrame
-        With `difference`, `difference_low` and `difference_high`, a percentile interval over the
-        images; all are NaN if the reference has no result, and the interval of the reference too.
+        With `difference`, `difference_low` and `difference_high`, its interval; all are NaN if the
+        reference has no result, and the interval of the reference too.
     """
     rows = read_averages(config, folder, part, metric)
     reference = rows[rows["method"] == REFERENCE].set_index("sigma")["value"]
     rows = rows.assign(difference=rows["value"] - rows["sigma"].map(reference))
     bounds: dict[tuple[str, float], tuple[float, float]] = {}
     for sigma in rows["sigma"].unique():
-        draws = bootstrap_scores(config, read_measurements(config, folder, part, sigma))
-        base = draws.get((REFERENCE, metric))
+        measured = read_measurements(config, folder, part, sigma)
         for method in rows.loc[rows["sigma"] == sigma, "method"]:
-            if base is not None and method != REFERENCE:
-                gap = draws[method, metric] - base
-                confidence = config.statistics.confidence
-                bounds[method, sigma] = percentile_interval(gap, confidence=confidence)
+            if (REFERENCE, metric) in measured.features and method != REFERENCE:
+                gap = measured.estimate(method, metric) - measured.estimate(REFERENCE, metric)
+                found = infer(gap, measured.units, confidence=config.statistics.confidence)
+                bounds[method, sigma] = (found.low, found.high)
     none = (np.nan, np.nan)
     keys = zip(rows["method"], rows["sigma"], strict=True)
     rows[list(_BOUNDS)] = np.array([bounds.get(key, none) for key in keys]).reshape(-1, 2)
@@ -154,8 +153,7 @@ def _draw_methods(
             style,
             sigmas=points["sigma"],
             values=points[value],
-            # Rounding can put a bootstrap quantile on the other side of the value by one bit.
-            errors=None if np.isnan(bars).any() or not bars.size else np.clip(bars, 0, None),
+            errors=None if not np.isfinite(bars).any() else bars,
         )
     sigmas = sorted(rows["sigma"].unique())
     room = 0.08 * (sigmas[-1] - sigmas[0]) or 1.0

@@ -30,28 +30,29 @@ IMAGE_COLUMNS = (
     "psnr", "ssim", "top1", "top5", *FURTHER_METRICS,
 )  # fmt: skip
 TRAINING_COLUMNS = (
-    "step", "lr", "loss", "reconstruction_loss", "task_loss", "device", "precision",
-    "parameters", "receptive_field",
+    "step", "lr", "loss", "reconstruction_loss", "task_loss", "feature_loss", "device",
+    "precision", "parameters", "receptive_field",
 )  # fmt: skip
 TABLE_COLUMNS = (
-    "method", "sigma", "image_id", "metric", "value", "ci_low", "ci_high", "n", "seeds",
-    "seed_std", "protocol", "published", "status",
+    "method", "sigma", "image_id", "metric", "value", "ci_low", "ci_high", "n", "unit", "units",
+    "seeds", "seed_std", "protocol", "published", "status",
 )  # fmt: skip
 CLAIM_COLUMNS = (
-    "claim", "origin", "statement", "part", "sigma", "metric", "method_a", "method_b",
-    "mean_a", "mean_b", "difference", "ci_low", "ci_high", "n", "wins", "losses", "effect_size",
-    "photographs", "photographs_alike", "seeds", "seed_std", "seed_low", "seed_high", "both_low",
-    "both_high", "test", "p_images", "p_seeds", "p_both", "p_adjusted", "verdict",
+    "claim", "origin", "statement", "part", "sigma", "metric", "method_a", "method_b", "over",
+    "mean_a", "mean_b", "difference", "low", "high", "p_value", "p_adjusted", "verdict",
+    "verdict_adjusted", "reason", "n", "unit", "units", "units_low", "units_high",
+    "largest_unit", "largest_share", "seeds", "seed_low", "seed_high",
+    "networks", "network_low", "network_high", "wins", "losses", "effect_size",
+    "share", "share_low", "share_high", "slope", "slope_low", "slope_high",
 )  # fmt: skip
 SENSITIVITY_COLUMNS = (
     "experiment", "part", "sigma", "denoiser", "trained_sigma", "task_weight", "reader", "metric",
     "value", "ci_low", "ci_high", "reference", "difference", "difference_low", "difference_high",
-    "n", "seeds", "seed_std", "seed_low", "seed_high", "both_low", "both_high", "protocol",
-    "status",
+    "n", "unit", "units", "seeds", "seed_std", "protocol", "status",
 )  # fmt: skip
 COMPARISON_COLUMNS = (
     "part", "sigma", "method", "metric", "value_a", "value_b", "difference", "ci_low", "ci_high",
-    "n_a", "n_b", "seeds_a", "seeds_b", "test", "p_images", "p_seeds", "p_adjusted", "verdict",
+    "n_a", "n_b", "seeds_a", "seeds_b", "test", "p_value", "p_adjusted", "verdict",
 )  # fmt: skip
 
 
@@ -139,9 +140,10 @@ def _checked_numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 _NUMERIC = {
-    "sigma", "psnr", "ssim", "top1", "top5", "value", "ci_low", "ci_high", "n", "step", "loss",
-    "reconstruction_loss", "task_loss", "difference", "noise_mean", "noise_std", "mean_a", "mean_b",
-    "seeds", "seed_std", "parameters", "receptive_field", "published",
+    "sigma", "psnr", "ssim", "top1", "top5", *FURTHER_METRICS, "value", "ci_low", "ci_high", "n",
+    "step", "loss", "reconstruction_loss", "task_loss", "feature_loss", "difference", "noise_mean",
+    "noise_std", "mean_a", "mean_b", "seeds", "seed_std", "parameters", "receptive_field",
+    "published", "low", "high", "p_value", "p_adjusted",
 }  # fmt: skip
 
 

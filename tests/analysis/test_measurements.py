@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from settings import laboratory_config
 from synthetic_run import write_synthetic_run
 
-from dhl.analysis.measurements import bootstrap_scores, read_measurements
+from dhl.analysis.measurements import read_measurements
 from dhl.config.methods import FURTHER_METRICS, PARTS
 from dhl.errors import UserError
 from dhl.run.folder import RunFolder
@@ -46,7 +47,7 @@ def test_values_are_those_of_the_file(config, folder):
     frame = pd.read_csv(folder.evaluation("denoising", 30))
     expected = frame[frame["method"] == "cbm3d"].sort_values("image_id")
     assert measurements.image_ids == tuple(expected["image_id"])
-    np.testing.assert_array_equal(measurements.features["cbm3d", "psnr"][:, 0, 0], expected["psnr"])
+    np.testing.assert_array_equal(measurements.features["cbm3d", "psnr"].ravel(), expected["psnr"])
     assert measurements.score("cbm3d", "psnr") == pytest.approx(expected["psnr"].mean())
     assert measurements.source == "evaluation/denoising/sigma30.csv"
 
@@ -92,10 +93,11 @@ def test_the_mean_cross_entropy_is_over_the_images_with_labelled_pixels(config, 
     assert summary["value"] == pytest.approx(expected.dropna().mean())
     assert summary["n"] == 11
     assert measurements.summary("joint", "miou")["n"] == 12
-    draws = bootstrap_scores(config, measurements)["joint", "cross_entropy"]
-    assert draws.mean() == pytest.approx(expected.mean(), abs=1e-3)
-    # The standard error of a mean of 11 values; another image is drawn for the empty one.
-    assert draws.std() == pytest.approx(expected.std() / np.sqrt(11), rel=0.1)
+    low, high = measurements.interval("joint", "cross_entropy", confidence=0.95)
+    # Of a mean of 11 values; the empty one counts as a draw, but not as a value.
+    reach = stats.t.ppf(0.975, 11) * np.sqrt(12 / 11 * expected.var(ddof=0) / 11)
+    assert (low + high) / 2 == pytest.approx(expected.mean())
+    assert (high - low) / 2 == pytest.approx(reach)
 
 
 def test_a_file_of_an_older_version_lacks_the_further_metrics(config, folder):

@@ -5,19 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from html_tree import parse
-from report_run import TEMPLATES, denoising_only, small_config
+from report_run import TEMPLATES
 from settings import PUBLISHED
 
-from dhl.analysis.claims import CLAIMS
-from dhl.config.methods import METHODS
-from dhl.report.answers import combined, read_answers
-from dhl.report.content import read_claims, read_yaml
-from dhl.report.numbers import read_numbers
+from dhl.analysis.claims_file import read_claims_file
+from dhl.report.answers import read_answers
+from dhl.report.content import read_claims
 from dhl.report.page import render_report
 from dhl.run.results import CLAIM_COLUMNS, read_csv, write_csv
 
-ANSWERS = TEMPLATES / "answers.yaml"
-REPRODUCED, NOT, OPEN = "reproduced", "not reproduced", "inconclusive"
+FILE = read_claims_file(TEMPLATES / "claims.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -25,123 +22,87 @@ def page(config, drawn_run):
     return parse(render_report(config, drawn_run, templates=TEMPLATES, published=PUBLISHED))
 
 
-def answers_of(config, claims, numbers):
-    return read_answers(config, claims, numbers, ANSWERS)
-
-
-def test_every_row_and_method_of_the_file_exists():
-    entries = read_yaml(ANSWERS)
-    assert len(entries) == 5
-    clauses = [clause for entry in entries for clause in entry["clauses"]]
-    rows = [name for clause in clauses for name in clause.get("rows", ())]
-    origins = {claim.id: claim.origin for claim in CLAIMS}
-    assert len(set(rows)) == len(rows)
-    assert set(rows) <= set(origins)
-    for clause in clauses:
-        controls = {origins[name] == "control" for name in clause.get("rows", ())}
-        assert controls <= {clause.get("control", False)}
-        assert set(clause.get("gap", ())) <= set(METHODS)
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "expected"),
-    [
-        ([REPRODUCED, REPRODUCED], REPRODUCED),
-        ([REPRODUCED, OPEN], OPEN),
-        ([REPRODUCED, OPEN, NOT], NOT),
-        ([], "not tested"),
-    ],
-)
-def test_a_claim_holds_if_all_its_comparisons_hold(verdicts, expected):
-    assert combined(verdicts) == expected
+def items_of(page):
+    (answers,) = page.find("ol", class_="answers")
+    return list(answers.find("li"))
 
 
 def test_the_sentences_have_the_numbers_of_the_claims(drawn_run, page):
     rows = {row["claim"]: row for row in read_claims(drawn_run)}
-    (answers,) = page.find("ol", class_="answers")
-    effects = [one for one in answers.find("span", class_="effect")
-               if "data-claim" in one.attributes]  # fmt: skip
-    assert len(effects) == sum(
-        name in rows
-        for entry in read_yaml(ANSWERS)
-        for clause in entry["clauses"]
-        for name in clause.get("rows", ())
-    )
+    effects = [effect for item in items_of(page) for effect in item.find("span", class_="effect")]
+    shown = [
+        claim.id
+        for paper_claim in FILE.claims
+        for clause in paper_claim.clauses
+        for entry in clause.comparisons
+        if entry.shown
+        for claim in FILE.expand(entry)
+        if claim.id in rows
+    ]
+    assert [effect.attributes["data-claim"] for effect in effects] == shown
     for effect in effects:
         row = rows[effect.attributes["data-claim"]]
-        assert float(next(effect.find("data")).attributes["value"]) == row["difference"]
-        assert effect.attributes["data-verdict"] == row["verdict"]
+        assert effect.attributes["data-verdict"] == row["verdict_adjusted"]
+        value, low = ("share", "share_low") if row["over"] else ("difference", "low")
+        if np.isfinite(row[low]):
+            assert float(next(effect.find("data")).attributes["value"]) == row[value]
 
 
-def test_the_answers_say_how_sure_on_what_and_for_which_weights(config, drawn_run, page):
-    (answers,) = page.find("ol", class_="answers")
-    items = list(answers.find("li"))
-    computed = answers_of(config, read_claims(drawn_run), read_numbers(config, drawn_run))
-    assert [item.attributes["data-verdict"] for item in items] == [one.verdict for one in computed]
-    for item, answer in zip(items, computed, strict=True):
+def test_the_answers_have_their_verdicts_and_the_reasons(drawn_run, page):
+    answers = read_answers(FILE, read_claims(drawn_run))
+    for item, answer in zip(items_of(page), answers, strict=True):
         badge = next(item.find("span", class_="badge"))
-        assert badge.text.split(" ", 1)[1] == answer.verdict
-        assert item.text.endswith("(n = 20; these weights)")
+        assert badge.text.split(" ", 1)[1] == answer.verdict == item.attributes["data-verdict"]
+        reasons = [one.text for one in item.find("p", class_="reason")]
+        assert reasons == [f"Not tested: {'; '.join(answer.reasons)}."] * bool(answer.reasons)
+    assert [one for one in answers[0].reasons if "DnCNN has no published level" in one]
 
 
-def test_the_sentence_on_joint_training_names_the_control(page):
-    (answers,) = page.find("ol", class_="answers")
-    joint = list(answers.find("li"))[2]
-    assert "control (Separate, matched" in joint.text
-    effects = [one.attributes.get("data-claim", "") for one in joint.find("span", class_="effect")]
+def test_a_sentence_names_its_control(page):
+    joint = items_of(page)[2]
+    assert "control (as many further steps" in joint.text
+    effects = [one.attributes["data-claim"] for one in joint.find("span", class_="effect")]
     assert "segmentation-joint-over-separate-matched" in effects
+    assert "segmentation-joint-over-noisy" not in effects  # `shown: false`
     assert len(list(joint.find("span", class_="badge"))) == 2  # of the claim, and of the control
 
 
-def test_one_sentence_says_both_tasks_and_names_metrics_once(config, drawn_run):
-    claims, numbers = read_claims(drawn_run), read_numbers(config, drawn_run)
-    first, second, _ = answers_of(config, claims, numbers)[2].clauses
+def test_one_sentence_says_both_tasks_and_names_metrics_once(drawn_run):
+    first, second, _ = read_answers(FILE, read_claims(drawn_run))[2].phrases
     assert [effect.metric for effect in first.effects] == ["top1", "miou"]
     assert (first.named, second.named) == (True, False)
-    some = [claim for claim in claims if claim["claim"] != "classification-joint-over-cbm3d"]
-    assert answers_of(config, some, numbers)[2].clauses[1].named
-
-
-def test_the_gap_to_the_clean_image_is_that_of_the_tables(config, drawn_run):
-    numbers = read_numbers(config, drawn_run)
-    answer = answers_of(config, read_claims(drawn_run), numbers)[1]
-    (gaps,) = [clause.effects for clause in answer.clauses if not clause.effects[0].claim]
-    values = {}
-    for row in numbers:
-        values.setdefault((row["part"], row["metric"], row["method"]), []).append(row["value"])
-    for gap in gaps:
-        clean, separate = (values[gap.part, gap.metric, name] for name in ("clean", "separate"))
-        assert gap.difference == pytest.approx(np.mean(clean) - np.mean(separate))
-
-
-def test_trainings_widen_the_interval(config, drawn_run):
-    claims = [
-        row | {"seeds": 3, "both_low": -1.0, "both_high": 1.0} for row in read_claims(drawn_run)
+    some = [
+        row for row in read_claims(drawn_run) if row["claim"] != "classification-joint-over-cbm3d"
     ]
-    effect = answers_of(config, claims, read_numbers(config, drawn_run))[0].clauses[0].effects[0]
-    assert (effect.low, effect.high) == (-1.0, 1.0)
+    assert read_answers(FILE, some)[2].phrases[1].named
+
+
+def test_the_share_that_is_kept_has_no_unit(drawn_run):
+    first, second = read_answers(FILE, read_claims(drawn_run))[3].phrases[:2]
+    assert [effect.is_share for effect in (*first.effects, *second.effects)] == [True] * 2 + [
+        False
+    ] * 2
 
 
 def test_a_claim_without_its_methods_is_not_tested(drawn_run):
-    config = denoising_only()
-    numbers = [row for row in read_numbers(small_config(), drawn_run) if row["part"] == "denoising"]
-    claims = [
+    rows = [
         row for row in read_claims(drawn_run) if row["claim"] == "denoising-separate-over-dncnn"
     ]
-    verdicts = [one.verdict for one in answers_of(config, claims, numbers)]
-    assert verdicts[0] == claims[0]["verdict"]
-    assert verdicts[1:] == ["not tested"] * 4
+    answers = read_answers(FILE, rows)
+    assert [answer.verdict for answer in answers] == ["not tested"] * 5
+    assert [bool(answer.phrases) for answer in answers] == [True] + [False] * 4
 
 
 def test_a_failed_method_is_not_measured(config, drawn_copy):
     rows = read_csv(drawn_copy.claims, CLAIM_COLUMNS)
     failed = rows["method_a"] == "joint"
-    numbers = ["mean_a", "difference", "ci_low", "ci_high", "n"]
+    numbers = ["mean_a", "difference", "low", "high", "n", "p_value", "p_adjusted"]
     rows.loc[failed, numbers] = np.nan
-    rows.loc[failed, "verdict"] = OPEN
+    rows.loc[failed, ["verdict", "verdict_adjusted"]] = "not tested"
+    rows.loc[failed, "reason"] = "joint failed at sigma 30"
     write_csv(rows, drawn_copy.claims, CLAIM_COLUMNS)
     page = parse(render_report(config, drawn_copy, templates=TEMPLATES, published=PUBLISHED))
-    (answers,) = page.find("ol", class_="answers")
-    joint = list(answers.find("li"))[2]
-    assert joint.attributes["data-verdict"] == OPEN
+    joint = items_of(page)[2]
+    assert joint.attributes["data-verdict"] == "not tested"
     assert "Joint changes accuracy: not measured and mIoU: not measured;" in joint.text
+    assert "Not tested: joint failed at sigma 30." in joint.text

@@ -6,6 +6,7 @@ import pytest
 from report_run import TEMPLATES, small_config
 from settings import shipped, with_parts
 
+from dhl.analysis.claims_file import read_claims_file
 from dhl.config.parse import parse_config
 from dhl.report import facts
 from dhl.report.content import read_claims
@@ -14,8 +15,11 @@ from dhl.report.names import listed, noise_name
 DEVIATIONS = TEMPLATES / "deviations.yaml"
 
 
+FILE = read_claims_file(TEMPLATES / "claims.yaml")
+
+
 def limits(config, claims=()):
-    return dict(facts.limits(config, list(claims), DEVIATIONS))
+    return dict(facts.limits(config, FILE, list(claims), DEVIATIONS))
 
 
 def test_the_first_line_has_data_noise_images_and_trainings(config, drawn_run):
@@ -28,9 +32,8 @@ def test_the_first_line_has_data_noise_images_and_trainings(config, drawn_run):
 
 def test_a_run_of_a_few_steps_is_a_trial():
     smoke = parse_config(shipped("smoke"), source="smoke")
-    assert facts.is_trial(smoke)
-    assert "more than 40 steps" in limits(smoke)["A trial of the program"]
-    assert not facts.is_trial(small_config())
+    assert "No training has 100 steps" in limits(smoke)["A trial of the program"]
+    assert "A trial of the program" not in limits(small_config())
 
 
 def test_one_training_is_a_limit(config):
@@ -50,22 +53,22 @@ def test_unequal_numbers_of_training_images_are_a_limit(config):
     )
 
 
-@pytest.mark.parametrize(("units", "p_value"), [(3, 0.25), (4, 0.125), (5, 0.0625)])
-def test_few_photographs_cannot_give_a_small_p(config, units, p_value):
-    claims = [{"photographs": units, "n": 400}]
-    found = limits(config, claims)[f"{units} test photographs"]
-    assert f"cannot give p < {p_value:g}." in found
-    assert facts.smallest_p(units) == p_value
+@pytest.mark.parametrize(
+    ("units", "unit", "images", "said"),
+    [
+        (3, "photographs", 400, "nothing is tested"),
+        (4, "photographs", 400, "cut from them"),
+        (11, "images", 11, "Only large differences"),
+    ],
+)
+def test_few_test_units_are_a_limit(config, units, unit, images, said):
+    rows = [{"units": units, "unit": unit, "n": images}, {"units": 500, "unit": "images", "n": 500}]
+    assert said in limits(config, rows)[f"{units} test {unit}"]
 
 
-def test_enough_units_are_no_limit(config, drawn_run):
-    names = [
-        *limits(config, [{"photographs": 6, "n": 400}]),
-        *limits(config, read_claims(drawn_run)),
-    ]
+def test_enough_images_are_no_limit(config, drawn_run):
+    names = [*limits(config, read_claims(drawn_run)), *limits(config, [{"units": float("nan")}])]
     assert not [name for name in names if name.endswith(("photographs", "images"))]
-    missing = [{"photographs": float("nan"), "n": 4}]
-    assert "p < 0.125" in limits(config, missing)["4 test images"]
 
 
 def test_other_data_and_noise_than_the_paper_s_are_named(config, tmp_path):

@@ -164,7 +164,7 @@ def test_the_differences_are_paired(config, drawn_run):
     claims = claims[(claims["claim"] == "segmentation-joint-over-separate")].dropna(subset="sigma")
     drawn = rows[rows["method"] == "joint"]
     for column, of_claim in (
-        ("difference", "difference"), ("difference_low", "ci_low"), ("difference_high", "ci_high"),
+        ("difference", "difference"), ("difference_low", "low"), ("difference_high", "high"),
     ):  # fmt: skip
         np.testing.assert_allclose(drawn[column], claims[of_claim])
     assert rows.loc[rows["method"] == "separate", "difference_low"].isna().all()

@@ -129,7 +129,7 @@ def test_the_report_is_built_and_says_what_failed(config, drawn_copy):
     assert "| failed |" in drawn_copy.table(3, "md").read_text()
     claims = read_csv(drawn_copy.claims, CLAIM_COLUMNS)
     row = claims[(claims["claim"] == "segmentation-joint-over-cbm3d") & (claims["sigma"] == 60)]
-    assert row["test"].item() == "none: joint failed at sigma 60"
+    assert row["reason"].item() == "joint failed at sigma 60"
     page = parse(drawn_copy.report.read_text("utf-8"))
     (notice,) = page.find("aside", class_="failures")
     links = {link.text: link.attributes["href"] for link in notice.find("a")}
@@ -158,7 +158,7 @@ def test_with_every_evaluation_missing_there_is_still_a_report(config, drawn_cop
     cells = {cell.text for cell in parse(text).find("td", class_="failed")}
     assert cells == {"failed: exit status 1 (log)"}
     claims = read_csv(drawn_copy.claims, CLAIM_COLUMNS)
-    assert set(claims["verdict"]) == {"inconclusive"}
+    assert set(claims["verdict"]) == {"not tested"}
 
 
 def test_a_whole_run_says_nothing_of_failures(config, drawn_copy):

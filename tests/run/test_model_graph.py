@@ -200,7 +200,7 @@ MATCHED = {key for key in ALL if key.startswith("matched-")}
          {"segmenter/clean", "retrained-segmentation/sigma30", "joint-segmentation/sigma30"}),
         ("parts.classification.data.contrast", 0.7,
          {key for key in ALL if "classif" in key}),
-        ("statistics.bootstrap", 500, set()),
+        ("statistics", {"confidence": 0.9}, set()),
         ("evaluation.protocol", "plain", set()),
         ("evaluation.batch", 3, set()),
         ("run", "other", set()),

@@ -40,7 +40,7 @@ MANIFEST = {
 
 
 def small_config(settings_of: dict[str, dict] | None = None, **sections: object) -> Config:
-    """Return mini at two sigmas, with few resamples.
+    """Return mini at two sigmas.
 
     `settings_of` replaces settings of parts, and `sections` keys of the top level.
     """
@@ -48,7 +48,6 @@ def small_config(settings_of: dict[str, dict] | None = None, **sections: object)
     for part, settings in content["parts"].items():
         settings["sigmas"] = [25] if part == "denoising" else [30, 60]
         settings |= (settings_of or {}).get(part, {})
-    content["statistics"]["bootstrap"] = 100
     content.update(sections)
     if content["sensitivity"] is not None:
         grids = {part: settings["sigmas"] for part, settings in content["parts"].items()}

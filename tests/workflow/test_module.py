@@ -58,7 +58,7 @@ def test_the_report_is_planned_with_the_files_of_the_checkout(plan):
 @pytest.mark.parametrize(
     ("section", "stale"),
     [
-        ({"statistics": {"bootstrap": 300}}, {"dhl_configuration": 1}),
+        ({"statistics": {"confidence": 0.9}}, {"dhl_configuration": 1}),
         ({"base_seed": 1}, {"dhl_configuration": 1, "dhl_data": 1, "dhl_noise": 1}),
     ],
 )

@@ -77,8 +77,9 @@ def test_another_sigma_runs_only_what_is_new(smoke, tmp_path):
     config["parts"]["denoising"]["sigmas"] = [30, 50]
     path = write_settings(tmp_path / "more.yaml", config)
     jobs = planned(snakemake(smoke, "report", "--dry-run", "--configfile", path))
-    # New at sigma 50: DnCNN, separate, two joint ones; no task network, nothing at sigma 30.
-    assert jobs["train"] == 4
+    # New at sigma 50: DnCNN, separate, two joint and two matched ones; no task network, nothing at
+    # sigma 30.
+    assert jobs["train"] == 6
     assert jobs["noise"] == jobs["baseline"] == jobs["evaluate"] == 1
     assert "data" not in jobs
     assert jobs["table"] == 1

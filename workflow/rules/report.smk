@@ -60,6 +60,7 @@ rule table:
 rule claims:
     input:
         evaluations=evaluations(),
+        claims=project_file("report/claims.yaml"),
     output:
         csv=shown(RUN.claims, "Verdicts", "claims", file="claims"),
     log:

@@ -1,0 +1,140 @@
+"""Which comparisons a run can judge: the reasons of the verdict `not tested`."""
+
+from __future__ import annotations
+
+import math
+
+from dhl.analysis.claims_file import Claim, Limits
+from dhl.analysis.measurements import Measurements
+from dhl.analysis.published import published_level
+from dhl.config.methods import TASK_METRICS, TASK_NETWORKS, TASKS, is_trained, label_of, model_of
+from dhl.config.schema import Config
+from dhl.run.model_graph import ModelSpec, all_models, model_spec
+from dhl.run.model_keys import sigma_key, task_network_key
+
+
+class Reach:
+    """What the measurements of a part can tell.
+
+    Parameters
+    ----------
+    config : Config
+    limits : Limits
+        From `report/claims.yaml`.
+    part : str
+    measurements : list of Measurements
+        At each sigma.
+    """
+
+    def __init__(self, config: Config, limits: Limits, part: str, measurements: list[Measurements]):
+        self.config, self.limits = config, limits
+        self.part, self.measurements = part, measurements
+
+    def why_not_tested(self, claim: Claim, *, tested: float, share_low: float) -> str:
+        """Return why a run cannot judge a comparison, or an empty text.
+
+        Parameters
+        ----------
+        claim : Claim
+        tested : float
+            The value that the claim says is above zero.
+        share_low : float
+            Lower end of the share that is kept; NaN if there is no gain to keep.
+        """
+        return (
+            self._few_units()
+            or self._trial()
+            or self._untrained_task_network()
+            or self._unknown_level(claim)
+            or self._short_training(claim, tested)
+            or self._no_gain(claim, share_low)
+        )
+
+    def single_trainings(self, claim: Claim) -> str:
+        """Return which networks behind a comparison were trained only once; empty if none was."""
+        found = []
+        if self.config.seeds == 1 and any(map(is_trained, claim.methods)):
+            found.append("each denoiser was trained once")
+        if self.part in TASKS and model_spec(self.config, task_network_key(self.part)).recipe:
+            found.append(f"the {TASK_NETWORKS[self.part]} was trained once")
+        return "; ".join(found)
+
+    def _few_units(self) -> str:
+        kind, count = self.measurements[0].fewest_units
+        if count >= self.limits.units:
+            return ""
+        return f"{count} {kind} are too few test units for an interval"
+
+    def _trial(self) -> str:
+        if not is_trial(self.config, self.limits.steps):
+            return ""
+        return f"no training has {self.limits.steps} steps: a trial of the program"
+
+    def _untrained_task_network(self) -> str:
+        """Name a task network that is poor on clean images: it tells nothing about denoisers."""
+        if self.part not in TASKS:
+            return ""
+        metric = TASK_METRICS[self.part][0]
+        score = self.measurements[0].score("clean", metric)
+        if not score < self.limits.clean[metric]:
+            return ""
+        return (
+            f"the {TASK_NETWORKS[self.part]} reaches {100 * score:.1f} % on clean images, below "
+            f"{100 * self.limits.clean[metric]:g} %: it is not trained enough"
+        )
+
+    def _unknown_level(self, claim: Claim) -> str:
+        """Name DnCNN if it is not known to be as good as the published one."""
+        if "dncnn" not in claim.methods or claim.origin == "own":
+            return ""
+        sources = self.config.parts[self.part].data.sources
+        protocol = self.config.evaluation.protocol
+        for one in self.measurements:
+            known = (published_level("dncnn", one.sigma, name, protocol) for name in sources)
+            level = next((level for level in known if level is not None), None)
+            if level is None:
+                return "DnCNN has no published level on this data, so ours may be a weak opponent"
+            if (below := level - one.score("dncnn", "psnr")) > self.limits.published:
+                return (
+                    f"our DnCNN is {below:.2f} dB below its published weights at sigma "
+                    f"{one.sigma:g}"
+                )
+        return ""
+
+    def _short_training(self, claim: Claim, tested: float) -> str:
+        """Name a denoiser that lost to an untrained method after a short training."""
+        if tested > 0 or is_trained(claim.b) or not is_trained(claim.a):
+            return ""
+        name = model_of(claim.a, self.part)
+        assert name is not None, "a trained method has a model"
+        seen = training_pixels(self.config, sigma_key(name, self.measurements[0].sigma))
+        if seen >= self.limits.pixels:
+            return ""
+        share = seen / self.limits.pixels / 100
+        return (
+            f"{label_of(claim.a)} saw {100 * share:.2g} % of the training pixels of the released "
+            "code, so that a longer training may win"
+        )
+
+    def _no_gain(self, claim: Claim, share_low: float) -> str:
+        if not claim.over or not math.isnan(share_low):
+            return ""
+        return f"{label_of(claim.b)} has no clear gain over {label_of(claim.over)} to keep"
+
+
+def is_trial(config: Config, steps: int) -> bool:
+    """Tell whether all trainings have fewer steps than this, so that the numbers mean nothing."""
+    recipes = (model_spec(config, key).recipe for key in all_models(config))
+    counts = [recipe.steps for recipe in recipes if recipe is not None]
+    return bool(counts) and max(counts) < steps
+
+
+def training_pixels(config: Config, key: str) -> float:
+    """Return the pixels of all training images that a denoiser saw, those of its start included."""
+    spec: ModelSpec | None = model_spec(config, key)
+    total = 0.0
+    while spec is not None and spec.recipe is not None:
+        side = spec.recipe.patch or config.parts[spec.part].data.smallest_side or 0
+        total += spec.recipe.steps * spec.recipe.batch * side**2
+        spec = model_spec(config, spec.start) if spec.start else None
+    return total
