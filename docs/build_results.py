@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 
 import pandas as pd
@@ -10,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dhl.analysis.published import PROTOCOL, read_calibration
+from dhl.analysis.scores import DIRECTION
 from dhl.analysis.sensitivity import denoiser_label, main_metric, reader_label
-from dhl.analysis.verdicts import margin_verdict
+from dhl.analysis.tables import UNITS
 from dhl.config.methods import METHODS, TABLES, TASKS
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
@@ -20,7 +22,8 @@ from dhl.report.figure_style import STYLES, draw_method, drawing_style
 from dhl.run.folder import RunFolder
 
 REFERENCE = PROJECT / "results" / "reference"
-LABORATORY = RunFolder(REFERENCE / "laboratory-3")
+RESULTS = RunFolder(REFERENCE / "mini")
+LABORATORY = RunFolder(REFERENCE / "laboratory-3")  # the studies
 KODAK = RunFolder(REFERENCE / "kodak-cpu")
 TASK_METRICS = (("classification", "top1"), ("segmentation", "miou"))
 WIDTH = 7.2  # inches
@@ -30,7 +33,10 @@ ORIGINS = {
     "control": "Controls that the paper lacks",
     "beyond": "Beyond the paper",
 }
-METRIC_NAMES = {"psnr": "PSNR", "ssim": "SSIM", "top1": "top-1", "miou": "mIoU"}
+METRIC_NAMES = {
+    "psnr": "PSNR", "ssim": "SSIM", "top1": "top-1", "miou": "mIoU",
+    "cross_entropy": "cross-entropy", "gmsd": "GMSD", "gradient": "relative gradient",
+}  # fmt: skip
 
 
 def table_block(
@@ -70,19 +76,18 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 def claims_block(folder: RunFolder) -> str:
     """Return the verdicts over all sigmas, grouped by the origin of the claim."""
     claims = pd.read_csv(folder.claims)
-    single = claims[claims["sigma"].notna()].groupby("claim")["verdict"]
+    single = claims[claims["sigma"].notna()].groupby("claim")["verdict_adjusted"]
 
     def cells(row) -> list[str]:
         alone = single.get_group(row.claim)
-        same = f"{(alone == row.verdict).sum()} of {len(alone)}"
-        cells = [difference(row, "ci"), row.verdict, same]
-        if "photographs" in claims:
-            cells.append(f"{row.photographs_alike:.0f} of {row.photographs:.0f}")
-        return cells
+        same = f"{(alone == row.verdict_adjusted).sum()} of {len(alone)}"
+        carried = ""
+        if row.largest_share > 0.5:
+            carried = f"{row.largest_unit}, {100 * row.largest_share:.0f} %"
+        return [difference(row, ""), row.verdict_adjusted, same, carried]
 
-    head = ["claim, over all sigmas", "difference", "verdict", "same verdict at single sigmas"]
-    head += ["same sign in photographs"] if "photographs" in claims else []
-    return markdown(head, grouped(claims, cells))
+    head = ["comparison, over all sigmas", "difference", "verdict", "same verdict at single sigmas"]
+    return markdown([*head, "photograph with more than half"], grouped(claims, cells))
 
 
 def grouped(claims: pd.DataFrame, cells: Callable) -> list[list[str]]:
@@ -98,49 +103,39 @@ def grouped(claims: pd.DataFrame, cells: Callable) -> list[list[str]]:
     return lines
 
 
-def margin_line(folder: RunFolder) -> str:
-    """Return how the control would fare in the test of "nearly as good"."""
-    claims = pd.read_csv(folder.claims)
-    rows = claims[claims["sigma"].isna()].set_index("claim")
-    verdicts = []
-    for task in TASKS:
-        row = rows.loc[f"{task}-joint-over-separate-matched"]
-        margin = margin_of(rows.loc[f"{task}-cross-near-joint"]) / 100
-        low, high = (
-            -row[[f"{kind}_{end}" for kind in ("ci", "seed", "both")]] for end in ("high", "low")
-        )
-        verdict = margin_verdict(low=low.min(), high=high.max(), margin=margin)
-        verdicts.append(f"{verdict} in {task}")
-    return f'"Separate, matched nearly as good as Joint" would be {", ".join(verdicts)}.'
-
-
-def margin_of(row) -> float:
-    """Read the margin, in points, from the description of the test."""
-    return float(row.test.removeprefix("interval against a margin of ").removesuffix(" points"))
-
-
 def claim_title(row) -> str:
     """Return a claim in a few words."""
     first, second = METHODS[row.method_a].label, METHODS[row.method_b].label
-    metric = METRIC_NAMES[row.metric]
-    if "near" in row.claim:
-        margin = f"(margin {margin_of(row):g} points)"
-        return f"{row.part.capitalize()}, {metric}: {first} nearly as good as {second} {margin}"
-    return f"{row.part.capitalize()}, {metric}: {first} above {second}"
+    where = f"{row.part.capitalize()}, {METRIC_NAMES[row.metric]}"
+    if isinstance(row.over, str):
+        return f"{where}: {first} keeps the gain of {second} over {METHODS[row.over].label}"
+    return f"{where}: {first} {'above' if DIRECTION[row.metric] > 0 else 'below'} {second}"
 
 
 def difference(row, kind: str) -> str:
-    """Return a difference in dB or points, with its interval: over trainings too if several."""
+    """Return a difference with its interval, or the share of a gain that is kept.
+
+    The interval has all sources of error. A file of an older version has intervals by their source:
+    `both` of images and trainings, if there are several, or `kind`.
+    """
+    if isinstance(getattr(row, "over", None), str):
+        shares = (row.share, row.share_low, row.share_high)
+        value, low, high = (f"{100 * one:.0f} %" for one in shares)
+        return f"{value} ({low} to {high})" if math.isfinite(row.share_low) else "unknown"
     factor, unit, decimals = unit_of(row)
-    kind = "both" if getattr(row, "seeds", 1) > 1 else kind
-    ends = (factor * getattr(row, f"{kind}_{end}") for end in ("low", "high"))
+    if hasattr(row, "low"):
+        kind = ""
+    elif hasattr(row, "both_low") and row.seeds > 1:
+        kind = "both_"
+    ends = (factor * getattr(row, f"{kind}{end}") for end in ("low", "high"))
     shown = " to ".join(f"{end:+.{decimals}f}" for end in ends)
-    return f"{factor * row.difference:+.{decimals}f} {unit} ({shown})"
+    return f"{factor * row.difference:+.{decimals}f} {unit} ({shown})".replace("  ", " ")
 
 
 def unit_of(row) -> tuple[float, str, int]:
     """Return factor, name and decimals of the unit that a row's difference is printed in."""
-    return (1, "dB", 2) if row.metric == "psnr" else (100, "points", 1)
+    _, factor, decimals, _, unit = UNITS[row.metric]
+    return factor, unit, decimals
 
 
 def weights_block(config: Config, rows: pd.DataFrame) -> str:
@@ -156,7 +151,7 @@ def weights_block(config: Config, rows: pd.DataFrame) -> str:
             label = f"{weight / unit:g} times the authors'" if weight else "0: Separate, matched"
             cells.setdefault(label, []).extend(
                 [f"{fidelity['value']:.2f}", f"{100 * score['value']:.1f}",
-                 difference(score, "difference") if weight else ""]
+                 difference(score, "difference_") if weight else ""]
             )  # fmt: skip
     return markdown(head, [[label, *row] for label, row in cells.items()])
 
@@ -182,7 +177,7 @@ def transfer_block(config: Config, rows: pd.DataFrame) -> str:
         head.append(f"{metric} with {reader_label(config, reader)}")
         for row in own[own["denoiser"].str.contains("/")].dropna(subset="difference").itertuples():
             label = denoiser_label(config, row.denoiser)
-            cells.setdefault(label, []).append(difference(row, "difference"))
+            cells.setdefault(label, []).append(difference(row, "difference_"))
     return markdown(head, [[label, *row] for label, row in cells.items()])
 
 
@@ -194,7 +189,7 @@ def study_rows(experiment: str) -> pd.DataFrame:
 
 def psnr_line() -> str:
     """Return the PSNR at two noise levels of the methods that denoise, in one line."""
-    rows = averages(LABORATORY, "denoising", "psnr").pivot(index="method", columns="sigma")["value"]
+    rows = averages(RESULTS, "denoising", "psnr").pivot(index="method", columns="sigma")["value"]
     cells = (
         f"{METHODS[method].label} {rows.loc[method, 30]:.2f} / {rows.loc[method, 60]:.2f}"
         for method in ("noisy", "cbm3d", "separate", "joint-classification", "joint-segmentation")
@@ -204,22 +199,20 @@ def psnr_line() -> str:
 
 def short_block() -> str:
     """Return the table of the README."""
-    return f"{table_block(LABORATORY, TASK_METRICS, sigmas=(30, 60))}\n\n{psnr_line()}"
+    return f"{table_block(RESULTS, TASK_METRICS, sigmas=(30, 60))}\n\n{psnr_line()}"
 
 
 def result_blocks() -> dict[str, str]:
     """Return the tables of docs/results.md by name."""
     config = load_config(PROJECT / "config" / "laboratory.yaml")
     return {
-        "accuracy": table_block(LABORATORY, TASK_METRICS),
-        "psnr": table_block(LABORATORY, (("denoising", "psnr"),)),
-        "claims": claims_block(LABORATORY),
-        "margin": margin_line(LABORATORY),
+        "accuracy": table_block(RESULTS, TASK_METRICS),
+        "psnr": table_block(RESULTS, (("denoising", "psnr"),)),
+        "claims": claims_block(RESULTS),
         "task-weight": weights_block(config, study_rows("task-weight")),
         "sigma-mismatch": mismatch_block(study_rows("sigma-mismatch")),
         "transfer": transfer_block(config, study_rows("transfer")),
         "kodak": table_block(KODAK, (("denoising", "psnr"), ("denoising", "ssim"))),
-        "kodak-claims": claims_block(KODAK),
         "calibration": calibration_block(),
     }
 
@@ -245,7 +238,7 @@ def calibration_block() -> str:
 
 def figure_source() -> str:
     """Return the digests of the tables that the figure shows, for its metadata."""
-    paths = [LABORATORY.table(TABLES[part]) for part, _ in TASK_METRICS]
+    paths = [RESULTS.table(TABLES[part]) for part, _ in TASK_METRICS]
     return ", ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
 
 
@@ -255,9 +248,7 @@ def draw_figure() -> None:
         figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
         panels = figure.subplots(2, 2, sharex=True)
         for column, (part, metric) in zip(panels.T, TASK_METRICS):
-            rows = averages(LABORATORY, part, metric).pivot(index="method", columns="sigma")[
-                "value"
-            ]
+            rows = averages(RESULTS, part, metric).pivot(index="method", columns="sigma")["value"]
             draw_values(column[0], 100 * rows)
             column[0].set(title=f"{METRIC_NAMES[metric]} in %")
             draw_values(column[1], 100 * (rows - rows.loc["separate"]).drop(["clean", "noisy"]))

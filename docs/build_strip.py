@@ -1,7 +1,7 @@
-"""Draw the strip of images in README.md: `python docs/build_strip.py results/laboratory`.
+"""Draw the strip of images in README.md: `python docs/build_strip.py results/mini`.
 
 It needs the images of a run at sigma 60, which are not in the repository:
-`make report CONFIG=config/laboratory.yaml` makes them.
+`make report` makes them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHOWN = ("clean", "noisy", "cbm3d", "separate", "joint")
 
 def draw_strip(folder: RunFolder, sigma: float) -> None:
     """Draw the first example of segmentation: what the segmenter reads, and what it finds."""
-    config = load_config(PROJECT / "config" / "laboratory.yaml")
+    config = load_config(PROJECT / "config" / "mini.yaml")
     examples = read_examples(config, folder, "segmentation", sigma=sigma)
     with drawing_style():
         figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
