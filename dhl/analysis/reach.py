@@ -29,6 +29,10 @@ class Reach:
     def __init__(self, config: Config, limits: Limits, part: str, measurements: list[Measurements]):
         self.config, self.limits = config, limits
         self.part, self.measurements = part, measurements
+        self._is_trial = is_trial(config, limits.steps)
+        self._trained_reader = part in TASKS and bool(
+            model_spec(config, task_network_key(part)).recipe
+        )
 
     def why_not_tested(self, claim: Claim, *, tested: float, share_low: float) -> str:
         """Return why a run cannot judge a comparison, or an empty text.
@@ -55,7 +59,7 @@ class Reach:
         found = []
         if self.config.seeds == 1 and any(map(is_trained, claim.methods)):
             found.append("each denoiser was trained once")
-        if self.part in TASKS and model_spec(self.config, task_network_key(self.part)).recipe:
+        if self._trained_reader:
             found.append(f"the {TASK_NETWORKS[self.part]} was trained once")
         return "; ".join(found)
 
@@ -66,7 +70,7 @@ class Reach:
         return f"{count} {kind} are too few test units for an interval"
 
     def _trial(self) -> str:
-        if not is_trial(self.config, self.limits.steps):
+        if not self._is_trial:
             return ""
         return f"no training has {self.limits.steps} steps: a trial of the program"
 

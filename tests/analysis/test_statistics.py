@@ -247,7 +247,7 @@ def test_a_claim_holds_if_all_its_comparisons_hold(found, combined):
 
 
 def coverage(rng, *, units: int, images: int, alike: float, trainings=1, networks=1, spread=0.0):
-    """Return how often the 95 % interval contains the truth, in 2,000 simulated runs.
+    """Return how often the 95 % interval contains the truth, in 1,000 simulated runs.
 
     `alike` is the intraclass correlation of the images of a unit. The variance of trainings, and
     that of task networks, is `spread` times the variance of the mean over the images.
@@ -255,7 +255,7 @@ def coverage(rng, *, units: int, images: int, alike: float, trainings=1, network
     names = {"units": np.repeat(np.arange(units), images)}
     of_mean = alike / units + (1 - alike) / (units * images)
     hits = 0
-    for _ in range(2000):
+    for _ in range(1000):
         values = np.sqrt(alike) * rng.normal(size=(units, 1))
         values = (values + np.sqrt(1 - alike) * rng.normal(size=(units, images))).ravel()
         draws = [
@@ -269,14 +269,14 @@ def coverage(rng, *, units: int, images: int, alike: float, trainings=1, network
         )
         found = statistics.infer(one, names, confidence=0.95)
         hits += found.low <= 0 <= found.high
-    return hits / 2000
+    return hits / 1000
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.2, 0.5])
 @pytest.mark.parametrize(("units", "images"), [(4, 6), (8, 6), (24, 4), (500, 1)])
 def test_intervals_over_units_contain_the_truth(units, images, alike):
     rng = np.random.default_rng(100 * units + int(10 * alike))
-    # 95 % plus and minus four standard errors of 2,000 runs.
+    # 95 % plus and minus four standard errors of 1,000 runs.
     assert 0.93 <= coverage(rng, units=units, images=images, alike=alike) <= 0.97
 
 
@@ -321,9 +321,9 @@ def test_equal_classifiers_rarely_differ(images, rate):
     wrong = sum(
         statistics.infer(discordant(rng, images, rate), each(images), confidence=0.95).p_value
         < 0.05
-        for _ in range(2000)
+        for _ in range(1000)
     )
-    assert 0.03 <= wrong / 2000 <= 0.07
+    assert 0.03 <= wrong / 1000 <= 0.07
 
 
 def test_corrected_verdicts_are_rarely_wrong():
