@@ -46,22 +46,22 @@ class PartResults:
         """Return a metric over all images, trainings and sigmas; NaN if it was not measured."""
         return float(np.mean([one.score(method, metric) for one in self.measurements]))
 
-    def estimates(self, method: str, metric: str) -> list[statistics.Estimate]:
-        """Return the estimates of a metric at each sigma."""
-        return [one.estimate(method, metric) for one in self.measurements]
-
     def difference(self, claim: Claim) -> list[statistics.Estimate]:
         """Return the difference a - b at each sigma."""
-        sides = (self.estimates(method, claim.metric) for method in (claim.a, claim.b))
-        return [one - other for one, other in zip(*sides, strict=True)]
+        return self._gap(claim.a, claim.b, claim.metric)
 
     def gains(self, claim: Claim) -> tuple[list[statistics.Estimate], list[statistics.Estimate]]:
         """Return what a and b of a claim on a share gain over its baseline, at each sigma."""
-        base = self.estimates(claim.over, claim.metric)
         return (
-            [x - y for x, y in zip(self.estimates(claim.a, claim.metric), base, strict=True)],
-            [x - y for x, y in zip(self.estimates(claim.b, claim.metric), base, strict=True)],
+            self._gap(claim.a, claim.over, claim.metric),
+            self._gap(claim.b, claim.over, claim.metric),
         )
+
+    def _gap(self, first: str, second: str, metric: str) -> list[statistics.Estimate]:
+        """Return the difference of two methods at each sigma."""
+        return [
+            one.estimate(first, metric) - one.estimate(second, metric) for one in self.measurements
+        ]
 
     def tested(self, claim: Claim) -> list[statistics.Estimate]:
         """Return, at each sigma, the value that the claim says is above zero."""

@@ -22,8 +22,6 @@ from dhl.config.sensitivity import Sensitivity
 from dhl.errors import ConfigError
 from dhl.sigma import GAUSSIAN
 
-WIDEST_MARGIN = 0.2
-
 
 class Downloads(Frozen):
     """The sources and the folder of downloaded data sets."""
