@@ -138,14 +138,15 @@ def test_the_builder_gets_the_chosen_options_only():
 @pytest.mark.parametrize("form", ["forward", "forward_unpadded"])
 def test_the_authors_scale_is_bgr_on_0_to_255_without_the_mean_colour(name, form):
     wrapped = build_network("denoiser", name, width=4, input="authors").double().eval()
-    torch.nn.init.normal_(wrapped.network.out.weight)
-    noisy = torch.rand(2, 3, 24, 28, generator=torch.Generator().manual_seed(0)).double()
+    generator = torch.Generator().manual_seed(0)
+    torch.nn.init.normal_(wrapped.network.out.weight, generator=generator)
+    noisy = torch.rand(2, 3, 24, 28, generator=generator).double()
     mean = torch.tensor([104.0, 117.0, 123.0], dtype=torch.double).view(3, 1, 1)
     with torch.no_grad():
         inner = getattr(wrapped.network, form)(255 * noisy[:, [2, 1, 0]] - mean)
         expected = ((inner + mean) / 255)[:, [2, 1, 0]]
         torch.testing.assert_close(getattr(wrapped, form)(noisy), expected)
-        assert (expected.mean() - noisy.mean()).abs() > 0.01
+        assert (expected - noisy).abs().mean() > 0.1
         torch.nn.init.zeros_(wrapped.network.out.weight)
         identity = getattr(wrapped, form)(noisy)
     border = wrapped.border if form == "forward_unpadded" else 0
