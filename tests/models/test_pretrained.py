@@ -146,7 +146,7 @@ def test_the_authors_scale_is_bgr_on_0_to_255_without_the_mean_colour(name, form
         inner = getattr(wrapped.network, form)(255 * noisy[:, [2, 1, 0]] - mean)
         expected = ((inner + mean) / 255)[:, [2, 1, 0]]
         torch.testing.assert_close(getattr(wrapped, form)(noisy), expected)
-        assert (expected - noisy).abs().mean() > 0.1
+        assert expected.max() > 1.5
         torch.nn.init.zeros_(wrapped.network.out.weight)
         identity = getattr(wrapped, form)(noisy)
     border = wrapped.border if form == "forward_unpadded" else 0
