@@ -149,6 +149,8 @@ def _state(layers: dict[str, Message], path: Path) -> dict[str, torch.Tensor]:
                 came = f"has the moving-average factor {factor.ravel().tolist()}"
                 raise _refused(path, f"layer `{name}` {came}")
             blobs = {key: sums / factor.item() for key, sums in blobs.items()}
+            if (blobs[keys[1]] < 0).any():
+                raise _refused(path, f"layer `{name}` has a negative variance")
         found |= blobs
     network = build_network("denoiser", "released", width=len(found["conv0.weight"]))
     state = network.state_dict()

@@ -1,10 +1,16 @@
-"""Model files: written completely or not at all, and checked when they are read."""
+"""Model files: written completely or not at all, and checked when they are read.
+
+A file ends with the SHA-256 of its other bytes, as the comment of torch's zip file, so that every
+changed bit is noticed wherever the file is copied.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +24,8 @@ from dhl.models.build import build_network
 from dhl.run.failures import failure_of
 from dhl.run.outputs import missing_file
 
-FORMAT = 1
+FORMAT = 2
+_DIGITS = 64  # of a SHA-256
 # Errors of torch for truncated files, flipped bits and files of other programs.
 DAMAGED = (
     RuntimeError, EOFError, OSError, LookupError, ValueError, AttributeError,
@@ -32,12 +39,45 @@ def save(content: dict[str, Any], path: Path) -> None:
     Raises
     ------
     UserError
-        If the disk is full; the previous file is kept.
+        If the weights in `state` have a flaw or the disk is full; the previous file is kept.
     """
+    if flaw := flaw_of(content.get("state", {})):
+        raise UserError(
+            f"The weights cannot be used, so {path} was not written.",
+            came=flaw,
+            do="lower the learning rate or set `clip_norm`; correct weights that you gave.",
+        )
     buffer = io.BytesIO()  # a file object, because torch stores a file's name in its bytes
     torch.save({"format": FORMAT, **content}, buffer)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+        temporary.write_bytes(_sealed(buffer.getvalue()))
+
+
+def _sealed(content: bytes) -> bytes:
+    """Append the digest of a zip file as its comment, whose length is in the last two bytes."""
+    content = content[:-2] + _DIGITS.to_bytes(2, "little")
+    return content + hashlib.sha256(content).hexdigest().encode()
+
+
+def _is_sealed(content: bytes) -> bool:
+    """Return whether a file ends with the digest of its other bytes."""
+    digest = hashlib.sha256(memoryview(content)[:-_DIGITS]).hexdigest()
+    return content[-_DIGITS:] == digest.encode()
+
+
+def flaw_of(state: Mapping[str, torch.Tensor]) -> str:
+    """Return why weights cannot be used, or an empty text.
+
+    Numbers must be finite, BatchNorm's variances not negative, and not all matrices and kernels
+    zero.
+    """
+    for name, value in state.items():
+        if not value.isfinite().all():
+            return f"`{name}` has numbers that are not finite"
+        if name.endswith("running_var") and (value < 0).any():
+            return f"`{name}` has a negative variance"
+    kernels = [value for value in state.values() if value.dim() > 1]
+    return "all weights are zero" if kernels and not any(map(torch.any, kernels)) else ""
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -46,20 +86,26 @@ def load(path: Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If the file is missing, truncated, or was not written by this project.
+        If the file is missing, damaged, or was not written by this version of the project.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        stored = path.read_bytes()
     except FileNotFoundError:
         raise missing_file(path) from None
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from None
+    if (reason := failure_of(path)) is not None:
+        raise UserError(
+            f"The model {path} is missing because its training failed.",
+            came=f"{path.parent.name}/{path.stem} failed: {reason}",
+            do="remove the cause of the failure and run the same command again.",
+        )
+    if not _is_sealed(stored):
+        raise _unreadable(path, "truncated, changed, or not a model of this version of dhl")
+    try:
+        content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
     except DAMAGED:
-        if (reason := failure_of(path)) is not None:
-            raise UserError(
-                f"The model {path} is missing because its training failed.",
-                came=f"{path.parent.name}/{path.stem} failed: {reason}",
-                do="remove the cause of the failure and run the same command again.",
-            ) from None
-        raise _unreadable(path, "truncated, or not a model of this project") from None
+        raise _unreadable(path, "not a model of this project") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _unreadable(path, "another format")
     return content
@@ -83,8 +129,8 @@ def load_model(path: Path, *, fingerprint: str | None = None) -> tuple[nn.Module
     Raises
     ------
     UserError
-        If the file cannot be read, its weights do not fit its network, or it belongs to another
-        configuration.
+        If the file cannot be read, its weights have a flaw or do not fit its network, or it belongs
+        to another configuration.
     """
     content = load(path)
     if fingerprint is not None and content.get("fingerprint") != fingerprint:
@@ -98,12 +144,14 @@ def load_model(path: Path, *, fingerprint: str | None = None) -> tuple[nn.Module
         entry_of(content["role"], description["name"])
         network = build_network(content["role"], **description)
         network.load_state_dict(content["state"])
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise UserError(
             f"The weights in {path} do not fit the network that it names.",
             came=f"{path}: {str(error).splitlines()[0]}",
             do="train it again; weights of another architecture cannot be used.",
         ) from None
+    if flaw := flaw_of(content["state"]):
+        raise _unreadable(path, flaw)
     return network.eval(), content
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dhl.errors import UserError
-from dhl.models.checkpoint import DAMAGED
+from dhl.models.checkpoint import DAMAGED, flaw_of
 
 # BatchNorm's step counter: older files lack it, and evaluation does not use it.
 _COUNTER = "num_batches_tracked"
@@ -28,8 +28,8 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
     Raises
     ------
     UserError
-        If the file cannot be read, or a layer does not fit; the first such layer is named. The
-        network is then unchanged.
+        If the file cannot be read, or a layer does not fit or has a flaw; the first such layer is
+        named. The network is then unchanged.
     """
     wanted = getattr(network, "pretrained_part", network.state_dict)()
     found = read_tensors(path)
@@ -63,6 +63,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(mistake, came=f"{path}: truncated, or of another kind", do=do) from None
     if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
         raise UserError(mistake, came=f"{path}: not a dict of tensors", do=do)
+    if flaw := flaw_of(content):
+        raise UserError(mistake, came=f"{path}: {flaw}", do=do)
     return content
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dhl.errors import UserError
+from dhl.models.checkpoint import flaw_of
 from dhl.models.dncnn import DnCNN
 from dhl.models.pretrained import misfit, read_tensors
 
@@ -117,4 +118,6 @@ def _filled(network: DnCNN, state: dict[str, torch.Tensor], path: Path) -> DnCNN
         network.load_state_dict(state)
     except RuntimeError as error:
         raise misfit(path, str(error).splitlines()[1].strip()) from None
+    if flaw := flaw_of(state):
+        raise misfit(path, f"a flaw: {flaw}")
     return network.eval()

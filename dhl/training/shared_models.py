@@ -13,6 +13,7 @@ from dhl.errors import UserError
 from dhl.files import atomic_path
 from dhl.models import checkpoint
 from dhl.run.folder import RunFolder
+from dhl.run.results import TRAINING_COLUMNS, edited_by_hand, read_csv
 
 logger = logging.getLogger("dhl")
 VARIABLE = "DHL_MODELS"
@@ -68,7 +69,10 @@ def is_complete(weights: Path, curve: Path, *, fingerprint: str) -> bool:
     if not (weights.exists() and curve.exists()):
         return False
     try:
-        checkpoint.load_model(weights, fingerprint=fingerprint)
+        _, content = checkpoint.load_model(weights, fingerprint=fingerprint)
+        steps = read_csv(curve, TRAINING_COLUMNS)["step"]
+        if steps.empty or steps.iloc[-1] != content["steps"]:
+            raise edited_by_hand(curve, f"not the curve of {content['steps']} steps")
     except UserError as error:
         logger.warning("%s", error)
         return False

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
@@ -58,7 +60,7 @@ class TrainerSettings:
     checkpoint_path : Path or None
         File of the checkpoint, which the caller deletes at the end; None saves no checkpoint.
     fingerprint : str
-        Digest of everything that determines the weights. A checkpoint with another one is refused.
+        Digest of everything that determines the weights. A checkpoint with another one is not used.
     """
 
     seed_names: tuple
@@ -86,7 +88,8 @@ class Stopped(UserError):
 class Trainer:
     """Minimises an objective on batches; trains the objective's network in place.
 
-    A checkpoint of the same training is resumed.
+    A checkpoint of the same training is resumed. One that is damaged or of another training is put
+    aside, and the training starts again.
 
     Parameters
     ----------
@@ -95,11 +98,6 @@ class Trainer:
         A pure function of the step and its generator.
     recipe : Recipe
     settings : TrainerSettings
-
-    Raises
-    ------
-    UserError
-        If the checkpoint belongs to another training.
     """
 
     def __init__(
@@ -211,22 +209,43 @@ class Trainer:
         checkpoint.save(content, settings.checkpoint_path)
 
     def resume(self) -> None:
-        """Continue from the checkpoint, if it exists."""
-        path, device = self.settings.checkpoint_path, self.settings.device
+        """Continue from the checkpoint, if it exists; put aside one that cannot be used."""
+        path = self.settings.checkpoint_path
         if path is None or not path.exists():
             return
-        content = checkpoint.load(path)
-        if content.get("fingerprint") != self.settings.fingerprint:
-            raise UserError(
-                f"The checkpoint {path} belongs to another training.",
-                came="another configuration, code or data than this training's",
-                do="delete it to train from the start.",
-            )
+        initial = copy.deepcopy(self.network.state_dict())
+        try:
+            self._restore(checkpoint.load(path))
+        except torch.OutOfMemoryError:
+            raise
+        except (UserError, *checkpoint.DAMAGED, TypeError) as error:
+            reason = error.came if isinstance(error, UserError) else f"{path}: {error}"
+            aside = path.with_name(f"{path.name}.damaged")
+            os.replace(path, aside)
+            logger.warning(
+                "the checkpoint is put aside as %s, and the training starts again: %s",
+                aside.name, reason,
+            )  # fmt: skip
+            self.network.load_state_dict(initial)
+            self.optimizer = build_optimizer(self.network, self.recipe.optimizer)
+            return
+        logger.info("resuming from step %d of %s", self.steps_done, path)
+
+    def _restore(self, content: dict[str, Any]) -> None:
+        """Take over the state in a checkpoint; an error means that it cannot be used."""
+        step, curve, steps = content["step"], content["curve"], self.recipe.steps
+        if content["fingerprint"] != self.settings.fingerprint:
+            raise ValueError("it belongs to another training")
+        if not 0 < step < steps or not all(0 < row["step"] <= step for row in curve):
+            raise ValueError(f"step {step} of {steps}, or its curve, cannot be")
+        values = [*content["sums"].values(), *content["state"].values()]
+        if not all(bool(value.isfinite().all()) for value in values):
+            raise ValueError("numbers that are not finite")
         self.network.load_state_dict(content["state"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.steps_done, self.curve = content["step"], content["curve"]
+        device = self.settings.device
         self.loss_sums = {name: value.to(device) for name, value in content["sums"].items()}
-        logger.info("resuming from step %d of %s", self.steps_done, path)
+        self.steps_done, self.curve = step, curve
 
 
 @contextmanager

@@ -155,6 +155,8 @@ def drop_blob(net):
         (drop_blob, "layer `conv3` has 1 blobs, not 2"),
         (change("conv1_bn", 2, data=[0]), "`conv1_bn` has the moving-average factor [0.0]"),
         (change("conv2_bn", 2, data=[-3]), "`conv2_bn` has the moving-average factor [-3.0]"),
+        (change("residual_1_bn_branch2a", 1, data=[3, -1]),
+         "layer `residual_1_bn_branch2a` has a negative variance"),
         (change("upsample", 0, shape=[4, 16, 4, 4]), "`upsample` has the shape (4, 16, 4, 4), "
                                                      "not (16, 4, 4, 4)"),
         (change("conv0", 1, shape=[5]), "layer `conv0` has 4 numbers for the shape (5,)"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -77,19 +78,75 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path):
     path.write_bytes(pickle.dumps(Touches()))
     with pytest.raises(UserError):
         checkpoint.load(path)
-    torch.save({"format": checkpoint.FORMAT, "key": Touches()}, path)
+    checkpoint.save({"key": Touches()}, path)
     with pytest.raises(UserError):
         checkpoint.load(path)
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"state": {}}, {"format": checkpoint.FORMAT + 1}])
-def test_another_format_is_refused_with_its_path(tmp_path, content):
+def test_another_format_is_refused_with_its_path(tmp_path):
     path = tmp_path / "other.pt"
-    torch.save(content, path)
+    checkpoint.save({"format": checkpoint.FORMAT + 1}, path)
     with pytest.raises(UserError) as caught:
         checkpoint.load(path)
     assert caught.value.came == f"{path}: another format"
+
+
+@pytest.mark.parametrize("change", ["unchanged", "zeroed"])
+def test_a_file_that_another_program_saved_is_refused(model, change):
+    content = torch.load(model, weights_only=True)  # a model is a file of torch
+    if change == "zeroed":
+        content["state"] = {name: 0 * value for name, value in content["state"].items()}
+    torch.save(content, model)
+    with pytest.raises(UserError) as caught:
+        checkpoint.load(model)
+    assert str(model) in caught.value.came
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is(model):
+    content = model.read_bytes()
+    ends = [*range(0, 600), *range(len(content) - 600, len(content))]
+    inside = np.random.default_rng(0).integers(0, len(content), 400).tolist()
+    for place in (*ends, *inside):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        model.write_bytes(damaged)
+        with pytest.raises(UserError) as caught:
+            checkpoint.load(model)
+        assert str(model) in caught.value.mistake
+
+
+def flawed(change: str) -> dict:
+    """Return a model's content with weights that no network can use."""
+    content = model_content()
+    state = content["state"]
+    if change == "zero":
+        content["state"] = {name: torch.zeros_like(value) for name, value in state.items()}
+    elif change == "variance":
+        state["decode.conv.1.running_var"][1] = -0.5
+    else:
+        state["out.bias"][2] = float(change)
+    return content
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [("nan", "`out.bias`"), ("inf", "`out.bias`"), ("-inf", "`out.bias`"),
+     ("zero", "zero"), ("variance", "`decode.conv.1.running_var`")],
+)  # fmt: skip
+def test_weights_with_a_flaw_are_neither_written_nor_used(model, monkeypatch, change, named):
+    before = model.read_bytes()
+    with pytest.raises(UserError) as caught:
+        checkpoint.save(flawed(change), model)
+    assert named in caught.value.came
+    assert model.read_bytes() == before
+    with monkeypatch.context() as patch:  # as an older version would have written it
+        patch.setattr(checkpoint, "flaw_of", lambda state: "")
+        checkpoint.save(flawed(change), model)
+    with pytest.raises(UserError) as caught:
+        checkpoint.load_model(model)
+    assert str(model) in caught.value.mistake
+    assert named in caught.value.came
 
 
 @pytest.mark.parametrize(

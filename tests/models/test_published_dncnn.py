@@ -140,7 +140,7 @@ def test_u_saids_network_subtracts_what_its_layers_predict(tmp_path):
 
 
 def test_other_tensors_are_refused(tmp_path):
-    torch.save({"module.dncnn.0.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "other.pth")
+    torch.save({"module.dncnn.0.weight": torch.ones(4, 3, 3, 3)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="do not fit") as caught:
         read_usaid_dncnn(tmp_path / "other.pth")
     assert "1 convolutions" in caught.value.came

@@ -13,6 +13,7 @@ import torch
 
 from dhl.config.parse import parse_config
 from dhl.config.schema import Config
+from dhl.models import checkpoint
 from dhl.run.folder import RunFolder
 from dhl.training import shared_models
 from dhl.training.train import train_model
@@ -82,14 +83,46 @@ def test_of_two_processes_of_one_run_one_trains(config, runs, monkeypatch, caplo
     assert f"another process has trained {KEY}" in caplog.text
 
 
-def test_a_damaged_shared_model_is_trained_again(config, runs, shared, caplog):
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def resave(path: Path, **changes) -> None:
+    """Save a model with changes, as this program would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dhl.models.checkpoint.flaw_of", lambda state: "")
+        content = checkpoint.load(path)
+        weights = {name: change(content["state"][name]) for name, change in changes.items()}
+        checkpoint.save(content | {"state": content["state"] | weights}, path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda weights: weights.write_bytes(weights.read_bytes()[:1000]),
+        flip,
+        lambda weights: resave(weights, **{"out.bias": lambda value: value * float("nan")}),
+        lambda weights: resave(weights, **dict.fromkeys(checkpoint.load(weights)["state"],
+                                                        torch.zeros_like)),
+        lambda weights: weights.with_suffix(".csv").write_text("hello"),
+        lambda weights: weights.with_suffix(".csv").write_bytes(b""),
+        lambda weights: weights.with_suffix(".csv").write_text(
+            "".join(weights.with_suffix(".csv").read_text().splitlines(keepends=True)[:-1])
+        ),
+    ],
+)  # fmt: skip
+def test_a_damaged_shared_model_is_trained_again(config, runs, shared, caplog, damage):
     one, two = runs
     train_model(config, KEY, one)
     (weights,) = shared.rglob("*.pt")
-    weights.write_bytes(weights.read_bytes()[:1000])
+    damage(weights)
     train_model(config, KEY, two)
-    assert f"{weights}: truncated" in caplog.text
-    assert two.model(KEY).read_bytes() == one.model(KEY).read_bytes() == weights.read_bytes()
+    assert str(weights.with_suffix("")) in caplog.text  # the warning names the damaged file
+    assert files_of(two) == files_of(one)
+    assert [path.read_bytes() for path in (weights, weights.with_suffix(".csv"))] == files_of(one)
 
 
 def test_a_shared_folder_that_cannot_be_written_logs_a_warning(

@@ -115,13 +115,45 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(
         assert torch.equal(kept["state"][name], value), name
 
 
-def test_a_checkpoint_of_another_training_is_refused_and_kept(tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    checkpoint.save({"fingerprint": "other", "step": 3}, path)
-    with pytest.raises(UserError) as caught:
-        fit(Line(), LineBatches(), line_recipe(), resumable(path))
-    assert str(path) in caught.value.mistake
-    assert checkpoint.load(path)["step"] == 3
+def no_change(content: dict) -> dict:
+    return content
+
+
+@pytest.mark.parametrize(
+    ("change", "damage"),
+    [
+        (no_change, lambda path: path.write_bytes(b"hello")),
+        (no_change, lambda path: path.write_bytes(path.read_bytes()[:-1])),
+        (no_change, lambda path: path.write_bytes(path.read_bytes().replace(b"step", b"stop"))),
+        (lambda content: {"fingerprint": "other", "step": 3}, None),
+        (lambda content: content | {"fingerprint": "other"}, None),
+        (lambda content: content | {"step": 1000}, None),
+        (lambda content: content | {"step": 0}, None),
+        (lambda content: content | {"step": "hello"}, None),
+        (lambda content: content | {"curve": [{"step": 6}]}, None),
+        (lambda content: content | {"curve": "hello"}, None),
+        (lambda content: content | {"sums": {"loss": torch.tensor(float("nan"))}}, None),
+        (lambda content: content | {"state": {}}, None),
+        (lambda content: content | {"state": {"weight": torch.ones(3, 3)}}, None),
+        (lambda content: content | {"optimizer": {}}, None),
+    ],
+)
+def test_an_unusable_checkpoint_is_put_aside_and_costs_time_only(tmp_path, caplog, change, damage):
+    settings = resumable(tmp_path / "checkpoint.pt")
+    recipe = line_recipe(checkpoint_every=5)
+    expected, curve = Line(), fit(Line(), LineBatches(), recipe)
+    fit(expected, LineBatches(), recipe, settings)
+    path = settings.checkpoint_path
+    checkpoint.save(change(checkpoint.load(path)), path)
+    if damage:
+        damage(path)
+    before = path.read_bytes()
+    again, batches = Line(), LineBatches()
+    pd.testing.assert_frame_equal(fit(again, batches, recipe, settings), curve)
+    assert batches.steps == list(range(7))
+    assert torch.equal(again.network.weight, expected.network.weight)
+    assert (tmp_path / "checkpoint.pt.damaged").read_bytes() == before
+    assert [str(path) in record.getMessage() for record in caplog.records] == [True]
 
 
 def small_fit(precision: torch.dtype = torch.float32, steps: int = 4) -> tuple[dict, pd.DataFrame]:
