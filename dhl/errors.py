@@ -1,6 +1,7 @@
 """Exceptions for users' mistakes: the program prints three short texts and no traceback."""
 
 import functools
+import re
 
 
 class UserError(Exception):
@@ -13,8 +14,8 @@ class UserError(Exception):
     status = 1
 
     def __init__(self, mistake: str, *, came: str, do: str):
-        self.mistake, self.came, self.do = mistake, came, do
-        super().__init__(f"{mistake}\n  found: {came}\n  to do: {do}")
+        self.mistake, self.came, self.do = map(without_secrets, (mistake, came, do))
+        super().__init__(f"{self.mistake}\n  found: {self.came}\n  to do: {self.do}")
 
     def __reduce__(self) -> tuple:
         """Let another process raise the error here."""
@@ -23,3 +24,23 @@ class UserError(Exception):
 
 class ConfigError(UserError, ValueError):
     """A mistake in a value of the configuration; also a `ValueError`, which pydantic collects."""
+
+
+_SECRETS = (
+    r"(//)[^\s/?#]*@",  # a user name and password
+    r"(//)[^\s/?#:]*:(?!\d*(?:[/?#\s]|$))\S*@",  # a password with `/`, `?` or `#`; not a port
+    r"(^|[\s\"'\[(`,])[^\s/:\"'\[(`,]+:[^\s/]+@",  # an address that lacks `https://`
+    r"(//[^\s?#]*)[?#]\S*",  # the query
+    r"()\?[^\s=]*=\S*",  # the query of a relative address
+)
+
+
+def without_secrets(text: str) -> str:
+    """Remove user names, passwords and queries from the addresses in a text.
+
+    Examples
+    --------
+    >>> without_secrets("https://me:secret@mirror.org/kodak?token=secret was interrupted")
+    'https://mirror.org/kodak was interrupted'
+    """
+    return functools.reduce(lambda rest, pattern: re.sub(pattern, r"\1", rest), _SECRETS, text)

@@ -19,6 +19,7 @@ class Archive:
     bytes: int | None = None  # approximate size; None if unknown
     unpack: str = "tar"  # a key of `dhl.data.archives.UNPACKERS`
     inside: str | None = None  # folder of the set in the archive; None: the whole archive
+    into: str = "."  # folder of the archive in the set
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class DataSet:
     def bytes(self) -> int:
         """The approximate size of the download."""
         return sum(archive.bytes or 0 for archive in self.archives)
+
+    @property
+    def most_bytes(self) -> int:
+        """A size that the download, and the unpacked set, cannot have: an attack, or a mistake."""
+        return 4 * self.bytes + 100_000_000
+
+    @property
+    def most_files(self) -> int:
+        """A number of files that the archives cannot have; only some of them are in `members`."""
+        return 4 * sum(self.members.values()) + 1_000
 
 
 def _imagenette(suffix: str, digest: str, size: int) -> DataSet:
@@ -145,19 +156,19 @@ _ALL = (
                 "ILSVRC2012_devkit_t12.tar.gz",
                 digest="md5:fa75699e90414af021442c21a62c3abf",
                 bytes=2_568_145,
-                unpack="ilsvrc-devkit",
             ),
             Archive(
                 "ILSVRC2012_img_val.tar",
                 digest="md5:29b22e2961454d5413ddabcf34fc5622",
                 bytes=6_744_924_160,
-                unpack="ilsvrc-val",
+                into="val",
             ),
             Archive(
                 "ILSVRC2012_img_train.tar",
                 digest="md5:1d675b47d978889d74fa0da5fadfb00e",
                 bytes=147_897_477_120,
-                unpack="ilsvrc-train",
+                unpack="tars",
+                into="train",
             ),
         ),
         members={"train/*/*.JPEG": 1_281_167, "val/**/*.JPEG": 50_000},

@@ -13,7 +13,7 @@ from dhl.config.base import Frozen, nearest
 from dhl.config.data import KINDS
 from dhl.config.plugins import FORM
 from dhl.config.schema import Config
-from dhl.errors import UserError
+from dhl.errors import UserError, without_secrets
 
 Item = dict[str, Any]  # one of pydantic's errors
 
@@ -121,7 +121,7 @@ def _unknown_kind(item: Item, path: str, source: str) -> UserError:
 
 def _shown(value: Any) -> str:
     """Write a value in at most 80 characters."""
-    text = json.dumps(value, default=str)
+    text = without_secrets(json.dumps(value, default=str))
     return text if len(text) < 80 else f"{text[:77]}..."
 
 

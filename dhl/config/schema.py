@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from dhl.config.base import Count, Frozen, spelt
 from dhl.config.catalogue import CATALOGUE
@@ -19,7 +19,7 @@ from dhl.config.plugins import (
     references,
 )
 from dhl.config.sensitivity import Sensitivity
-from dhl.errors import ConfigError
+from dhl.errors import ConfigError, without_secrets
 from dhl.sigma import GAUSSIAN
 
 
@@ -46,6 +46,11 @@ class Downloads(Frozen):
                     do="name one of these.",
                 )
         return mirrors
+
+    @field_serializer("mirrors")
+    def _without_secrets(self, mirrors: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """Leave out passwords and queries, since every file of a run has its configuration."""
+        return {name: tuple(map(without_secrets, sources)) for name, sources in mirrors.items()}
 
 
 class Evaluation(Frozen):

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import json
 import os
+import re
 import shutil
-import sys
+import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from dhl.config.catalogue import Archive, DataSet
 from dhl.errors import UserError
 from dhl.progress import Progress, megabytes
 
-if sys.version_info >= (3, 11, 4):
-    import tarfile
-else:  # the Python of Debian 12 has no extraction filters
-    from backports import tarfile  # type: ignore[no-redef]
-
 LISTING = "files.json"  # lists the files of a complete set; written last
-_DISK_ERRORS = {
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EEXIST", "ENOTDIR")
-}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_DISK_ERRORS = (*_FULL, errno.EEXIST, errno.ENOTDIR)
+# What `tarfile` and `gzip` raise for damaged files.
+_DAMAGE = (
+    tarfile.TarError, EOFError, zlib.error, ValueError, LookupError, ArithmeticError,
+    RecursionError,
+)  # fmt: skip
+LONGEST_HEADER = 4096  # bytes; also the average of all headers
+DEEPEST = 20  # folders of a path
+_BUFFER = 1 << 20
 
 
 class Verified(NamedTuple):
@@ -35,6 +39,20 @@ class Verified(NamedTuple):
 
     path: Path
     digest: str
+
+
+@dataclass
+class Budget:
+    """The number and size of the files and folders that may still be unpacked."""
+
+    files: int
+    bytes: int
+
+    def spend(self, size: int) -> None:
+        """Count a file or folder before it is unpacked."""
+        self.files, self.bytes = self.files - 1, self.bytes - size
+        if min(self.files, self.bytes) < 0:
+            raise tarfile.ReadError("many more files or bytes than the data set has")
 
 
 @contextmanager
@@ -59,14 +77,15 @@ def unpack(data_set: DataSet, files: Mapping[str, Verified], folder: Path) -> No
     Raises
     ------
     UserError
-        If an archive is damaged or has a path outside the folder, or files are missing; the old
-        folder is kept.
+        If an archive is damaged, has anything but files and folders inside its folder, or many more
+        of them than the catalogue says; or if files are missing. The old folder is kept.
     """
+    budget = Budget(data_set.most_files, data_set.most_bytes)
     with _new_folder(folder) as temporary:
         for archive in data_set.archives:
             source = files[archive.name].path
-            with _damage_explained(source):
-                UNPACKERS[archive.unpack](source, temporary, archive)
+            with damage_explained(source):
+                UNPACKERS[archive.unpack](source, temporary, archive, budget)
         if mismatches := count_mismatches(data_set, temporary):
             raise UserError(
                 f"The archives of `{data_set.name}` do not contain the complete set.",
@@ -138,85 +157,126 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _damage_explained(source: Path) -> Iterator[None]:
+def damage_explained(source: Path) -> Iterator[None]:
     """Raise a `UserError` for damaged and hostile archives."""
     try:
         yield
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
         raise UserError(
-            f"The archive {source.name} is damaged, or has a path outside its folder.",
+            f"The archive {source.name} is damaged, or has what no data set needs: a link, a "
+            "special file, a path outside its folder, or too many or too large files.",
             came=f"{source}: {error}",
             do="delete the file and download it again, or use another mirror.",
         ) from None
 
 
-def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    """Refuse unsafe members, and absolute names and `..`, which Python's filter would correct."""
-    name = PurePosixPath(member.name)
-    if name.is_absolute() or ".." in name.parts:
-        raise tarfile.OutsideDestinationError(member, str(Path(folder) / name))
-    return tarfile.data_filter(member, folder)
+class _Headers:
+    """An open tar file from which `tarfile` reads only headers, at most `most` bytes of them.
+
+    Without limits, `tarfile` holds headers of any length in memory, reads some for ever at the end
+    of the file, and needs quadratic time for long numbers (CVE-2024-6232).
+    """
+
+    def __init__(self, file: BinaryIO, most: int):
+        self.file, self.left = file, most
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        """Read a part of a header."""
+        self.left -= max(size, 1)
+        if not 0 <= size <= LONGEST_HEADER or self.left < 0:
+            raise tarfile.ReadError("too long headers")
+        content = self.file.read(size)
+        if re.search(rb"\d{64}", content):
+            raise tarfile.ReadError("a header with a number of more than 63 digits")
+        return content
 
 
-def _extract(source: Path, folder: Path) -> Iterator[int]:
-    """Extract a tar file of any compression, and yield the number of bytes read so far."""
-    with open(source, "rb") as file, tarfile.open(fileobj=file) as tar:
-        for member in tar:
-            tar.extract(member, folder, filter=_inside)
-            yield file.tell()
+def open_members(
+    source: Path, budget: Budget
+) -> Iterator[tuple[PurePosixPath, int, BinaryIO, int]]:
+    """Yield each file of a tar file: name, size, an open file at its first byte, bytes read so far.
+
+    The tar file is plain or compressed by gzip.
+
+    Raises
+    ------
+    TarError
+        If a member is neither a file nor a folder, or its path leads outside or is very deep; or if
+        the members exceed the budget.
+    """
+    with open(source, "rb") as raw:
+        file = _decompressed(raw)
+        headers = _Headers(file, budget.files * LONGEST_HEADER)
+        with tarfile.open(fileobj=headers, mode="r:") as tar:  # type: ignore[call-overload]
+            for member in tar:
+                name = PurePosixPath(member.name)
+                if name.is_absolute() or ".." in name.parts or len(name.parts) > DEEPEST:
+                    raise tarfile.ReadError(f"{member.name[:80]!r} leads outside, or too deep")
+                if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
+                    raise tarfile.ReadError(f"{member.name[:80]!r} is neither a file nor a folder")
+                budget.spend(member.size)
+                if member.isreg():
+                    file.seek(member.offset_data)
+                    yield name, member.size, file, raw.tell()
 
 
-def extract_tar(source: Path, folder: Path) -> None:
-    """Extract a tar file and show the progress; refuse paths outside the folder."""
-    total = megabytes(source.stat().st_size)
+def _decompressed(raw: BinaryIO) -> BinaryIO:
+    """Return the content of a file, decompressed if it is compressed by gzip."""
+    compressed = raw.read(2) == b"\x1f\x8b"
+    raw.seek(0)
+    if not compressed:
+        return raw
+    # `tarfile` goes back one byte after each member: gzip alone would begin at the start again.
+    return io.BufferedReader(gzip.GzipFile(fileobj=raw), _BUFFER)
+
+
+def extract_tar(source: Path, folder: Path, budget: Budget, *, inside: str = ".") -> Iterator[int]:
+    """Write the files below `inside` in a tar file into a folder; yield the bytes read so far.
+
+    Only their contents are written: no permissions, owners and times.
+    """
+    for name, size, file, position in open_members(source, budget):
+        if name.is_relative_to(inside):
+            path = folder / name.relative_to(inside)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "wb") as target:
+                while size:
+                    if not (piece := file.read(min(size, _BUFFER // 2))):
+                        raise EOFError("it is cut off")
+                    size -= target.write(piece)
+        yield position
+
+
+def _unpack_tar(source: Path, folder: Path, archive: Archive, budget: Budget) -> None:
+    """Extract a tar file and show the progress."""
+    inside, total = archive.inside or ".", megabytes(source.stat().st_size)
+    target = folder / archive.into
     with Progress(f"unpacking {source.name} (MB)", total) as progress:
-        for position in _extract(source, folder):
+        for position in extract_tar(source, target, budget, inside=inside):
             if (step := megabytes(position) - progress.done) > 0:
                 progress.advance(step)
+    if not target.is_dir() or not any(target.iterdir()):
+        raise tarfile.ReadError(f"no folder {inside} in the archive")
 
 
-def _unpack_tar(source: Path, folder: Path, archive: Archive) -> None:
-    """Extract a tar file, and move the files of `archive.inside` up to the folder."""
-    extract_tar(source, folder)
-    if archive.inside is None:
-        return
-    if not (folder / archive.inside).is_dir():
-        raise tarfile.ReadError(f"no folder {archive.inside} in the archive")
-    for entry in (folder / archive.inside).iterdir():
-        os.replace(entry, folder / entry.name)
-    shutil.rmtree(folder / PurePosixPath(archive.inside).parts[0])
-
-
-def _copy_file(source: Path, folder: Path, archive: Archive) -> None:
+def _copy_file(source: Path, folder: Path, archive: Archive, budget: Budget) -> None:
     """Copy a file that is not an archive into the set."""
     shutil.copyfile(source, folder / archive.name)
 
 
-def _unpack_with_torchvision(source: Path, folder: Path, archive: Archive) -> None:
-    """Unpack the development kit, or sort the validation images into a folder per synset."""
-    from torchvision.datasets import imagenet
-
-    devkit = archive.unpack == "ilsvrc-devkit"
-    parse = imagenet.parse_devkit_archive if devkit else imagenet.parse_val_archive
-    parse(folder, str(source.absolute()))
-
-
-def _unpack_training(source: Path, folder: Path, archive: Archive) -> None:
-    """Unpack the training images: one tar file that contains a tar file per synset."""
-    extract_tar(source, folder / "train")
-    synsets = sorted((folder / "train").glob("*.tar"))
-    with Progress("unpacking synsets", len(synsets)) as progress:
-        for synset in synsets:
-            for _ in _extract(synset, synset.with_suffix("")):
+def _unpack_tars(source: Path, folder: Path, archive: Archive, budget: Budget) -> None:
+    """Extract a tar file that contains a tar file per class."""
+    _unpack_tar(source, folder, archive, budget)
+    classes = sorted((folder / archive.into).glob("*.tar"))
+    with Progress("unpacking classes", len(classes)) as progress:
+        for path in classes:
+            for _ in extract_tar(path, path.with_suffix(""), budget):
                 pass
-            synset.unlink()
+            path.unlink()
             progress.advance()
 
 
-UNPACKERS = {
-    "tar": _unpack_tar,
-    "file": _copy_file,
-    "ilsvrc-devkit": _unpack_with_torchvision,
-    "ilsvrc-val": _unpack_with_torchvision,
-    "ilsvrc-train": _unpack_training,
-}
+UNPACKERS = {"tar": _unpack_tar, "file": _copy_file, "tars": _unpack_tars}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +15,7 @@ from dhl.config.image_data_sets import (
     Imagenette,
     class_folders,
 )
+from dhl.data.archives import Budget, damage_explained, open_members
 from dhl.data.folder import refuse_shared
 from dhl.data.layouts import SUFFIXES
 from dhl.data.listing import Listing, named
@@ -221,13 +221,11 @@ def _from_development_kit(kits: tuple[Path, ...], name: str) -> bytes:
         if (folder / inside).is_file():
             return (folder / inside).read_bytes()
         if archive.is_file():
-            try:
-                with tarfile.open(archive) as content:
-                    if (file := content.extractfile(inside)) is None:
-                        raise KeyError(inside)
-                    return file.read()
-            except (tarfile.TarError, KeyError, OSError, EOFError) as error:
-                raise _broken_kit(f"{archive}: {error}") from None
+            with damage_explained(archive):
+                for found, size, file, _ in open_members(archive, Budget(10_000, 1_000_000_000)):
+                    if str(found) == inside:
+                        return file.read(size)
+            raise _broken_kit(f"{archive} without {inside}")
     raise UserError(
         "The development kit with the classes of the validation images is missing.",
         came=f"neither {inside} nor {DEVELOPMENT_KIT}.tar.gz in {' or '.join(map(str, kits))}",

@@ -7,10 +7,9 @@ import hashlib
 import json
 import logging
 import os
-import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 from dhl.config.catalogue import CATALOGUE, Archive, DataSet
@@ -24,7 +23,7 @@ from dhl.data.archives import (
     write_listing,
 )
 from dhl.data.transfer import SourceFailed, discard, file_size, part_of, receive, require_space
-from dhl.errors import UserError
+from dhl.errors import UserError, without_secrets
 from dhl.files import atomic_path
 from dhl.locks import locked
 
@@ -105,19 +104,20 @@ def verified_digest(path: Path, expected: str | None) -> str:
     ------
     SourceFailed
         If the file is missing or its digest differs; without an expected digest, if the file is
-        neither a PNG nor a tar file.
+        neither a PNG nor a tar file, plain or compressed by gzip.
     """
     if not path.is_file():
         raise SourceFailed("no such file")
     algorithm = expected.partition(":")[0] if expected else "sha256"
     with open(path, "rb") as file:
-        head = file.read(len(PNG_SIGNATURE))
+        head = file.read(512)
         file.seek(0)
         new = functools.partial(hashlib.new, algorithm, usedforsecurity=False)
         digest = f"{algorithm}:{hashlib.file_digest(file, new).hexdigest()}"
     if expected and not digest.startswith(expected):
         raise SourceFailed(f"its digest is {digest}, not {expected}")
-    if not expected and head != PNG_SIGNATURE and not tarfile.is_tarfile(path):
+    is_tar = head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar"
+    if not expected and not head.startswith(PNG_SIGNATURE) and not is_tar:
         raise SourceFailed("it is neither a picture nor an archive; perhaps it is a web page")
     return digest
 
@@ -175,8 +175,10 @@ def _collect(data_set: DataSet, root: Path, mirrors: Sequence[str]) -> dict[str,
     require_space(root, remaining + data_set.bytes, f"`{data_set.name}`")
     expected = expected_digests(data_set, root)
     return {
-        name: _obtain(name, data_set, root, sources=sources[name], expected=expected[name])
-        for name in sources
+        archive.name: _obtain(
+            archive, data_set, root, sources=sources[archive.name], expected=expected[archive.name]
+        )
+        for archive in data_set.archives
     }
 
 
@@ -194,36 +196,42 @@ def _sources(
 
 def _on_mirror(mirror: str, name: str) -> str | Path:
     """Return the URL or local path of a file on a mirror; a mirror may be the file itself."""
-    if urlsplit(mirror).scheme in ("http", "https"):
-        full = urlsplit(mirror).path.endswith(f"/{name}")
-        return mirror if full else f"{mirror.rstrip('/')}/{name}"
+    if "://" in mirror and not mirror.startswith("file:"):
+        try:
+            address = urlsplit(mirror)
+        except ValueError:  # the download says what is wrong
+            return mirror
+        full = address.path.endswith(f"/{name}")
+        path = address.path if full else f"{address.path.rstrip('/')}/{name}"
+        return urlunsplit(address._replace(path=path))
     local = url2pathname(urlsplit(mirror).path) if mirror.startswith("file:") else mirror
-    path = Path(local).expanduser()
-    return path if path.is_file() else path / name
+    source = Path(os.path.expanduser(local))  # noqa: PTH111 - keeps `~nobody`, without an error
+    return source if source.is_file() else source / name
 
 
 def _obtain(
-    name: str, data_set: DataSet, root: Path, *, sources: list[str | Path], expected: str | None
-) -> Verified:
+    archive: Archive, data_set: DataSet, root: Path, *, sources: list[str | Path],
+    expected: str | None,
+) -> Verified:  # fmt: skip
     """Return a verified file from the first source that has it."""
-    kept = archive_path(root, data_set.name, name)
+    kept = archive_path(root, data_set.name, archive.name)
     reasons = []
     for source in sources:
         try:
             if isinstance(source, Path):
                 return Verified(source, verified_digest(source, expected))
-            return Verified(kept, _download(source, kept, expected))
+            return Verified(kept, _download(source, kept, expected, size=archive.bytes or 0))
         except SourceFailed as failure:
-            logger.info("%s: %s", source, failure)
-            reasons.append(f"{source}: {failure}")
-    raise _not_obtained(name, data_set, kept.parent, reasons)
+            reasons.append(f"{without_secrets(str(source))}: {failure}")
+            logger.info("%s", reasons[-1])
+    raise _not_obtained(archive.name, data_set, kept.parent, reasons)
 
 
-def _download(url: str, kept: Path, expected: str | None) -> str:
+def _download(url: str, kept: Path, expected: str | None, *, size: int) -> str:
     """Download a file, verify it, rename it to `kept`, and return its digest."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(kept)
-    receive(url, part)
+    receive(url, part, size=size)
     try:
         digest = verified_digest(part, expected)
     except SourceFailed:

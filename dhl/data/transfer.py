@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import shutil
@@ -12,11 +13,14 @@ import requests
 import urllib3
 
 from dhl import __version__
-from dhl.errors import UserError
+from dhl.errors import UserError, without_secrets
 from dhl.progress import MEGABYTE, Progress, megabytes
 
 logger = logging.getLogger("dhl")
 ATTEMPTS = 4  # attempts in a row without progress
+PROGRESS = 1000  # an attempt has made progress if it has received this part of the file
+SLOWEST, SLOW_SECONDS = 1000, 60  # bytes a second, on average over so many seconds
+PIECE = 1 << 16
 PAUSE_SECONDS = 2.0  # before the second attempt; doubled before each later attempt
 TIMEOUT_SECONDS = (15, 60)  # for the connection, and between two chunks
 _CUT = (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError)
@@ -25,16 +29,22 @@ _CUT = (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError
 class SourceFailed(Exception):
     """A source does not have the right file; another source may have it."""
 
+    def __init__(self, reason: str):
+        # A server chooses parts of the reason.
+        super().__init__("".join(filter(str.isprintable, without_secrets(reason)))[:300])
 
-def receive(url: str, part: Path) -> None:
+
+def receive(url: str, part: Path, *, size: int) -> None:
     """Download a URL to the file `part`, which keeps the received bytes if the connection fails.
 
-    An existing part is resumed if it comes from the same version of the file at the same URL.
+    An existing part is resumed if it comes from the same version of the file at the same URL. A
+    file of much more than `size` bytes is not received.
 
     Raises
     ------
     SourceFailed
-        If the server answers with an error, or several attempts in a row receive nothing.
+        If the server answers with an error, nonsense, or too much; is very slow; or if several
+        attempts in a row receive nearly nothing.
     UserError
         If the disk is too small.
     """
@@ -42,17 +52,18 @@ def receive(url: str, part: Path) -> None:
     while True:
         before = file_size(part)
         try:
-            _attempt(url, part)
+            _attempt(url, part, most=2 * size + MEGABYTE)
             return
         except _CUT as error:
-            failures = 1 if file_size(part) > before else failures + 1
+            failures = 1 if file_size(part) > before + size // PROGRESS else failures + 1
             if failures == ATTEMPTS or file_size(part) == initial:
                 raise SourceFailed(
                     f"no connection, or it was interrupted ({_root(error)})"
                 ) from None
-            logger.info("%s was interrupted after %d MB; resuming", url, megabytes(file_size(part)))
+            message = "%s was interrupted after %d MB; resuming"
+            logger.info(message, without_secrets(url), megabytes(file_size(part)))
             time.sleep(PAUSE_SECONDS * 2 ** (failures - 1))
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:
             raise SourceFailed(str(error)) from None
 
 
@@ -84,13 +95,16 @@ def require_space(folder: Path, needed: int, content: str) -> None:
         )
 
 
-def _attempt(url: str, part: Path) -> None:
-    """Request the missing bytes, or all bytes, and append them."""
+def _attempt(url: str, part: Path, *, most: int) -> None:
+    """Request the missing bytes, or all bytes, and append them; the file has at most `most`."""
     have, validator = _received(url, part)
     headers = {"Accept-Encoding": "identity", "User-Agent": f"dhl/{__version__}"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": validator}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as answer:
+    hooks = {"response": _drop_redirection}
+    with requests.get(
+        url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS, hooks=hooks
+    ) as answer:
         content_range = answer.headers.get("Content-Range", "")
         if have and answer.status_code == 416 and content_range == f"bytes */{have}":
             return  # the part is complete
@@ -98,27 +112,47 @@ def _attempt(url: str, part: Path) -> None:
         if have and answer.status_code in (206, 416):
             if not continued or _validator(answer) not in (validator, ""):
                 discard(part)
-                _attempt(url, part)
+                _attempt(url, part, most=most)
                 return
         elif answer.status_code != 200:
             raise SourceFailed(f"{answer.status_code} {answer.reason}")
-        _append(answer, part, url=url, have=have if continued else 0)
+        if not continued:
+            have = 0
+            discard(part)
+            note = {"url": without_secrets(url), "validator": _validator(answer)}
+            _note(part).write_text(json.dumps(note))
+        _append(answer, part, have=have, most=most)
 
 
-def _append(answer: requests.Response, part: Path, *, url: str, have: int) -> None:
+def _drop_redirection(answer: requests.Response, **options: object) -> None:
+    """Close a redirection: `requests` would hold its body in memory, which may be endless."""
+    if answer.is_redirect:
+        answer.close()
+        answer.raw = io.BytesIO()
+
+
+def _append(answer: requests.Response, part: Path, *, have: int, most: int) -> None:
     """Write the body of an answer after the first `have` bytes."""
-    length = int(answer.headers.get("Content-Length", 0))
-    require_space(part.parent, length, f"the download of {part.stem}")
-    if not have:
-        discard(part)
-        _note(part).write_text(json.dumps({"url": url, "validator": _validator(answer)}))
+    length = _number(answer.headers.get("Content-Length", "")) or 0
+    if have + length <= most:
+        require_space(part.parent, length, f"the download of {part.stem}")
     title = f"downloading {part.stem} (MB)"
     total, done = megabytes(have + length), megabytes(have)
     with open(part, "ab" if have else "wb") as file, Progress(title, total, done=done) as progress:
-        for piece in answer.raw.stream(MEGABYTE, decode_content=False):
+        started, written = time.monotonic(), file.tell()
+        # `stream` would read lines of any length in an answer in chunks.
+        while have + length <= most and (piece := answer.raw.read1(PIECE, decode_content=False)):
             file.write(piece)
+            length = max(length, file.tell() - have)
             if (step := megabytes(file.tell()) - progress.done) > 0:
                 progress.advance(step)
+            if (seconds := time.monotonic() - started) > SLOW_SECONDS:
+                if file.tell() - written < SLOWEST * seconds:
+                    raise SourceFailed(f"slower than {SLOWEST} bytes a second")
+                started, written = time.monotonic(), file.tell()
+    if have + length > most:
+        discard(part)
+        raise SourceFailed(f"its file is much too large: {have + length} bytes or more")
 
 
 def _received(url: str, part: Path) -> tuple[int, str]:
@@ -127,8 +161,8 @@ def _received(url: str, part: Path) -> tuple[int, str]:
         note = json.loads(_note(part).read_text())
     except (OSError, ValueError):
         return 0, ""
-    usable = note.get("url") == url and note.get("validator")
-    return (file_size(part), note["validator"]) if usable else (0, "")
+    usable = isinstance(note, dict) and note.get("url") == without_secrets(url)
+    return (file_size(part), note["validator"]) if usable and note.get("validator") else (0, "")
 
 
 def _validator(answer: requests.Response) -> str:
@@ -139,8 +173,12 @@ def _validator(answer: requests.Response) -> str:
 
 def _start(content_range: str) -> int | None:
     """Return the first number of `bytes 10-19/20`."""
-    start = content_range.removeprefix("bytes ").partition("-")[0]
-    return int(start) if start.isdecimal() else None
+    return _number(content_range.removeprefix("bytes ").partition("-")[0])
+
+
+def _number(text: str) -> int | None:
+    """Read a number of bytes in a header; None if it is not one."""
+    return int(text) if text.isdecimal() and len(text) < 20 else None
 
 
 def _note(part: Path) -> Path:

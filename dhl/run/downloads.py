@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 from dhl.config.architectures import entry_of
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.methods import TASK_NETWORKS
 from dhl.config.networks import Network
 from dhl.config.schema import Config
+from dhl.errors import without_secrets
+
+SECRETS = "DHL_SECRETS"  # environment variable for the jobs of a run: mirrors with their secrets
 
 
 def needed_sets(config: Config) -> tuple[str, ...]:
@@ -26,12 +32,26 @@ def downloads_of(config: Config, part: str) -> tuple[str, ...]:
 
 def mirrors_of(config: Config) -> dict[str, tuple[str, ...]]:
     """Return the addresses and folders to try before the official addresses, by set."""
-    mirrors = dict(config.downloads.mirrors)
+    secrets = json.loads(os.environ.get(SECRETS, "{}"))
+    mirrors = {
+        name: tuple(secrets.get(source, source) for source in sources)
+        for name, sources in config.downloads.mirrors.items()
+    }
     for part in config.parts:
         spec = config.parts[part].data
         if spec.kind == "ilsvrc2012":
             mirrors[spec.kind] = (*mirrors.get(spec.kind, ()), spec.path)
     return mirrors
+
+
+def secrets_of(config: Config) -> str:
+    """Return the addresses of mirrors with a password or query as JSON, by the address without.
+
+    No file of a run has them: jobs, which read a written configuration, get them in `SECRETS`.
+    """
+    sources = [source for every in config.downloads.mirrors.values() for source in every]
+    public = {without_secrets(source): source for source in sources}
+    return json.dumps({short: full for short, full in public.items() if short != full})
 
 
 def downloaded_weights(role: str, network: Network) -> str | None:

@@ -12,9 +12,17 @@ from dhl.config.networks import Network
 from dhl.config.parse import load_config, parse_config
 from dhl.config.schema import Downloads
 from dhl.data.archives import UNPACKERS
+from dhl.errors import UserError
 from dhl.files import PROJECT
 from dhl.planning.image_counts import IMAGENETTE
-from dhl.run.downloads import downloaded_weights, downloads_of, mirrors_of, needed_sets
+from dhl.run.downloads import (
+    SECRETS,
+    downloaded_weights,
+    downloads_of,
+    mirrors_of,
+    needed_sets,
+    secrets_of,
+)
 
 
 def test_addresses_and_digests_are_torchvisions():
@@ -99,6 +107,38 @@ def test_official_archives_in_the_users_folder_are_unpacked(tiny_config, tmp_pat
     (tmp_path / "ILSVRC2012_img_val.tar").write_bytes(b"")
     assert needed_sets(config) == ("ilsvrc2012",)
     assert mirrors_of(config) == {"ilsvrc2012": ("/lab", str(tmp_path))}
+
+
+@pytest.mark.parametrize(
+    ("mirror", "public"),
+    [
+        ("https://me:s3cr3t@mirror.org/kodak?token=s3cr3t", "https://mirror.org/kodak"),
+        ("https://s3cr3t@mirror.org:8080/a@b/?s3cr3t", "https://mirror.org:8080/a@b/"),
+        ("https://me:s3c/r3t?s@s3cr3t@mirror.org/x", "https://mirror.org/x"),
+        ("me:s3cr3t@mirror.org/kodak", "mirror.org/kodak"),
+        ("ftp://me:s3cr3t@mirror.org/kodak", "ftp://mirror.org/kodak"),
+        ("https://mirror.org:8080/pkg@1/kodak", "https://mirror.org:8080/pkg@1/kodak"),
+        ("/data/who?/me@home/1:2", "/data/who?/me@home/1:2"),
+    ],
+)
+def test_no_file_and_no_message_has_the_password_or_query_of_a_mirror(
+    mirror, public, tiny_content, monkeypatch
+):
+    tiny_content["downloads"] = {"mirrors": {"kodak": [mirror]}}
+    config = parse_config(tiny_content, source="mine.yaml")
+    (written,) = config.model_dump(mode="json")["downloads"]["mirrors"]["kodak"]
+    assert written == public
+    assert "s3cr3t" not in written
+    # A job reads the written configuration.
+    tiny_content["downloads"] = {"mirrors": {"kodak": [written]}}
+    monkeypatch.setenv(SECRETS, secrets_of(config))
+    job = parse_config(tiny_content, source="written.yaml")
+    assert mirrors_of(job)["kodak"] == (mirror,)
+    for wrong in ({"kodak": mirror}, {"kodak": [[mirror]]}, {mirror: ["x"]}, [mirror]):
+        tiny_content["downloads"] = {"mirrors": wrong}
+        with pytest.raises(UserError) as caught:
+            parse_config(tiny_content, source="mine.yaml")
+        assert "s3cr3t" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

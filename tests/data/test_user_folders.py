@@ -114,10 +114,13 @@ def test_missing_files_have_a_digest(digest, tmp_path):
 
 
 def test_the_workflow_downloads_once_and_repeats_the_data_step_for_a_changed_image(
-    tiny_content, tmp_path
+    tiny_content, tmp_path, site
 ):
     write_picture(tmp_path / "test/a.bmp", height=64, width=64)
-    mirror = make_kodak(tmp_path / "mirror")
+    query = "?token=s3cr3t"
+    for path in make_kodak(tmp_path / "mirror").iterdir():
+        site.files[f"/{path.name}{query}"] = path.read_bytes()
+    mirror = site.address.replace("//", "//me:s3cr3t@") + query
     part = tiny_content["parts"]["denoising"]
     data = {"kind": "folder", "name": "mine", "train": "kodak", "test": "test"}
     tiny_content["parts"] = {"denoising": part | {"methods": ["noisy"], "data": data}}
@@ -130,6 +133,8 @@ def test_the_workflow_downloads_once_and_repeats_the_data_step_for_a_changed_ima
     receipt = json.loads((tmp_path / "results/tiny/downloads/kodak.json").read_text())
     assert (receipt["name"], receipt["files"]) == ("kodak", 24)
     assert planned(snakemake(tmp_path, *target, "--dry-run")) == {}
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path != Path(file)]
+    assert not [path for path in written if b"s3cr3t" in path.read_bytes()]
     image = tmp_path / "test/a.bmp"
     size = image.stat().st_size
     image.write_bytes(encoded("other", 64, 64, "bmp"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ class Site:
     etags: dict[str, str] = field(default_factory=dict)  # versions of files; the default is "1"
     statuses: dict[str, int] = field(default_factory=dict)  # paths that are answered with an error
     cuts: list[int] = field(default_factory=list)  # the next bodies end after so many bytes
+    raw: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)  # head, endless body
     knows_ranges: bool = True
     knows_versions: bool = True  # understands `If-Range`
     before_answer: Callable[[], object] = lambda: None
@@ -63,6 +65,14 @@ def answer(handler: BaseHTTPRequestHandler, site: Site) -> None:
     """Answer one request, with the mistakes of the site."""
     site.requests.append((handler.path, dict(handler.headers)))
     site.before_answer()
+    if handler.path in site.raw:
+        head, body = site.raw[handler.path]
+        handler.wfile.write(head)
+        with contextlib.suppress(OSError):  # the client ends the connection
+            while body:
+                handler.wfile.write(body)
+        handler.close_connection = True
+        return
     status = site.statuses.get(handler.path, 200 if handler.path in site.files else 404)
     if status != 200:
         handler.send_error(status)

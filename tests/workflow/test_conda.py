@@ -18,11 +18,9 @@ from conda_channel import CONDA_NAMES, build_channel
 from dhl.files import PROJECT
 
 ENVIRONMENT = yaml.safe_load((PROJECT / "environment.yml").read_text())
-# Snakemake and `dhl export` run outside of the jobs' environment, conda-forge has no bm3d, and its
-# Python needs no backport.
+# Snakemake and `dhl export` run outside of the jobs' environment, and conda-forge has no bm3d.
 NOT_IN_CONDA = {
     "snakemake", "snakemake-interface-logger-plugins", "rich", "pygments", "rocrate", "bm3d",
-    "backports.tarfile",
 }  # fmt: skip
 
 

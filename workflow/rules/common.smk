@@ -28,7 +28,7 @@ from dhl.errors import UserError
 from dhl.files import PROJECT, atomic_path, project_file
 from dhl.run.code_digest import code_digest
 from dhl.run.contents import baselines_of, files_of
-from dhl.run.downloads import downloaded_weights, downloads_of
+from dhl.run.downloads import SECRETS, downloaded_weights, downloads_of, secrets_of
 from dhl.run.evaluations import evaluated_models, evaluated_seeds, studied
 from dhl.run.failures import failed_results
 from dhl.run.fingerprints import fingerprint, settings_digest
@@ -48,6 +48,8 @@ try:
     CONFIG = parse_config(config, source="the configuration")
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+os.environ.setdefault(SECRETS, secrets_of(CONFIG))
 
 PUBLISHED = project_file("config/published.csv")
 CALIBRATION = project_file("config/calibration.csv")
