@@ -14,10 +14,8 @@ import pandas as pd
 
 from dhl.errors import UserError
 from dhl.files import PROJECT
-from dhl.run.results import read_csv, write_csv
+from dhl.run.results import AVERAGE, read_csv, write_csv
 from dhl.sigma import format_sigma
-
-AVERAGE = "average"
 
 TRANSCRIBED = "transcribed"
 NOT_TRANSCRIBED = "not transcribed"

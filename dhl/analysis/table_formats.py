@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
+
+from dhl.run.free_text import to_markdown
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ def _rows(grid: pd.DataFrame) -> list[tuple[str, list[str]]]:
 
 _LATEX_MARKS: dict[str, int | str | None] = {
     **{mark: f"\\{mark}" for mark in "%_&#${}"},
-    "`": "",
+    "`": r"\textasciigrave{}",
+    "|": r"\textbar{}",
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
@@ -144,14 +148,26 @@ _LATEX_MARKS: dict[str, int | str | None] = {
 }
 
 
+# pdfLaTeX stops at characters that it does not know; it knows most of Latin-1.
+_NOT_IN_LATEX = re.compile("(?:[^\x00-\x7f\xa0-\xff]|[«»ÐÞðþ])+")
+
+
 def _escape_latex(text: str) -> str:
     """Escape what LaTeX would not print, and keep a percent sign on the line of its number."""
-    return text.translate(str.maketrans(_LATEX_MARKS)).replace(r" \%", r"~\%")
+    escaped = " ".join(text.splitlines()).translate(str.maketrans(_LATEX_MARKS))
+    escaped = re.sub("(?<=[-'])(?=[-'])", "{}", escaped.replace(r" \%", r"~\%"))
+    return _NOT_IN_LATEX.sub(_if_known, escaped)
+
+
+def _if_known(found: re.Match[str]) -> str:
+    """Write characters for LuaLaTeX and XeLaTeX, and their code points for pdfLaTeX."""
+    points = " ".join(f"U+{ord(character):04X}" for character in found[0])
+    return rf"\ifdefined\Umathchar {found[0]}\else {points}\fi{{}}"
 
 
 DIALECTS = {
     "md": Dialect(
-        "**{}**", "<u>{}</u>", " ± {}", "{}–{}", " ({})", "σ = {}", "–", str, _markdown
+        "**{}**", "<u>{}</u>", " ± {}", "{}–{}", " ({})", "σ = {}", "–", to_markdown, _markdown
     ),
     "tex": Dialect(
         r"\textbf{{{}}}", r"\underline{{{}}}", r" $\pm$ {}", "{}--{}", "\n{{\\scriptsize ({})}}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from dhl.data.image_files import ImageFiles, LabelFiles, Preparation, encoded
 from dhl.errors import UserError
 from dhl.files import atomic_path
+from dhl.run.free_text import readable
 from dhl.run.results import open_arrays
 
 
@@ -75,10 +76,12 @@ class ImageSet:
 def save_splits(splits: Mapping[str, ImageSet], path: Path) -> None:
     """Write the splits of a data set to one `.npz` with reproducible bytes.
 
-    Images in files are not copied: the file has their paths, sizes, targets and preparation.
+    Images in files are not copied: the file has their paths, sizes, targets and preparation. Names
+    of images are written as `readable`.
     """
     arrays: dict[str, Any] = {}
     for split, images in splits.items():
+        images = replace(images, ids=list(map(readable, images.ids)))
         files = images.images
         content = _index(images, files) if isinstance(files, ImageFiles) else _pixels(images)
         arrays |= {f"{split}/{name}": values for name, values in content.items()}
@@ -104,7 +107,7 @@ def _index(images: ImageSet, files: ImageFiles) -> dict[str, np.ndarray]:
     """Return the arrays of a split in files."""
     arrays = {
         "folder": encoded([str(files.folder)]),
-        "ids": encoded(images.ids),
+        "ids": np.char.encode(images.ids, "utf-8"),
         "paths": files.names,
         "sizes": files.sizes,
         "resize": np.array(files.preparation.resize or 0),  # 0 is None
@@ -183,7 +186,7 @@ def _from_index(content: dict[str, np.ndarray], classes: int | None) -> ImageSet
     if "label_paths" in content and classes is not None:
         targets = LabelFiles(folder, content["label_paths"], classes)
     return ImageSet(
-        ids=[os.fsdecode(name) for name in content["ids"]],
+        ids=np.char.decode(content["ids"], "utf-8").tolist(),
         images=ImageFiles(
             folder,
             content["paths"],

@@ -23,10 +23,11 @@ from dhl.data.noise import evaluation_seed, noisy_image, pixel_digest
 from dhl.data.photo_digits import make_part
 from dhl.data.plugin_data import make_plugin_part
 from dhl.data.segmentation import list_voc, list_voc2012
+from dhl.errors import UserError
 from dhl.files import atomic_path
 from dhl.progress import Progress
 from dhl.run.folder import RunFolder
-from dhl.run.results import NOISE_COLUMNS, SKIPPED_COLUMNS, write_csv
+from dhl.run.results import AVERAGE, NOISE_COLUMNS, SKIPPED_COLUMNS, write_csv
 
 logger = logging.getLogger("dhl")
 SHEET_COLUMNS = 20
@@ -44,6 +45,12 @@ LISTINGS: dict[str, Callable[..., dict[str, Listing]]] = {
 def write_data(config: Config, part: str, folder: RunFolder) -> None:
     """Write images or the index of their files, a contact sheet, and the skipped images."""
     splits, skipped = read_splits(config, part)
+    if part == "denoising" and AVERAGE in splits["test"].ids:
+        raise UserError(
+            f"A test image of {part} cannot be named `{AVERAGE}`.",
+            came=f"`{AVERAGE}`, the name of the row over all images in the table",
+            do="rename the image.",
+        )
     for split, images in splits.items():
         logger.info("%s, %s: %d images", part, split, len(images))
     save_splits(splits, folder.data(part))

@@ -117,7 +117,7 @@ def example_denoising(config: Config, folder: RunFolder) -> Figure:
         clean = examples.image("clean", index)
         box = busiest_square(clean)
         complete, *others = panels[index * lines : (index + 1) * lines].flat
-        _show(complete, clean, f"Truth: {examples.ids[index]}")
+        _show(complete, clean, textwrap.fill(f"Truth: {examples.ids[index]}", 22, max_lines=3))
         _draw_box(complete, box)
         for axes, method in zip(others, zooms):
             label = "Truth" if method == "clean" else _short(method)

@@ -27,6 +27,7 @@ _METADATA = {
 }
 _SETTINGS: dict[Any, object] = {
     "svg.hashsalt": "dhl",
+    "text.parse_math": False,  # the name of an image may have dollar signs
     "pdf.fonttype": 42,  # TrueType: publishers refuse the default, Type 3
     "font.family": "DejaVu Sans",  # comes with matplotlib, so all machines draw the same
     "figure.dpi": 100,
@@ -94,8 +95,13 @@ def styles_of(config: Config) -> dict[str, MethodStyle]:
 
 @contextmanager
 def drawing_style() -> Iterator[None]:
-    """Apply the style inside a block, and restore the settings after it."""
+    """Apply the style inside a block, and restore the settings after it.
+
+    It starts from matplotlib's defaults, not from the user's `matplotlibrc`.
+    """
     with ExitStack() as stack:
+        stack.enter_context(matplotlib.rc_context())
+        matplotlib.rcdefaults()
         stack.enter_context(seaborn.plotting_context("paper"))
         stack.enter_context(seaborn.axes_style("whitegrid"))
         stack.enter_context(matplotlib.rc_context(_SETTINGS))

@@ -15,7 +15,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from dhl.config.methods import METHODS, label_of
 from dhl.config.schema import Config
-from dhl.errors import UserError
 from dhl.progress import Progress
 from dhl.report import example_figures as examples
 from dhl.report import sensitivity_figures
@@ -96,7 +95,8 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
     Returns
     -------
     dict of str to dict
-        The inner key is None for a model that does not belong to one sigma.
+        The inner key is None for a model that does not belong to one sigma. Without a curve,
+        `NothingToShow` is raised.
     """
     root = folder.training("any").parent
     families: dict[str, dict[float | None, pd.DataFrame]] = {}
@@ -110,11 +110,7 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
         if len(curve):  # a network with published weights was not trained
             families.setdefault(key.parent.as_posix(), {})[sigma] = curve
     if not families:
-        raise UserError(
-            "The run has no training curves to draw.",
-            came=f"no CSV file with a curve below {root}",
-            do="train the models, which `dhl describe` lists, with `dhl train` or Snakemake.",
-        )
+        raise NothingToShow("no network was trained")
     return families
 
 

@@ -23,6 +23,7 @@ from dhl.run.crate import (
     describe_crate,
 )
 from dhl.run.folder import RunFolder
+from dhl.run.free_text import to_markdown
 from dhl.run.manifest import check_untouched, read_manifest
 from dhl.run.outputs import OUTPUTS
 from dhl.run.results import file_digest
@@ -138,7 +139,7 @@ def _readme(manifest: dict[str, Any], description: str, names: list[str]) -> str
     tops = dict.fromkeys(name.split("/")[0] for name in sorted(names))
     return _README.format(
         run=manifest["run"],
-        description=description,
+        description=to_markdown(description),
         rows="\n".join(f"| `{top}` | {ABOUT[top]} |" for top in tops),
         created=manifest["created"],
         code=describe_code(manifest),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dhl.files import atomic_path
 from dhl.run.folder import RunFolder
+from dhl.run.free_text import readable
 
 _MARK = "This is no result: its job failed.\n"
 _STOPPED = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
@@ -21,7 +22,7 @@ _KILLED = 128 + signal.SIGKILL
 
 
 class NothingToShow(Exception):
-    """A figure has no data because jobs failed; the message names them."""
+    """A figure has no data, because jobs failed or nothing was trained; the message says which."""
 
 
 def has_failed(status: int) -> bool:
@@ -31,7 +32,7 @@ def has_failed(status: int) -> bool:
 
 def record_failure(paths: Sequence[Path], *, status: int, log: Path) -> str:
     """Write failed results in place of a job's outputs; return the reason at the end of its log."""
-    reason = _reason(log.read_text("utf-8", "replace") if log.exists() else "", status)
+    reason = readable(_reason(log.read_text("utf-8", "replace") if log.exists() else "", status))
     for path in paths:
         with atomic_path(path) as temporary:
             temporary.write_text(f"{_MARK}{reason}\n", "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import zipfile
@@ -15,12 +16,14 @@ from dhl.config.methods import FURTHER_METRICS
 from dhl.errors import UserError
 from dhl.files import atomic_path, stored
 from dhl.run.folder import RunFolder
+from dhl.run.free_text import from_cell, to_cell
 from dhl.run.outputs import how_to_make, missing_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+AVERAGE = "average"  # the `image_id` of a row over all images
 NOISE_COLUMNS = (
     "image_id", "height", "width", "seed", "sha256", "noise_mean", "noise_std",
 )  # fmt: skip
@@ -57,9 +60,21 @@ COMPARISON_COLUMNS = (
 
 
 def write_csv(frame: pd.DataFrame, path: Path, columns: tuple[str, ...]) -> None:
-    """Write a tidy CSV at full precision, with exactly these columns, atomically."""
+    """Write a tidy CSV at full precision, with exactly these columns, atomically.
+
+    The apostrophe before text that a spreadsheet would calculate is removed when the file is read.
+    """
+    frame = frame.reindex(columns=list(columns))
+    texts = [name for name in columns if name in _TEXT]
+    frame[texts] = frame[texts].map(to_cell, na_action="ignore")
+    # Python quotes a line feed, but not a carriage return.
+    returns = any(frame[name].astype(str).str.contains("\r").any() for name in texts)
+    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     with atomic_path(path) as temporary:
-        frame.reindex(columns=list(columns)).to_csv(temporary, index=False, lineterminator="\n")
+        frame.to_csv(
+            temporary, index=False, lineterminator="\n", quoting=quoting,
+            encoding="utf-8", errors="backslashreplace",
+        )  # fmt: skip
 
 
 def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -115,10 +130,13 @@ def _parse(path: Path) -> pd.DataFrame:
 
     path = stored(path)
     try:
-        frame = pd.read_csv(path, dtype={"image_id": str, "method": str, "sha256": str})
-        if "image_id" in frame:  # an image may be called NA
-            names = pd.read_csv(path, usecols=["image_id"], dtype=str, keep_default_na=False)
-            frame["image_id"] = names["image_id"].where(names["image_id"] != "")
+        # Only an empty cell is missing: an image or a method may be called `NA`, `null` or `1e5`.
+        frame = pd.read_csv(
+            path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""],
+            encoding="utf-8",
+        )  # fmt: skip
+        texts = [name for name in frame.columns if name in _TEXT]
+        frame[texts] = frame[texts].map(from_cell, na_action="ignore")
         return frame
     except FileNotFoundError:
         raise missing_file(path) from None
@@ -139,6 +157,13 @@ def _checked_numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     return frame
 
 
+_TEXT = {
+    "image_id", "method", "method_a", "method_b", "over", "dataset", "part", "split", "path",
+    "protocol", "metric", "status", "reason", "unit", "largest_unit", "claim", "origin",
+    "statement", "verdict", "verdict_adjusted", "experiment", "denoiser", "reader", "reference",
+    "model", "class", "truth", "device", "precision", "sha256", "weights", "region", "source",
+    "test",
+}  # fmt: skip
 _NUMERIC = {
     "sigma", "psnr", "ssim", "top1", "top5", *FURTHER_METRICS, "value", "ci_low", "ci_high", "n",
     "step", "loss", "reconstruction_loss", "task_loss", "feature_loss", "difference", "noise_mean",

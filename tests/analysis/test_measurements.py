@@ -13,7 +13,6 @@ from dhl.analysis.measurements import read_measurements
 from dhl.config.methods import FURTHER_METRICS, PARTS
 from dhl.errors import UserError
 from dhl.run.folder import RunFolder
-from dhl.run.results import NOISE_COLUMNS, read_csv, write_csv
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +179,3 @@ def test_missing_and_broken_array_files_are_named(config, folder, change):
     with pytest.raises(UserError) as caught:
         read_measurements(config, folder, "segmentation", 30)
     assert str(path) in caught.value.came
-
-
-def test_an_image_id_may_read_like_a_missing_value(tmp_path):
-    rows = pd.DataFrame({"image_id": ["NA", "null"], "seed": [1, 2]})
-    write_csv(rows, tmp_path / "noise.csv", NOISE_COLUMNS)
-    assert list(read_csv(tmp_path / "noise.csv", NOISE_COLUMNS)["image_id"]) == ["NA", "null"]

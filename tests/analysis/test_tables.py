@@ -279,6 +279,9 @@ def test_latex_is_booktabs_with_even_rows(config, folder):
 def test_latex_prints_every_mark():
     escape = DIALECTS["tex"].escape
     assert escape(r"a_b 5 % {x} ±1") == r"a\_b 5~\% \{x\} $\pm$1"
+    assert escape("`|--") == r"\textasciigrave{}\textbar{}-{}-"
+    assert escape("a\n\nb") == "a  b"
+    assert escape("é 猫") == r"é \ifdefined\Umathchar 猫\else U+732B\fi{}"
     assert escape("~^\\<>") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}$<$$>$"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -14,8 +15,11 @@ from tiny_sets import make_bsds500, make_kodak, write_picture
 
 from dhl.config.data_sets import Folder
 from dhl.data.folder import picture_files, read_denoising, read_image, read_pictures
+from dhl.data.prepare import write_noise
 from dhl.errors import UserError
+from dhl.run.results import NOISE_COLUMNS, read_csv
 
+PART = "denoising"
 COLOUR = pictures.astronaut()[:20, :24]
 
 
@@ -195,3 +199,23 @@ def test_a_training_image_under_another_path_is_not_tested_on(tmp_path):
         read_denoising(denoising(**folders), tmp_path)
     with pytest.raises(UserError, match=r"kodim01\.png in both, and 23 more\n"):
         read_denoising(denoising(train=str(tmp_path / "kodak"), test="kodak"), tmp_path)
+
+
+def test_a_name_that_is_not_utf_8_has_its_noise_recorded(written, configured, tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    for folder in ("train", "test"):
+        write_picture(tmp_path / folder / "plain.png", height=48)
+        (tmp_path / folder / "plain.png").rename(tmp_path / folder / (folder + name))
+    spec = {"kind": "folder", "name": "x"}
+    spec |= {split: str(tmp_path / split) for split in ("train", "test")}
+    folder = written(**spec)
+    write_noise(configured(**spec), PART, 30, folder)
+    assert read_csv(folder.noise(PART, 30), NOISE_COLUMNS)["image_id"].tolist() == [r"testcaf\xe9"]
+
+
+def test_the_name_of_the_row_over_all_images_is_refused(written, tmp_path):
+    for path in ("train/one.png", "test/average.png"):
+        write_picture(tmp_path / path, height=48)
+    with pytest.raises(UserError) as caught:
+        written(kind="folder", name="x", **{one: str(tmp_path / one) for one in ("train", "test")})
+    assert "`average`" in caught.value.came

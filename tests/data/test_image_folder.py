@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from tiny_sets import make_folders, write_picture
 
 from dhl.config.image_data_sets import ImageFolder
 from dhl.data.classification import list_image_folder
+from dhl.data.image_set import load_split
 from dhl.errors import UserError
+
+PART = "classification"
 
 
 def by_id(listing) -> dict[str, int]:
@@ -74,3 +78,15 @@ def test_two_files_with_one_name_before_the_ending_are_refused(tmp_path):
     write_picture(tmp_path / "test/cat/1.jpg")
     with pytest.raises(UserError, match="cat/1 more than once"):
         list_image_folder(image_folder(tmp_path, train=None), tmp_path)
+
+
+def test_names_of_images_in_files_are_readable(written, tmp_path):
+    for split in ("train", "test"):
+        make_folders(tmp_path / split, {"dog": 1, "eel": 1})
+    (picture,) = (tmp_path / "test/dog").iterdir()
+    picture.rename(picture.with_name(os.fsdecode(b"\xe9") + "é" + picture.suffix))
+    paths = {split: str(tmp_path / split) for split in ("train", "test")}
+    folder = written(kind="image_folder", name="mine", **paths)
+    test = load_split(folder.data(PART), "test")
+    assert test.ids == [r"dog/\xe9é", "eel/0"]
+    assert test.images[0].ndim == 3

@@ -5,6 +5,7 @@ import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +22,7 @@ from dhl.report.figure_style import MANUSCRIPT, STYLES, drawing_style, save_figu
 from dhl.report.figures import FIGURES, training_curves
 from dhl.report.sigma_figures import overview, overview_metrics, read_averages, read_differences
 from dhl.run.evaluations import studies
+from dhl.run.failures import NothingToShow
 from dhl.run.outputs import FIGURE_PARTS, figure_names
 from dhl.run.results import (
     CLAIM_COLUMNS,
@@ -113,8 +115,11 @@ def test_pdfs_fit_two_columns_and_embed_their_fonts(drawn_run, name):
 
 
 @pytest.mark.parametrize("name", ["accuracy_over_sigma", "example_segmentation"])
-def test_a_second_writing_gives_the_same_bytes(config, drawn_run, tmp_path, name):
-    with drawing_style():
+def test_a_second_writing_gives_the_same_bytes_whatever_the_users_style(
+    config, drawn_run, tmp_path, name
+):
+    style = {"text.usetex": True, "lines.linewidth": 9, "savefig.bbox": "tight", "font.size": 20}
+    with matplotlib.rc_context(style), drawing_style():
         save_figure(FIGURES[name](config, drawn_run), tmp_path, name)
     for suffix in ("svg", "png", "pdf"):
         again = (tmp_path / f"{name}.{suffix}").read_bytes()
@@ -235,6 +240,20 @@ def test_labels_are_the_psnr_or_the_class_and_its_probability(config, drawn_run)
     assert sum(label.endswith(" dB") for label in labels) == 2 * len(shown)
 
 
+def test_any_name_of_an_image_can_be_drawn(config, drawn_copy, tmp_path):
+    path = drawn_copy.evaluation("denoising", 25).with_suffix(".npz")
+    names = [r"Ba$$in \frac{ 50% --> <&>", "猫 😀 שלום"]
+    with np.load(path) as file:
+        arrays = dict(file) | {"example_ids": np.array(names)}
+    np.savez(path, **arrays)
+    with drawing_style(), pytest.warns(match="missing from font"):
+        figure = example_figures.example_denoising(config, drawn_copy)
+        titles = [axes.get_title().replace("\n", " ") for axes in figure.axes]
+        save_figure(figure, tmp_path, "names")
+    assert set(titles) > {f"Truth: {name}" for name in names}
+    ElementTree.parse(tmp_path / "names.svg")
+
+
 def test_the_colours_of_label_maps_are_explained(config, drawn_run):
     with drawing_style():
         figure = example_figures.example_segmentation(config, drawn_run)
@@ -275,7 +294,7 @@ def test_missing_tables_curves_and_examples_are_named(config, drawn_copy):
     with pytest.raises(UserError, match=r"table2\.csv"):
         FIGURES["accuracy_over_sigma"](config, drawn_copy)
     shutil.rmtree(drawn_copy.root / "training")
-    with pytest.raises(UserError, match="training"):
+    with pytest.raises(NothingToShow, match="no network was trained"):
         training_curves(config, drawn_copy)
     np.savez(
         drawn_copy.evaluation("denoising", 25).with_suffix(".npz"), example_ids=np.array([], str)

@@ -196,6 +196,16 @@ def test_the_page_of_the_archive_names_all_that_is_in_it(archive):
     assert (PROJECT / "citation.bib").read_text().strip() in page
 
 
+def test_the_page_of_the_archive_shows_the_name_of_a_data_set_as_it_is(folder):
+    settings = yaml.safe_load(folder.config.read_text())
+    data = {"kind": "folder", "name": "<b>a|b", "train": "here", "test": "there"}
+    settings["parts"]["denoising"]["data"] = data
+    folder.config.write_text(yaml.safe_dump(settings))
+    write_manifest(denoising_only(), folder)
+    with zipfile.ZipFile(export_run(folder.root)) as archive:
+        assert r"the data set &lt;b&gt;a\|b at" in archive.read("README.md").decode()
+
+
 @pytest.mark.parametrize(
     ("touch", "line"),
     [
