@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dhl.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]  # the checkout, with config/ and report/
+
+_UNFINISHED = ".unfinished."
+_HOST = socket.gethostname()
 
 
 def project_file(name: str) -> Path:
@@ -35,16 +40,41 @@ def stored(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path that is renamed to `path` if the block succeeds.
 
-    A full disk or a folder without write permission is a `UserError`; an older file is kept.
+    The content is on the disk before it gets the name, also if the machine then fails. What a
+    killed process left beside `path` is removed. A full disk or a folder without write permission
+    is a `UserError`; an older file is kept.
     """
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    temporary = path.with_name(f"{_UNFINISHED}{_HOST}.{os.getpid()}.{path.name}")
     with _explained(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         try:
             yield temporary
+            with open(temporary, "r+b") as file:
+                os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files for `path` whose process has ended.
+
+    Of processes on other machines, only files that did not change for a day are removed.
+    """
+    for left in path.parent.glob(f"{_UNFINISHED}*.{glob.escape(path.name)}"):
+        import psutil
+
+        writer = left.name.removeprefix(_UNFINISHED).removesuffix(f".{path.name}")
+        host, _, process = writer.rpartition(".")
+        with suppress(OSError, ValueError):  # another process removed it, or it is no such file
+            if not psutil.pid_exists(int(process)) if host == _HOST else _is_old(left):
+                left.unlink()
+
+
+def _is_old(path: Path) -> bool:
+    """Tell whether a file did not change for a day."""
+    return time.time() - path.stat().st_mtime > 24 * 60 * 60
 
 
 @contextmanager
