@@ -15,7 +15,7 @@ export PATH := $(BIN):$(PATH)
 
 report: $(READY) unlock  ## Run the benchmark of CONFIG on CORES processors, and write its report
 	$(RUN) snakemake report --cores $(CORES) --configfile "$(CONFIG)"
-	@echo "The report is results/$$(sed -n 's/^run: *//p' "$(CONFIG)")/report/index.html"
+	@echo "The report is results/$$(sed -n "s/^run: *['\"]*\([A-Za-z0-9._-]*\).*/\1/p" "$(CONFIG)")/report/index.html"
 
 setup: $(READY)  ## Install what a run and its report need into .venv, with PYTHON
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhl.errors import UserError
+from dhl.errors import ConfigError, UserError
 
 GAUSSIAN = "gaussian"
 
@@ -25,5 +25,16 @@ def noise_std(sigma: float) -> float:
 
 
 def format_sigma(sigma: float) -> str:
-    """Format sigma as in file names: `15`, `25.5`."""
+    """Format sigma as in file names: `15`, `25.5`; exact for a sigma of a configuration."""
     return f"{sigma:g}"
+
+
+def six_digits(number: float) -> float:
+    """Return a number whose text in names of files is exact; another one is a `ConfigError`."""
+    if float(f"{number:g}") != number:
+        raise ConfigError(
+            f"The number {number!r} has more than six digits.",
+            came=f"{number!r}; it is part of the names of files",
+            do=f"write {number:g}.",
+        )
+    return number

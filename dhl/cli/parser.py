@@ -22,7 +22,7 @@ from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.run.folder import RunFolder
 from dhl.run.shards import WHOLE, Shard
-from dhl.sigma import noise_std
+from dhl.sigma import noise_std, six_digits
 
 
 def _positive(text: str) -> int:
@@ -185,7 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _check_part(arguments: Arguments, config: Config) -> None:
-    """Check that the configuration has the part, and that sigma is on the 0-255 scale."""
+    """Check that the configuration has the part, and that sigma is legal."""
     part = getattr(arguments, "part", None)
     if part is not None and part not in config.parts:
         raise UserError(
@@ -193,7 +193,7 @@ def _check_part(arguments: Arguments, config: Config) -> None:
             came=f"--part {part}; configured are {', '.join(config.parts)}",
             do=f"add `parts.{part}`, or name another part.",
         )
-    noise_std(getattr(arguments, "sigma", 0))
+    noise_std(six_digits(getattr(arguments, "sigma", 0)))
 
 
 def _run(arguments: Arguments) -> int:

@@ -57,7 +57,9 @@ class PhotoDigits(DataSet):
     train: Count = Field(description="training images")
     validation: Count = Field(description="images for choosing settings, never reported")
     test: Count = Field(description="test images")
-    size: Annotated[int, Field(ge=24)] = Field(description="side of the images in pixels")
+    size: Annotated[int, Field(ge=24, le=10_000)] = Field(
+        description="side of the images in pixels"
+    )
     contrast: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.5, description="contrast of the digits against the photograph"
     )

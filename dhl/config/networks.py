@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from dhl.config.architectures import NETWORKS, entry_of
-from dhl.config.base import Count, Frozen, UserPath, nearest
+from dhl.config.base import Frozen, UserPath, nearest
 from dhl.config.plugins import FORM, is_reference, load_plugin
 from dhl.errors import ConfigError
 
@@ -22,8 +22,10 @@ class Network(Frozen):
         description="a name from docs/networks.md, or a plug-in as path/to/file.py:function",
         examples=[name for names in NETWORKS.values() for name in names],
     )
-    width: Count | None = Field(default=None, description="channels of the first layer")
-    depth: Annotated[int, Field(ge=3)] | None = Field(
+    width: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        default=None, description="channels of the first layer"
+    )
+    depth: Annotated[int, Field(ge=3, le=1000)] | None = Field(
         default=None, description="number of convolutions"
     )
     weights: UserPath | None = Field(

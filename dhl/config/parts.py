@@ -14,7 +14,7 @@ from dhl.config.networks import Network, check_network
 from dhl.config.recipes import DenoisingTraining, TaskTraining
 from dhl.errors import ConfigError
 
-Grid = Annotated[tuple[Sigma, ...], Field(min_length=1)]
+Grid = Annotated[tuple[Sigma, ...], Field(min_length=1, max_length=100)]
 MethodName = Annotated[str, Field(examples=list(METHODS))]
 MethodNames = Annotated[tuple[MethodName, ...], Field(min_length=1)]
 ShardCount = Annotated[int, Field(ge=1, le=400)]
@@ -36,16 +36,24 @@ class Part(Frozen):
     def _on_the_255_scale(cls, value: Any) -> Any:
         for sigma in value if isinstance(value, list) else []:
             if isinstance(sigma, int | float) and not 1 <= sigma <= 255:
+                shown = str(sigma)[:40]
                 raise ConfigError(
-                    f"Sigma {sigma:g} is not on the 0-255 scale.",
-                    came=f"{sigma:g}, where 1 to 255 is legal",
+                    f"Sigma {shown} is not on the 0-255 scale.",
+                    came=f"{shown}, where 1 to 255 is legal",
                     do="multiply a standard deviation on [0, 1] by 255.",
                 )
-            if value.count(sigma) > 1:
-                raise ConfigError(
-                    f"Sigma {sigma} is listed twice.", came=f"{value}", do="remove one of them."
-                )
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("sigmas")
+    @classmethod
+    def _each_once(cls, sigmas: tuple[float, ...]) -> tuple[float, ...]:
+        if twice := [sigma for sigma in sigmas if sigmas.count(sigma) > 1]:
+            raise ConfigError(
+                f"Sigma {twice[0]:g} is listed twice.",
+                came=", ".join(f"{sigma:g}" for sigma in sigmas),
+                do="remove one of them.",
+            )
+        return sigmas
 
 
 class DenoisingPart(Part):

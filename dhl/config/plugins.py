@@ -252,11 +252,11 @@ def check_method_plugins(plugins: dict[str, str], used: Collection[str]) -> None
                 came=f"`plugin_methods.{name}`",
                 do="add it to a list, or remove it.",
             )
-        if name in NOT_METHODS or not re.fullmatch("[A-Za-z][A-Za-z0-9-]*", name):
+        if name in NOT_METHODS or not re.fullmatch("[A-Za-z][A-Za-z0-9-]{0,63}", name):
             raise PluginError(
                 f"A plug-in method cannot be named `{name}`.",
                 came=f"`{reference}`",
-                do="give the function another name, of ASCII letters, digits and underscores.",
+                do="name the function with up to 64 ASCII letters, digits and underscores.",
             )
 
 

@@ -66,7 +66,7 @@ class Recipe(Frozen):
 
     steps: Count = Field(description="optimizer steps")
     batch: Count = Field(description="images in a batch")
-    patch: Annotated[int, Field(ge=8)] | None = Field(
+    patch: Annotated[int, Field(ge=8, le=10_000)] | None = Field(
         default=None, description="side of the random crops in pixels; null takes whole images"
     )
     augment: Literal["dihedral", "mirror", "none"] = Field(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
 
-from dhl.config.base import Count, Frozen, spelt
+from dhl.config.base import Count, Frozen, UserPath, spelt
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.methods import TASKS
 from dhl.config.networks import Network
@@ -22,11 +22,24 @@ from dhl.config.sensitivity import Sensitivity
 from dhl.errors import ConfigError, without_secrets
 from dhl.sigma import GAUSSIAN
 
+REFERENCE = "reference"  # `results/reference` has the results that the repository keeps
+
+
+def _as_name(value: Any) -> Any:
+    """Accept a whole number as a name: YAML and `--config run=2026` have no other text for it."""
+    if isinstance(value, float | bool):
+        raise ConfigError(
+            "A run's name must be text.",
+            came=f"{value}".lower(),
+            do="write it in quotes: `run: '1.50'`, or `--config run=\"'1.50'\"` in a shell.",
+        )
+    return str(value) if isinstance(value, int) else value
+
 
 class Downloads(Frozen):
     """The sources and the folder of downloaded data sets."""
 
-    root: str | None = Field(
+    root: UserPath | None = Field(
         default=None,
         description="folder of the downloaded data sets; null: $DHL_DATA if set, else `datasets`",
     )
@@ -77,14 +90,18 @@ class Config(Frozen):
 
     run: Annotated[
         str,
+        BeforeValidator(_as_name),
         spelt(
-            r"[A-Za-z0-9][A-Za-z0-9._-]*",
-            mistake="A run's name must be a letter or digit, then letters, digits, `.`, `_`, `-`.",
+            rf"(?!{REFERENCE}$)[A-Za-z0-9][A-Za-z0-9._-]{{0,99}}",
+            mistake="A run's name must be a letter or digit, then letters, digits, `.`, `_`, `-`, "
+            f"at most 100 in all, and not `{REFERENCE}`.",
             do="write a name such as `my-run`: a folder is named after it.",
         ),
     ] = Field(description="name of the run, and of its folder in `results/`")
-    base_seed: Annotated[int, Field(ge=0)] = Field(description="seed of every random draw")
-    seeds: Count = Field(
+    base_seed: Annotated[int, Field(ge=0, le=10**18)] = Field(
+        description="seed of every random draw"
+    )
+    seeds: Annotated[int, Field(ge=1, le=100)] = Field(
         default=1,
         description="number of trainings of every denoiser and retrained network, with different "
         "batches, noise and initial weights; test images and their noise are the same",
@@ -106,12 +123,16 @@ class Config(Frozen):
         default="auto",
         description="number format of training; `auto`: bfloat16 if the hardware supports it",
     )
-    threads: Count = Field(default=1, description="CPU threads of one job")
-    workers: Annotated[int, Field(ge=0)] = Field(
+    threads: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=1, description="CPU threads of one job"
+    )
+    workers: Annotated[int, Field(ge=0, le=1024)] = Field(
         default=0, description="number of processes that decode images for one training"
     )
-    jobs_per_gpu: Count = Field(default=1, description="jobs that share one GPU")
-    retries: Annotated[int, Field(ge=0)] = Field(
+    jobs_per_gpu: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=1, description="jobs that share one GPU"
+    )
+    retries: Annotated[int, Field(ge=0, le=100)] = Field(
         default=0,
         description="how often a failed training, CBM3D job or evaluation is repeated before the "
         "run goes on without its result",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from dhl.config.base import Frozen, Sigma, spelt
+from dhl.config.base import Frozen, Sigma, six_digits, spelt
 from dhl.config.networks import Network, check_network
 from dhl.errors import ConfigError
 
@@ -17,12 +17,13 @@ MISMATCHED = {
     "segmentation": ("separate-matched", "joint"),
 }
 
-Factor = Annotated[float, Field(ge=1e-4, le=1e5)]
+Factor = Annotated[float, Field(ge=1e-4, le=1e5), AfterValidator(six_digits)]
 Label = Annotated[
     str,
     spelt(
-        r"[a-z][a-z0-9]*",
-        mistake="A network's short name must be lower-case letters and digits, a letter first.",
+        r"[a-z][a-z0-9]{0,31}",
+        mistake="A network's short name must be up to 32 lower-case letters and digits, a letter "
+        "first.",
         do="write a name such as `resnet50`.",
     ),
 ]
@@ -58,13 +59,6 @@ class Sensitivity(Frozen):
                 came=listed,
                 do="remove 1, which is always trained, and repeated factors.",
             )
-        for factor in factors:
-            if float(f"{factor:g}") != factor:
-                raise ConfigError(
-                    f"The weight factor {factor!r} has more than six digits.",
-                    came=f"{factor!r}; factors are part of the names of models",
-                    do=f"write {factor:g}.",
-                )
         return tuple(sorted(factors))
 
     @field_validator("classifiers", "segmenters")

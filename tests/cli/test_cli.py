@@ -77,6 +77,7 @@ MISTAKES = [
     (["train", "classifier/clean"], "classification.npz"),
     (["noise", "--part", "denoising", "--sigma", "0.1"], "sigma 0.1"),
     (["noise", "--part", "denoising", "--sigma", "50"], "denoising.npz"),
+    (["noise", "--part", "denoising", "--sigma", "30.0000001"], "30.0000001"),
     (["evaluate", "--part", "segmentation", "--sigma", "30"], "segmentation.npz"),
     ([*BASELINE, "cbm3d"], "denoising.npz"),
     ([*BASELINE, "bm4d"], "`bm4d`"),

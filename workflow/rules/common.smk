@@ -35,6 +35,7 @@ from dhl.run.fingerprints import fingerprint, settings_digest
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import model_spec, waiting_models
 from dhl.run.outputs import FIGURE_FORMATS
+from dhl.sigma import format_sigma
 from dhl.training.gpu_slots import gpus_of_this_machine
 
 # Jobs run the code of this checkout; environment.post-deploy.sh installs it into conda's environment.
@@ -134,9 +135,15 @@ def remove_failed_results():
     return [f"{path}: {reason}" for path, reason in failed]
 
 
+def sigmas_of_names():
+    """Return the noise levels of all parts as in names of files, escaped for a pattern."""
+    sigmas = {sigma for part in CONFIG.parts for sigma in CONFIG.parts[part].sigmas}
+    return sorted(format_sigma(sigma).replace(".", r"\.") for sigma in sigmas)
+
+
 wildcard_constraints:
     part="|".join(PARTS),
-    sigma=r"[0-9]+(\.[0-9]+)?",
+    sigma="|".join(sigmas_of_names()),
     model=r"[a-z0-9-]+/[a-z0-9.-]+",
     method="|".join([*BASELINES, *CONFIG.plugin_methods]),
     shard="[0-9]+-of-[0-9]+",
