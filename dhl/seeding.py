@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,8 +32,42 @@ def derive_seed(*names: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+@dataclass(frozen=True)
+class Draw:
+    """Which of several trainings: of the task networks, and of the denoisers.
+
+    Attributes
+    ----------
+    task : int
+        Number of the task networks' training, up to the configuration's `task_seeds`.
+    seed : int
+        Number of the denoisers' training, up to `seeds`.
+    """
+
+    task: int = 1
+    seed: int = 1
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of a file's name, such as `-task2-seed3`; empty for the first draw."""
+        task = "" if self.task == 1 else f"-task{self.task}"
+        return task + seed_suffix(self.seed)
+
+
+FIRST = Draw()
+_SUFFIX = re.compile(r"(.*?)(?:-task([0-9]+))?(?:-seed([0-9]+))?")
+
+
+def split_draw(name: str) -> tuple[str, Draw]:
+    """Split the suffix of a draw from the end of a name; a name without one has the first draw."""
+    found = _SUFFIX.fullmatch(name)
+    assert found is not None, "the pattern fits every line"
+    rest, task, seed = found.groups()
+    return rest, Draw(int(task or 1), int(seed or 1))
+
+
 def seed_suffix(seed: int) -> str:
-    """Return the file-name suffix of a training: empty for seed 1, else like `-seed2`."""
+    """Return the suffix of a network's training: empty for seed 1, else like `-seed2`."""
     return "" if seed == 1 else f"-seed{seed}"
 
 

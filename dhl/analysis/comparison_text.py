@@ -197,7 +197,7 @@ def _trainings(cells: pd.DataFrame) -> list[str]:
         )
     if different["part"].isin(TASKS).any():
         lines.append(
-            "A task network is trained once per run, whatever `seeds` is. Chance in this training "
-            "shifts all methods of its task together, and no test includes it."
+            "Chance in the training of a task network shifts all methods of its task together, and "
+            "no test between runs includes it."
         )
     return lines

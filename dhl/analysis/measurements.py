@@ -1,7 +1,7 @@
 """The measurements of one part at one sigma, read from the evaluation and checked.
 
 A metric is averaged over trainings. A comparison of two methods pairs the trainings of one seed, in
-which `joint` and `separate-matched` see the same batches and noise.
+which `joint` and `separate-matched` see the same batches and noise, and those of one task network.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from dhl.config.methods import FURTHER_METRICS, METRICS
 from dhl.config.schema import Config
 from dhl.data.image_set import read_origins
 from dhl.errors import UserError
-from dhl.run.evaluations import evaluated_seeds, experiments, failed_experiments
+from dhl.run.evaluations import evaluated_draws, experiments, failed_experiments
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.results import edited_by_hand, open_arrays, read_image_rows
+from dhl.seeding import FIRST, Draw
 
 Key = tuple[str, str]  # method, metric
 
@@ -49,7 +50,7 @@ class Measurements:
     features : dict of (method, metric) to ndarray of shape (n, s, t, k)
         Per image, training of the denoiser and training of the task network: the value itself
         (k = 1), the value and whether the image has one (k = 2), or the margins of its confusion
-        matrix. An untrained method has s = 1.
+        matrix. An untrained method has s = 1; without a task network, t = 1.
     failures : dict of str to str
         The reason of each failed method.
     units : dict of str to ndarray of shape (n,)
@@ -118,9 +119,10 @@ class Measurements:
 def read_measurements(
     config: Config, folder: RunFolder, part: str, sigma: float, names: Iterable[str] | None = None
 ) -> Measurements:
-    """Read the evaluation of one part at one sigma.
+    """Read the evaluations of one part at one sigma.
 
-    `names` are the experiments to read; by default the methods of the table.
+    `names` are the experiments of the studies to read, all with the first training of the task
+    networks; by default the methods of the table are read, with all trainings.
 
     Raises
     ------
@@ -128,33 +130,47 @@ def read_measurements(
         If a file is missing or does not fit the configuration.
     """
     chosen = set(config.parts[part].methods if names is None else names)
-    trainings: list[Measurements] = []
+    trainings: dict[Draw, Measurements] = {}
     failures: dict[str, str] = {}
-    for seed in evaluated_seeds(config, part, sigma):
-        legal = tuple(one.name for one in experiments(config, part, sigma, seed))
-        path = folder.evaluation(part, sigma, seed)
+    if names is not None:
+        config = config.model_copy(update={"task_seeds": 1})
+    for draw in evaluated_draws(config, part, sigma):
+        legal = tuple(one.name for one in experiments(config, part, sigma, draw))
+        path = folder.evaluation(part, sigma, draw)
         source = path.relative_to(folder.root).as_posix()
         empty = Measurements(part, sigma, source, (), {}, {})
         failed = failure_of(path) is not None
-        trainings.append(empty if failed else _read_training(empty, path, legal, chosen))
-        failures = failed_experiments(config, folder, part, sigma, seed) | failures
-    first = trainings[0]
-    complete = [one for one in trainings if one.image_ids]  # the others failed
+        trainings[draw] = empty if failed else _read_training(empty, path, legal, chosen)
+        failures = failed_experiments(config, folder, part, sigma, draw) | failures
+    first = trainings[FIRST]
+    complete = [one for one in trainings.values() if one.image_ids]  # the others failed
     for other in complete[1:]:
         if other.image_ids != complete[0].image_ids:
             came = f"other images than {complete[0].source}"
             raise edited_by_hand(folder.root / other.source, came)
-    trained = {one.name for one in experiments(config, part, sigma, seed=2)}
-    features = {}
-    for key in first.features:
-        needed = trainings if key[0] in trained else trainings[:1]
-        if all(key in one.features for one in needed):
-            features[key] = np.stack([one.features[key] for one in needed], axis=1)[:, :, None]
+    counts = {one.name: one.draws(config) for one in experiments(config, part, sigma)}
+    features = {
+        key: array
+        for key in first.features
+        if (array := _over_draws(trainings, key, counts[key[0]])) is not None
+    }
     measurements = {method for method, _ in features}
     protocols = {name: value for name, value in first.protocols.items() if name in measurements}
     failures = {name: reason for name, reason in failures.items() if name in chosen}
     units = read_units(folder, part, complete[0].image_ids) if complete else {}
     return replace(first, protocols=protocols, features=features, failures=failures, units=units)
+
+
+def _over_draws(trainings: dict[Draw, Measurements], key: Key, counts: Draw) -> np.ndarray | None:
+    """Stack the features (n, k) of all draws to (n, s, t, k); None if a draw lacks them."""
+    grid = [
+        [trainings[Draw(task, seed)].features.get(key) for task in range(1, counts.task + 1)]
+        for seed in range(1, counts.seed + 1)
+    ]
+    rows = [[one for one in row if one is not None] for row in grid]
+    if sum(map(len, rows)) < counts.seed * counts.task:
+        return None
+    return np.stack([np.stack(row, axis=1) for row in rows], axis=1)
 
 
 def _read_training(

@@ -30,8 +30,8 @@ class Reach:
         self.config, self.limits = config, limits
         self.part, self.measurements = part, measurements
         self._is_trial = is_trial(config, limits.steps)
-        self._trained_reader = part in TASKS and bool(
-            model_spec(config, task_network_key(part)).recipe
+        self._one_reader = (
+            config.task_seeds == 1 and part in TASKS and is_trained_here(config, part)
         )
 
     def why_not_tested(self, claim: Claim, *, tested: float, share_low: float) -> str:
@@ -59,7 +59,7 @@ class Reach:
         found = []
         if self.config.seeds == 1 and any(map(is_trained, claim.methods)):
             found.append("each denoiser was trained once")
-        if self._trained_reader:
+        if self._one_reader:
             found.append(f"the {TASK_NETWORKS[self.part]} was trained once")
         return "; ".join(found)
 
@@ -124,6 +124,11 @@ class Reach:
         if not claim.over or not math.isnan(share_low):
             return ""
         return f"{label_of(claim.b)} has no clear gain over {label_of(claim.over)} to keep"
+
+
+def is_trained_here(config: Config, task: str) -> bool:
+    """Tell whether the run trains the network of a task, instead of using published weights."""
+    return model_spec(config, task_network_key(task)).recipe is not None
 
 
 def is_trial(config: Config, steps: int) -> bool:

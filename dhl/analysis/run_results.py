@@ -19,7 +19,7 @@ from dhl.config.parse import parse_config
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.files import stored
-from dhl.run.evaluations import evaluated_seeds
+from dhl.run.evaluations import evaluated_draws
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest, recorded_digests
 from dhl.run.results import edited_by_hand, file_digest, read_some_columns
@@ -141,10 +141,10 @@ def read_images(run: RunResults, part: str, sigma: float) -> Images | str:
     """
     if isinstance(run.config, str):
         return f"the configuration of {run} cannot be read here ({run.config})"
-    seeds = evaluated_seeds(run.config, part, sigma)
-    paths = [stored(run.folder.evaluation(part, sigma, seed)) for seed in seeds]
+    draws = evaluated_draws(run.config, part, sigma)
+    paths = [stored(run.folder.evaluation(part, sigma, draw)) for draw in draws]
     if part == "segmentation":
-        paths += [run.folder.arrays(part, sigma, seed) for seed in seeds]
+        paths += [run.folder.arrays(part, sigma, draw) for draw in draws]
     if not all(path.exists() for path in paths):
         return f"{run} does not have all per-image files"
     noise = stored(run.folder.noise(part, sigma))

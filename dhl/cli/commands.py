@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dhl.errors import UserError
 from dhl.files import project_file
+from dhl.seeding import Draw
 from dhl.sigma import noise_std
 
 if TYPE_CHECKING:
@@ -92,17 +93,18 @@ def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Evaluate all methods of a part at a sigma, and the experiments of `sensitivity`."""
     from dhl.evaluation.evaluate import evaluate
-    from dhl.run.evaluations import evaluated_seeds
+    from dhl.run.evaluations import evaluated_draws
 
-    seeds = evaluated_seeds(config, arguments.part, arguments.sigma)
-    if arguments.seed not in seeds:
+    draw = Draw(arguments.task_seed, arguments.seed)
+    draws = evaluated_draws(config, arguments.part, arguments.sigma)
+    if draw not in draws:
         raise UserError(
-            f"Seed {arguments.seed} does not exist: {arguments.part} has {len(seeds)} "
-            f"training{'s' if len(seeds) > 1 else ''} at sigma {arguments.sigma:g}.",
-            came=f"--seed {arguments.seed}",
-            do="choose a smaller one, or raise `seeds` in the configuration.",
+            f"No training has these numbers: {arguments.part} has seeds up to {draws[-1].seed} and "
+            f"task seeds up to {draws[-1].task} at sigma {arguments.sigma:g}.",
+            came=f"--seed {draw.seed} --task-seed {draw.task}",
+            do="choose smaller ones, or raise `seeds` or `task_seeds` in the configuration.",
         )
-    evaluate(config, arguments.part, arguments.sigma, folder, seed=arguments.seed)
+    evaluate(config, arguments.part, arguments.sigma, folder, draw=draw)
 
 
 def run_sensitivity(arguments: Arguments, config: Config, folder: RunFolder) -> None:

@@ -27,6 +27,7 @@ def check_rules(config: Config) -> None:
         _check_sensitivity(config, config.sensitivity)
     _check_joint_crops(config)
     _check_published_classes(config)
+    _check_task_seeds(config)
     recipes = used_recipes(config)
     _check_patches(config, recipes)
     _check_warm_starts(config, recipes)
@@ -245,6 +246,18 @@ def _check_published_classes(config: Config) -> None:
                 came=f"{classes} classes in `parts.classification.data`",
                 do="remove `weights` and train the network, or write the path of weights for "
                 "these classes; folders with synset names need `classes: imagenet`.",
+            )
+
+
+def _check_task_seeds(config: Config) -> None:
+    """Raise if task networks that the run does not train are to be trained several times."""
+    for task in (task for task in TASKS if task in config.parts):
+        part = config.parts[task]
+        if config.task_seeds > 1 and part.training.task_network is None:
+            raise ConfigError(
+                f"The task network of {task} is not trained, so it cannot have several trainings.",
+                came=f"`task_seeds: {config.task_seeds}`, and no `{_path(task, 'task_network')}`",
+                do="set `task_seeds: 1`, or add a recipe that trains the network.",
             )
 
 

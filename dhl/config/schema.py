@@ -106,6 +106,11 @@ class Config(Frozen):
         description="number of trainings of every denoiser and retrained network, with different "
         "batches, noise and initial weights; test images and their noise are the same",
     )
+    task_seeds: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=1,
+        description="number of trainings of each task network; every denoiser that depends on one "
+        "is trained with each of them, `seeds` times",
+    )
     device: Annotated[
         str,
         spelt(

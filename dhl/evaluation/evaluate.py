@@ -37,6 +37,7 @@ from dhl.run.fingerprints import fingerprint
 from dhl.run.folder import RunFolder
 from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, read_csv, write_csv
 from dhl.run.shards import shards
+from dhl.seeding import FIRST, Draw
 from dhl.training.device import reserved_device
 
 EXAMPLES = {"denoising": 4, "classification": 12, "segmentation": 6}
@@ -64,7 +65,9 @@ class Batch:
     targets: np.ndarray | None
 
 
-def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed: int = 1) -> None:
+def evaluate(
+    config: Config, part: str, sigma: float, folder: RunFolder, *, draw: Draw = FIRST
+) -> None:
     """Evaluate every experiment of a part at a sigma, and write rows and arrays.
 
     Parameters
@@ -75,9 +78,8 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
         On the 0-255 scale.
     folder : RunFolder
         Must hold data, noise, the untrained methods' images and the models.
-    seed : int
-        Number of the training, up to `config.seeds`. Untrained experiments are evaluated once, with
-        seed 1, which also writes example images of the methods.
+    draw : Draw
+        Which trainings of the networks; the first also writes example images of the methods.
 
     Raises
     ------
@@ -87,8 +89,9 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
     """
     clean = load_split(folder.data(part), "test")
     noise = read_csv(folder.noise(part, sigma), NOISE_COLUMNS)
-    bench = Bench(config, part, sigma, folder, seed=seed, ids=clean.ids)
-    arrays = Arrays(clean, part, config.parts[part].methods, examples=EXAMPLES[part] * (seed == 1))
+    bench = Bench(config, part, sigma, folder, draw=draw, ids=clean.ids)
+    examples = EXAMPLES[part] if draw == FIRST else 0
+    arrays = Arrays(clean, part, config.parts[part].methods, examples=examples)
     frames, protocol = [], config.evaluation.protocol
     with (
         reserved_device(config) as device,
@@ -100,7 +103,7 @@ def evaluate(config: Config, part: str, sigma: float, folder: RunFolder, *, seed
                 frames.append(_measure(output, batch, protocol))
                 arrays.add(output, batch)
             progress.advance(len(batch.ids))
-    path = folder.evaluation(part, sigma, seed)
+    path = folder.evaluation(part, sigma, draw)
     with atomic_path(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays.content())
     rows = pd.concat(frames, ignore_index=True).assign(
@@ -155,12 +158,12 @@ class Bench:
         sigma: float,
         folder: RunFolder,
         *,
-        seed: int,
+        draw: Draw,
         ids: Sequence[str],
     ):
-        self.seed, self.device = seed, torch.device("cpu")
-        failed = failed_experiments(config, folder, part, sigma, seed)
-        planned = experiments(config, part, sigma, seed)
+        self.draw, self.device = draw, torch.device("cpu")
+        failed = failed_experiments(config, folder, part, sigma, draw)
+        planned = experiments(config, part, sigma, draw)
         self.experiments = [one for one in planned if one.name not in failed]
         if not self.experiments:
             raise UserError(
@@ -168,7 +171,7 @@ class Bench:
                 came="; ".join(f"{name}: {reason}" for name, reason in failed.items()),
                 do="correct the cause, and run the same command again.",
             )
-        keys = dict.fromkeys(key for one in self.experiments for key in one.models(seed))
+        keys = dict.fromkeys(key for one in self.experiments for key in one.models(draw))
         self.networks = {key: _load_network(config, folder, key) for key in keys}
         self.denoised = {}
         parts = shards(config.parts[part].shards)
@@ -189,7 +192,7 @@ class Bench:
         for source, group in itertools.groupby(by_source, lambda one: one.source):
             images = self._images(source, batch)
             for one in group:
-                reader = one.task_network_of(self.seed)
+                reader = one.task_network_in(self.draw)
                 logits = forward(self.networks[reader], images, self.device) if reader else None
                 yield Output(one, images, logits)
 
@@ -201,7 +204,7 @@ class Bench:
             return batch.noisy
         if source in self.denoised:
             return np.stack([self.denoised[source][name] for name in batch.ids])
-        key = next(one for one in self.experiments if one.source == source).source_of(self.seed)
+        key = next(one for one in self.experiments if one.source == source).source_in(self.draw)
         return forward(self.networks[key], batch.noisy, self.device).transpose(0, 2, 3, 1)
 
 

@@ -17,7 +17,6 @@ from dhl.run.downloads import needed_sets
 from dhl.run.evaluations import evaluated_models, evaluations, experiments, studies
 from dhl.run.model_graph import all_models, model_spec
 from dhl.run.shards import Shard, shards
-from dhl.seeding import seed_suffix
 from dhl.sigma import format_sigma
 
 # Seconds on one core of an AMD EPYC (AVX2): overhead of a job (Snakemake and files), and all
@@ -127,11 +126,11 @@ class _Run:
             )  # fmt: skip
 
     def evaluations(self) -> Iterator[Job]:
-        """Yield the evaluation of all experiments of each part, sigma and seed."""
+        """Yield the evaluation of all experiments of each part, sigma and draw."""
         config = self.config
-        for part, sigma, seed in evaluations(config):
+        for part, sigma, draw in evaluations(config):
             test = self.counts[part].test
-            found = experiments(config, part, sigma, seed)
+            found = experiments(config, part, sigma, draw)
             passes = [key for key in dict.fromkeys(one.source for one in found) if "/" in key]
             passes += [one.task_network for one in found if one.task_network]
             seconds = self._start("evaluate") + test.count * self._decoding(part)
@@ -141,12 +140,12 @@ class _Run:
                 each = test.count * forward_flops(spec, test.height, test.width)
                 seconds += each / self.machine.rates[network_name(spec)].evaluation
                 flops += each
-            models = evaluated_models(config, part, sigma, seed)
+            models = evaluated_models(config, part, sigma, draw)
             level = f"sigma{format_sigma(sigma)}"
             parents = [f"noise/{part}/{level}", *(f"train/{key}" for key in models)]
             parents += [name for *_, name in self._baselines(part, sigma)]
             yield Job(
-                f"evaluate/{part}/{level}{seed_suffix(seed)}", seconds, tuple(parents), test.count,
+                f"evaluate/{part}/{level}{draw.suffix}", seconds, tuple(parents), test.count,
                 config.threads, flops,
             )  # fmt: skip
 

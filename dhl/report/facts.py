@@ -7,8 +7,8 @@ from typing import Any
 
 from dhl.analysis.claims_file import ClaimsFile
 from dhl.analysis.published import AVERAGE
-from dhl.analysis.reach import is_trial
-from dhl.config.methods import TABLES, label_of
+from dhl.analysis.reach import is_trained_here, is_trial
+from dhl.config.methods import TABLES, TASKS, label_of
 from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
 from dhl.report.content import read_deviations
@@ -36,8 +36,13 @@ def tested_on(config: Config, folder: RunFolder) -> list[str]:
     if len(grids) > 1:
         ends = [format_sigma(end(map(end, grids))) for end in (min, max)]
         levels = " to ".join(ends)
-    trainings = "one training" if config.seeds == 1 else f"{config.seeds} trainings"
-    return [*data, f"{noise_name(config)}, sigma {levels}", f"{trainings} of each network"]
+    trainings = "one training of each network"
+    if (config.seeds, config.task_seeds) != (1, 1):
+        plural = "s" if config.seeds > 1 else ""
+        trainings = f"{config.seeds} training{plural} of each denoiser"
+        if any(part in TASKS for part in parts):
+            trainings += f", {config.task_seeds} of each task network"
+    return [*data, f"{noise_name(config)}, sigma {levels}", trainings]
 
 
 def at_sigma(config: Config) -> str:
@@ -75,9 +80,18 @@ def limits(
         )
         found.append(("A trial of the program", text))
     found += _few_units(claims, file.limits.units)
-    if config.seeds == 1:
-        found.append(("One training", "Each network was trained once. Other trainings may differ."))
+    if once := _trained_once(config):
+        found.append(("One training", f"{once} was trained once. Other trainings may differ."))
     return [*found, *_unequal_images(config), *_other_images(config, deviations)]
+
+
+def _trained_once(config: Config) -> str:
+    """Name the networks that were trained once; empty if none was."""
+    if config.seeds == 1:
+        return "Each network" if config.task_seeds == 1 else "Each denoiser"
+    tasks = [part for part in config.parts if part in TASKS]
+    trained = any(is_trained_here(config, task) for task in tasks)
+    return "Each task network" if config.task_seeds == 1 and trained else ""
 
 
 def _unequal_images(config: Config) -> list[tuple[str, str]]:

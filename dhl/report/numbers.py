@@ -14,10 +14,11 @@ from dhl.analysis.scores import goodness
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import METRICS, TABLES, is_baseline
 from dhl.config.schema import Config
-from dhl.run.evaluations import evaluated_models, evaluated_seeds, experiments, studied
+from dhl.run.evaluations import evaluated_draws, evaluated_models, experiments, studied
 from dhl.run.folder import RunFolder
 from dhl.run.results import TABLE_COLUMNS, read_csv
 from dhl.run.shards import shards
+from dhl.seeding import Draw
 from dhl.sigma import format_sigma
 
 
@@ -118,24 +119,23 @@ class Tracer:
         steps: list[Step] = []
         keys: dict[str, None] = {}
         for part, sigma in studied(self.config):
-            for seed in evaluated_seeds(self.config, part, sigma):
-                name = f"{part} at sigma {format_sigma(sigma)}"
-                name += f", training {seed}" if self.config.seeds > 1 else ""
-                steps.append(self._evaluation(name, part, sigma, seed))
-                keys |= dict.fromkeys(evaluated_models(self.config, part, sigma, seed))
+            for draw in evaluated_draws(self.config, part, sigma):
+                if draw.task > 1:
+                    continue
+                name = f"{part} at sigma {format_sigma(sigma)}" + self._of_training(draw)
+                steps.append(self._evaluation(name, part, sigma, draw))
+                keys |= dict.fromkeys(evaluated_models(self.config, part, sigma, draw))
         return [*steps, *self._models(keys)]
 
     def _origin(self, part: str, sigma: float) -> Origin:
-        seeds = evaluated_seeds(self.config, part, sigma)
         noise = self._step(
             "noise", f"noise/{part}/sigma{format_sigma(sigma)}", self.folder.noise(part, sigma),
             self.folder.data(part),
         )  # fmt: skip
         evaluations = [
-            self._evaluation(f"evaluation, training {seed}" if len(seeds) > 1 else "evaluation",
-                             part, sigma, seed)
-            for seed in seeds
-        ]  # fmt: skip
+            self._evaluation("evaluation" + self._of_training(draw), part, sigma, draw)
+            for draw in evaluated_draws(self.config, part, sigma)
+        ]
         methods = {
             method: (_anchor(part, sigma, method), tuple(self._method(part, sigma, method)))
             for method in self.config.parts[part].methods
@@ -152,13 +152,18 @@ class Tracer:
                 for shard in shards(self.config.parts[part].shards)
             ]  # fmt: skip
         keys: dict[str, None] = {}
-        for seed in evaluated_seeds(self.config, part, sigma):
-            for one in experiments(self.config, part, sigma, seed):
-                keys |= dict.fromkeys(one.models(seed) if one.name == method else ())
+        for draw in evaluated_draws(self.config, part, sigma):
+            for one in experiments(self.config, part, sigma, draw):
+                keys |= dict.fromkeys(one.models(draw) if one.name == method else ())
         return self._models(keys)
 
-    def _evaluation(self, name: str, part: str, sigma: float, seed: int) -> Step:
-        rows = self.folder.evaluation(part, sigma, seed)
+    def _of_training(self, draw: Draw) -> str:
+        """Name the trainings of a draw, if the run has several."""
+        task = f", task network {draw.task}" if self.config.task_seeds > 1 else ""
+        return task + (f", training {draw.seed}" if self.config.seeds > 1 else "")
+
+    def _evaluation(self, name: str, part: str, sigma: float, draw: Draw) -> Step:
+        rows = self.folder.evaluation(part, sigma, draw)
         return self._step(name, f"evaluate/{part}/{rows.stem}", rows, rows.with_suffix(".npz"))
 
     def _models(self, keys: Iterable[str]) -> list[Step]:

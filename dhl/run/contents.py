@@ -14,6 +14,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models
 from dhl.run.outputs import FIGURE_FORMATS, TABLE_FORMATS, figure_names
 from dhl.run.shards import shards
+from dhl.seeding import FIRST, Draw
 
 
 def files_of(config: Config, folder: RunFolder, *names: str) -> list[Path]:
@@ -34,10 +35,10 @@ def incomplete_run(folder: RunFolder, missing: Sequence[Path]) -> UserError:
 
 
 def baselines_of(
-    config: Config, folder: RunFolder, part: str, sigma: float, seed: int = 1
+    config: Config, folder: RunFolder, part: str, sigma: float, draw: Draw = FIRST
 ) -> list[Path]:
     """List the files of images from untrained methods that an evaluation reads."""
-    sources = dict.fromkeys(one.source for one in experiments(config, part, sigma, seed))
+    sources = dict.fromkeys(one.source for one in experiments(config, part, sigma, draw))
     return [
         folder.baseline(part, source, sigma, shard)
         for source in sources

@@ -8,6 +8,7 @@ noise of another sigma. `transfer` puts each denoiser in front of other task net
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -16,9 +17,9 @@ from dhl.config.schema import Config
 from dhl.config.sensitivity import MISMATCHED, Sensitivity
 from dhl.run.failures import first_failure
 from dhl.run.folder import RunFolder
-from dhl.run.model_keys import sigma_key, task_network_key, with_label
+from dhl.run.model_keys import key_in_draw, sigma_key, task_network_key, with_label
 from dhl.run.shards import shards
-from dhl.seeding import seed_suffix
+from dhl.seeding import FIRST, Draw
 
 STUDIES = ("task-weight", "sigma-mismatch", "transfer")
 
@@ -31,33 +32,29 @@ class Experiment:
     source: str  # `clean`, `noisy`, an untrained method, or the key of a denoiser's first training
     task_network: str | None  # its key; None: only images are measured
 
-    @property
-    def trained(self) -> bool:
-        """Whether the result depends on the random draw of a training."""
-        return self.models(1) != self.models(2)
+    def draws(self, config: Config) -> Draw:
+        """Return how many trainings of the task networks and denoisers give other results."""
+        first = self.models(FIRST)
+        task_seeds = config.task_seeds if self.models(Draw(task=2)) != first else 1
+        return Draw(task_seeds, config.seeds if self.models(Draw(seed=2)) != first else 1)
 
     @property
     def has_psnr(self) -> bool:
         """Whether PSNR is reported: not for clean images, nor for a retrained network's input."""
         return self.source != "clean" and self.name != "retrained"
 
-    def source_of(self, seed: int) -> str:
-        """Return the source in the training with number `seed`."""
-        return _of_training(self.source, seed)
+    def source_in(self, draw: Draw) -> str:
+        """Return the source in one draw of the trainings."""
+        return key_in_draw(self.source, draw) if "/" in self.source else self.source
 
-    def task_network_of(self, seed: int) -> str | None:
-        """Return the key of the task network in the training with number `seed`."""
-        return self.task_network and _of_training(self.task_network, seed)
+    def task_network_in(self, draw: Draw) -> str | None:
+        """Return the key of the task network in one draw of the trainings."""
+        return self.task_network and key_in_draw(self.task_network, draw)
 
-    def models(self, seed: int) -> tuple[str, ...]:
-        """Return the keys of the models in the training with number `seed`."""
-        names = (self.source_of(seed), self.task_network_of(seed))
+    def models(self, draw: Draw) -> tuple[str, ...]:
+        """Return the keys of the models in one draw of the trainings."""
+        names = (self.source_in(draw), self.task_network_in(draw))
         return tuple(name for name in names if name and "/" in name)
-
-
-def _of_training(key: str, seed: int) -> str:
-    """Return a model's key for one training; task networks on clean images are trained once."""
-    return key if "/" not in key or key.endswith("/clean") else key + seed_suffix(seed)
 
 
 @dataclass(frozen=True)
@@ -71,48 +68,55 @@ class Comparison:
     trained_sigma: float | None = None  # of the denoiser, on the 0-255 scale
 
 
-def experiments(config: Config, part: str, sigma: float, seed: int = 1) -> tuple[Experiment, ...]:
+def experiments(
+    config: Config, part: str, sigma: float, draw: Draw = FIRST
+) -> tuple[Experiment, ...]:
     """List the experiments in the evaluation of a part at a sigma.
 
-    First the methods in the order of the table, then the experiments of the studies. Untrained
-    experiments are evaluated once, with seed 1.
+    First the methods in the order of the table, then the experiments of the studies, which read
+    the first training of the task networks. An experiment is evaluated in the draws in which its
+    networks are other ones: untrained methods of `denoising` in the first alone.
     """
     found = dict.fromkeys(_methods(config, part, sigma))
-    for comparison in comparisons(config, part, sigma):
+    for comparison in comparisons(config, part, sigma) if draw.task == 1 else ():
         found |= dict.fromkeys(filter(None, (comparison.reference, comparison.experiment)))
-    return tuple(one for one in found if seed == 1 or one.trained)
+    counts = ((one, one.draws(config)) for one in found)
+    return tuple(one for one, n in counts if draw.task <= n.task and draw.seed <= n.seed)
 
 
-def evaluated_seeds(config: Config, part: str, sigma: float) -> range:
-    """Return the numbers of the trainings that are evaluated for a part at a sigma."""
-    trained = experiments(config, part, sigma, seed=2)
-    return range(1, (config.seeds if trained else 1) + 1)
+def evaluated_draws(config: Config, part: str, sigma: float) -> tuple[Draw, ...]:
+    """List the draws of the trainings that are evaluated for a part at a sigma."""
+    grid = itertools.product(range(1, config.task_seeds + 1), range(1, config.seeds + 1))
+    draws = itertools.starmap(Draw, grid)
+    return tuple(one for one in draws if one == FIRST or experiments(config, part, sigma, one))
 
 
-def evaluations(config: Config) -> Iterator[tuple[str, float, int]]:
-    """Yield part, sigma and training number of each evaluation of a run."""
+def evaluations(config: Config) -> Iterator[tuple[str, float, Draw]]:
+    """Yield part, sigma and draw of each evaluation of a run."""
     for part in config.parts:
         for sigma in config.parts[part].sigmas:
-            for seed in evaluated_seeds(config, part, sigma):
-                yield part, sigma, seed
+            for draw in evaluated_draws(config, part, sigma):
+                yield part, sigma, draw
 
 
-def evaluated_models(config: Config, part: str, sigma: float, seed: int = 1) -> tuple[str, ...]:
+def evaluated_models(
+    config: Config, part: str, sigma: float, draw: Draw = FIRST
+) -> tuple[str, ...]:
     """Return the keys of the models that an evaluation reads."""
-    keys = (key for one in experiments(config, part, sigma, seed) for key in one.models(seed))
+    keys = (key for one in experiments(config, part, sigma, draw) for key in one.models(draw))
     return tuple(dict.fromkeys(keys))
 
 
 def failed_experiments(
-    config: Config, folder: RunFolder, part: str, sigma: float, seed: int = 1
+    config: Config, folder: RunFolder, part: str, sigma: float, draw: Draw = FIRST
 ) -> dict[str, str]:
     """Return the names of the failed experiments, with the reasons.
 
     An experiment fails if its evaluation, one of its models or its denoised images failed.
     """
     failed = {}
-    for one in experiments(config, part, sigma, seed):
-        paths = [folder.evaluation(part, sigma, seed), *map(folder.model, one.models(seed))]
+    for one in experiments(config, part, sigma, draw):
+        paths = [folder.evaluation(part, sigma, draw), *map(folder.model, one.models(draw))]
         if is_baseline(one.source) and "/" not in one.source:
             parts = shards(config.parts[part].shards)
             paths += [folder.baseline(part, one.source, sigma, shard) for shard in parts]

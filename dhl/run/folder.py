@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dhl.run.outputs import BY_NAME
 from dhl.run.shards import WHOLE, Shard
-from dhl.seeding import seed_suffix
+from dhl.seeding import FIRST, Draw
 from dhl.sigma import format_sigma
 
 
@@ -69,13 +69,13 @@ class RunFolder:
             "baseline", part=part, method=method, sigma=format_sigma(sigma), shard=shard
         )
 
-    def evaluation(self, part: str, sigma: float, seed: int = 1) -> Path:
+    def evaluation(self, part: str, sigma: float, draw: Draw = FIRST) -> Path:
         """Return the file of per-image results; `.npz` beside it has arrays for pooled metrics."""
-        return self.path("evaluation", part=part, sigma=format_sigma(sigma), seed=seed_suffix(seed))
+        return self.path("evaluation", part=part, sigma=format_sigma(sigma), draw=draw.suffix)
 
-    def arrays(self, part: str, sigma: float, seed: int = 1) -> Path:
+    def arrays(self, part: str, sigma: float, draw: Draw = FIRST) -> Path:
         """Return the file of confusion matrices and example images."""
-        return self.path("arrays", part=part, sigma=format_sigma(sigma), seed=seed_suffix(seed))
+        return self.path("arrays", part=part, sigma=format_sigma(sigma), draw=draw.suffix)
 
     def table(self, number: int, suffix: str = "csv") -> Path:
         """Return the file of one of the paper's tables."""

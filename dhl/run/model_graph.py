@@ -6,8 +6,8 @@ parents are also from the second training. `joint-segmentation/sigma30-times10` 
 recipe's task weight. `segmenter-unet/clean` is a further task network, and
 `joint-segmentation-unet/sigma30` is the denoiser that is trained with its loss.
 `matched-`, `permuted-` and `perceptual-segmentation/sigma30` are the controls of
-`joint-segmentation/sigma30`. The frozen task networks are trained once: the paper takes them as
-given.
+`joint-segmentation/sigma30`. With `task_seeds`, `segmenter/clean-seed2` is the second training of a
+task network, and `joint-segmentation/sigma30-task2-seed3` the third training of a denoiser with it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from dhl.config.recipes import DenoiserRecipes, Recipe
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.run.evaluations import evaluated_models, evaluations
-from dhl.run.model_keys import sigma_key, task_network_key, times_suffix
-from dhl.seeding import seed_suffix
+from dhl.run.model_keys import key_in_draw, sigma_key, task_network_key, times_suffix
+from dhl.seeding import FIRST, Draw, seed_suffix, split_draw
 from dhl.sigma import GAUSSIAN, format_sigma, noise_std
 
-_TIMES = re.compile(r"-times([0-9.]+)")
+_NOT_IN_BATCHES = re.compile(r"-times[0-9.]+|-task[0-9]+")
 DENOISERS = {"separate": "denoiser", "dncnn": "dncnn"}
-Level = tuple[float, int]  # sigma, number of the training
+Level = tuple[float, Draw]  # sigma, and which trainings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +67,12 @@ class ModelSpec:
         """The name that seeds the batches and the noise.
 
         The joint denoisers of a task and their controls share it: they see the same batches with
-        the same noise, and differ only in the loss.
+        the same noise, and differ only in the loss. So do those of several task networks.
         """
-        if not (self.start and self.role == "denoiser" and self.part in TASKS):
-            return self.key
-        variant = self.key.partition("/")[2]
-        return f"joint-{self.part}/{_TIMES.sub('', variant)}"
+        name, _, variant = _NOT_IN_BATCHES.sub("", self.key).partition("/")
+        if self.start and self.role == "denoiser" and self.part in TASKS:
+            name = f"joint-{self.part}"
+        return f"{name}/{variant}"
 
     @property
     def code(self) -> tuple[str, ...]:
@@ -106,13 +106,13 @@ def _spec(config: Config, key: str) -> ModelSpec:
     name, _, variant = key.partition("/")
     kind, _, task = name.partition("-")
     tasks = {role: task for task, role in TASK_NETWORKS.items()}
-    if variant == "clean" and kind in tasks:
-        return _task_network(config, tasks[kind], label=task)
-    variant, seed = _seed_of(config, variant)
+    if kind in tasks and variant.startswith("clean"):
+        return _task_network(config, tasks[kind], label=task, draw=_task_draw(config, variant))
+    variant, draw = _draw_of(config, key)
     if variant == "all" and task == "start" and kind in DENOISERS:
         return _warm_start(config, key, kind)
     variant, factor = _factor_of(config, variant)
-    level = _sigma_of(variant), seed
+    level = _sigma_of(variant), draw
     if kind == "joint":
         task, _, label = task.partition("-")
         return _joint(config, key, task, level, label=label, factor=factor)
@@ -140,13 +140,19 @@ def _factor_of(config: Config, variant: str) -> tuple[str, float]:
     return variant, 1.0
 
 
-def _seed_of(config: Config, variant: str) -> tuple[str, int]:
-    """Split the number of the training from the end of a variant."""
-    rest, _, number = variant.partition("-seed")
-    seed = int(number) if number.isdecimal() else 1
-    if variant != rest + seed_suffix(seed) or not 1 <= seed <= config.seeds:
+def _task_draw(config: Config, variant: str) -> Draw:
+    """Return the training of a task network, with a variant such as `clean-seed2`."""
+    known = (Draw(task=number) for number in range(1, config.task_seeds + 1))
+    found = (draw for draw in known if variant == f"clean{seed_suffix(draw.task)}")
+    return _given(next(found, None))
+
+
+def _draw_of(config: Config, key: str) -> tuple[str, Draw]:
+    """Return the variant of a key without the numbers of its trainings, and these."""
+    first, draw = split_draw(key)
+    if draw.task > config.task_seeds or draw.seed > config.seeds or key_in_draw(first, draw) != key:
         raise _NoSuchModel
-    return rest, seed
+    return first.partition("/")[2], draw
 
 
 def _sigma_of(variant: str) -> float:
@@ -161,10 +167,10 @@ def _sigma_of(variant: str) -> float:
     return sigma
 
 
-def _task_network(config: Config, task: str, *, label: str = "") -> ModelSpec:
+def _task_network(config: Config, task: str, *, label: str = "", draw: Draw = FIRST) -> ModelSpec:
     """Describe a task network on clean images: trained, or with its published weights."""
     part = _part(config, task)
-    key, role = task_network_key(task, label), TASK_NETWORKS[task]
+    key, role = key_in_draw(task_network_key(task, label), draw), TASK_NETWORKS[task]
     network = part.task_network
     if label:
         network = _given((config.sensitivity.others(task) if config.sensitivity else {}).get(label))
@@ -177,9 +183,10 @@ def _task_network(config: Config, task: str, *, label: str = "") -> ModelSpec:
 
 def _retrained(config: Config, key: str, task: str, level: Level) -> ModelSpec:
     """Describe a task network that is fine-tuned on noisy images."""
-    clean = _task_network(config, task)
+    sigma, draw = level
+    clean = _task_network(config, task, draw=draw)
     recipe = _given(_part(config, task).training.retrained)
-    return dataclasses.replace(clean, key=key, recipe=recipe, sigma=level[0], start=clean.key)
+    return dataclasses.replace(clean, key=key, recipe=recipe, sigma=sigma, start=clean.key)
 
 
 def _warm_start(config: Config, key: str, kind: str) -> ModelSpec:
@@ -200,8 +207,8 @@ def _denoiser(config: Config, key: str, kind: str, level: Level) -> ModelSpec:
     """Describe a denoiser of one sigma with lambda = 0."""
     network = getattr(config.parts.denoising, DENOISERS[kind])
     recipes = denoiser_training(config, kind)
-    sigma, seed = level
-    start = f"{kind}-start/all{seed_suffix(seed)}" if recipes.warm_start else None
+    sigma, draw = level
+    start = key_in_draw(f"{kind}-start/all", draw) if recipes.warm_start else None
     return ModelSpec(
         key, "denoiser", network, "denoise", "denoising", recipes.separate, sigma, start=start
     )
@@ -211,10 +218,10 @@ def _matched(config: Config, key: str, task: str, level: Level) -> ModelSpec:
     """Describe the control: the joint denoiser's images, steps and schedule, with lambda = 0."""
     joint = _given(_part(config, task).training.joint)
     recipe = Recipe(**joint.model_dump(include=set(Recipe.model_fields)))
-    network, start = config.parts.denoising.denoiser, sigma_key("separate", *level)
+    sigma, draw = level
     return ModelSpec(
-        key, "denoiser", network, "denoise", task, recipe, level[0],
-        crop=_crop(config, task), start=start,
+        key, "denoiser", config.parts.denoising.denoiser, "denoise", task, recipe, sigma,
+        crop=_crop(config, task), start=key_in_draw(sigma_key("separate", sigma), draw),
     )  # fmt: skip
 
 
@@ -225,10 +232,11 @@ def _joint(
     recipe = _given(_part(config, task).training.joint)
     weights = {"task_weight": factor * recipe.task_weight, "feature_weight": None}
     recipe = recipe.model_copy(update=weights)
+    sigma, draw = level
     return ModelSpec(
-        key, "denoiser", config.parts.denoising.denoiser, "joint", task, recipe, level[0],
-        crop=_crop(config, task),
-        start=sigma_key("separate", *level), frozen=_task_network(config, task, label=label).key,
+        key, "denoiser", config.parts.denoising.denoiser, "joint", task, recipe, sigma,
+        crop=_crop(config, task), start=key_in_draw(sigma_key("separate", sigma), draw),
+        frozen=_task_network(config, task, label=label, draw=draw).key,
     )  # fmt: skip
 
 

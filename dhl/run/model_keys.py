@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from dhl.config.methods import TASK_NETWORKS
-from dhl.seeding import seed_suffix
+from dhl.seeding import Draw, seed_suffix
 from dhl.sigma import format_sigma
 
+# Models that depend on a task network: they are trained once for each of its trainings.
+GUIDED = ("joint", "permuted", "perceptual", "retrained")
 
-def sigma_key(name: str, sigma: float, seed: int = 1, *, factor: float = 1) -> str:
-    """Return the key of a model for one sigma; `seed` is the number of its training.
+
+def sigma_key(name: str, sigma: float, *, factor: float = 1) -> str:
+    """Return the key of a model for one sigma, in its first training.
 
     `factor` multiplies the task weight of a joint training.
     """
-    return f"{name}/sigma{format_sigma(sigma)}{times_suffix(factor)}{seed_suffix(seed)}"
+    return f"{name}/sigma{format_sigma(sigma)}{times_suffix(factor)}"
+
+
+def key_in_draw(key: str, draw: Draw) -> str:
+    """Return the key of another training of a model; `key` is that of its first training."""
+    name, _, variant = key.partition("/")
+    if variant == "clean":
+        return key + seed_suffix(draw.task)
+    return key + (draw.suffix if name.partition("-")[0] in GUIDED else seed_suffix(draw.seed))
 
 
 def times_suffix(factor: float) -> str:

@@ -6,13 +6,14 @@ missing files are all made from `OUTPUTS`.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from dhl.config.methods import TABLES
 from dhl.errors import UserError
+from dhl.seeding import split_draw
 
 # The figures in the report's order, and the part that each needs.
 FIGURE_PARTS = {
@@ -35,7 +36,7 @@ FIGURE_FORMATS = ("svg", "png", "pdf")  # for the report, for slides, for a manu
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Output:
     """One kind of file."""
 
@@ -67,11 +68,11 @@ OUTPUTS = (
            archived=False),
     Output("training", "training/{model}.csv", "train {model}",
            "The loss of a training over its steps"),
-    Output("evaluation", "evaluation/{part}/sigma{sigma}{seed}.csv",
-           "evaluate --part {part} --sigma {sigma} --seed {seed}",
+    Output("evaluation", "evaluation/{part}/sigma{sigma}{draw}.csv",
+           "evaluate --part {part} --sigma {sigma} --task-seed {task} --seed {seed}",
            "The results of every method at one sigma, one row per image"),
-    Output("arrays", "evaluation/{part}/sigma{sigma}{seed}.npz",
-           "evaluate --part {part} --sigma {sigma} --seed {seed}",
+    Output("arrays", "evaluation/{part}/sigma{sigma}{draw}.npz",
+           "evaluate --part {part} --sigma {sigma} --task-seed {task} --seed {seed}",
            "Confusion matrices, and example images of every method", archived=False),
     Output("table", "tables/table{number}.{suffix}", "table --part {part}",
            "A table of the paper with the values of this run"),
@@ -95,7 +96,7 @@ WILDCARDS = {
     "method": r"[^/]+",
     "shard": r"[0-9]+-of-[0-9]+",
     "model": r"[a-z0-9-]+/[a-z0-9.-]+",
-    "seed": r"(?:-seed[0-9]+)?",
+    "draw": r"(?:-task[0-9]+)?(?:-seed[0-9]+)?",
     "number": r"[1-3]",
     "figure": r"[a-z_]+",
     "suffix": r"[a-z]+",
@@ -117,8 +118,8 @@ def command_for(path: Path) -> str | None:
             named = found.groupdict()
             if "number" in named:
                 named["part"] = _PARTS[named["number"]]
-            if "seed" in named:
-                named["seed"] = named["seed"].removeprefix("-seed") or "1"
+            if "draw" in named:
+                named |= dataclasses.asdict(split_draw(named["draw"])[1])
             return f"dhl {output.command.format(**named)}" if output.command else None
     return None
 

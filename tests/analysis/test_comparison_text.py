@@ -64,7 +64,7 @@ def test_the_text_warns_if_a_run_has_one_training(two_runs, base_run):
         text = " ".join(to_text(one).split())
         assert ("the spread of the other run's trainings was used for both" in text) == warned
         assert "With one training in both runs" not in text
-        assert "A task network is trained once per run" in text
+        assert "no test between runs includes it" in text
 
 
 def status(capsys, *arguments) -> tuple[int, str, str]:

@@ -19,9 +19,10 @@ from dhl.config.parse import parse_config
 from dhl.errors import UserError
 from dhl.evaluation.evaluate import evaluate
 from dhl.models.checkpoint import load_model
-from dhl.run.evaluations import evaluated_models, evaluated_seeds
+from dhl.run.evaluations import evaluated_draws, evaluated_models
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
+from dhl.seeding import FIRST, Draw
 from dhl.training.train import train_model
 
 SIGMA, SEEDS = 30, 3
@@ -45,7 +46,7 @@ def claims(config, folder) -> pd.DataFrame:
 def values(folder: RunFolder, part: str, metric: str, sigma: float = SIGMA) -> pd.DataFrame:
     """Return images in rows, and (method, training) in columns, by pandas alone."""
     frames = [
-        pd.read_csv(folder.evaluation(part, sigma, seed)).assign(seed=seed)
+        pd.read_csv(folder.evaluation(part, sigma, Draw(seed=seed))).assign(seed=seed)
         for seed in range(1, SEEDS + 1)
     ]
     return pd.concat(frames).pivot(index="image_id", columns=["method", "seed"], values=metric)
@@ -89,23 +90,23 @@ def test_untrained_methods_have_one_evaluation(tiny_content):
     tiny_content["seeds"] = 2
     tiny_content["parts"]["denoising"]["methods"] = ["noisy", "cbm3d"]
     tiny = parse_config(tiny_content, source="tiny.yaml")
-    assert list(evaluated_seeds(tiny, "denoising", SIGMA)) == [1]
-    assert list(evaluated_seeds(tiny, "segmentation", SIGMA)) == [1, 2]
+    assert evaluated_draws(tiny, "denoising", SIGMA) == (FIRST,)
+    assert evaluated_draws(tiny, "segmentation", SIGMA) == (FIRST, Draw(seed=2))
 
 
 def test_a_second_training_gives_other_weights_and_only_trained_methods(tiny_content, run_copy):
     tiny_content["seeds"] = 2
     tiny = parse_config(tiny_content, source="tiny.yaml")
-    for key in evaluated_models(tiny, "denoising", SIGMA, seed=2):
+    for key in evaluated_models(tiny, "denoising", SIGMA, draw=Draw(seed=2)):
         chain = [key]
         while parents := [one for one in model_spec(tiny, chain[0]).parents if "seed2" in one]:
             chain = parents + chain
         for one in chain:
             if not run_copy.model(one).exists():
                 train_model(tiny, one, run_copy)
-    evaluate(tiny, "denoising", SIGMA, run_copy, seed=2)
+    evaluate(tiny, "denoising", SIGMA, run_copy, draw=Draw(seed=2))
     first = pd.read_csv(run_copy.evaluation("denoising", SIGMA))
-    second = pd.read_csv(run_copy.evaluation("denoising", SIGMA, 2))
+    second = pd.read_csv(run_copy.evaluation("denoising", SIGMA, Draw(seed=2)))
     untrained = {"noisy", "cbm3d"}
     assert set(first["method"]) - set(second["method"]) == untrained
     merged = first.merge(second, on=["method", "image_id"], suffixes=("", "_2"))
@@ -143,7 +144,7 @@ def test_the_mean_of_miou_is_over_pooled_trainings(config, folder):
     measurements = read_measurements(config, folder, "segmentation", SIGMA)
     expected = []
     for seed in range(1, SEEDS + 1):
-        path = folder.evaluation("segmentation", SIGMA, seed).with_suffix(".npz")
+        path = folder.evaluation("segmentation", SIGMA, Draw(seed=seed)).with_suffix(".npz")
         with np.load(path) as arrays:
             expected.append(scores.miou(arrays["confusion/joint"]))
     np.testing.assert_allclose(measurements.seed_scores("joint", "miou"), expected)
@@ -214,7 +215,7 @@ def test_trainings_that_disagree_leave_a_comparison_open(few, tmp_path):
     for sigma in (SIGMA, 45):
         noisy = pd.read_csv(other.evaluation("denoising", sigma)).query("method == 'noisy'")
         for seed, shift in ((1, 3.0), (2, -2.5), (3, 2.0)):
-            path = other.evaluation("denoising", sigma, seed)
+            path = other.evaluation("denoising", sigma, Draw(seed=seed))
             frame = pd.read_csv(path)
             frame.loc[frame["method"] == "separate", "psnr"] = noisy["psnr"].to_numpy() + shift
             frame.loc[frame["method"] == "separate", "psnr"] += np.linspace(0, 0.1, 20)
@@ -227,7 +228,7 @@ def test_trainings_that_disagree_leave_a_comparison_open(few, tmp_path):
 
 def test_a_method_that_lacks_a_training_has_no_measurements(few, tmp_path):
     other = write_synthetic_run(few, tmp_path, images=8)
-    drop_method(other.evaluation("denoising", SIGMA, 2), "dncnn")
+    drop_method(other.evaluation("denoising", SIGMA, Draw(seed=2)), "dncnn")
     measurements = read_measurements(few, other, "denoising", SIGMA)
     assert ("dncnn", "psnr") not in measurements.features
     assert "dncnn" not in measurements.protocols
@@ -236,7 +237,7 @@ def test_a_method_that_lacks_a_training_has_no_measurements(few, tmp_path):
 
 def test_other_images_in_a_further_training_are_refused(few, tmp_path):
     other = write_synthetic_run(few, tmp_path, images=8)
-    path = other.evaluation("denoising", SIGMA, 3)
+    path = other.evaluation("denoising", SIGMA, Draw(seed=3))
     frame = pd.read_csv(path)
     frame.assign(image_id=frame["image_id"] + "x").to_csv(path, index=False)
     with pytest.raises(UserError) as caught:

@@ -31,6 +31,7 @@ from dhl.run.failures import record_failure
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models
 from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, SENSITIVITY_COLUMNS, read_csv
+from dhl.seeding import FIRST, Draw
 from dhl.training.train import train_model
 
 JOINT = "joint-classification/sigma30"
@@ -73,9 +74,9 @@ def test_methods_are_experiments_of_the_studies(studied_run):
     found = {one.name: one for one in experiments(config, "classification", SIGMA)}
     assert found["cross"].source == "joint-segmentation/sigma30"
     assert found["cross"].task_network == "classifier/clean"
-    assert found["retrained"].models(2) == ("retrained-classification/sigma30-seed2",)
+    assert found["retrained"].models(Draw(seed=2)) == ("retrained-classification/sigma30-seed2",)
     name = "joint-segmentation/sigma30 + classifier-resnet/clean"
-    assert found[name].models(1) == ("joint-segmentation/sigma30", "classifier-resnet/clean")
+    assert found[name].models(FIRST) == ("joint-segmentation/sigma30", "classifier-resnet/clean")
     assert [one.has_psnr for one in (found["clean"], found["retrained"], found["noisy"])] == [
         False, False, True,
     ]  # fmt: skip
@@ -166,7 +167,7 @@ def test_a_network_that_failed_leaves_a_reason_and_the_rest(studied_run, tmp_pat
 
 
 def test_with_several_trainings_values_are_averages_with_their_spread(tmp_path):
-    config = small_config(seeds=3)
+    config = small_config(seeds=3, task_seeds=2)  # studies read the first task network
     folder = write_synthetic_run(config, tmp_path, images=20)
     table = build_sensitivity(config, folder)
     row = table[
@@ -177,7 +178,7 @@ def test_with_several_trainings_values_are_averages_with_their_spread(tmp_path):
     against = "matched-segmentation/sigma60 + segmenter-unet/clean"
     values, gaps, of_images = [], [], []
     for seed in (1, 2, 3):
-        frame = pd.read_csv(folder.evaluation("segmentation", 60, seed))
+        frame = pd.read_csv(folder.evaluation("segmentation", 60, Draw(seed=seed)))
         means = frame.groupby("method")["psnr"].mean()
         values.append(means[name])
         gaps.append(means[name] - means[against])

@@ -123,7 +123,11 @@ def test_a_mistake_is_one_message_and_status_1(
 
 @pytest.mark.parametrize(
     ("methods", "seed", "named"),
-    [(["cbm3d"], 2, "Seed 2 "), (["separate"], 3, "Seed 3 "), (["separate"], 2, "denoising.npz")],
+    [
+        (["cbm3d"], 2, "--seed 2 "),
+        (["separate"], 3, "--seed 3 "),
+        (["separate"], 2, "denoising.npz"),
+    ],
 )
 def test_a_seed_without_training_is_refused_before_files_are_read(
     methods, seed, named, tiny_content, tmp_path, monkeypatch, capsys

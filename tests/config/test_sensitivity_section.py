@@ -11,6 +11,7 @@ from dhl.run.downloads import needed_sets
 from dhl.run.evaluations import experiments, studied, studies
 from dhl.run.fingerprints import fingerprint
 from dhl.run.model_graph import all_models, model_spec
+from dhl.seeding import Draw
 
 NOTHING = {"weight_factors": [], "mismatch": [], "classifiers": {}, "segmenters": {}}
 JOINT = "joint-classification/sigma30"
@@ -174,9 +175,9 @@ def test_the_studies_follow_from_the_section(tiny_content):
 
 def test_further_trainings_evaluate_trained_experiments_only(tiny_content):
     config = parse_config(with_sensitivity(tiny_content) | {"seeds": 2}, source="tiny.yaml")
-    first, second = (experiments(config, "classification", SIGMA, seed) for seed in (1, 2))
-    assert set(first) - set(second) == {one for one in first if not one.trained}
-    assert {key for one in second for key in one.models(2) if "seed2" not in key} == {
+    first, second = (experiments(config, "classification", SIGMA, Draw(seed=n)) for n in (1, 2))
+    assert set(first) - set(second) == {one for one in first if one.draws(config).seed == 1}
+    assert {key for one in second for key in one.models(Draw(seed=2)) if "seed2" not in key} == {
         "classifier/clean", "classifier-resnet/clean",
     }  # fmt: skip
     assert f"{JOINT}-times10-seed2" in all_models(config)

@@ -38,7 +38,9 @@ def test_a_run_of_a_few_steps_is_a_trial():
 
 def test_one_training_is_a_limit(config):
     assert "trained once" in limits(config)["One training"]
-    assert "One training" not in limits(small_config(seeds=3))
+    assert "Each denoiser" in limits(small_config(task_seeds=2))["One training"]
+    assert "Each task network" in limits(small_config(seeds=3))["One training"]
+    assert "One training" not in limits(small_config(seeds=3, task_seeds=2))
 
 
 def test_unequal_numbers_of_training_images_are_a_limit(config):

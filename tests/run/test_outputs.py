@@ -21,6 +21,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.outputs import OUTPUTS, command_for, how_to_make
 from dhl.run.results import file_digest
 from dhl.run.shards import Shard
+from dhl.seeding import Draw
 
 FOLDER = RunFolder("results/own")
 PAGE = (PROJECT / "docs/steps.md").read_text()
@@ -37,9 +38,10 @@ PAGE = (PROJECT / "docs/steps.md").read_text()
          "dhl baseline --part segmentation --method cbm3d-2020 --sigma 30 --shard 2-of-3"),
         (FOLDER.model("separate/sigma30-seed2"), "dhl train separate/sigma30-seed2"),
         (FOLDER.training("classifier/clean"), "dhl train classifier/clean"),
-        (FOLDER.evaluation("denoising", 30), "dhl evaluate --part denoising --sigma 30 --seed 1"),
-        (FOLDER.evaluation("denoising", 30, 4).with_suffix(".npz"),
-         "dhl evaluate --part denoising --sigma 30 --seed 4"),
+        (FOLDER.evaluation("denoising", 30),
+         "dhl evaluate --part denoising --sigma 30 --task-seed 1 --seed 1"),
+        (FOLDER.evaluation("denoising", 30, Draw(2, 4)).with_suffix(".npz"),
+         "dhl evaluate --part denoising --sigma 30 --task-seed 2 --seed 4"),
         (FOLDER.table(3), "dhl table --part segmentation"),
         (FOLDER.claims, "dhl claims"),
         (FOLDER.sensitivity, "dhl sensitivity"),

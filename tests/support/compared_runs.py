@@ -19,6 +19,7 @@ from dhl.files import PROJECT
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import write_manifest
 from dhl.run.results import file_digest
+from dhl.seeding import Draw
 
 REFERENCE = PROJECT / "results" / "reference" / "laboratory"
 SIGMA, IMAGES = 30, 40
@@ -82,7 +83,7 @@ def cell(comparison, part, method, metric) -> pd.Series:
 
 def per_image(folder: RunFolder, part: str, metric: str, method: str, seed: int = 1) -> np.ndarray:
     """Return the column of a method, by pandas alone."""
-    frame = pd.read_csv(folder.evaluation(part, SIGMA, seed)).set_index("image_id")
+    frame = pd.read_csv(folder.evaluation(part, SIGMA, Draw(seed=seed))).set_index("image_id")
     return frame.loc[frame["method"] == method, metric].sort_index().to_numpy()
 
 

@@ -18,6 +18,7 @@ from dhl.run.evaluations import Experiment, evaluations, experiments
 from dhl.run.folder import RunFolder
 from dhl.run.model_keys import sigma_key
 from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, TRAINING_COLUMNS, write_csv
+from dhl.seeding import FIRST
 
 # The quality of a made-up method, from 0 (useless) to 1.
 QUALITY = {
@@ -35,9 +36,9 @@ def write_synthetic_run(
     """Write evaluations and training curves of a run; `draw` is the seed of chance."""
     folder = RunFolder(root)
     rng = np.random.default_rng(draw)
-    for part, sigma, seed in evaluations(config):
+    for part, sigma, trainings in evaluations(config):
         write_noise(folder, part, sigma, images)
-        write_evaluation(config, folder, (part, sigma, seed), rng, images)
+        write_evaluation(config, folder, (part, sigma, trainings), rng, images)
     for part in config.parts:
         models = {model_of(method, part) for method in config.parts[part].methods} - {None}
         for model, sigma in itertools.product(models, config.parts[part].sigmas):
@@ -76,17 +77,17 @@ def quality_of(experiment: Experiment, sigma: float) -> float:
 
 def write_evaluation(config, folder, level, rng, images) -> None:
     """Write per-image rows, and arrays of two example images of the first training."""
-    part, sigma, seed = level
+    part, sigma, draw = level
     difficulty = rng.random(images)
     ids = np.array([f"test-{i:04d}" for i in range(images)])
-    examples = 2 if seed == 1 else 0
+    examples = 2 if draw == FIRST else 0
     frames, arrays = [], {"image_ids": ids, "example_ids": ids[:examples]}
     for i in range(examples):
         coarse = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)  # noise would not compress
         arrays[f"clean/{i}"] = coarse.repeat(4, axis=0).repeat(4, axis=1)
         shape = (64, 64) if part == "segmentation" else ()
         arrays[f"labels/{i}"] = rng.integers(0, 10, shape, dtype=np.uint8)
-    for experiment in experiments(config, part, sigma, seed):
+    for experiment in experiments(config, part, sigma, draw):
         method, quality = experiment.name, quality_of(experiment, sigma)
         has_psnr, classifies = experiment.has_psnr, part == "classification"
         frames.append(pd.DataFrame({
@@ -106,7 +107,7 @@ def write_evaluation(config, folder, level, rng, images) -> None:
             arrays[f"probability/{method}/{i}"] = np.full(10, 0.1, np.float32)
         if part == "segmentation":
             arrays[f"confusion/{method}"] = confusions(rng, quality, images)
-    path = folder.evaluation(part, sigma, seed)
+    path = folder.evaluation(part, sigma, draw)
     write_csv(pd.concat(frames), path, IMAGE_COLUMNS)
     np.savez(path.with_suffix(".npz"), **arrays)
 

@@ -29,12 +29,13 @@ from dhl.files import PROJECT, atomic_path, project_file
 from dhl.run.code_digest import code_digest
 from dhl.run.contents import baselines_of, files_of
 from dhl.run.downloads import SECRETS, downloaded_weights, downloads_of, secrets_of
-from dhl.run.evaluations import evaluated_models, evaluated_seeds, studied
+from dhl.run.evaluations import evaluated_draws, evaluated_models, studied
 from dhl.run.failures import failed_results
 from dhl.run.fingerprints import fingerprint, settings_digest
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import model_spec, waiting_models
 from dhl.run.outputs import FIGURE_FORMATS
+from dhl.seeding import split_draw
 from dhl.sigma import format_sigma
 from dhl.training.gpu_slots import gpus_of_this_machine
 
@@ -147,7 +148,7 @@ wildcard_constraints:
     model=r"[a-z0-9-]+/[a-z0-9.-]+",
     method="|".join([*BASELINES, *CONFIG.plugin_methods]),
     shard="[0-9]+-of-[0-9]+",
-    seed="(-seed[0-9]+)?",
+    draw="(-task[0-9]+)?(-seed[0-9]+)?",
     set="|".join(CATALOGUE),
 
 
@@ -155,8 +156,9 @@ def sigma_of(wildcards):
     return float(wildcards.sigma)
 
 
-def seed_of(wildcards):
-    return int(wildcards.seed.removeprefix("-seed") or 1)
+def evaluation_of(wildcards):
+    """Return part, sigma and draw of the trainings of an evaluation."""
+    return wildcards.part, sigma_of(wildcards), split_draw(wildcards.draw)[1]
 
 
 def downloads_of_part(wildcards):
@@ -178,15 +180,12 @@ def files_of_model(wildcards):
 
 
 def models_of_evaluation(wildcards):
-    keys = evaluated_models(
-        CONFIG, wildcards.part, sigma_of(wildcards), seed_of(wildcards)
-    )
+    keys = evaluated_models(CONFIG, *evaluation_of(wildcards))
     return [RUN.model(key) for key in keys]
 
 
 def baselines_of_evaluation(wildcards):
-    sigma, seed = sigma_of(wildcards), seed_of(wildcards)
-    return baselines_of(CONFIG, RUN, wildcards.part, sigma, seed)
+    return baselines_of(CONFIG, RUN, *evaluation_of(wildcards))
 
 
 def plugin_files():
@@ -207,10 +206,10 @@ def gpu_of_baseline(wildcards):
 def evaluation_files(levels):
     """Return the rows and arrays of evaluations; `levels` are pairs of part and sigma."""
     return [
-        path(part, sigma, seed)
+        path(part, sigma, draw)
         for path in (RUN.evaluation, RUN.arrays)
         for part, sigma in levels
-        for seed in evaluated_seeds(CONFIG, part, sigma)
+        for draw in evaluated_draws(CONFIG, part, sigma)
     ]
 
 

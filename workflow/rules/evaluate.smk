@@ -1,4 +1,4 @@
-# Per-image results of every method; untrained methods are evaluated once, with seed 1.
+# Per-image results of every method, for each training of its networks.
 
 
 rule evaluate:
@@ -11,9 +11,9 @@ rule evaluate:
         rows=RUN.pattern("evaluation"),
         arrays=RUN.pattern("arrays"),
     log:
-        f"{ROOT}/logs/evaluate/{{part}}/sigma{{sigma}}{{seed}}.log",
+        f"{ROOT}/logs/evaluate/{{part}}/sigma{{sigma}}{{draw}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/{{part}}-sigma{{sigma}}{{seed}}.tsv"
+        f"{ROOT}/benchmarks/evaluate/{{part}}-sigma{{sigma}}{{draw}}.tsv"
     retries: RETRIES
     conda:
         "../../environment.yml"
@@ -23,7 +23,8 @@ rule evaluate:
         gpu=ON_GPU,
     params:
         config=configfile,
-        seed=seed_of,
+        task=lambda w: evaluation_of(w)[-1].task,
+        seed=lambda w: evaluation_of(w)[-1].seed,
         settings=lambda w: settings_digest(
             CONFIG.evaluation.protocol,
             CONFIG.parts[w.part].methods,
@@ -31,6 +32,7 @@ rule evaluate:
         ),
         code=code_digest("dhl.evaluation.evaluate"),
     shell:
-        "dhl evaluate --part {wildcards.part} --sigma {wildcards.sigma} --seed {params.seed}"
+        "dhl evaluate --part {wildcards.part} --sigma {wildcards.sigma}"
+        " --task-seed {params.task} --seed {params.seed}"
         " --configfile {params.config} > {log} 2>&1"
         " || dhl record-failure --status $? --last {resources.last_try} --log {log} {output}"
