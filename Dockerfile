@@ -2,10 +2,10 @@
 # the tests.
 FROM python:3.11.7-slim-bookworm
 
-# bm3d's compiled parts use OpenMP; ps and pgrep let `make report` tell a live Snakemake from a dead one's lock.
+# bm3d's compiled parts use OpenMP.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends git libgomp1 make procps \
+    && apt-get install --yes --no-install-recommends git libgomp1 make \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /opt/dhl

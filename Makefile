@@ -19,13 +19,8 @@ report: $(READY) unlock  ## Run the benchmark of CONFIG on CORES processors, and
 
 setup: $(READY)  ## Install what a run and its report need into .venv, with PYTHON
 
-# pgrep reads a regular expression, so sed escapes the folder's name. The pattern does not match the
-# shell of this recipe, where no `/python` follows that name.
-unlock: $(READY)  ## Remove the lock of a killed Snakemake, if none runs in this checkout
-	@pattern="$$(printf %s "$(BIN)" | sed 's/[][\.*^$$+?(){}|]/\\&/g')/python.*snakemake"; \
-	if [ -n "$$(ls .snakemake/locks 2>/dev/null)" ] && command -v pgrep >/dev/null \
-	&& ! pgrep -f "$$pattern" >/dev/null; \
-	then python -m snakemake --unlock --quiet all --configfile "$(CONFIG)"; fi
+unlock: $(READY)  ## Remove the locks of a killed Snakemake, unless a run still works in this checkout
+	@if [ -n "$$(ls .snakemake/locks 2>/dev/null)" ]; then $(RUN) dhl unlock; fi
 
 test: $(READY_DEV)  ## Run the tests
 	$(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"

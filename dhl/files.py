@@ -6,7 +6,7 @@ import glob
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,6 +28,35 @@ def project_file(name: str) -> Path:
             do="clone the repository, and run the command in its folder with `python -m dhl`.",
         )
     return path
+
+
+def touch_if_from_the_future(paths: Iterable[Path], *, clock: Path) -> None:
+    """Date files to now if they are dated in the future, by the file system of the file `clock`.
+
+    Snakemake takes a result for wrong if it is older than an input, and deletes it.
+
+    Raises
+    ------
+    UserError
+        If such a file belongs to someone else.
+    """
+    clock.touch()
+    now = clock.stat().st_mtime
+    for path in paths:
+        try:
+            if max(path.stat().st_mtime, path.lstat().st_mtime) <= now:
+                continue
+            for follow in {True, not path.is_symlink()}:
+                os.utime(path, (now, now), follow_symlinks=follow)
+        except FileNotFoundError:  # Snakemake names it
+            continue
+        except OSError as error:
+            raise UserError(
+                f"The file {path} is dated in the future.",
+                came=f"{time.ctime(path.stat().st_mtime)}, and it cannot be changed: "
+                f"{error.strerror}",
+                do=f"set the clock of this machine, or let the owner run `touch {path}`.",
+            ) from None
 
 
 def stored(path: Path) -> Path:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock, Timeout
 
 from dhl.errors import UserError
 
 logger = logging.getLogger("dhl")
+
+RUNNING = Path(".snakemake/running.lock")  # held by all processes of the runs in this folder
+_NOT_WRITABLE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
+)  # fmt: skip
+_held: list[IO[bytes]] = []
 
 
 @contextmanager
@@ -43,15 +50,40 @@ def try_lock(lock: FileLock) -> bool:
         lock.acquire(blocking=False)
     except Timeout:
         return False
-    except PermissionError:
-        raise UserError(
-            f"The lock file {path} cannot be written.",
-            came=f"no permission to write {path}",
-            do="ask the owner of the folder to give your group write permission, also for new "
-            "files (`umask 002`).",
-        ) from None
     except OSError as error:
+        if error.errno in _NOT_WRITABLE:
+            raise UserError(
+                f"The lock file {path} cannot be written.",
+                came=f"{error.filename or path}: {error.strerror}",
+                do="name a folder that you can write to; or ask its owner to give your group write "
+                "permission, also for new files (`umask 002`).",
+            ) from None
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
             raise
         logger.warning("%s cannot be locked (%s): start one run at a time", path, error.strerror)
     return True
+
+
+def hold(path: Path) -> None:
+    """Share a lock with other processes until this one ends, even if killed."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+b")
+    with suppress(OSError):  # a file system without locks: `unless_held` then yields False
+        fcntl.flock(file, fcntl.LOCK_SH)
+        _held.append(file)
+
+
+@contextmanager
+def unless_held(path: Path) -> Iterator[bool]:
+    """Yield whether no process holds a lock; none can take it in the block."""
+    import fcntl
+
+    with path.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True

@@ -11,7 +11,7 @@ import pytest
 
 from dhl import files
 from dhl.errors import UserError
-from dhl.files import atomic_path, project_file
+from dhl.files import atomic_path, project_file, touch_if_from_the_future
 
 
 def test_a_failed_write_keeps_what_was_there(tmp_path):
@@ -74,3 +74,33 @@ def test_an_installed_package_asks_for_a_checkout(tmp_path, monkeypatch):
     assert "config/presets" in raised.value.mistake
     assert str(tmp_path) in raised.value.came
     assert "python -m dhl" in raised.value.do
+
+
+def test_files_dated_in_the_future_are_dated_to_now_and_others_are_left(tmp_path):
+    clock, late, early, link = (tmp_path / name for name in ("clock", "late", "early", "link"))
+    for path in (late, early):
+        path.touch()
+    link.symlink_to(early)
+    os.utime(link, (2**32, 2**32), follow_symlinks=False)
+    os.utime(late, (2**32, 2**32))
+    os.utime(early, (10**9, 10**9))
+    touch_if_from_the_future([late, early, tmp_path / "missing"], clock=clock)
+    assert late.stat().st_mtime == clock.stat().st_mtime
+    assert early.stat().st_mtime == 10**9
+    touch_if_from_the_future([link], clock=clock)
+    assert link.lstat().st_mtime <= clock.stat().st_mtime
+
+
+def test_a_file_of_someone_else_that_is_dated_in_the_future_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "weights.pt"
+    path.touch()
+    os.utime(path, (2**32, 2**32))
+
+    def refuse(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("dhl.files.os.utime", refuse)
+    with pytest.raises(UserError) as caught:
+        touch_if_from_the_future([path], clock=tmp_path / "clock")
+    assert str(path) in caught.value.mistake
+    assert "2106" in caught.value.came

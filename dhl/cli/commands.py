@@ -6,6 +6,7 @@ Their docstrings are the help texts of the command line.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -283,6 +284,23 @@ def run_record_failure(arguments: Arguments) -> int:
     print(f"dhl: failed: {arguments.results[0]}: {reason}\n"
           f"  the run continues without it; see {arguments.log}", file=sys.stderr)  # fmt: skip
     return 0
+
+
+def run_unlock(arguments: Arguments) -> None:
+    """Let Snakemake start again in this folder after a run was killed.
+
+    It removes Snakemake's locks, unless a run still works in the folder, on this machine or another
+    one: a Snakemake, or a job whose Snakemake was killed.
+    """
+    from dhl.locks import RUNNING, unless_held
+
+    if not RUNNING.exists():
+        return
+    with unless_held(RUNNING) as free:
+        if free:
+            shutil.rmtree(RUNNING.parent / "locks", ignore_errors=True)
+        else:
+            print("dhl: a run still works in this folder: its locks are kept", file=sys.stderr)
 
 
 def run_import_caffe(arguments: Arguments) -> None:

@@ -20,6 +20,7 @@ from dhl.config.methods import PARTS
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
 from dhl.errors import UserError
+from dhl.locks import RUNNING, hold
 from dhl.run.folder import RunFolder
 from dhl.run.shards import WHOLE, Shard
 from dhl.sigma import noise_std, six_digits
@@ -154,6 +155,7 @@ UNCONFIGURED: tuple[tuple, ...] = (
         _arg("--log", type=Path, required=True, help="log of the job"),
         _arg("--last", type=int, choices=(0, 1), default=1, help="0: the job is tried again"),
     ),
+    ("unlock", commands.run_unlock),
     (
         "import-caffe",
         commands.run_import_caffe,
@@ -204,6 +206,8 @@ def _run(arguments: Arguments) -> int:
     config = load_config(arguments.configfile)
     _check_part(arguments, config)
     folder = RunFolder(arguments.folder or Path("results") / config.run)
+    if RUNNING.exists() and arguments.command not in ("plan", "describe"):
+        hold(RUNNING)
     return arguments.function(arguments, config, folder) or 0
 
 

@@ -23,6 +23,7 @@ class RunFolder:
         self.manifest = self.path("manifest")
         self.figures = self.root / "figures"
         self.benchmarks = self.root / "benchmarks"
+        self.finished = self.root / "checkpoints" / "finished"  # models that a run may lose
 
     def pattern(self, name: str) -> str:
         """Return the path of the output `name`, with wildcards in braces."""

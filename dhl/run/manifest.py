@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from importlib import metadata
@@ -54,6 +55,7 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
     }
     with atomic_path(folder.manifest) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+    shutil.rmtree(folder.finished, ignore_errors=True)  # the models were used: Snakemake kept them
 
 
 def result_files(folder: RunFolder) -> list[Path]:

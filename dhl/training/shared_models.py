@@ -28,6 +28,14 @@ def shared_model(arithmetic: str, digest: str) -> SharedModel | None:
     return SharedModel(Path(name).expanduser() / f"{arithmetic}-torch-{version}", digest)
 
 
+def kept_model(folder: RunFolder, digest: str) -> SharedModel | None:
+    """Return a finished model's copy in its run; None if no Snakemake trains it.
+
+    Snakemake deletes the model if it cannot finish the job, and `dhl manifest` the copies.
+    """
+    return SharedModel(folder.finished, digest) if "DHL_STARTED" in os.environ else None
+
+
 class SharedModel:
     """A model's files in the shared folder.
 
@@ -52,16 +60,18 @@ class SharedModel:
         logger.info("taking %s from %s", key, self.weights)
         return True
 
-    def give(self, key: str, folder: RunFolder) -> None:
+    def give(self, key: str, folder: RunFolder) -> bool:
         """Copy a run's model here, the weights last: if they exist, the model is complete.
 
-        A failure only logs a warning, because the run has its model.
+        A failure only logs a warning, because the run has its model; the result is then False.
         """
         try:
             _copy(folder.training(key), self.curve)
             _copy(folder.model(key), self.weights)
         except (OSError, UserError) as error:
             logger.warning("%s is not shared: %s", key, error)
+            return False
+        return True
 
 
 def is_complete(weights: Path, curve: Path, *, fingerprint: str) -> bool:

@@ -39,7 +39,7 @@ from dhl.training.device import (
     uses_cuda,
 )
 from dhl.training.objectives import GUIDED, DenoisingObjective, TaskObjective
-from dhl.training.shared_models import is_complete, shared_model
+from dhl.training.shared_models import is_complete, kept_model, shared_model
 from dhl.training.trainer import Objective, Trainer, TrainerSettings
 
 logger = logging.getLogger("dhl")
@@ -73,7 +73,8 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
     digest = _content_fingerprint(config, spec, folder)
     made_from = fingerprint(config, key)
     shared = shared_model("-".join(_arithmetic(config)), digest)
-    if shared and shared.take(key, folder, fingerprint=made_from):
+    kept = kept_model(folder, digest)
+    if any(one.take(key, folder, fingerprint=made_from) for one in (kept, shared) if one):
         return
     lock = shared.weights if shared else folder.checkpoint(key, digest)
     with locked(lock.with_suffix(".lock")) as had_to_wait:
@@ -84,20 +85,21 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
             logger.info("another process has trained %s", key)
             return
         _train(config, spec, folder, digest)
+        if kept is None or kept.give(key, folder):
+            folder.checkpoint(key, digest).unlink(missing_ok=True)
         if shared:
             shared.give(key, folder)
 
 
 def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> None:
     """Train a model on its part's images and write it."""
-    saved = folder.checkpoint(spec.key, digest)
     with reserved_device(config) as device:
         settings = TrainerSettings(
             seed_names=(config.base_seed, "training", spec.seed_name),
             device=device,
             precision=resolve_precision(config, device),
             compiled=config.compile,
-            checkpoint_path=saved,
+            checkpoint_path=folder.checkpoint(spec.key, digest),
             fingerprint=digest,
         )
         logger.info("training %s on %s in %s", spec.key, device, settings.precision)
@@ -112,7 +114,6 @@ def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> N
         objective = build_objective(network, spec, task_network=frozen)
         curve = Trainer(objective, batches, recipe_of(spec), settings).fit()
         _write_model(config, spec, folder, network=network, curve=curve)
-    saved.unlink(missing_ok=True)
 
 
 def recipe_of(spec: ModelSpec) -> Recipe:

@@ -15,6 +15,7 @@ from dhl.config.parse import parse_config
 from dhl.config.schema import Config
 from dhl.models import checkpoint
 from dhl.run.folder import RunFolder
+from dhl.run.manifest import write_manifest
 from dhl.training import shared_models
 from dhl.training.train import train_model
 
@@ -153,3 +154,29 @@ def test_another_recipe_is_another_model(config, tiny_content, runs, shared):
     assert len(list(shared.rglob("*.pt"))) == 2
     states = [torch.load(run.model(KEY))["state"] for run in runs]
     assert any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_a_finished_model_that_snakemake_deletes_is_not_trained_again(
+    config, runs, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO, "dhl")
+    monkeypatch.setenv("DHL_STARTED", "0")
+    (run, _) = runs
+    train_model(config, KEY, run)
+    trained = files_of(run)
+    for path in (run.model(KEY), run.training(KEY)):
+        path.unlink()
+    train_model(config, KEY, run)
+    assert files_of(run) == trained
+    assert caplog.text.count(f"training {KEY} on cpu") == 1
+    write_manifest(config, run)
+    assert not run.finished.exists()
+
+
+def test_a_checkpoint_is_kept_if_its_model_is_not_safe(config, runs, monkeypatch):
+    monkeypatch.setenv("DHL_STARTED", "0")
+    (run, _) = runs
+    run.finished.parent.mkdir()
+    run.finished.touch()  # a file in place of the folder
+    train_model(config, KEY, run)
+    assert list((run.root / "checkpoints/separate").glob("sigma30-*.pt"))

@@ -20,12 +20,13 @@ if shutil.which("dhl") is None:
     )
 
 from dhl.config.catalogue import CATALOGUE
-from dhl.config.methods import BASELINES, PARTS, TABLES
+from dhl.config.methods import BASELINES, PARTS, TABLES, TASKS
 from dhl.config.parse import parse_config
 from dhl.config.plugins import references
 from dhl.data.user_folders import files_digest
 from dhl.errors import UserError
-from dhl.files import PROJECT, atomic_path, project_file
+from dhl.files import PROJECT, atomic_path, project_file, touch_if_from_the_future
+from dhl.locks import RUNNING, hold
 from dhl.run.code_digest import code_digest
 from dhl.run.contents import baselines_of, files_of
 from dhl.run.downloads import SECRETS, downloaded_weights, downloads_of, secrets_of
@@ -59,6 +60,8 @@ RUN = RunFolder(Path("results") / CONFIG.run)
 ROOT = str(RUN.root)
 TABLE_PARTS = {TABLES[part]: part for part in CONFIG.parts}
 WAITING_MODELS = waiting_models(CONFIG)
+
+hold(RUNNING)
 
 
 def keep_configuration():
@@ -190,6 +193,26 @@ def baselines_of_evaluation(wildcards):
 
 def plugin_files():
     return sorted({reference.rpartition(":")[0] for reference in CONFIG.plugins})
+
+
+def files_before_the_run():
+    """Yield the files that jobs can read: the user's, the checkout's, and earlier results."""
+    yield from (path for path in RUN.root.rglob("*") if path.is_file())
+    yield from (PUBLISHED, CALIBRATION, *project_file("report").rglob("*"))
+    networks = [
+        network
+        for task in TASKS
+        if task in CONFIG.parts
+        for network in CONFIG.task_networks(task)
+    ]
+    weights = [network.weights for network in networks if network.weights]
+    yield from map(Path, [*plugin_files(), *weights])
+
+
+try:
+    touch_if_from_the_future(files_before_the_run(), clock=RUNNING)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
 
 
 def code_of_baseline(wildcards):
