@@ -18,39 +18,51 @@ from dhl.data.image_set import ImageSet
 from dhl.models.build import build_network
 from dhl.planning.flops import step_flops
 from dhl.planning.image_counts import count_all_images
-from dhl.run.model_graph import all_models, model_spec
+from dhl.run.model_graph import ModelSpec, all_models, model_spec
 from dhl.training.batches import BatchSampler
 from dhl.training.device import reserved_device, resolve_precision
 from dhl.training.train import build_objective
 from dhl.training.trainer import Trainer, TrainerSettings
 
 
-def peak_rate(device: torch.device, precision: torch.dtype, *, seconds: float = 2.0) -> float:
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU, which computes while Python continues."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_rate(
+    device: torch.device, precision: torch.dtype, *, size: int = 2048, seconds: float = 2.0
+) -> float:
     """Return the operations per second of a large matrix product."""
-    size = 2048
     left, right = (torch.rand(size, size, device=device, dtype=precision) for _ in range(2))
     left @ right
+    synchronize(device)
     best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         begin = time.perf_counter()
         left @ right
+        synchronize(device)
         best = max(best, 2 * size**3 / (time.perf_counter() - begin))
     return best
 
 
 def made_up_images(config, spec) -> ImageSet:
-    """Return random images of the part's size, with targets for the tasks."""
-    data = config.parts[spec.part].data
+    """Return random images of the part's size, or of a crop, with targets for the tasks."""
+    usual, patch = count_all_images(config)[spec.part].train, spec.recipe.patch or 0
+    shape = 64, max(usual.height, patch), max(usual.width, patch)
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (128, data.size, data.size, 3), dtype=np.uint8)
-    shape = {"classification": (128,), "segmentation": (128, data.size, data.size)}.get(spec.part)
-    classes = data.classes_of(spec.part)
-    targets = None if shape is None else rng.integers(0, classes, shape, dtype=np.uint8)
-    return ImageSet([str(index) for index in range(128)], images, targets)
+    images = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    labels = {"classification": shape[:1], "segmentation": shape}.get(spec.part)
+    targets = None
+    if labels is not None:
+        classes = config.parts[spec.part].data.classes_of(spec.part)
+        targets = rng.integers(0, classes, labels).astype(np.min_scalar_type(classes))
+    return ImageSet([str(index) for index in range(len(images))], images, targets)
 
 
-def step_seconds(config, spec, settings: TrainerSettings, *, steps: int) -> float:
-    """Return the mean time of a step of the training loop."""
+def step_seconds(config, spec, settings: TrainerSettings, *, steps: int, warm_up: int = 2) -> float:
+    """Return the mean time of a step of the training loop, after the first ones."""
     device = settings.device
     network, frozen = (
         one
@@ -60,12 +72,26 @@ def step_seconds(config, spec, settings: TrainerSettings, *, steps: int) -> floa
         for one in (spec, model_spec(config, spec.frozen) if spec.frozen else None)
     )
     objective = build_objective(network, spec, task_network=frozen)
-    recipe = spec.recipe.model_copy(update={"steps": steps})
     images = made_up_images(config, spec)
-    sampler = BatchSampler(images, recipe, seed_names=("benchmark",), device=device)
+    sampler = BatchSampler(images, spec.recipe, seed_names=("benchmark",), device=device)
+    trainer = Trainer(objective, sampler, spec.recipe, settings)
+    for _ in range(warm_up):
+        trainer.step()
+    synchronize(device)
     begin = time.perf_counter()
-    Trainer(objective, sampler, recipe, settings).fit()
+    for _ in range(steps):
+        trainer.step()
+    synchronize(device)
     return (time.perf_counter() - begin) / steps
+
+
+def trained_kinds(config) -> dict[str, ModelSpec]:
+    """Return the first model of each kind that is trained."""
+    found: dict[str, ModelSpec] = {}
+    for spec in (model_spec(config, key) for key in all_models(config)):
+        if spec.recipe is not None:
+            found.setdefault(spec.key.partition("/")[0], spec)
+    return found
 
 
 def main() -> None:
@@ -82,7 +108,8 @@ def main() -> None:
 def print_table(config, device, *, steps: int) -> None:
     """Measure each kind of model once, and print its row."""
     settings = TrainerSettings(("benchmark",), device, resolve_precision(config, device))
-    peak = peak_rate(device, settings.precision)
+    size = 8192 if device.type == "cuda" else 2048
+    peak = peak_rate(device, settings.precision, size=size)
     print(
         f"{device}, {config.threads} thread(s), {settings.precision}: {peak / 1e9:.0f} GFLOP/s peak"
     )
@@ -90,21 +117,22 @@ def print_table(config, device, *, steps: int) -> None:
     floor = loop = 0.0
     seen: dict[str, tuple[int, float]] = {}
     counts = count_all_images(config)
-    for key in all_models(config):
-        spec, kind = model_spec(config, key), key.partition("/")[0]
-        if kind not in seen:
-            flop = sum(step_flops(config, counts, spec).values())
-            seconds = step_seconds(config, spec, settings, steps=steps)
-            seen[kind] = flop, seconds
-            print(
-                f"{kind} | {flop / 1e9:.1f} | {1e3 * flop / peak:.1f} | {1e3 * seconds:.1f} | "
-                f"{flop / seconds / peak:.0%} | {spec.recipe.steps} | "
-                f"{flop * spec.recipe.steps / peak:.1f}",
-                flush=True,
-            )
-        floor += seen[kind][0] * spec.recipe.steps / peak
-        loop += seen[kind][1] * spec.recipe.steps
-    print(f"all {len(all_models(config))} trainings: floor {floor:.0f} s, loop {loop:.0f} s")
+    for kind, spec in trained_kinds(config).items():
+        flop = sum(step_flops(config, counts, spec).values())
+        seconds = step_seconds(config, spec, settings, steps=steps)
+        seen[kind] = flop, seconds
+        print(
+            f"{kind} | {flop / 1e9:.1f} | {1e3 * flop / peak:.1f} | {1e3 * seconds:.1f} | "
+            f"{flop / seconds / peak:.0%} | {spec.recipe.steps} | "
+            f"{flop * spec.recipe.steps / peak:.1f}",
+            flush=True,
+        )
+    trainings = [model_spec(config, key) for key in all_models(config)]
+    for spec in (one for one in trainings if one.recipe is not None):
+        flop, seconds = seen[spec.key.partition("/")[0]]
+        floor += flop * spec.recipe.steps / peak
+        loop += seconds * spec.recipe.steps
+    print(f"all {len(trainings)} trainings: floor {floor:.0f} s, loop {loop:.0f} s")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,25 @@ LONGEST = (
 )  # fmt: skip
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that runs the tests marked `gpu` without a GPU."""
+    parser.addoption("--on-cpu", action="store_true", help="run the tests marked `gpu` on the CPU")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the longest files, so that the workers end at about the same time."""
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
+
+
+@pytest.fixture
+def gpu(request):
+    """Return the GPU as a `torch.device`; skip the test if there is none, unless `--on-cpu`."""
+    import torch
+
+    if not torch.cuda.is_available() and not request.config.getoption("--on-cpu"):
+        pytest.skip("needs a GPU")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @pytest.fixture

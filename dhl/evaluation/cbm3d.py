@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from dhl.errors import UserError
-from dhl.evaluation import cbm3d_cpu
 from dhl.evaluation.cbm3d_stages import BLOCK, HARD, WIENER, Stage
 from dhl.sigma import noise_std
 
@@ -74,6 +73,8 @@ def cbm3d(noisy: Array, *, sigma: float) -> Array:
         raise UserError("CBM3D needs noise.", came="sigma 0", do="leave the image as it is.")
     opponent = (np.eye(1) if noisy.shape[1] == 1 else OPPONENT).astype(np.float32)
     if isinstance(noisy, np.ndarray):
+        from dhl.evaluation import cbm3d_cpu  # a GPU needs no Numba
+
         images = noisy.astype(np.float32)
         return _denoised(images, opponent, std=std, filter_groups=cbm3d_cpu.filter_groups)
     import torch

@@ -202,13 +202,3 @@ def test_the_references_are_those_of_the_package():
         18: [0, 3, 6, 9, 12, 15],
     }  # fmt: skip
     assert found == {(row, column) for column, rows in columns.items() for row in rows}
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_has_the_result_of_the_cpu_and_repeats_to_the_bit():
-    images = batch_of(8, side=64)
-    first = cbm3d(images.cuda(), sigma=25)
-    assert torch.equal(first, cbm3d(images.cuda(), sigma=25))
-    here = cbm3d(images, sigma=25)
-    assert (first.cpu() - here).abs().max() < 0.02
-    assert (first.cpu() - here).abs().mean() < 1e-4
