@@ -19,18 +19,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     capacity = manifest["wall_seconds"] * manifest["hardware"]["cores"]
     job_seconds: dict[str, float] = defaultdict(float)
     jobs: dict[str, int] = defaultdict(int)
     for path in (folder / "benchmarks").rglob("*.tsv"):
         rule = path.relative_to(folder / "benchmarks").parts[0]
-        job_seconds[rule] += float(path.read_text().splitlines()[1].split("\t")[0])
+        job_seconds[rule] += float(path.read_text("utf-8").splitlines()[1].split("\t")[0])
         jobs[rule] += 1
     computing: dict[str, float] = defaultdict(float)
     for path in (folder / "logs").rglob("*.log"):
         rule = path.relative_to(folder / "logs").parts[0].removesuffix(".log")
-        for seconds in re.findall(r"done in ([0-9.]+) s", path.read_text()):
+        for seconds in re.findall(r"done in ([0-9.]+) s", path.read_text("utf-8")):
             computing[rule] += float(seconds)
     print("rule | jobs | seconds | of them computing")
     for rule in sorted(job_seconds, key=job_seconds.get, reverse=True):

@@ -125,7 +125,7 @@ def main() -> None:
     torch.set_num_threads(1)
     key = arguments.model
     for settings in arguments.settings:
-        content = yaml.safe_load(arguments.config.read_text())
+        content = yaml.safe_load(arguments.config.read_text("utf-8"))
         config = changed(content, key, settings)
         counts = count_all_images(config)
         spec = model_spec(config, key)

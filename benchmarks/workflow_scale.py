@@ -36,18 +36,18 @@ def snakemake(*arguments: str, folder: Path) -> tuple[float, str]:
     """Run Snakemake in a folder; return the seconds and its output."""
     command = [sys.executable, "-m", "snakemake", *arguments, "--directory", str(folder)]
     begin = time.perf_counter()
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, encoding="utf-8", check=True)
     return time.perf_counter() - begin, done.stdout + done.stderr
 
 
 def plan(folder: Path) -> None:
     """Time a dry run of the paper's grid."""
-    content = yaml.safe_load((PROJECT / "config/paper.yaml").read_text())
+    content = yaml.safe_load((PROJECT / "config/paper.yaml").read_text("utf-8"))
     for part, shards in SHARDS.items():
         content["parts"][part]["shards"] = shards
     content["seeds"] = SEEDS
     config = folder / "paper.yaml"
-    config.write_text(yaml.safe_dump(content))
+    config.write_text(yaml.safe_dump(content), "utf-8")
     arguments = ("report", "--dry-run", "--quiet", "rules", "--configfile", str(config))
     seconds, said = snakemake(*arguments, folder=folder)
     (jobs,) = {line.split()[1] for line in said.splitlines() if line.startswith("total ")}
@@ -56,7 +56,7 @@ def plan(folder: Path) -> None:
 
 def run(folder: Path, jobs: int) -> None:
     """Time trivial jobs, and count the files that they leave."""
-    (folder / "Snakefile").write_text(TRIVIAL.format(jobs=jobs))
+    (folder / "Snakefile").write_text(TRIVIAL.format(jobs=jobs), "utf-8")
     shutil.copytree(PROJECT / "profiles", folder / "profiles")
     arguments = ("--snakefile", str(folder / "Snakefile"), "--cores", "2", "--quiet", "all")
     profile = ("--workflow-profile", str(folder / "profiles/default"))

@@ -57,7 +57,7 @@ def schema_text() -> str:
 
 def page_text() -> str:
     """Return the page with up-to-date tables."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
+    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     return f"{before}{BEGIN}\n\n{tables(config_schema())}\n\n{END}{after}"
 
@@ -174,11 +174,11 @@ def with_block(page: str, name: str, content: str) -> str:
 
 
 if __name__ == "__main__":
-    SCHEMA.write_text(schema_text())
-    PAGE.write_text(page_text())
+    SCHEMA.write_text(schema_text(), "utf-8")
+    PAGE.write_text(page_text(), "utf-8")
     for path, blocks in generated_blocks().items():
-        page = path.read_text()
+        page = path.read_text("utf-8")
         for name, content in blocks.items():
             page = with_block(page, name, content)
-        path.write_text(page)
+        path.write_text(page, "utf-8")
     build_results.draw_figure()

@@ -28,7 +28,7 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 def imports_of(name: str) -> set[str]:
     """Return the modules of the project that a module imports anywhere, for annotations too."""
     found = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -81,6 +81,6 @@ def package_table() -> str:
     """Return a Markdown table of the packages and the first lines of their docstrings."""
     lines = ["| package | content |", "| --- | --- |"]
     for package in PACKAGES:
-        docstring = ast.get_docstring(ast.parse(MODULES[f"dhl.{package}"].read_text())) or ""
+        docstring = ast.get_docstring(ast.parse(MODULES[f"dhl.{package}"].read_text("utf-8"))) or ""
         lines.append(f"| `dhl/{package}/` | {docstring.splitlines()[0]} |")
     return "\n".join(lines)

@@ -33,7 +33,7 @@ def replication_blocks() -> dict[str, str]:
 
 def run_line(folder: RunFolder) -> str:
     """Return the number of trainings and test images of a run."""
-    manifest = json.loads(folder.manifest.read_text())
+    manifest = json.loads(folder.manifest.read_text("utf-8"))
     seeds = manifest["configuration"]["seeds"]
     counts = ", ".join(
         f"{averages(folder, part, metrics[0])['n'].max():,} for {METRIC_NAMES[metrics[0]]}"

@@ -159,7 +159,7 @@ class LogHandler(LogHandlerBase):
         plan = [sys.executable, "-m", "dhl", "plan", "--json", "--no-measurement"]
         self.planning = subprocess.Popen(
             [*plan, "--configfile", found[1]],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
         )  # fmt: skip
         text, _ = self.planning.communicate()
         if self.planning.returncode == 0:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from dhl import files
 from dhl.errors import UserError
-from dhl.files import atomic_path, project_file, touch_if_from_the_future
+from dhl.files import PROJECT, atomic_path, project_file, touch_if_from_the_future
 
 
 def test_a_failed_write_keeps_what_was_there(tmp_path):
@@ -61,6 +64,30 @@ def test_the_content_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch
     with atomic_path(path) as temporary:
         temporary.write_text("new")
     assert synced == [(path.stat().st_ino, False)]
+
+
+def calls_without_encoding(path: Path) -> Iterator[int]:
+    """Yield the lines of a module that read or write text in the encoding of the locale."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        keywords = {word.arg for word in node.keywords}
+        mode = ast.unparse(node.args[1]) if len(node.args) > 1 else ""
+        as_text = {
+            "read_text": len(node.args) < 1,
+            "write_text": len(node.args) < 2,
+            "open": isinstance(node.func, ast.Name) and "b'" not in mode,
+        }
+        if "encoding" not in keywords and (as_text.get(name) or "text" in keywords):
+            yield node.lineno
+
+
+@pytest.mark.parametrize("folder", ["dhl", "docs", "benchmarks", "snakemake_logger_plugin_dhl"])
+def test_text_is_utf_8_in_every_locale(folder):
+    modules = list((PROJECT / folder).rglob("*.py"))
+    assert {path: lines for path in modules if (lines := [*calls_without_encoding(path)])} == {}
+    assert modules
 
 
 def test_a_checkout_has_the_files_beside_the_package():

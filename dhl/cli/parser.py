@@ -6,7 +6,9 @@ import argparse
 import atexit
 import gc
 import inspect
+import io
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -218,6 +220,11 @@ def main(argv: list[str] | None = None) -> int:
     """
     if hasattr(signal, "SIGPIPE"):  # `dhl describe | head` ends quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):  # not all terminals and logs can have all characters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # A user's settings of matplotlib change no figure, and mistakes in them stop no command.
+    os.environ.update(MATPLOTLIBRC=os.devnull, MPLBACKEND="agg")
     atexit.register(gc.freeze)  # else Python's exit examines all objects of PyTorch, for a second
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("dhl").setLevel(logging.INFO)

@@ -38,7 +38,7 @@ def _read(name: Any, source: str) -> dict[str, Any]:
             came=f"`{name}`; known are {', '.join(legal)}",
             do=nearest(str(name), legal),
         )
-    content = yaml.safe_load((presets / f"{name}.yaml").read_text())
+    content = yaml.safe_load((presets / f"{name}.yaml").read_text("utf-8"))
     if "preset" not in content:
         return content
     return merge(_read(content.pop("preset"), source), content)

@@ -118,14 +118,14 @@ def write_listing(folder: Path, digests: Mapping[str, str]) -> None:
     files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files_of(folder)}
     temporary = folder.with_name(f".{folder.name}.{LISTING}")
     listing = {"archives": dict(digests), "files": files}
-    temporary.write_text(json.dumps(listing, indent=0) + "\n")
+    temporary.write_text(json.dumps(listing, indent=0) + "\n", "utf-8")
     os.replace(temporary, folder / LISTING)
 
 
 def read_listing(folder: Path) -> dict | None:
     """Read the listing of a set; None if there is no readable one."""
     try:
-        return json.loads((folder / LISTING).read_text())
+        return json.loads((folder / LISTING).read_text("utf-8"))
     except (OSError, ValueError):
         return None
 

@@ -39,7 +39,7 @@ GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 
 def imagenet_synsets() -> dict[str, int]:
     """Return the class index of each synset, in the order of torchvision and published networks."""
-    names = (Path(__file__).parent / "imagenet_synsets.txt").read_text().split()
+    names = (Path(__file__).parent / "imagenet_synsets.txt").read_text("utf-8").split()
     return {name: index for index, name in enumerate(names)}
 
 

@@ -84,7 +84,7 @@ def write_receipt(name: str, *, root: Path, path: Path) -> None:
         "bytes": sum(listing["files"].values()),
     }
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
 def expected_digests(data_set: DataSet, root: Path) -> dict[str, str | None]:
@@ -125,7 +125,7 @@ def verified_digest(path: Path, expected: str | None) -> str:
 def _recorded_digests(root: Path) -> dict[str, dict[str, str]]:
     """Read the digests of first downloads, by set and file."""
     try:
-        return json.loads((root / RECORD).read_text())
+        return json.loads((root / RECORD).read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
@@ -265,4 +265,4 @@ def _record_digests(data_set: DataSet, root: Path, files: Mapping[str, Verified]
     with locked(root / ".digests.lock"), atomic_path(root / RECORD) as temporary:
         recorded = _recorded_digests(root)
         recorded[data_set.name] = recorded.get(data_set.name, {}) | new
-        temporary.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
+        temporary.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n", "utf-8")

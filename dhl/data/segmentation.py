@@ -52,7 +52,7 @@ def read_list(folder: Path, layout: Layout, name: str) -> list[str]:
     """Read the names of images in a list: the first word of each line."""
     path = folder / layout.lists / f"{name}.txt"
     try:
-        names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+        names = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
         came = f"{path} is empty"
     except (OSError, UnicodeDecodeError) as error:
         names, came = [], f"{path}: {error.strerror if isinstance(error, OSError) else error}"

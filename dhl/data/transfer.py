@@ -120,7 +120,7 @@ def _attempt(url: str, part: Path, *, most: int) -> None:
             have = 0
             discard(part)
             note = {"url": without_secrets(url), "validator": _validator(answer)}
-            _note(part).write_text(json.dumps(note))
+            _note(part).write_text(json.dumps(note), "utf-8")
         _append(answer, part, have=have, most=most)
 
 
@@ -158,7 +158,7 @@ def _append(answer: requests.Response, part: Path, *, have: int, most: int) -> N
 def _received(url: str, part: Path) -> tuple[int, str]:
     """Return the number of received bytes and their version; 0 bytes if it is not known."""
     try:
-        note = json.loads(_note(part).read_text())
+        note = json.loads(_note(part).read_text("utf-8"))
     except (OSError, ValueError):
         return 0, ""
     usable = isinstance(note, dict) and note.get("url") == without_secrets(url)

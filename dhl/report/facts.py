@@ -14,6 +14,7 @@ from dhl.config.schema import Config
 from dhl.report.content import read_deviations
 from dhl.report.names import listed, noise_name
 from dhl.run.folder import RunFolder
+from dhl.run.model_graph import all_models, model_spec
 from dhl.run.results import TABLE_COLUMNS, read_csv
 from dhl.sigma import format_sigma
 
@@ -42,7 +43,14 @@ def tested_on(config: Config, folder: RunFolder) -> list[str]:
         trainings = f"{config.seeds} training{plural} of each denoiser"
         if any(part in TASKS for part in parts):
             trainings += f", {config.task_seeds} of each task network"
+    if not _trains(config):
+        trainings = "no network is trained"
     return [*data, f"{noise_name(config)}, sigma {levels}", trainings]
+
+
+def _trains(config: Config) -> bool:
+    """Tell whether a run trains a network."""
+    return any(model_spec(config, key).recipe for key in all_models(config))
 
 
 def at_sigma(config: Config) -> str:
@@ -80,7 +88,7 @@ def limits(
         )
         found.append(("A trial of the program", text))
     found += _few_units(claims, file.limits.units)
-    if once := _trained_once(config):
+    if _trains(config) and (once := _trained_once(config)):
         found.append(("One training", f"{once} was trained once. Other trainings may differ."))
     return [*found, *_unequal_images(config), *_other_images(config, deviations)]
 

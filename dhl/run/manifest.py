@@ -54,7 +54,7 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
         },
     }
     with atomic_path(folder.manifest) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     shutil.rmtree(folder.finished, ignore_errors=True)  # the models were used: Snakemake kept them
 
 
@@ -87,7 +87,7 @@ def _commit(checkout: Path) -> dict[str, Any]:
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(checkout), *arguments]
-        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
+        return subprocess.check_output(command, encoding="utf-8", stderr=subprocess.DEVNULL).strip()
 
     try:
         commit = git("rev-parse", "HEAD")
@@ -109,7 +109,7 @@ def _hardware(folder: RunFolder) -> dict[str, Any]:
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "trained_on": "; ".join(_trained_on(folder)),
+        "trained_on": "; ".join(_trained_on(folder)) or "none",
     }
 
 
@@ -126,7 +126,7 @@ def _trained_on(folder: RunFolder) -> list[str]:
 def processor() -> str:
     """Return the name of this machine's processor, as the system reports it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -123,9 +123,9 @@ def test_a_csv_that_cannot_be_written_is_a_mistake(base_run, tmp_path, capsys):
 
 def edited(path: Path) -> None:
     """Change one digit."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     head, digit, tail = re.fullmatch(r"(.*)(\d)(\D*)", text, re.DOTALL).groups()
-    path.write_text(f"{head}{9 - int(digit)}{tail}")
+    path.write_text(f"{head}{9 - int(digit)}{tail}", encoding="utf-8")
 
 
 def drop_manifest_key(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -51,6 +52,14 @@ def test_every_command_has_a_help_text_and_the_help_lists_it(capsys):
     listed = {line.split()[0] for line in help_text.splitlines() if line.strip()}
     assert listed >= {command.split()[0] for command in COMMANDS}
     assert printed_by(["--version"], capsys).strip() == __version__
+
+
+def test_a_terminal_without_all_characters_gets_escapes(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(["describe", "--configfile", "\N{LATIN SMALL LETTER E WITH ACUTE}.yaml"]) == 1
+    terminal.seek(0)
+    assert r"\xe9.yaml" in terminal.read()
 
 
 @pytest.mark.parametrize(

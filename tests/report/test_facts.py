@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from report_run import TEMPLATES, small_config
+from report_run import TEMPLATES, denoising_only, small_config
 from settings import shipped, with_parts
 
 from dhl.analysis.claims_file import read_claims_file
@@ -41,6 +41,13 @@ def test_one_training_is_a_limit(config):
     assert "Each denoiser" in limits(small_config(task_seeds=2))["One training"]
     assert "Each task network" in limits(small_config(seeds=3))["One training"]
     assert "One training" not in limits(small_config(seeds=3, task_seeds=2))
+
+
+def test_a_run_that_trains_nothing_says_so(drawn_run):
+    part = denoising_only().model_dump(mode="json")["parts"]["denoising"] | {"methods": ["noisy"]}
+    config = small_config(parts={"denoising": part}, sensitivity=None)
+    assert facts.tested_on(config, drawn_run)[-1] == "no network is trained"
+    assert "One training" not in limits(config)
 
 
 def test_unequal_numbers_of_training_images_are_a_limit(config):

@@ -31,7 +31,7 @@ def create(file: Path, prefix: Path, *, cache: Path) -> None:
     """Solve an environment file and install the packages."""
     import rattler
 
-    content = yaml.safe_load(file.read_text())
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
     channels = {"conda-forge": [Path(os.environ["TEST_CHANNEL"]).as_uri()], "nodefaults": []}
 
     async def solve_and_install() -> None:

@@ -42,7 +42,7 @@ def shipped(name: str, **sections: object) -> dict:
 
 def write_settings(path: Path, content: dict) -> str:
     """Write settings to a YAML file and return its path as text."""
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return str(path)
 
 

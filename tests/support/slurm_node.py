@@ -165,7 +165,7 @@ def _start_storage(folder: Path, port: int) -> int:
     )  # fmt: skip
     options = ["--skip-grant-tables", "--skip-networking=0", "--bind-address=127.0.0.1"]
     options += [f"--port={port}", f"--socket={folder}/storage.socket", "--innodb-log-file-size=8M"]
-    with open(folder / "storage.log", "w") as log:
+    with open(folder / "storage.log", "w", encoding="utf-8") as log:
         daemon = subprocess.Popen(
             ["mariadbd", "--no-defaults", *storage, *options],
             env=os.environ | {"PATH": PATH}, stdout=log, stderr=log,
@@ -205,8 +205,12 @@ def _free_ports(count: int) -> list[int]:
 
 def _read_pid(path: Path) -> int:
     """Return the process number of a daemon, which it writes after its start."""
-    _wait_for(lambda: path.exists() and path.read_text().strip(), f"{path.name}", path.parent)
-    return int(path.read_text())
+    _wait_for(
+        lambda: path.exists() and path.read_text(encoding="utf-8").strip(),
+        f"{path.name}",
+        path.parent,
+    )
+    return int(path.read_text(encoding="utf-8"))
 
 
 def _states(environment: dict[str, str]) -> list[str]:

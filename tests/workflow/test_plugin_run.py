@@ -29,12 +29,12 @@ CONFIG = EXAMPLES / "own.yaml"
 @contextmanager
 def extended(path: Path, more: str) -> Iterator[None]:
     """Add text to the end of a file inside a block."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     try:
-        path.write_text(text + more)
+        path.write_text(text + more, encoding="utf-8")
         yield
     finally:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ class Cluster:
         command = [*self.snakemake, "--profile", "profiles/slurm", *options]
         command += ["--slurm-init-seconds-before-status-checks", "1"]
         command += ["--seconds-between-status-checks", "1", "--latency-wait", "10"]
-        with open(self.folder / "driver.txt", "a") as output:
+        with open(self.folder / "driver.txt", "a", encoding="utf-8") as output:
             return subprocess.Popen(
                 command,
                 cwd=PROJECT,

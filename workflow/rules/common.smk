@@ -71,7 +71,7 @@ def keep_configuration():
     path = Path(".snakemake/configurations") / name
     if not path.exists():
         with atomic_path(path) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, "utf-8")
     return str(path)
 
 
