@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from dhl.config.data_sets import PhotoDigits
 from dhl.data.image_set import ImageSet
@@ -264,9 +263,11 @@ def _opacity(
     digit: np.ndarray, centre: np.ndarray, size: float, side: int, generator: np.random.Generator
 ) -> np.ndarray:
     """Enlarge, turn and shear an 8x8 digit onto a (side, side) canvas; return its opacity."""
+    from scipy.ndimage import affine_transform  # the jobs of the noise do without
+
     angle, shear = generator.uniform(-0.2, 0.2), generator.uniform(-0.2, 0.2)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = turn @ np.array([[1, 0], [shear, 1]]) * (8 / size)
     offset = np.array([3.5, 3.5]) - matrix @ centre
-    stroke = ndimage.affine_transform(digit, matrix, offset, (side, side), order=3, mode="constant")
+    stroke = affine_transform(digit, matrix, offset, (side, side), order=3, mode="constant")
     return np.clip((stroke - 0.3) * 3, 0, 1).astype(np.float32)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from dhl.config.data_sets import Folder, PhotoDigits, PluginData
@@ -27,7 +26,7 @@ from dhl.errors import UserError
 from dhl.files import atomic_path
 from dhl.progress import Progress
 from dhl.run.folder import RunFolder
-from dhl.run.results import AVERAGE, NOISE_COLUMNS, SKIPPED_COLUMNS, write_csv
+from dhl.run.results import AVERAGE, NOISE_COLUMNS, SKIPPED_COLUMNS, write_rows
 
 logger = logging.getLogger("dhl")
 SHEET_COLUMNS = 20
@@ -54,8 +53,7 @@ def write_data(config: Config, part: str, folder: RunFolder) -> None:
     for split, images in splits.items():
         logger.info("%s, %s: %d images", part, split, len(images))
     save_splits(splits, folder.data(part))
-    rows = pd.DataFrame([asdict(one) for one in skipped])
-    write_csv(rows, folder.skipped(part), SKIPPED_COLUMNS)
+    write_rows(map(asdict, skipped), folder.skipped(part), SKIPPED_COLUMNS)
     with atomic_path(folder.data(part).with_suffix(".png")) as temporary:
         contact_sheet(splits).save(temporary, format="png")
 
@@ -126,9 +124,10 @@ def write_noise(config: Config, part: str, sigma: float, folder: RunFolder) -> N
             )
             noisy = noisy_image(image, sigma=sigma, seed=seed, model=config.noise)
             noise = (noisy.astype(np.float64) - image / 255) * 255
-            row = (image_id, *image.shape[:2], seed, pixel_digest(noisy), noise.mean(), noise.std())
-            rows.append(row)
+            row = (
+                image_id, *image.shape[:2], seed, pixel_digest(noisy), float(noise.mean()),
+                float(noise.std()),
+            )  # fmt: skip
+            rows.append(dict(zip(NOISE_COLUMNS, row, strict=True)))
             progress.advance()
-    write_csv(
-        pd.DataFrame(rows, columns=list(NOISE_COLUMNS)), folder.noise(part, sigma), NOISE_COLUMNS
-    )
+    write_rows(rows, folder.noise(part, sigma), NOISE_COLUMNS)

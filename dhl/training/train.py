@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 
@@ -27,7 +26,7 @@ from dhl.run.downloads import downloaded_weights
 from dhl.run.fingerprints import fingerprint
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import ModelSpec, model_spec
-from dhl.run.results import TRAINING_COLUMNS, file_digest, write_csv
+from dhl.run.results import TRAINING_COLUMNS, file_digest, write_rows
 from dhl.seeding import derive_seed
 from dhl.training.batches import BatchSampler
 from dhl.training.device import (
@@ -68,7 +67,7 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
     if spec.recipe is None:
         logger.info("taking %s with its published weights", key)
         network = _initial_network(config, spec, folder)
-        _write_model(config, spec, folder, network=network, curve=pd.DataFrame())
+        _write_model(config, spec, folder, network=network, curve=[])
         return
     digest = _content_fingerprint(config, spec, folder)
     made_from = fingerprint(config, key)
@@ -196,19 +195,19 @@ def _check_precision(config: Config, spec: ModelSpec, before: str | None) -> Non
 
 
 def _write_model(
-    config: Config, spec: ModelSpec, folder: RunFolder, *, network: nn.Module, curve: pd.DataFrame
+    config: Config, spec: ModelSpec, folder: RunFolder, *, network: nn.Module, curve: list[dict]
 ) -> None:
     """Write a model's training curve, then its weights."""
-    curve = curve.assign(
-        parameters=sum(weight.numel() for weight in network.parameters()),
-        receptive_field=receptive_field(network) if spec.role == "denoiser" else None,
-    )
-    write_csv(curve, folder.training(spec.key), TRAINING_COLUMNS)
+    size = {
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "receptive_field": receptive_field(network) if spec.role == "denoiser" else None,
+    }
+    write_rows([row | size for row in curve], folder.training(spec.key), TRAINING_COLUMNS)
     content = {
         "key": spec.key, "role": spec.role, "network": spec.build_options, "sigma": spec.sigma,
         "steps": spec.recipe.steps if spec.recipe else 0,
         "fingerprint": fingerprint(config, spec.key),
-        "precision": None if curve.empty else curve["precision"].iloc[-1],
+        "precision": curve[-1]["precision"] if curve else None,
         "state": network.cpu().state_dict(),
     }  # fmt: skip
     checkpoint.save(content, folder.model(spec.key))

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import pandas as pd
 import torch
 from torch import nn
 
@@ -112,14 +111,14 @@ class Trainer:
         self.loss_sums: dict[str, torch.Tensor] = {}  # since the last row of the curve
         self.resume()
 
-    def fit(self) -> pd.DataFrame:
+    def fit(self) -> list[dict[str, Any]]:
         """Train to the recipe's last step.
 
         Returns
         -------
-        DataFrame
-            The training curve, with `results.TRAINING_COLUMNS`: means over the steps since the
-            previous row, without `loss_scale`.
+        list of dict
+            The rows of the training curve, with keys of `results.TRAINING_COLUMNS`: means over the
+            steps since the previous row, without `loss_scale`.
 
         Raises
         ------
@@ -147,7 +146,7 @@ class Trainer:
                     raise Stopped(signal_name(), self.steps_done, path)
                 if self.steps_done % self.recipe.checkpoint_every == 0:
                     self.save_checkpoint()
-        return pd.DataFrame(self.curve)
+        return self.curve
 
     def step(self) -> None:
         """Take one optimizer step; its number determines every random draw."""
