@@ -16,10 +16,12 @@ from tiny_archives import NAME, offer
 
 from dhl.config.parse import parse_config
 from dhl.config.schema import Config
+from dhl.run import results
 from dhl.run.folder import RunFolder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is imported
 os.environ["PATH"] = os.pathsep.join([str(NO_SLURM), os.environ["PATH"]])
+write_record = results._write_record
 LONGEST = (
     "test_pipeline.py", "test_profiles.py", "test_browser.py", "test_page.py",
     "test_failures.py", "test_figures.py", "test_untrained.py", "test_sensitivity.py",
@@ -36,6 +38,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the longest files, so that the workers end at about the same time."""
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_records() -> Iterator[None]:
+    """Write no records of digests: most tests edit results by hand."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "_write_record", lambda path, digest: None)
+        yield
+
+
+@pytest.fixture
+def recorded(monkeypatch) -> None:
+    """Let results have records of their digests in this test, as they have in a run."""
+    monkeypatch.setattr(results, "_write_record", write_record)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ Key = tuple[str, str]  # method, metric
 
 # Part and metric of which some images have no value: no labelled pixel, no gradient.
 _WITH_GAPS = (("segmentation", "cross_entropy"), ("denoising", "gradient"))
+_ROUNDING = 1e-6  # of a value at the end of its range
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,7 @@ def _read_training(
             features[method, metric] = known_features(values) if with_gaps else values[:, None]
     if empty.part == "segmentation" and protocols:
         features |= _read_margins(path.with_suffix(".npz"), tuple(protocols), ids)
+        _check_labelled(features, path)
     return replace(empty, image_ids=tuple(ids), protocols=protocols, features=features)
 
 
@@ -247,6 +249,10 @@ def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
                 if metric == "psnr"
                 else "use a task network whose outputs are finite.",
             )
+        low, high = BOUNDS[metric]
+        if ((column < low - _ROUNDING) | (column > high + _ROUNDING)).any():
+            came = f"a `{metric}` of the method `{method}` outside {low:g} to {high:g}"
+            raise edited_by_hand(path, came)
         if metric in ("top1", "top5") and not np.isin(column, (0, 1)).all():
             came = f"a `{metric}` of the method `{method}` that is neither 0 nor 1"
             raise edited_by_hand(path, came)
@@ -266,9 +272,23 @@ def _read_margins(path: Path, methods: tuple[str, ...], ids: list[str]) -> dict[
     order = np.argsort(stored)
     for method, counts in confusions.items():
         shape = counts.shape
-        if len(shape) != 3 or shape[0] != len(ids) or shape[1] != shape[2] or (counts < 0).any():
-            came = f"`confusion/{method}` of shape {shape} for {len(ids)} images"
+        square = len(shape) == 3 and shape[0] == len(ids) and shape[1] == shape[2]
+        if not square or counts.dtype.kind not in "iu" or (counts < 0).any():
+            came = f"`confusion/{method}` of shape {shape} and {counts.dtype} for {len(ids)} images"
             raise edited_by_hand(path, came)
+        truth = next(iter(confusions.values())).sum(axis=2)
+        if not np.array_equal(counts.sum(axis=2), truth):
+            raise edited_by_hand(path, f"other pixels in `confusion/{method}` than in the first")
     return {
         (method, "miou"): confusion_margins(counts)[order] for method, counts in confusions.items()
     }
+
+
+def _check_labelled(features: dict[Key, np.ndarray], path: Path) -> None:
+    """Raise unless exactly the images with labelled pixels have a cross-entropy."""
+    for (method, metric), values in features.items():
+        if metric == "cross_entropy":
+            labelled = np.split(features[method, "miou"], 3, axis=-1)[1].any(axis=-1)
+            if not np.array_equal(values[..., 1] > 0, labelled):
+                came = f"a cross-entropy of `{method}` without labelled pixels, or the reverse"
+                raise edited_by_hand(path, came)

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dhl.errors import UserError
-from dhl.files import PROJECT
+from dhl.files import PROJECT, atomic_path
 from dhl.run.results import AVERAGE, read_csv, write_csv
 from dhl.sigma import format_sigma
 
@@ -125,7 +125,7 @@ def write_calibration(rows: list[dict[str, Any]], path: Path, *, published: str 
     papers = papers[["method", "sigma", "image_id", "published", "source"]].assign(comparable=True)
     frame = frame.merge(papers, "left", on=["method", "sigma", "image_id", "comparable"])
     frame["difference"] = frame["value"] - frame["published"]
-    write_csv(frame.sort_values(key), path, CALIBRATION_COLUMNS)
+    write_csv(frame.sort_values(key), path, CALIBRATION_COLUMNS, writer=atomic_path)
 
 
 def read_calibration(path: Path = CALIBRATION) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from dhl.analysis.measurements import Measurements, read_measurements
 from dhl.analysis.published import AVERAGE
+from dhl.analysis.verdicts import VERDICTS
 from dhl.config.methods import METRICS, TABLES
 from dhl.config.parse import parse_config
 from dhl.config.schema import Config
@@ -199,10 +200,18 @@ def _read_verdicts(folder: RunFolder, manifest: dict[str, Any]) -> dict[VerdictK
     frame = read_some_columns(folder.claims, ("claim", "sigma", "verdict"))
     if frame.duplicated(["claim", "sigma"]).any() or frame["verdict"].isna().any():
         raise edited_by_hand(folder.claims, "not one verdict for each claim and sigma")
+    check_verdicts(frame, folder.claims)
     return {
         (row.claim, None if pd.isna(row.sigma) else float(row.sigma)): row.verdict
         for row in frame.itertuples()
     }
+
+
+def check_verdicts(frame: pd.DataFrame, path: Path) -> None:
+    """Raise if a file of claims has a verdict that is none."""
+    for column in {"verdict", "verdict_adjusted"} & set(frame.columns):
+        if len(strange := frame.loc[~frame[column].isin(VERDICTS), column]):
+            raise edited_by_hand(path, f"the verdict `{strange.iloc[0]}`")
 
 
 def _read_confidence(folder: RunFolder, manifest: dict[str, Any]) -> float:

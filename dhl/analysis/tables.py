@@ -7,19 +7,20 @@ our value is missing, `not measured` or `failed` with the reason.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dhl.analysis.measurements import Measurements, read_measurements
 from dhl.analysis.published import AVERAGE, NOT_IN_PAPER, PublishedTable, read_published
-from dhl.analysis.scores import DIRECTION, SCORES, TARGET, goodness
+from dhl.analysis.scores import BOUNDS, DIRECTION, SCORES, TARGET, goodness
 from dhl.analysis.table_formats import DIALECTS, Dialect
 from dhl.config.methods import FURTHER_METRICS, METRICS, TABLES, label_of
 from dhl.config.schema import Config
-from dhl.files import atomic_path
 from dhl.run.folder import RunFolder
-from dhl.run.results import TABLE_COLUMNS, write_csv
+from dhl.run.results import TABLE_COLUMNS, edited_by_hand, read_csv, result_path, write_csv
 from dhl.sigma import format_sigma
 
 NOT_MEASURED, FAILED = "not measured", "failed"
@@ -86,8 +87,31 @@ def write_table(config: Config, part: str, folder: RunFolder, published: str | P
     write_csv(frame, folder.table(number), TABLE_COLUMNS)
     paper = read_published(number, published)
     for suffix in DIALECTS:
-        with atomic_path(folder.table(number, suffix)) as temporary:
+        with result_path(folder.table(number, suffix)) as temporary:
             temporary.write_text(format_table(frame, config, part, paper, suffix), "utf-8")
+
+
+def table_averages(config: Config, part: str, folder: RunFolder) -> pd.DataFrame:
+    """Read the rows over all images of a part's table, one for each sigma, method and metric.
+
+    Raises
+    ------
+    UserError
+        If a row is missing, twice there, or has a value that its metric cannot have.
+    """
+    path, key = folder.table(TABLES[part]), ["sigma", "method", "metric"]
+    frame = read_csv(path, TABLE_COLUMNS)
+    frame = frame[frame["image_id"] == AVERAGE]
+    settings = config.parts[part]
+    expected = set(itertools.product(settings.sigmas, settings.methods, METRICS[part]))
+    found = list(frame[key].itertuples(index=False, name=None))
+    if len(found) != len(expected) or set(found) != expected:
+        raise edited_by_hand(path, f"{len(frame)} averages instead of {len(expected)}, or others")
+    low, high = np.array([BOUNDS[metric] for metric in frame["metric"]]).T
+    if (strange := (frame["value"] < low) | (frame["value"] > high)).any():
+        method, metric, value = frame.loc[strange, ["method", "metric", "value"]].iloc[0]
+        raise edited_by_hand(path, f"the {metric} {value:g} of `{method}`")
+    return frame
 
 
 def format_table(

@@ -24,6 +24,7 @@ NOT_TESTED = "not tested"
 
 POSITIVE = (REPRODUCED, HOLDS)
 NEGATIVE = (NOT_REPRODUCED, DOES_NOT_HOLD)
+VERDICTS = (*POSITIVE, *NEGATIVE, INCONCLUSIVE, NOT_TESTED)
 
 
 def verdict(value: float, p_value: float, *, confidence: float, these_weights: bool) -> str:

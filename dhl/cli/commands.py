@@ -197,11 +197,13 @@ def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 
 def run_verify(arguments: Arguments) -> None:
-    """Compare the files of a run with its manifest."""
-    from dhl.run.manifest import check_untouched
+    """Compare the files of a run with its manifest, and name those that it does not list."""
+    from dhl.run.manifest import check_untouched, not_compared
 
     check_untouched(arguments.run)
     print(f"{arguments.run}: every file is as the manifest says.")
+    if others := not_compared(arguments.run):
+        print(f"Not compared: {', '.join(others)}")
 
 
 def run_compare(arguments: Arguments) -> int:
@@ -214,11 +216,12 @@ def run_compare(arguments: Arguments) -> int:
     from dhl.analysis.compare import compare
     from dhl.analysis.comparison_text import ALL, to_text
     from dhl.analysis.run_results import read_run_results
+    from dhl.files import atomic_path
     from dhl.run.results import COMPARISON_COLUMNS, write_csv
 
     comparison = compare(read_run_results(arguments.run_a), read_run_results(arguments.run_b))
     if arguments.csv:
-        write_csv(comparison.cells, arguments.csv, COMPARISON_COLUMNS)
+        write_csv(comparison.cells, arguments.csv, COMPARISON_COLUMNS, writer=atomic_path)
     print(to_text(comparison, ALL) if arguments.all else to_text(comparison))
     return int(comparison.changed if arguments.strict else comparison.moved)
 

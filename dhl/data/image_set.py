@@ -13,9 +13,8 @@ import numpy as np
 
 from dhl.data.image_files import ImageFiles, LabelFiles, Preparation, encoded
 from dhl.errors import UserError
-from dhl.files import atomic_path
 from dhl.run.free_text import readable
-from dhl.run.results import open_arrays
+from dhl.run.results import damaged_arrays, open_arrays, result_path
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def save_splits(splits: Mapping[str, ImageSet], path: Path) -> None:
         arrays |= {f"{split}/{name}": values for name, values in content.items()}
         if images.classes is not None:
             arrays["classes"] = np.array(images.classes)
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+    with result_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
 
@@ -139,7 +138,10 @@ def load_split(path: Path, split: str) -> ImageSet:
             )
         content = _below(f"{split}/", arrays)
         classes = int(arrays["classes"]) if "classes" in arrays else None
-    return _from_index(content, classes) if "paths" in content else _in_memory(content, classes)
+    try:
+        return _from_index(content, classes) if "paths" in content else _in_memory(content, classes)
+    except LookupError as error:
+        raise damaged_arrays(path, f"no {error}") from None
 
 
 def read_origins(path: Path, split: str) -> dict[str, dict[str, str]]:
@@ -204,7 +206,7 @@ def split_digest(path: Path, split: str) -> str:
     """Digest the pixels of a split, or the bytes of its files; their folder does not count."""
     digest = hashlib.sha256()
     with open_arrays(path) as arrays:
-        for name in sorted(arrays.files):
+        for name in sorted(arrays):
             if name.startswith(f"{split}/") and name != f"{split}/folder":
                 values = arrays[name]
                 digest.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from dhl.config.plugins import described, load_plugin, running, wrong_result
 from dhl.errors import UserError
+from dhl.run.results import NOISE_COLUMNS, edited_by_hand, read_csv
 from dhl.seeding import derive_seed
 from dhl.sigma import GAUSSIAN, noise_std
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
 
@@ -133,6 +136,18 @@ def recorded_noisy_image(
             "kind of processor with one version of torch.",
         )
     return noisy
+
+
+def read_noise(path: Path, ids: Sequence[str]) -> pd.DataFrame:
+    """Read the record of the noise of test images; it must have a row for each, in their order."""
+    frame = read_csv(path, NOISE_COLUMNS)
+    if frame["image_id"].tolist() != [str(name) for name in ids]:
+        raise edited_by_hand(path, f"{len(frame)} records that are not those of {len(ids)} images")
+    if frame["seed"].dtype.kind not in "iu":
+        raise edited_by_hand(path, "seeds that are not whole numbers")
+    if not frame["sha256"].str.fullmatch("[0-9a-f]{64}").all():
+        raise edited_by_hand(path, "digests that are no SHA-256")
+    return frame
 
 
 def pixel_digest(image: np.ndarray) -> str:

@@ -23,10 +23,9 @@ from dhl.data.photo_digits import make_part
 from dhl.data.plugin_data import make_plugin_part
 from dhl.data.segmentation import list_voc, list_voc2012
 from dhl.errors import UserError
-from dhl.files import atomic_path
 from dhl.progress import Progress
 from dhl.run.folder import RunFolder
-from dhl.run.results import AVERAGE, NOISE_COLUMNS, SKIPPED_COLUMNS, write_rows
+from dhl.run.results import AVERAGE, NOISE_COLUMNS, SKIPPED_COLUMNS, result_path, write_rows
 
 logger = logging.getLogger("dhl")
 SHEET_COLUMNS = 20
@@ -54,7 +53,7 @@ def write_data(config: Config, part: str, folder: RunFolder) -> None:
         logger.info("%s, %s: %d images", part, split, len(images))
     save_splits(splits, folder.data(part))
     write_rows(map(asdict, skipped), folder.skipped(part), SKIPPED_COLUMNS)
-    with atomic_path(folder.data(part).with_suffix(".png")) as temporary:
+    with result_path(folder.data(part).with_suffix(".png")) as temporary:
         contact_sheet(splits).save(temporary, format="png")
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from dhl.config.methods import is_baseline
 from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet, load_split
-from dhl.data.noise import recorded_noisy_image
+from dhl.data.noise import read_noise, recorded_noisy_image
 from dhl.errors import UserError
 from dhl.evaluation.metrics import (
     clean_reference,
@@ -29,13 +29,12 @@ from dhl.evaluation.metrics import (
     top_k,
 )
 from dhl.evaluation.untrained import DenoisedImages
-from dhl.files import atomic_path
 from dhl.models import checkpoint
 from dhl.progress import Progress
 from dhl.run.evaluations import Experiment, experiments, failed_experiments
 from dhl.run.fingerprints import fingerprint
 from dhl.run.folder import RunFolder
-from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, read_csv, write_csv
+from dhl.run.results import IMAGE_COLUMNS, result_path, write_csv
 from dhl.run.shards import shards
 from dhl.seeding import FIRST, Draw
 from dhl.training.device import reserved_device
@@ -88,7 +87,7 @@ def evaluate(
         the recorded noise, or a batch does not fit into the device's memory.
     """
     clean = load_split(folder.data(part), "test")
-    noise = read_csv(folder.noise(part, sigma), NOISE_COLUMNS)
+    noise = read_noise(folder.noise(part, sigma), clean.ids)
     bench = Bench(config, part, sigma, folder, draw=draw, ids=clean.ids)
     examples = EXAMPLES[part] if draw == FIRST else 0
     arrays = Arrays(clean, part, config.parts[part].methods, examples=examples)
@@ -104,7 +103,7 @@ def evaluate(
                 arrays.add(output, batch)
             progress.advance(len(batch.ids))
     path = folder.evaluation(part, sigma, draw)
-    with atomic_path(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
+    with result_path(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays.content())
     rows = pd.concat(frames, ignore_index=True).assign(
         part=part, sigma=sigma, protocol=protocol, dataset=config.parts[part].data.name

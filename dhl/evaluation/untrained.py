@@ -23,12 +23,11 @@ from dhl.config.methods import BASELINES
 from dhl.config.plugins import described, load_plugin, running, wrong_result
 from dhl.config.schema import Config
 from dhl.data.image_set import load_split
-from dhl.data.noise import recorded_noisy_image
+from dhl.data.noise import read_noise, recorded_noisy_image
 from dhl.errors import UserError
-from dhl.files import atomic_path
 from dhl.progress import Progress
 from dhl.run.folder import RunFolder
-from dhl.run.results import NOISE_COLUMNS, open_arrays, read_csv
+from dhl.run.results import open_arrays, result_path
 from dhl.run.shards import WHOLE, Shard
 from dhl.sigma import noise_std
 from dhl.training.gpu_slots import may_have_gpu
@@ -221,7 +220,7 @@ def _write(
     """Denoise the images of a job by a method."""
     clean = load_split(folder.data(job.part), "test")
     positions = job.shard.of(len(clean))
-    noise = read_csv(folder.noise(job.part, job.sigma), NOISE_COLUMNS)[positions]
+    noise = read_noise(folder.noise(job.part, job.sigma), clean.ids)[positions]
     indices = range(len(clean))[positions]
     noisy = (
         recorded_noisy_image(
@@ -235,7 +234,7 @@ def _write(
         denoised_stream(
             method.denoise, equal_batches(noisy, method.pixels), processes=processes
         ) as batches,
-        atomic_path(folder.baseline(job.part, job.method, job.sigma, job.shard)) as temporary,
+        result_path(folder.baseline(job.part, job.method, job.sigma, job.shard)) as temporary,
         zipfile.ZipFile(temporary, "w", allowZip64=True) as archive,
     ):
         images = _guarded(config, job, chain.from_iterable(batches))
@@ -339,7 +338,7 @@ class DenoisedImages:
     """
 
     def __init__(self, paths: Iterable[Path], ids: Sequence[str]):
-        self._files = {name: arrays for arrays in map(open_arrays, paths) for name in arrays.files}
+        self._files = {name: arrays for arrays in map(open_arrays, paths) for name in arrays}
         if missing := [name for name in ids if name not in self._files]:
             raise UserError(
                 "Denoised images of an untrained method are missing.",

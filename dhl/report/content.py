@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from dhl.analysis.published import AVERAGE
+from dhl.analysis.run_results import check_verdicts
 from dhl.analysis.sensitivity import denoiser_label, reader_label
 from dhl.config.methods import model_of
 from dhl.config.schema import Config
@@ -66,6 +67,7 @@ def read_claims(folder: RunFolder) -> list[dict[str, Any]]:
         row of each sigma.
     """
     frame = read_csv(folder.claims, CLAIM_COLUMNS)
+    check_verdicts(frame, folder.claims)
     texts = ["over", "reason", "unit", "largest_unit"]
     frame[texts] = frame[texts].astype(object).fillna("")
     claims = []

@@ -90,7 +90,7 @@ def read_examples(
     rows = read_image_rows(path)
     with open_arrays(path.with_suffix(".npz")) as file:
         kinds = ("example_ids", "clean/", "labels/", "image/", "prediction/", "probability/")
-        arrays = {name: file[name] for name in file.files if name.startswith(kinds)}
+        arrays = {name: file[name] for name in file if name.startswith(kinds)}
     ids = arrays.get("example_ids", np.array([]))
     if not len(ids):
         raise UserError(

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dhl.config.schema import Config
-from dhl.files import atomic_path
 from dhl.run.outputs import FIGURE_FORMATS
+from dhl.run.results import result_path
 
 WIDTH = 4.8  # inches: text of 9 points stays legible on a phone, 360 px wide
 MANUSCRIPT = (7.0, 8.75)  # inches: width and height of the text of a two-column page
@@ -151,5 +151,5 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
         # The layout takes as long as the drawing, and depends on the size alone.
         figure.set_layout_engine("none" if scale == laid_out else layout)
         laid_out = scale
-        with atomic_path(folder / f"{name}.{suffix}") as temporary:
+        with result_path(folder / f"{name}.{suffix}") as temporary:
             figure.savefig(temporary, format=suffix, metadata=_METADATA[suffix], facecolor="white")

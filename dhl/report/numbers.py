@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from dhl.analysis.published import AVERAGE
 from dhl.analysis.scores import goodness
-from dhl.analysis.tables import UNITS
-from dhl.config.methods import METRICS, TABLES, is_baseline
+from dhl.analysis.tables import UNITS, table_averages
+from dhl.config.methods import METRICS, is_baseline
 from dhl.config.schema import Config
 from dhl.run.evaluations import evaluated_draws, evaluated_models, experiments, studied
 from dhl.run.folder import RunFolder
-from dhl.run.results import TABLE_COLUMNS, read_csv
 from dhl.run.shards import shards
 from dhl.seeding import Draw
 from dhl.sigma import format_sigma
@@ -64,8 +62,7 @@ def read_numbers(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
         row | {"part": part, "delta": row["value"] - row["published"],
                "anchor": _anchor(part, row["sigma"], row["method"])}
         for part in config.parts
-        for row in read_csv(folder.table(TABLES[part]), TABLE_COLUMNS).to_dict("records")
-        if row["image_id"] == AVERAGE
+        for row in table_averages(config, part, folder).to_dict("records")
     ]  # fmt: skip
 
 

@@ -17,7 +17,6 @@ from dhl.analysis.tables import FAILED, UNITS
 from dhl.config.methods import METHODS, TABLES, TASKS, Method, label_of
 from dhl.config.plugins import is_reference, load_plugin
 from dhl.config.schema import Config
-from dhl.files import atomic_path
 from dhl.report import content, facts
 from dhl.report.answers import read_answers
 from dhl.report.example_figures import example_sigma, read_examples
@@ -36,6 +35,7 @@ from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest
 from dhl.run.outputs import EXPERIMENT_FIGURES, FIGURE_PARTS, figure_names
+from dhl.run.results import result_path
 from dhl.sigma import format_sigma
 
 EXAMPLES = {name: part for name, part in FIGURE_PARTS.items() if name.startswith("example_")}
@@ -67,7 +67,7 @@ def write_report(
         If a file that the report shows is missing or was edited by hand.
     """
     page = render_report(config, folder, templates=Path(templates), published=Path(published))
-    with atomic_path(folder.report) as temporary:
+    with result_path(folder.report) as temporary:
         temporary.write_text(page, "utf-8")
 
 

@@ -17,16 +17,15 @@ from PIL import Image
 from dhl.config.methods import is_baseline, label_of
 from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet, load_split
-from dhl.data.noise import recorded_noisy_image
+from dhl.data.noise import read_noise, recorded_noisy_image
 from dhl.evaluation.metrics import clean_reference, finish, psnr
 from dhl.evaluation.untrained import DenoisedImages
-from dhl.files import atomic_path
 from dhl.report.names import noise_name
 from dhl.report.squares import busiest_square
 from dhl.report.templates import environment, read_asset, webp_url
 from dhl.run.failures import first_failure
 from dhl.run.folder import RunFolder
-from dhl.run.results import NOISE_COLUMNS, read_csv
+from dhl.run.results import result_path
 from dhl.run.shards import shards
 from dhl.sigma import format_sigma
 
@@ -67,7 +66,7 @@ def write_preview(config: Config, folder: RunFolder, *, templates: Path) -> None
         "parts": [_part(config, folder, part) for part in config.parts],
     }
     page = environment(templates, FILTERS).get_template("preview.html.j2").render(context)
-    with atomic_path(folder.preview) as temporary:
+    with result_path(folder.preview) as temporary:
         temporary.write_text(page, "utf-8")
 
 
@@ -99,7 +98,7 @@ def _level(
         method, NaN for a failed one; `failures` by method; and `rows`, for each shown image its
         name and `pictures`, pairs of a label and a data URL.
     """
-    noise = list(read_csv(folder.noise(part, sigma), NOISE_COLUMNS).itertuples())
+    noise = list(read_noise(folder.noise(part, sigma), clean.ids).itertuples())
     denoised, failures = _denoised(config, folder, part, sigma, clean)
     values: dict[str, list[float]] = {name: [] for name in ("noisy", *denoised)}
     rows = []

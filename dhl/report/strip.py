@@ -58,7 +58,7 @@ def _note(part: str, examples: Examples, method: str, view: dict[str, Any]) -> s
     if part == "segmentation" and method != "clean":
         truth = examples.arrays["labels/0"]
         right = (examples.arrays[f"prediction/{method}/0"] == truth)[truth != IGNORED_LABEL]
-        return f"{100 * right.mean():.0f} % right"
+        return f"{100 * right.mean():.0f} % right" if right.size else "no labelled pixel"
     if part == "classification" and "top" in view:
         name, share = view["top"][0]
         return f"{name}, {100 * share:.0f} %"

@@ -12,6 +12,7 @@ import jinja2
 from PIL import Image
 
 from dhl.run.outputs import missing_file
+from dhl.run.results import check_as_written
 
 
 def environment(folder: Path, filters: Mapping[str, Callable[..., Any]]) -> jinja2.Environment:
@@ -32,8 +33,9 @@ def environment(folder: Path, filters: Mapping[str, Callable[..., Any]]) -> jinj
 
 
 def read_asset(path: Path) -> bytes:
-    """Return the bytes of a file of the page; `UserError` if it is missing."""
+    """Return the bytes of a file of the page; `UserError` if it is missing or was changed."""
     try:
+        check_as_written(path)
         return path.read_bytes()
     except FileNotFoundError:
         raise missing_file(path) from None

@@ -16,10 +16,17 @@ from typing import Any
 from dhl.config.plugins import load_plugin
 from dhl.config.schema import Config
 from dhl.errors import UserError
-from dhl.files import PROJECT, atomic_path
+from dhl.files import PROJECT
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
-from dhl.run.results import file_digest, read_benchmarks
+from dhl.run.results import (
+    check_as_written,
+    file_digest,
+    is_as_written,
+    read_benchmarks,
+    record_of,
+    result_path,
+)
 
 PACKAGES = (
     "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-image", "scikit-learn", "bm3d",
@@ -29,11 +36,19 @@ CODE = (
     "dhl", "workflow", "report", "Snakefile", "environment.yml", "environment.post-deploy.sh",
     "constraints.txt", "pyproject.toml",
 )  # fmt: skip
-SCRATCH = ("checkpoints", "report", "benchmarks", "logs")
+SCRATCH = ("checkpoints", "benchmarks", "logs")
 
 
 def write_manifest(config: Config, folder: RunFolder) -> None:
-    """Write the manifest of a run whose results are complete."""
+    """Write the manifest of a run whose results are complete.
+
+    Raises
+    ------
+    UserError
+        If a result is not what its job wrote.
+    """
+    for path in result_files(folder):
+        check_as_written(path)
     manifest = {
         "run": config.run,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -53,7 +68,7 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
             str(path.relative_to(folder.root)): file_digest(path) for path in result_files(folder)
         },
     }
-    with atomic_path(folder.manifest) as temporary:
+    with result_path(folder.manifest) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     shutil.rmtree(folder.finished, ignore_errors=True)  # the models were used: Snakemake kept them
 
@@ -67,7 +82,7 @@ def result_files(folder: RunFolder) -> list[Path]:
         and failure_of(path) is None
         and path != folder.manifest
         and not path.name.startswith(".")
-        and path.relative_to(folder.root).parts[0] not in SCRATCH
+        and path.relative_to(folder.root).parts[0] not in (*SCRATCH, "report")
     ]
 
 
@@ -142,6 +157,8 @@ def _wall_seconds() -> float | None:
 def read_manifest(folder: RunFolder) -> dict[str, Any]:
     """Read the manifest of a complete run; a missing or unreadable one is a `UserError`."""
     try:
+        if is_as_written(folder.manifest) is False:
+            raise ValueError(f"not the digest in {record_of(folder.manifest).name}")
         manifest = json.loads(folder.manifest.read_text("utf-8"))
         manifest["files"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -159,7 +176,10 @@ def recorded_digests(manifest: dict[str, Any]) -> dict[str, str]:
 
 
 def verify(root: Path) -> list[str]:
-    """Return a line per file of a run that was changed, removed or added since its manifest."""
+    """Return a line per file of a run that was changed, removed or added since its manifest.
+
+    The report is made after the manifest; it is compared with its own record.
+    """
     folder = RunFolder(root)
     recorded = recorded_digests(read_manifest(folder))
     present = {str(path.relative_to(folder.root)): path for path in result_files(folder)}
@@ -170,7 +190,29 @@ def verify(root: Path) -> list[str]:
         for name, digest in recorded.items()
         if name in present and file_digest(present[name]) != digest
     ]
+    for page in filter(lambda one: record_of(one).exists(), (folder.preview, folder.report)):
+        name = page.relative_to(root).as_posix()
+        lines += [f"removed  {name}"] if not page.exists() else []
+        lines += [f"changed  {name}"] if page.exists() and not is_as_written(page) else []
     return sorted(lines)
+
+
+def not_compared(root: Path) -> list[str]:
+    """Return the names in a run's folder that `verify` does not look at.
+
+    These are folders of logs and other scratch files, a page without a record, hidden files, and
+    links to folders or to nothing.
+    """
+    folder = RunFolder(root)
+    looked_at = {*result_files(folder), folder.manifest}
+    looked_at |= {page for page in (folder.preview, folder.report) if record_of(page).exists()}
+    looked_at |= set(map(record_of, looked_at))
+    found = set()
+    for path in folder.root.rglob("*"):
+        top = path.relative_to(root).parts[0]
+        if (path.is_file() or path.is_symlink()) and path not in looked_at:
+            found.add(f"{top}/" if top in SCRATCH else str(path.relative_to(root)))
+    return sorted(found)
 
 
 def check_untouched(root: Path) -> None:

@@ -1,13 +1,20 @@
-"""The result files of a run: the columns of its tidy CSV files, and how to read them."""
+"""The result files of a run: the columns of its tidy CSV files, and how to read and write them.
+
+Beside each file, a hidden one has its SHA-256, as `sha256sum` writes it. A result that is not what
+its job wrote is refused before anything is made from it. Nothing is known of a file without such a
+record: a reference has none, and its manifest vouches for it.
+"""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import hashlib
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,21 +67,70 @@ COMPARISON_COLUMNS = (
 )  # fmt: skip
 
 
-def write_csv(frame: pd.DataFrame, path: Path, columns: tuple[str, ...]) -> None:
+@contextmanager
+def result_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes the result `path`, with a record of its digest."""
+    with atomic_path(path) as temporary:
+        yield temporary
+        _write_record(path, file_digest(temporary))
+
+
+def record_digest(path: Path) -> None:
+    """Record the digest of a result that another function wrote."""
+    _write_record(path, file_digest(path))
+
+
+def _write_record(path: Path, digest: str) -> None:
+    with atomic_path(record_of(path)) as temporary:
+        temporary.write_text(f"{digest}  {path.name}\n", "utf-8")
+
+
+def record_of(path: Path) -> Path:
+    """Return the hidden file with the digest of a result."""
+    return path.with_name(f".{path.name}.sha256")
+
+
+def is_as_written(path: Path) -> bool | None:
+    """Return whether a result is what its job wrote; None if there is no record."""
+    try:
+        recorded = record_of(path).read_bytes().split()
+    except FileNotFoundError:
+        return None
+    return recorded[:1] == [file_digest(path).encode()]
+
+
+def check_as_written(path: Path) -> None:
+    """Raise a `UserError` if a result is not what its job wrote."""
+    if is_as_written(path) is False:
+        raise edited_by_hand(path, f"not the digest in {record_of(path).name}")
+
+
+Writer = Callable[[Path], AbstractContextManager[Path]]
+
+
+def write_csv(
+    frame: pd.DataFrame, path: Path, columns: tuple[str, ...], *, writer: Writer = result_path
+) -> None:
     """Write a table as a tidy CSV at full precision, with exactly these columns, atomically."""
     cells = frame.reindex(columns=list(columns)).astype(object)
     rows = cells.where(cells.notna(), None).itertuples(index=False, name=None)
-    write_rows((dict(zip(columns, row, strict=True)) for row in rows), path, columns)
+    write_rows((dict(zip(columns, row, strict=True)) for row in rows), path, columns, writer=writer)
 
 
-def write_rows(rows: Iterable[Mapping[str, object]], path: Path, columns: tuple[str, ...]) -> None:
+def write_rows(
+    rows: Iterable[Mapping[str, object]],
+    path: Path,
+    columns: tuple[str, ...],
+    *,
+    writer: Writer = result_path,
+) -> None:
     """Write rows as `write_csv` does, for jobs that need no pandas, which starts slowly.
 
     A missing value, None or NaN is an empty cell. The apostrophe before text that a spreadsheet
     would calculate is removed when the file is read.
     """
     with (
-        atomic_path(path) as temporary,
+        writer(path) as temporary,
         open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         plain = csv.writer(file, lineterminator="\n")
@@ -146,6 +202,7 @@ def _parse(path: Path) -> pd.DataFrame:
 
     path = stored(path)
     try:
+        check_as_written(path)
         # Only an empty cell is missing: an image or a method may be called `NA`, `null` or `1e5`.
         frame = pd.read_csv(
             path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""],
@@ -207,15 +264,63 @@ def file_digest(path: Path) -> str:
         raise missing_file(path) from None
 
 
-def open_arrays(path: Path) -> np.lib.npyio.NpzFile:
-    """Open an `.npz` of this project; a missing or damaged one is a `UserError`."""
+class Arrays(Mapping[str, "np.ndarray"]):
+    """The arrays of an `.npz` of this project by name, read on demand; damage is a `UserError`."""
+
+    def __init__(self, path: Path, file: np.lib.npyio.NpzFile):
+        self.path, self._file = path, file
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._file.files:
+            raise KeyError(name)
+        try:
+            return self._file[name]
+        except _DAMAGED_ARRAYS as error:
+            raise damaged_arrays(self.path, error) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._file.files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.files)
+
+    def __len__(self) -> int:
+        return len(self._file.files)
+
+    def __enter__(self) -> Arrays:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+
+# Errors of zipfile and NumPy for flipped bits: in headers, names, flags, shapes and content.
+_DAMAGED_ARRAYS = (
+    ValueError, EOFError, OSError, RuntimeError, LookupError, TypeError, AttributeError,
+    OverflowError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+
+
+def open_arrays(path: Path) -> Arrays:
+    """Open an `.npz` of this project; a missing, changed or damaged one is a `UserError`."""
     try:
-        return np.load(path, allow_pickle=False)
+        known = is_as_written(path)
+        file = np.load(path, allow_pickle=False)
+        # Without a record, the checksums of the archive must do.
+        bad = file.zip.testzip() if known is None else None
     except FileNotFoundError:
         raise missing_file(path) from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"The file {path} is damaged.",
-            came=f"{path}: {error}",
-            do=f"delete it, and {how_to_make(path)}",
-        ) from None
+    except _DAMAGED_ARRAYS as error:
+        raise damaged_arrays(path, error) from None
+    if known is False or bad is not None:
+        raise damaged_arrays(path, bad or f"not the digest in {record_of(path).name}")
+    return Arrays(path, file)
+
+
+def damaged_arrays(path: Path, reason: object) -> UserError:
+    """Return the error for an `.npz` that is not what its job wrote."""
+    return UserError(
+        f"The file {path} is damaged, or was changed.",
+        came=f"{path}: {reason}",
+        do=f"delete it, and {how_to_make(path)}",
+    )

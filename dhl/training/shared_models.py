@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 
 from dhl.errors import UserError
-from dhl.files import atomic_path
 from dhl.models import checkpoint
 from dhl.run.folder import RunFolder
-from dhl.run.results import TRAINING_COLUMNS, edited_by_hand, read_csv
+from dhl.run.results import TRAINING_COLUMNS, edited_by_hand, read_csv, result_path
 
 logger = logging.getLogger("dhl")
 VARIABLE = "DHL_MODELS"
@@ -91,5 +90,5 @@ def is_complete(weights: Path, curve: Path, *, fingerprint: str) -> bool:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file's bytes atomically."""
-    with atomic_path(target) as temporary:
+    with result_path(target) as temporary:
         shutil.copyfile(source, temporary)

@@ -26,7 +26,7 @@ from dhl.run.downloads import downloaded_weights
 from dhl.run.fingerprints import fingerprint
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import ModelSpec, model_spec
-from dhl.run.results import TRAINING_COLUMNS, file_digest, write_rows
+from dhl.run.results import TRAINING_COLUMNS, file_digest, record_digest, write_rows
 from dhl.seeding import derive_seed
 from dhl.training.batches import BatchSampler
 from dhl.training.device import (
@@ -211,6 +211,7 @@ def _write_model(
         "state": network.cpu().state_dict(),
     }  # fmt: skip
     checkpoint.save(content, folder.model(spec.key))
+    record_digest(folder.model(spec.key))
 
 
 def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> str:

@@ -314,3 +314,13 @@ def test_a_method_without_per_image_rows_is_named(base_run, base_copy):
     with pytest.raises(UserError) as caught:
         compared(base_run, base_copy)
     assert "no psnr of `dncnn`" in caught.value.came
+
+
+def test_a_verdict_that_is_none_is_refused(base_run, base_copy):
+    frame = pd.read_csv(base_copy.claims)
+    frame.loc[3, "verdict"] = "great"
+    frame.to_csv(base_copy.claims, index=False)
+    sign(base_copy.root, base_copy.claims)
+    with pytest.raises(UserError) as caught:
+        compared(base_run, base_copy)
+    assert "`great`" in caught.value.came

@@ -85,6 +85,12 @@ def test_the_mean_cross_entropy_is_over_the_images_with_labelled_pixels(config, 
             cross_entropy=frame["cross_entropy"].where(frame["image_id"] != "test-0002")
         )
 
+    def empty(arrays):
+        for name in arrays:
+            if name.startswith("confusion/"):
+                arrays[name][arrays["image_ids"].tolist().index("test-0002")] = 0
+
+    edit_arrays(folder, empty)
     rows = unlabel(pd.read_csv(edit(folder, "segmentation", unlabel)))
     expected = rows[rows["method"] == "joint"]["cross_entropy"]
     measurements = read_measurements(config, folder, "segmentation", 30)
@@ -134,6 +140,13 @@ def put(column, value):
         ("denoising", blank("gmsd"), "a missing `gmsd`"),
         ("denoising", blank("image_id"), "a row without image_id"),
         ("denoising", put("psnr", np.inf), "`test-0000` after `noisy` is infinite"),
+        ("denoising", put("psnr", -50), "a `psnr` of the method `noisy` outside 0 to inf"),
+        ("denoising", put("ssim", 7), "a `ssim` of the method `noisy` outside -1 to 1"),
+        ("denoising", put("gmsd", -0.1), "a `gmsd`"),
+        ("denoising", put("gradient", -1), "a `gradient`"),
+        ("classification", put("cross_entropy", -1), "a `cross_entropy`"),
+        ("classification", put("top5", 2), "a `top5`"),
+        ("segmentation", blank("cross_entropy"), "a cross-entropy of `clean`"),
         ("denoising", put("sigma", 25), "sigma `25"),
         ("denoising", put("part", "segmentation"), "part `segmentation`"),
         ("denoising", put("method", "mine"), "method `mine`"),
@@ -161,14 +174,20 @@ def test_hand_edited_rows_are_refused(config, folder, part, change, message):
         (lambda arrays: arrays.pop("confusion/joint"), "confusion/joint"),
         (lambda arrays: arrays.update({"confusion/joint": np.ones((12, 11, 10))}), "of shape"),
         (lambda arrays: arrays.update({"confusion/joint": -np.ones((12, 11, 11))}), "of shape"),
+        (lambda arrays: arrays.update({"confusion/joint": arrays["confusion/joint"] * np.nan}),
+         "float64"),
+        (lambda arrays: arrays.update({"confusion/joint": 0 * arrays["confusion/joint"]}),
+         "other pixels in `confusion/joint`"),
+        (lambda arrays: arrays.update({name: 0 * counts for name, counts in arrays.items()
+                                       if name.startswith("confusion/")}), "cross-entropy"),
         (lambda arrays: arrays.update({"image_ids": arrays["image_ids"][:-1]}), "image_ids"),
     ],
-)
+)  # fmt: skip
 def test_hand_edited_arrays_are_refused(config, folder, change, message):
     path = edit_arrays(folder, change)
     with pytest.raises(UserError) as caught:
         read_measurements(config, folder, "segmentation", 30)
-    assert str(path) in caught.value.came
+    assert str(path.with_suffix("")) in caught.value.came
     assert message in caught.value.came
 
 

@@ -12,7 +12,7 @@ from synthetic_run import drop_method, write_synthetic_run
 
 from dhl.analysis.published import read_literature, read_published
 from dhl.analysis.table_formats import DIALECTS
-from dhl.analysis.tables import build_table, write_table
+from dhl.analysis.tables import build_table, table_averages, write_table
 from dhl.config.methods import FURTHER_METRICS, METHODS
 from dhl.errors import UserError
 from dhl.run.results import TABLE_COLUMNS, read_csv
@@ -318,3 +318,26 @@ def test_mistakes_in_the_published_file_are_explained(tmp_path, content, message
         read_published(1, path)
     assert str(path) in caught.value.mistake
     assert message in caught.value.came + caught.value.do
+
+
+def half(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.iloc[: len(frame) // 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (half, "averages instead of"),
+        (lambda frame: pd.concat([frame, frame[:1]]), "averages instead of"),
+        (lambda frame: frame.replace({"method": {"joint": "mine"}}), "or others"),
+        (lambda frame: frame.assign(value=frame["value"].where(frame["metric"] != "top1", 1.5)),
+         "the top1 1.5 of `clean`"),
+    ],
+)  # fmt: skip
+def test_a_table_that_was_cut_or_edited_is_refused(config, folder, change, named):
+    frame = written(config, folder, "classification", 2)
+    pd.testing.assert_frame_equal(table_averages(config, "classification", folder), frame)
+    change(frame).to_csv(folder.table(2), index=False)
+    with pytest.raises(UserError) as caught:
+        table_averages(config, "classification", folder)
+    assert named in caught.value.came

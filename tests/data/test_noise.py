@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 import torch
 from scipy import stats
 
+from dhl.data.image_set import load_split
 from dhl.data.noise import (
     add_gaussian_noise,
     evaluation_noise,
     evaluation_seed,
     noisy_image,
     pixel_digest,
+    read_noise,
     recorded_noisy_image,
 )
 from dhl.errors import UserError
@@ -135,3 +138,30 @@ def test_recorded_noise_returns_the_recorded_pixels_and_refuses_changed_ones():
     for image, sigma, row in ((changed, 30, record), (clean, 31, record), (clean, 30, other)):
         with pytest.raises(UserError, match=f"`kodim07` at sigma {sigma} differs"):
             recorded_noisy_image(image, sigma=sigma, record=row)
+
+
+def drop_last(lines: list[str]) -> list[str]:
+    return lines[:-1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        drop_last,
+        lambda lines: [*lines, lines[-1]],
+        lambda lines: [lines[0], *lines[:0:-1]],
+        lambda lines: [lines[0], re.sub(r"(?<=,)[0-9]{6,}(?=,)", "abc", lines[1]), *lines[2:]],
+        lambda lines: [lines[0], re.sub(r"(?<=,)[0-9]{6,}(?=,)", "1.5", lines[1]), *lines[2:]],
+        lambda lines: [lines[0], re.sub("[0-9a-f]{64}", "hello", lines[1]), *lines[2:]],
+    ],
+)
+def test_a_record_of_noise_that_does_not_fit_the_images_is_refused(data_copy, change):
+    path = data_copy.noise("denoising", 30)
+    ids = load_split(data_copy.data("denoising"), "test").ids
+    assert read_noise(path, ids)["image_id"].tolist() == list(ids)
+    lines = path.read_text().splitlines()
+    assert change(lines) != lines
+    path.write_text("\n".join(change(lines)) + "\n")
+    with pytest.raises(UserError) as caught:
+        read_noise(path, ids)
+    assert str(path) in caught.value.mistake

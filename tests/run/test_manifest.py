@@ -7,13 +7,25 @@ import json
 import subprocess
 from importlib import metadata
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from dhl.data.image_set import load_split
 from dhl.errors import UserError
+from dhl.report.templates import read_asset
 from dhl.run.fingerprints import settings_digest
-from dhl.run.manifest import verify, write_manifest
-from dhl.run.results import file_digest
+from dhl.run.manifest import not_compared, verify, write_manifest
+from dhl.run.results import (
+    IMAGE_COLUMNS,
+    NOISE_COLUMNS,
+    file_digest,
+    read_csv,
+    read_image_rows,
+    record_of,
+    result_path,
+    write_csv,
+)
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", bytes(range(256)) * 5000])
@@ -48,6 +60,79 @@ def test_verify_lists_what_was_changed_removed_or_added(manifested):
         "added    notes.txt", "changed  models/classifier/clean.pt",
         "removed  data/denoising.npz",
     ]  # fmt: skip
+
+
+def test_a_manifest_does_not_vouch_for_a_result_that_its_job_did_not_write(
+    tiny_config, run_copy, recorded
+):
+    path = run_copy.evaluation("denoising", 30)
+    frame = read_image_rows(path)
+    write_csv(frame, path, IMAGE_COLUMNS)
+    write_manifest(tiny_config, run_copy)
+    assert verify(run_copy.root) == []
+    frame.loc[0, "psnr"] = 77.7
+    frame.to_csv(path, index=False)
+    with pytest.raises(UserError) as caught:
+        write_manifest(tiny_config, run_copy)
+    assert str(path) in caught.value.mistake
+    assert verify(run_copy.root) == ["changed  evaluation/denoising/sigma30.csv"]
+
+
+def test_verify_compares_the_report_and_names_what_it_does_not_compare(manifested, recorded):
+    root = manifested.root
+    with result_path(manifested.report) as temporary:
+        temporary.write_text("<p>joint is better</p>")
+    for name in ("logs/train.log", "checkpoints/separate/side.pt", ".hidden", "report/mine.html"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("mine")
+    (root / "elsewhere").symlink_to(root.parent)
+    (root / "nowhere").symlink_to(root / "missing")
+    assert verify(root) == []
+    assert not_compared(root) == [
+        ".hidden", "checkpoints/", "elsewhere", "logs/", "nowhere", "report/mine.html",
+    ]  # fmt: skip
+    manifested.report.write_text("<p>joint is worse</p>")
+    assert verify(root) == ["changed  report/index.html"]
+    manifested.report.unlink()
+    assert verify(root) == ["removed  report/index.html"]
+
+
+def test_a_changed_manifest_is_refused(tiny_config, run_copy, recorded):
+    write_manifest(tiny_config, run_copy)
+    text = run_copy.manifest.read_text()
+    run_copy.manifest.write_text(text.replace('"base_seed": 1706', '"base_seed": 1707'))
+    with pytest.raises(UserError) as caught:
+        verify(run_copy.root)
+    assert str(run_copy.manifest) in caught.value.mistake
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("noise/denoising/sigma30.csv", lambda path: read_csv(path, NOISE_COLUMNS)),
+        ("data/denoising.npz", lambda path: load_split(path, "test")),
+        ("tables/table1.html", read_asset),
+    ],
+)
+def test_a_result_with_a_flipped_bit_is_refused_wherever_it_is(run_copy, recorded, name, read):
+    path = run_copy.root / name
+    path.parent.mkdir(exist_ok=True)
+    content = path.read_bytes() if path.exists() else b"<table></table>"
+    with result_path(path) as temporary:
+        temporary.write_bytes(content)
+    read(path)
+    for place in np.random.default_rng(0).integers(0, len(content), 40).tolist():
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(UserError) as caught:
+            read(path)
+        assert str(path) in caught.value.came
+    path.write_bytes(content)
+    read(path)
+    assert (
+        subprocess.run(["sha256sum", "-c", record_of(path).name], cwd=path.parent).returncode == 0
+    )
 
 
 def test_the_manifest_names_seed_versions_configuration_and_files(tiny_config, manifested):
