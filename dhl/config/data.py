@@ -9,8 +9,10 @@ from pydantic import Discriminator, Field, Tag
 from dhl.config.data_sets import DataSet, Folder, PhotoDigits, PluginData
 from dhl.config.image_data_sets import (
     MOST_LABELS,
+    Camvid,
     Ilsvrc2012,
     ImageFolder,
+    ImagenetSamples,
     Imagenette,
     Voc,
     Voc2012,
@@ -25,9 +27,11 @@ KINDS: dict[str, type[DataSet]] = {
     "photo-digits": PhotoDigits,
     "folder": Folder,
     "imagenette": Imagenette,
+    "imagenet-samples": ImagenetSamples,
     "ilsvrc2012": Ilsvrc2012,
     "image_folder": ImageFolder,
     "voc2012": Voc2012,
+    "camvid": Camvid,
     "voc": Voc,
 }
 _ByKind = Field(discriminator="kind")
@@ -43,9 +47,10 @@ def _plugin_or_shipped(data: Any) -> str:
 _ByOrigin = Discriminator(_plugin_or_shipped)
 _Denoising = Annotated[Annotated[PhotoDigits | Folder, _ByKind], Tag(SHIPPED)]
 _Classification = Annotated[
-    Annotated[PhotoDigits | Imagenette | Ilsvrc2012 | ImageFolder, _ByKind], Tag(SHIPPED)
+    Annotated[PhotoDigits | Imagenette | ImagenetSamples | Ilsvrc2012 | ImageFolder, _ByKind],
+    Tag(SHIPPED),
 ]
-_Segmentation = Annotated[Annotated[PhotoDigits | Voc2012 | Voc, _ByKind], Tag(SHIPPED)]
+_Segmentation = Annotated[Annotated[PhotoDigits | Voc2012 | Camvid | Voc, _ByKind], Tag(SHIPPED)]
 DenoisingData = Annotated[_Denoising | _PluginData, _ByOrigin]
 ClassificationData = Annotated[_Classification | _PluginData, _ByOrigin]
 SegmentationData = Annotated[_Segmentation | _PluginData, _ByOrigin]

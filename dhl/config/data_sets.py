@@ -11,8 +11,13 @@ from dhl.config.base import Count, Frozen, UserPath
 from dhl.config.plugins import load_plugin
 from dhl.errors import ConfigError
 
-# Names of downloadable data sets in place of a folder, and the shortest side of their images (px).
-DOWNLOADABLE_FOLDERS = {"kodak": 512, "bsds500": 321}
+# Words in place of a folder: the set in the catalogue, and the shortest side of its images (px).
+DOWNLOADABLE_FOLDERS = {
+    "kodak": ("kodak", 512),
+    "bsds500": ("bsds500", 321),
+    **{f"imagenet-samples-{half}": ("imagenet-samples", 256) for half in ("even", "odd")},
+}
+_WORDS = ", ".join(f"`{word}`" for word in DOWNLOADABLE_FOLDERS)
 
 
 class DataSet(Frozen):
@@ -85,25 +90,25 @@ class Folder(DataSet):
     kind: Literal["folder"] = Field(description="folders of images")
     name: str = Field(description="name of the data set: in the noise seeds and in the report")
     train: UserPath | None = Field(
-        default=None, description="training folder, or a download: `bsds500` or `kodak`"
+        default=None, description=f"training folder, or a download: {_WORDS}"
     )
-    test: UserPath = Field(description="test folder, or a download: `bsds500` or `kodak`")
+    test: UserPath = Field(description=f"test folder, or a download: {_WORDS}")
 
     @model_validator(mode="after")
     def _tested_on_other_images(self) -> Folder:
         # BSDS500 has different images for training and for tests; a reserved word is not a path.
         folders = {folder for folder in (self.train, self.test) if folder is not None}
         own = self.train is not None and not folders & set(DOWNLOADABLE_FOLDERS)
-        if self.train == self.test == "kodak" or (
-            own and len({Path(folder).resolve() for folder in folders}) == 1
-        ):
+        one = len(folders) == 1 and self.train is not None and self.train != "bsds500"
+        if one or (own and len({Path(folder).resolve() for folder in folders}) == 1):
             raise not_apart(self, "one folder")
         return self
 
     @property
     def downloads(self) -> tuple[str, ...]:
         """The downloadable sets among the two folders."""
-        return tuple(word for word in DOWNLOADABLE_FOLDERS if word in (self.train, self.test))
+        words = [word for word in DOWNLOADABLE_FOLDERS if word in (self.train, self.test)]
+        return tuple(dict.fromkeys(DOWNLOADABLE_FOLDERS[word][0] for word in words))
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -115,7 +120,7 @@ class Folder(DataSet):
     @property
     def smallest_side(self) -> int | None:
         """The shortest side of a downloadable set; None for the user's folders."""
-        return DOWNLOADABLE_FOLDERS.get(self.train or "")
+        return DOWNLOADABLE_FOLDERS.get(self.train or "", (None, None))[1]
 
 
 def not_apart(data: Any, how: str) -> ConfigError:

@@ -13,6 +13,7 @@ from dhl.errors import ConfigError, UserError
 
 CLASSES_OF_IMAGENET = 1000
 CLASSES_OF_VOC = 21
+CLASSES_OF_CAMVID = 11
 MOST_LABELS = 255  # 255 marks the ignored pixels of a label map
 
 
@@ -79,6 +80,29 @@ class Imagenette(ClassifiedPictures):
     def downloads(self) -> tuple[str, ...]:
         """The files of the chosen size."""
         return (self.name,)
+
+
+class ImagenetSamples(ClassifiedPictures):
+    """One photograph of each class of ImageNet, downloadable without an account.
+
+    The classes of one half are tested on. Of the other half, four of five classes are for training
+    and one for choosing settings.
+    """
+
+    kind: Literal["imagenet-samples"] = Field(description="one photograph of each ImageNet class")
+    test: Literal["odd", "even"] = Field(
+        default="odd", description="the classes to test on: those with odd or with even indices"
+    )
+
+    @property
+    def name(self) -> str:
+        """The data set's name, also in the catalogue."""
+        return self.kind
+
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """The set."""
+        return (self.kind,)
 
 
 class Ilsvrc2012(ClassifiedPictures):
@@ -161,6 +185,26 @@ class Voc2012(Pictures):
     def classes_of(self, part: str) -> int | None:
         """Return VOC's twenty classes and the background."""
         return CLASSES_OF_VOC
+
+
+class Camvid(Pictures):
+    """CamVid as SegNet's authors scaled and split it."""
+
+    kind: Literal["camvid"] = Field(description="CamVid: frames of drives through a town")
+
+    @property
+    def name(self) -> str:
+        """The data set's name, also in the catalogue."""
+        return self.kind
+
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """The set."""
+        return (self.kind,)
+
+    def classes_of(self, part: str) -> int | None:
+        """Return SegNet's eleven classes."""
+        return CLASSES_OF_CAMVID
 
 
 class Voc(Pictures):

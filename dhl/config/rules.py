@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhl.config.image_data_sets import CLASSES_OF_IMAGENET
+from dhl.config.image_data_sets import CLASSES_OF_IMAGENET, ImagenetSamples
 from dhl.config.methods import TASKS, model_of
 from dhl.config.networks import Network
 from dhl.config.recipes import DenoiserRecipes, JointRecipe, Recipe, WarmStart
@@ -25,6 +25,7 @@ def check_rules(config: Config) -> None:
             _require_pairs(config, method, part)
     if config.sensitivity is not None:
         _check_sensitivity(config, config.sensitivity)
+    _check_halves(config)
     _check_joint_crops(config)
     _check_published_classes(config)
     _check_task_seeds(config)
@@ -210,6 +211,19 @@ def _check_varied_weights(config: Config) -> None:
             "`sensitivity.weight_factors` needs task weights above 0 to multiply.",
             came=" and ".join(came) or f"no part {' or '.join(TASKS)}",
             do="remove `weight_factors`, or run a task with a weight above 0.",
+        )
+
+
+def _check_halves(config: Config) -> None:
+    """Check that no denoiser is trained on photographs that classification is tested on."""
+    trained = getattr(config.parts["denoising"].data, "train", None)
+    data = config.parts["classification"].data if "classification" in config.parts else None
+    if isinstance(data, ImagenetSamples) and trained == f"{data.kind}-{data.test}":
+        raise ConfigError(
+            "Denoisers are trained on the photographs that classification is tested on.",
+            came=f"`parts.denoising.data.train: {trained}`, and `test: {data.test}` in "
+            "`parts.classification.data`",
+            do="write the other half at one of the two.",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from dhl.config.catalogue import Archive, DataSet
+from dhl.data.transfer import SourceFailed
 from dhl.errors import UserError
 from dhl.progress import Progress, megabytes
 
@@ -32,6 +34,7 @@ _DAMAGE = (
 LONGEST_HEADER = 4096  # bytes; also the average of all headers
 DEEPEST = 20  # folders of a path
 _BUFFER = 1 << 20
+_MOST_DIGESTED = (100_000, 2_000_000_000)  # files and bytes of an archive of GitHub
 
 
 class Verified(NamedTuple):
@@ -233,6 +236,42 @@ def _decompressed(raw: BinaryIO) -> BinaryIO:
     return io.BufferedReader(gzip.GzipFile(fileobj=raw), _BUFFER)
 
 
+def contents_digest(source: Path, inside: str | None) -> str:
+    """Digest the files of a tar file, whose own bytes may vary: GitHub packs its archives anew.
+
+    The digest is the SHA-256 of the lines that `sha256sum` prints for the files below the folder
+    `inside`, sorted by their paths in it.
+
+    Raises
+    ------
+    SourceFailed
+        If the tar file is damaged or has no such folder.
+    """
+    lines = {}
+    try:
+        for name, size, file, _ in open_members(source, Budget(*_MOST_DIGESTED)):
+            if name.is_relative_to(inside or "."):
+                digest = hashlib.sha256()
+                for piece in _pieces(file, size):
+                    digest.update(piece)
+                lines[str(name.relative_to(inside or "."))] = digest.hexdigest()
+    except (*_DAMAGE, OSError) as error:
+        raise SourceFailed(f"it is not a readable archive ({error})") from None
+    if not lines:
+        raise SourceFailed(f"it has no files in a folder {inside}")
+    listed = "".join(f"{digest}  {name}\n" for name, digest in sorted(lines.items()))
+    return f"contents:{hashlib.sha256(listed.encode()).hexdigest()}"
+
+
+def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield the next bytes of a file, in pieces."""
+    while size:
+        if not (piece := file.read(min(size, _BUFFER // 2))):
+            raise EOFError("it is cut off")
+        size -= len(piece)
+        yield piece
+
+
 def extract_tar(source: Path, folder: Path, budget: Budget, *, inside: str = ".") -> Iterator[int]:
     """Write the files below `inside` in a tar file into a folder; yield the bytes read so far.
 
@@ -243,10 +282,8 @@ def extract_tar(source: Path, folder: Path, budget: Budget, *, inside: str = "."
             path = folder / name.relative_to(inside)
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "wb") as target:
-                while size:
-                    if not (piece := file.read(min(size, _BUFFER // 2))):
-                        raise EOFError("it is cut off")
-                    size -= target.write(piece)
+                for piece in _pieces(file, size):
+                    target.write(piece)
         yield position
 
 

@@ -151,7 +151,7 @@ def _wrong_digests(data_set: DataSet, root: Path) -> list[str]:
     """Describe the downloaded files of a set with a wrong digest."""
     expected = expected_digests(data_set, root)
     paths = {
-        path: expected[archive.name]
+        path: (expected[archive.name], archive.inside)
         for archive in data_set.archives
         for path in (
             archive_path(root, data_set.name, archive.name),
@@ -159,13 +159,13 @@ def _wrong_digests(data_set: DataSet, root: Path) -> list[str]:
         )
         if path.is_file()
     }
-    return [found for path, digest in paths.items() if (found := _wrong_digest(path, digest))]
+    return [found for path, digest in paths.items() if (found := _wrong_digest(path, *digest))]
 
 
-def _wrong_digest(path: Path, expected: str | None) -> str | None:
+def _wrong_digest(path: Path, expected: str | None, inside: str | None = None) -> str | None:
     """Describe a wrong digest; None if the digest is right."""
     try:
-        verified_digest(path, expected)
+        verified_digest(path, expected, inside=inside)
     except SourceFailed as failure:
         return f"{path}: {failure}"
     return None

@@ -14,6 +14,10 @@ VOC_CLASSES = (
     "cow", "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",
     "train", "tv monitor",
 )  # fmt: skip
+CAMVID_CLASSES = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "vehicle", "pedestrian",
+    "bicyclist",
+)  # fmt: skip
 
 
 def class_namer(config: Config, part: str) -> Callable[[int], str]:
@@ -24,7 +28,9 @@ def class_namer(config: Config, part: str) -> Callable[[int], str]:
         return str if part == "classification" else names.__getitem__
     if data.kind == "voc2012":
         return VOC_CLASSES.__getitem__
-    of_imagenet = data.kind in ("imagenette", "ilsvrc2012")
+    if data.kind == "camvid":
+        return CAMVID_CLASSES.__getitem__
+    of_imagenet = data.kind in ("imagenette", "imagenet-samples", "ilsvrc2012")
     if of_imagenet or getattr(data, "classes", None) == "imagenet":
         from torchvision.models import VGG16_Weights
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
@@ -15,6 +15,7 @@ from urllib.request import url2pathname
 from dhl.config.catalogue import CATALOGUE, Archive, DataSet
 from dhl.data.archives import (
     Verified,
+    contents_digest,
     count_mismatches,
     differing_files,
     disk_explained,
@@ -95,10 +96,11 @@ def expected_digests(data_set: DataSet, root: Path) -> dict[str, str | None]:
     }
 
 
-def verified_digest(path: Path, expected: str | None) -> str:
+def verified_digest(path: Path, expected: str | None, *, inside: str | None = None) -> str:
     """Check the digest of a file, and return it.
 
-    `expected` is `algorithm:digest`; the digest may be cut off.
+    `expected` is `algorithm:digest`; the digest may be cut off. `inside` is the folder of the files
+    for `contents_digest`.
 
     Raises
     ------
@@ -112,8 +114,11 @@ def verified_digest(path: Path, expected: str | None) -> str:
     with open(path, "rb") as file:
         head = file.read(512)
         file.seek(0)
-        new = functools.partial(hashlib.new, algorithm, usedforsecurity=False)
-        digest = f"{algorithm}:{hashlib.file_digest(file, new).hexdigest()}"
+        if algorithm == "contents":
+            digest = contents_digest(path, inside)
+        else:
+            new = functools.partial(hashlib.new, algorithm, usedforsecurity=False)
+            digest = f"{algorithm}:{hashlib.file_digest(file, new).hexdigest()}"
     if expected and not digest.startswith(expected):
         raise SourceFailed(f"its digest is {digest}, not {expected}")
     is_tar = head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar"
@@ -215,25 +220,26 @@ def _obtain(
 ) -> Verified:  # fmt: skip
     """Return a verified file from the first source that has it."""
     kept = archive_path(root, data_set.name, archive.name)
+    verify = functools.partial(verified_digest, expected=expected, inside=archive.inside)
     reasons = []
     for source in sources:
         try:
             if isinstance(source, Path):
-                return Verified(source, verified_digest(source, expected))
-            return Verified(kept, _download(source, kept, expected, size=archive.bytes or 0))
+                return Verified(source, verify(source))
+            return Verified(kept, _download(source, kept, verify, size=archive.bytes or 0))
         except SourceFailed as failure:
             reasons.append(f"{without_secrets(str(source))}: {failure}")
             logger.info("%s", reasons[-1])
     raise _not_obtained(archive.name, data_set, kept.parent, reasons)
 
 
-def _download(url: str, kept: Path, expected: str | None, *, size: int) -> str:
+def _download(url: str, kept: Path, verify: Callable[[Path], str], *, size: int) -> str:
     """Download a file, verify it, rename it to `kept`, and return its digest."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(kept)
     receive(url, part, size=size)
     try:
-        digest = verified_digest(part, expected)
+        digest = verify(part)
     except SourceFailed:
         discard(part)
         raise

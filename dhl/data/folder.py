@@ -12,6 +12,7 @@ from PIL import Image, ImageFile
 from dhl.config.data_sets import Folder
 from dhl.data.image_files import SMALLEST_SIDE
 from dhl.data.image_set import ImageSet
+from dhl.data.imagenet_samples import read_half
 from dhl.data.layouts import SUFFIXES
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
@@ -84,6 +85,9 @@ def read_denoising(spec: Folder, root: Path) -> dict[str, ImageSet]:
     files: dict[str, list[Path]] = {}
     for split, source in (("train", spec.train), ("test", spec.test)):
         if source is None:
+            continue
+        if source.startswith("imagenet-samples-"):
+            splits |= read_half(source, split, root)
             continue
         folders = [Path(source)]
         if source in _FOLDERS:

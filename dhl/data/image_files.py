@@ -140,18 +140,30 @@ class LabelFiles(Files):
     """Label maps of one split as uint8 arrays (H, W), read on demand.
 
     The files are images with one channel, or the `.mat` files of SBD. Pixels are 0 to
-    `classes` - 1, or 255 (ignored).
+    `classes` - 1, or 255 (ignored), which replaces the files' label `void`.
     """
 
-    def __init__(self, folder: Path, paths: Sequence[str] | np.ndarray, classes: int):
+    def __init__(
+        self,
+        folder: Path,
+        paths: Sequence[str] | np.ndarray,
+        classes: int,
+        *,
+        void: int = IGNORED_LABEL,
+    ):
         super().__init__(folder, paths)
-        self.classes = classes
+        self.classes, self.void = classes, void
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> LabelFiles:
+        """Return some of the label maps."""
+        return LabelFiles(self.folder, self.names[indices], self.classes, void=self.void)
 
     def read(self, index: int) -> np.ndarray | DamagedImage:
         """Return a label map or its damage; a `UserError` for pixels of other classes."""
         path = self.path(index)
         labels = _read_labels(path)
         if isinstance(labels, np.ndarray):
+            labels[labels == self.void] = IGNORED_LABEL
             _check_labels(labels, path, self.classes)
         return labels
 

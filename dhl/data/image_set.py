@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.image_files import ImageFiles, LabelFiles, Preparation, encoded
 from dhl.errors import UserError
 from dhl.run.free_text import readable
@@ -99,7 +100,12 @@ def _pixels(images: ImageSet) -> dict[str, np.ndarray]:
         arrays |= {f"images/{index}": image for index, image in enumerate(images.images)}
     if images.targets is not None:
         arrays["targets"] = np.asarray(images.targets)
-    return arrays | {f"origins/{name}": values for name, values in images.origins.items()}
+    return arrays | _origins(images)
+
+
+def _origins(images: ImageSet) -> dict[str, np.ndarray]:
+    """Return the arrays of the origins of a split."""
+    return {f"origins/{name}": values for name, values in images.origins.items()}
 
 
 def _index(images: ImageSet, files: ImageFiles) -> dict[str, np.ndarray]:
@@ -116,9 +122,11 @@ def _index(images: ImageSet, files: ImageFiles) -> dict[str, np.ndarray]:
     }
     if isinstance(images.targets, LabelFiles):
         arrays["label_paths"] = images.targets.names
+        if images.targets.void != IGNORED_LABEL:
+            arrays["void"] = np.array(images.targets.void)
     elif images.targets is not None:
         arrays["targets"] = images.targets
-    return arrays
+    return arrays | _origins(images)
 
 
 def load_split(path: Path, split: str) -> ImageSet:
@@ -154,7 +162,7 @@ def read_origins(path: Path, split: str) -> dict[str, dict[str, str]]:
     with open_arrays(path) as arrays:
         if f"{split}/ids" not in arrays:
             return {}
-        ids = arrays[f"{split}/ids"].tolist()
+        ids = [os.fsdecode(name) for name in arrays[f"{split}/ids"]]
         kinds = _below(f"{split}/origins/", arrays)
         single = {kind: of for kind, of in kinds.items() if of.ndim == 1}
         return {kind: dict(zip(ids, of.tolist(), strict=True)) for kind, of in single.items()}
@@ -186,7 +194,8 @@ def _from_index(content: dict[str, np.ndarray], classes: int | None) -> ImageSet
     preparation = Preparation(int(content["resize"]) or None, int(content["crop"]) or None)
     targets: np.ndarray | LabelFiles | None = content.get("targets")
     if "label_paths" in content and classes is not None:
-        targets = LabelFiles(folder, content["label_paths"], classes)
+        void = int(content.get("void", IGNORED_LABEL))
+        targets = LabelFiles(folder, content["label_paths"], classes, void=void)
     return ImageSet(
         ids=np.char.decode(content["ids"], "utf-8").tolist(),
         images=ImageFiles(
@@ -197,6 +206,7 @@ def _from_index(content: dict[str, np.ndarray], classes: int | None) -> ImageSet
             damaged="skip" if content["damaged"] == "skip" else "stop",
         ),
         targets=targets,
+        origins=_below("origins/", content),
         classes=classes,
         content=str(content["content"]),
     )

@@ -6,8 +6,8 @@ import functools
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -35,13 +35,17 @@ HEAD = 65_536  # first bytes of a training image, which its digest covers
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a split: unique names, paths relative to the folder, classes or label maps."""
+    """The files of a split: unique names, paths relative to the folder, classes or label maps.
+
+    `origins` are sources of each image, as in `ImageSet`.
+    """
 
     folder: Path
     ids: Sequence[str]
     paths: Sequence[str]
     targets: np.ndarray | LabelFiles
     classes: int
+    origins: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if twice := [name for name, count in Counter(self.ids).items() if count > 1]:
@@ -57,12 +61,10 @@ class Listing:
     def take(self, indices: Sequence[int] | np.ndarray) -> Listing:
         """Return the listing of some of the images."""
         targets = self.targets
-        if isinstance(targets, LabelFiles):
-            targets = LabelFiles(targets.folder, targets.names[indices], targets.classes)
-        else:
-            targets = targets[indices]
+        targets = targets.take(indices) if isinstance(targets, LabelFiles) else targets[indices]
         ids, paths = ([names[index] for index in indices] for names in (self.ids, self.paths))
-        return Listing(self.folder, ids, paths, targets, self.classes)
+        origins = {kind: of[indices] for kind, of in self.origins.items()}
+        return Listing(self.folder, ids, paths, targets, self.classes, origins)
 
     def evenly(self, count: int | None) -> Listing:
         """Return `count` evenly spaced images, the same number of each class if possible."""
@@ -122,7 +124,7 @@ def inspect(
 ) -> tuple[ImageSet, list[Skipped]]:
     """Open and digest every file of a split, in several threads.
 
-    Only the first bytes of a training image are read; test images and label maps are decoded.
+    Only the first bytes of a training image are read; other images and label maps are decoded.
 
     Returns
     -------
@@ -161,7 +163,10 @@ def inspect(
     files = ImageFiles(
         listing.folder, listing.paths, sizes, preparation=preparation, damaged=spec.damaged
     )
-    images = ImageSet(listing.ids, files, listing.targets, classes=listing.classes, content=content)
+    images = ImageSet(
+        listing.ids, files, listing.targets,
+        origins=listing.origins, classes=listing.classes, content=content,
+    )  # fmt: skip
     return images, skipped
 
 
@@ -169,7 +174,7 @@ def preparation_of(spec: Pictures, split: str) -> Preparation:
     """Return the preparation of a split; training images are cropped later, at random."""
     if not isinstance(spec, ClassifiedPictures):
         return Preparation()
-    return Preparation(spec.resize, spec.crop if split == "test" else None)
+    return Preparation(spec.resize, None if split == "train" else spec.crop)
 
 
 class _Seen(NamedTuple):
@@ -187,11 +192,11 @@ def _look(
     size = read_size(path, preparation)
     if isinstance(size, DamagedImage):
         return size
-    if split == "test":
+    if split != "train":
         image = read_prepared(path, preparation)
         if isinstance(image, DamagedImage):
             return image
-    digest = content_digest(path, most=-1 if split == "test" else HEAD)
+    digest = content_digest(path, most=HEAD if split == "train" else -1)
     if isinstance(listing.targets, LabelFiles):
         labels = listing.targets.read(index)
         if isinstance(labels, DamagedImage):

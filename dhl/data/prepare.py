@@ -16,12 +16,13 @@ from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_ima
 from dhl.data.folder import read_denoising
 from dhl.data.image_files import Files
 from dhl.data.image_set import ImageSet, load_split, save_splits
+from dhl.data.imagenet_samples import list_imagenet_samples
 from dhl.data.listing import Listing, Skipped, inspect
 from dhl.data.locations import data_root
 from dhl.data.noise import evaluation_seed, noisy_image, pixel_digest
 from dhl.data.photo_digits import make_part
 from dhl.data.plugin_data import make_plugin_part
-from dhl.data.segmentation import list_voc, list_voc2012
+from dhl.data.segmentation import list_camvid, list_voc, list_voc2012
 from dhl.errors import UserError
 from dhl.progress import Progress
 from dhl.run.folder import RunFolder
@@ -33,9 +34,11 @@ SHEET_COLUMNS = 20
 # Kinds of data whose images stay in files, with the functions that list the files.
 LISTINGS: dict[str, Callable[..., dict[str, Listing]]] = {
     "imagenette": list_imagenette,
+    "imagenet-samples": list_imagenet_samples,
     "ilsvrc2012": list_ilsvrc2012,
     "image_folder": list_image_folder,
     "voc2012": list_voc2012,
+    "camvid": list_camvid,
     "voc": list_voc,
 }
 
@@ -68,7 +71,7 @@ def read_splits(config: Config, part: str) -> tuple[dict[str, ImageSet], list[Sk
         return read_denoising(spec, data_root(config)), []
     splits, skipped = {}, []
     for split, listing in LISTINGS[spec.kind](spec, data_root(config)).items():
-        chosen = listing.evenly(getattr(spec, f"{split}_images"))
+        chosen = listing.evenly(getattr(spec, f"{split}_images", None))
         splits[split], damaged = inspect(chosen, split, spec, threads=config.threads)
         skipped += damaged
     return splits, skipped

@@ -1,16 +1,20 @@
-"""Images with label maps: VOC 2012, the Semantic Boundaries Dataset, user data in VOC's layout."""
+"""Images with label maps: VOC 2012, SBD, CamVid, user data in VOC's layout."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from dhl.config.image_data_sets import CLASSES_OF_VOC, Voc, Voc2012
+import numpy as np
+
+from dhl.config.image_data_sets import CLASSES_OF_CAMVID, CLASSES_OF_VOC, Camvid, Voc, Voc2012
 from dhl.data.image_files import LabelFiles
 from dhl.data.layouts import SBD, SUFFIXES, VOC, Layout
 from dhl.data.listing import Listing, named
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
+
+FRAMES_OF_STRETCH = 10  # of CamVid
 
 # The paths of an image and its label map, relative to the folder of the listing, by image name.
 Pairs = dict[str, tuple[str, str]]
@@ -30,6 +34,37 @@ def list_voc2012(spec: Voc2012, root: Path) -> dict[str, Listing]:
         names = {name for part in ("train", "val") for name in read_list(sbd, SBD, part)}
         train |= find_pairs(root, sbd, SBD, names - set(test) - set(train))
     return _listings(root, train, find_pairs(root, voc, VOC, test), CLASSES_OF_VOC)
+
+
+def list_camvid(spec: Camvid, root: Path) -> dict[str, Listing]:
+    """List CamVid by the lists of SegNet's authors, whose label 11 is void.
+
+    Neighbouring frames of a drive are a second apart or less, and alike. So intervals are over
+    stretches of `FRAMES_OF_STRETCH` frames, which are recorded as origins.
+    """
+    folder = downloaded(root, spec.name)
+    listings = {}
+    for split, name in (("train", "train"), ("validation", "val"), ("test", "test")):
+        # Each line has the absolute paths, on the authors' disk, of a frame and its label map.
+        lines = (folder / f"{name}.txt").read_text().split()
+        files = ["/".join(PurePosixPath(path).parts[-2:]) for path in lines]
+        frames, labels = files[::2], files[1::2]
+        ids = [PurePosixPath(path).stem for path in frames]
+        listings[split] = Listing(
+            folder, ids, frames,
+            LabelFiles(folder, labels, CLASSES_OF_CAMVID, void=CLASSES_OF_CAMVID),
+            CLASSES_OF_CAMVID,
+            origins={"stretches": _stretches(ids)},
+        )  # fmt: skip
+    return listings
+
+
+def _stretches(ids: list[str]) -> np.ndarray:
+    """Name for each frame the stretch of its drive; frames are named `<drive>_<number>`."""
+    drives = [name.rpartition("_")[0] for name in ids]
+    ranks = [drives[:index].count(drive) for index, drive in enumerate(drives)]
+    numbered = zip(drives, ranks, strict=True)
+    return np.array([f"{drive}-{rank // FRAMES_OF_STRETCH}" for drive, rank in numbered])
 
 
 def list_voc(spec: Voc, root: Path) -> dict[str, Listing]:

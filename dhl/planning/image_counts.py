@@ -46,10 +46,16 @@ class PartCounts:
 KNOWN_FOLDERS = {
     "kodak": (ImageCount(24, 512, 768), ImageCount(24, 512, 768)),
     "bsds500": (ImageCount(400, 321, 481), ImageCount(100, 321, 481)),
+    **{
+        f"imagenet-samples-{half}": (ImageCount(400, 256, 340), ImageCount(500, 256, 340))
+        for half in ("even", "odd")
+    },
 }
+SAMPLES = (400, 500)  # training images of one half of the classes, and all images of the other
 IMAGENETTE = (12_894, 500)  # training and validation images of ImageNet
 ILSVRC2012 = (1_281_167, 50_000)
 VOC_TRAIN, VOC_VAL = (1_464, 10_582), 1_449  # without and with SBD's label maps
+CAMVID, CAMVID_SIDES = (367, 233), (360, 480)
 VOC_SIDES = (375, 500)  # the usual photograph, in either orientation
 
 
@@ -121,9 +127,11 @@ _COUNTERS: dict[str, Callable[[Any], PartCounts]] = {
     "photo-digits": lambda data: _used(data, data.train, data.test, data.size, data.size),
     "folder": _folder,
     "imagenette": lambda data: _used(data, *IMAGENETTE, data.crop, data.crop),
+    "imagenet-samples": lambda data: _used(data, *SAMPLES, data.crop, data.crop),
     "ilsvrc2012": lambda data: _used(data, *ILSVRC2012, data.crop, data.crop),
     "image_folder": _image_folder,
     "voc2012": lambda data: _used(data, VOC_TRAIN[data.extra is not None], VOC_VAL, *VOC_SIDES),
+    "camvid": lambda data: _used(data, *CAMVID, *CAMVID_SIDES),
     "voc": _voc,
 }
 

@@ -42,7 +42,9 @@ def refused(root: Path, name: str = NAME, **mirrors: list[str]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["bsds500", "imagenette-160", "voc2012", "sbd"])
+@pytest.mark.parametrize(
+    "name", ["bsds500", "imagenette-160", "voc2012", "sbd", "imagenet-samples", "camvid"]
+)
 def test_a_set_is_downloaded_once(name, site, monkeypatch, tmp_path):
     content = offer(name, site, monkeypatch)
     folder = fetch(name, root=tmp_path, mirrors={})

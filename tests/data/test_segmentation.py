@@ -1,4 +1,4 @@
-"""Images with label maps: VOC 2012, SBD, user data in VOC's layout, and refused data."""
+"""Images with label maps: VOC 2012, SBD, CamVid, user data in VOC's layout, and refused data."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from tiny_sets import (
     make_sbd,
     make_voc2012,
     make_voc_layout,
+    write_picture,
 )
 from torchvision.datasets import SBDataset, VOCSegmentation
 
-from dhl.data.image_set import load_split, split_digest
+from dhl.data.image_set import load_split, read_origins, split_digest
 from dhl.data.prepare import label_colours
 from dhl.errors import UserError
 from dhl.run.results import SKIPPED_COLUMNS, read_csv
@@ -49,6 +50,31 @@ def test_voc_has_the_images_and_label_maps_that_torchvision_reads(written, tmp_p
     assert ours.ids == list(VOC_VAL)
     assert ours.classes == 21
     assert ours.has_label_maps
+
+
+def test_camvid_has_the_lists_of_segnets_authors_and_its_void_is_ignored(written, tmp_path):
+    folder = tmp_path / "camvid"
+    names = [f"0001TP_{number:06d}" for number in range(0, 360, 30)] + ["Seq05VD_f00000"]
+    lists = {"train": names, "val": ["0016E5_07959"], "test": ["Seq05VD_f00030"]}
+    for split, frames in lists.items():
+        lines = [f"/SegNet/CamVid/{split}/{name}.png /SegNet/CamVid/{split}annot/{name}.png\n"
+                 for name in frames]  # fmt: skip
+        for name in frames:
+            write_picture(folder / f"{split}/{name}.png")
+            labels = Image.fromarray(np.arange(36 * 48, dtype=np.uint8).reshape(36, 48) % 12)
+            (folder / f"{split}annot").mkdir(exist_ok=True)
+            labels.save(folder / f"{split}annot/{name}.png")
+        (folder / f"{split}.txt").write_text("".join(lines))
+    path = written(kind="camvid").data(PART)
+    found = {split: load_split(path, split) for split in ("train", "validation", "test")}
+    assert {split: one.ids for split, one in found.items()} == {
+        "train": names, "validation": lists["val"], "test": lists["test"],
+    }  # fmt: skip
+    np.testing.assert_array_equal(found["train"].targets[2][0, :13], [*range(11), 255, 0])
+    assert found["train"].classes == 11
+    stretches = found["train"].origins["stretches"].tolist()
+    assert stretches == ["0001TP-0"] * 10 + ["0001TP-1"] * 2 + ["Seq05VD-0"]
+    assert read_origins(path, "test") == {"stretches": {"Seq05VD_f00030": "Seq05VD-0"}}
 
 
 def stale_splits(written, mine, change) -> set[str]:

