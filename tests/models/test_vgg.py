@@ -94,6 +94,21 @@ def test_efficientnet_lite_has_the_published_parameters_and_normalisation():
     torch.testing.assert_close(network.normalise(pixels / 255), expected)
 
 
+def test_the_segmenter_on_efficientnet_lite_has_the_classifiers_features_twice_as_dense():
+    classifier = efficientnet()
+    segmenter = build_network("segmenter", "efficientnet-largefov", width=8, classes=5)
+    load_pretrained(segmenter, packaged_weights())
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    found = []
+    classifier.network._blocks[10].register_forward_hook(lambda *call: found.append(call[2]))
+    with torch.inference_mode():
+        classifier(images)
+        dense = segmenter.eval().forward_features(images)
+        assert dense.shape == (2, 112, 8, 12)
+        torch.testing.assert_close(dense[..., 1::2, 1::2], found[0], rtol=1e-4, atol=1e-4)
+        assert segmenter(images[..., :57, :75]).shape == (2, 5, 57, 75)
+
+
 @needs(PHOTOS)
 def test_efficientnet_lite_knows_photographs():
     paths = [PHOTOS / f"photo{number:03}.png" for number in range(len(CLASSES))]
