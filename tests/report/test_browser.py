@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from PIL import Image
 from report_run import TEMPLATES, small_config, write_run
 from settings import PUBLISHED
 
@@ -291,6 +293,25 @@ def test_the_page_is_light_or_dark_as_the_system_or_the_reader_wants(open_page):
     dark.get_by_label("light").check()
     light.get_by_label("dark").check()
     assert (background(dark), background(light)) == ("rgb(252, 251, 249)", "rgb(22, 24, 28)")
+
+
+def shade(page, name: str) -> float:
+    """Return the median brightness of a figure, from 0 to 255."""
+    page.evaluate(OPEN)
+    picture = page.locator(f"#figure-{name} > img").screenshot()
+    return float(np.median(np.asarray(Image.open(io.BytesIO(picture)).convert("L"))))
+
+
+def test_plots_are_light_or_dark_as_the_page_and_examples_keep_their_colours(open_page):
+    dark, light = open_page(color_scheme="dark"), open_page(color_scheme="light")
+    plots = ("overview", "training_curves")
+    assert [shade(dark, name) < 40 < 250 < shade(light, name) for name in plots] == [True, True]
+    assert abs(shade(dark, "example_denoising") - shade(light, "example_denoising")) < 10
+    dark.get_by_label("light").check()
+    light.get_by_label("dark").check()
+    assert shade(light, "overview") < 40 < 250 < shade(dark, "overview")
+    light.emulate_media(media="print")
+    assert shade(light, "overview") > 250
 
 
 def test_nothing_is_wider_than_a_phone(open_page):
