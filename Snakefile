@@ -62,7 +62,12 @@ onsuccess:
 onerror:
     remove_failed_results()
     print(
-        "Some jobs failed; their logs are named above. Correct the cause and run the same "
-        "command again; complete results are kept.",
+        (
+            "Stopped: complete results, and checkpoints of trainings, are kept. The same command "
+            "goes on from there."
+            if stopped()
+            else "Some jobs failed; their logs are named above. Correct the cause and run the same "
+            "command again; complete results are kept."
+        ),
         file=sys.stderr,
     )

@@ -1,5 +1,6 @@
 """Exceptions for users' mistakes: the program prints three short texts and no traceback."""
 
+import errno
 import functools
 import re
 
@@ -20,6 +21,33 @@ class UserError(Exception):
     def __reduce__(self) -> tuple:
         """Let another process raise the error here."""
         return functools.partial(type(self), came=self.came, do=self.do), (self.mistake,)
+
+
+def system_error(error: OSError) -> UserError:
+    """Return the error for a file or folder that the system does not let the program use."""
+    name = error.filename2 or error.filename or "a file"
+    return UserError(
+        f"The system does not let dhl use {name}.",
+        came=f"{error.filename or name}: {error.strerror or error}",
+        do=advice(error),
+    )
+
+
+def advice(error: OSError) -> str:
+    """Say what to do about an error of the system."""
+    return _ADVICE.get(error.errno or 0, "check the path and the disk, and run the command again.")
+
+
+_FOLDER_OR_FILE = "rename it: a folder is where a file belongs, or a file where a folder does."
+_PERMISSION = "name another file or folder, or make this one accessible."
+_SPACE = "free some space and run the same command again; complete files are kept."
+_ADVICE = {
+    errno.EISDIR: _FOLDER_OR_FILE, errno.ENOTDIR: _FOLDER_OR_FILE, errno.EEXIST: _FOLDER_OR_FILE,
+    errno.ENOTEMPTY: _FOLDER_OR_FILE,
+    errno.EACCES: _PERMISSION, errno.EPERM: _PERMISSION, errno.EROFS: _PERMISSION,
+    errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE,
+    errno.ENAMETOOLONG: "use a shorter name.",
+}  # fmt: skip
 
 
 class ConfigError(UserError, ValueError):

@@ -68,9 +68,9 @@ def hold(path: Path) -> None:
     """Share a lock with other processes until this one ends, even if killed."""
     import fcntl
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+b")
-    with suppress(OSError):  # a file system without locks: `unless_held` then yields False
+    with suppress(OSError):  # no locks, or not writable: `unless_held` then yields False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
         fcntl.flock(file, fcntl.LOCK_SH)
         _held.append(file)
 

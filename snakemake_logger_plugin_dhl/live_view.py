@@ -29,6 +29,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from dhl.planning.schedule import Job
 from dhl.planning.time_left import RunningJob, RunState, read_progress, seconds_left
+from dhl.training.signals import interrupts
 
 SECONDS_BETWEEN_LINES = 60.0
 SECONDS_BEFORE_PLAN = 15.0  # a shorter run needs no estimate
@@ -75,6 +76,8 @@ class LogHandler(LogHandlerBase):
     def _follow(self, record: logging.LogRecord) -> None:
         """Update the view, or print the record."""
         event = getattr(record, "event", None)
+        if interrupts:  # the workflow says what is kept; that jobs ended is no news
+            return
         if self.common_settings.dryrun or event in _ERRORS or record.levelno >= logging.WARNING:
             if self.allowed.filter(record):
                 self._print(self.details.format(record))
@@ -99,7 +102,7 @@ class LogHandler(LogHandlerBase):
             self.planning.kill()
         if self.live is not None:
             self.live.stop()
-        if self.state.to_run:
+        if self.state.to_run and not interrupts:
             self._print(self._summary())
             self.state.to_run.clear()  # `close` is called twice
         super().close()

@@ -21,7 +21,7 @@ from dhl.cli.commands import Arguments
 from dhl.config.methods import PARTS
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
-from dhl.errors import UserError
+from dhl.errors import UserError, system_error
 from dhl.locks import RUNNING, hold
 from dhl.run.folder import RunFolder
 from dhl.run.shards import WHOLE, Shard
@@ -216,7 +216,8 @@ def _run(arguments: Arguments) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    A `UserError` is printed without traceback and gives status 1, or 2 in `dhl compare`.
+    A `UserError` and an error of the system are printed without traceback and give status 1, or
+    2 in `dhl compare`.
     """
     if hasattr(signal, "SIGPIPE"):  # `dhl describe | head` ends quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -233,10 +234,36 @@ def main(argv: list[str] | None = None) -> int:
     if "function" not in arguments:
         parser.print_help()
         return 0
+    return _run_explained(arguments)
+
+
+def _run_explained(arguments: Arguments) -> int:
+    """Run a command; what stops it is a message and an exit status."""
     try:
         return _run(arguments)
-    except UserError as error:
-        if error.__cause__ is not None:  # a plug-in's exception: the message does not name the line
-            traceback.print_exception(error.__cause__)
-        print(f"dhl: {error}", file=sys.stderr)
-        return 2 if arguments.function is commands.run_compare else error.status
+    except KeyboardInterrupt:
+        print(
+            "dhl: stopped by Ctrl-C; complete files and parts of downloads are kept, and the same "
+            "command goes on from there",
+            file=sys.stderr,
+        )
+        return 128 + signal.SIGINT
+    except (UserError, OSError, MemoryError) as error:
+        mistake = _as_mistake(error)
+        if mistake.__cause__ is not None:  # a plug-in's: the message does not name the line
+            traceback.print_exception(mistake.__cause__)
+        print(f"dhl: {mistake}", file=sys.stderr)
+        return 2 if arguments.function is commands.run_compare else mistake.status
+
+
+def _as_mistake(error: UserError | OSError | MemoryError) -> UserError:
+    """Return the message about an error of the user or of the machine."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError):
+        return system_error(error)
+    return UserError(
+        "The memory is too small.",
+        came=str(error) or "no memory left",
+        do="use smaller images or batches, or a machine with more memory.",
+    )

@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from dhl.config.catalogue import Archive, DataSet
 from dhl.data.transfer import SourceFailed
-from dhl.errors import UserError
+from dhl.errors import UserError, advice
 from dhl.progress import Progress, megabytes
 
 LISTING = "files.json"  # lists the files of a complete set; written last
@@ -69,8 +69,8 @@ def disk_explained(folder: Path) -> Iterator[None]:
         raise UserError(
             f"The data set cannot be written below {folder}.",
             came=f"{error.strerror}: {error.filename or folder}",
-            do="free some space, or set `downloads.root` to a folder on another disk, and run the "
-            "same command again; complete downloads are kept.",
+            do=f"{advice(error)} Or set `downloads.root` to a folder on another disk; complete "
+            "downloads are kept.",
         ) from None
 
 

@@ -25,6 +25,7 @@ from dhl.run.failures import NothingToShow, failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import figure_names
 from dhl.run.results import TRAINING_COLUMNS, read_csv
+from dhl.training.signals import die_quietly
 
 
 def training_curves(config: Config, folder: RunFolder) -> Figure:
@@ -138,7 +139,9 @@ def write_figures(config: Config, folder: RunFolder, *, processes: int = 1) -> N
     write = partial(_write_figure, config, folder)
     with ExitStack() as stack:
         progress = stack.enter_context(Progress("figures", len(names)))
-        pool = stack.enter_context(ProcessPoolExecutor(processes)) if processes > 1 else None
+        pool = None
+        if processes > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(processes, initializer=die_quietly))
         for _ in pool.map(write, names) if pool else map(write, names):
             progress.advance()
 

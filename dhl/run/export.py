@@ -52,9 +52,10 @@ def export_run(root: Path, output: Path | None = None, *, models: bool = False) 
         the zip file would lie in the run's folder.
     """
     folder = RunFolder(root.resolve())
-    output = output or folder.root.with_name(f"{folder.root.name}.zip")
-    check_outside(folder, output)
+    if output is not None:
+        check_outside(folder, output)
     check_untouched(folder.root)
+    output = output or folder.root.parent / f"{folder.root.name or 'run'}.zip"
     config = load_config(folder.config)
     manifest = read_manifest(folder)
     results = _result_files(config, folder, models=models)

@@ -9,9 +9,12 @@ import platform
 import shutil
 import subprocess
 import time
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from dhl.config.plugins import load_plugin
 from dhl.config.schema import Config
@@ -160,14 +163,42 @@ def read_manifest(folder: RunFolder) -> dict[str, Any]:
         if is_as_written(folder.manifest) is False:
             raise ValueError(f"not the digest in {record_of(folder.manifest).name}")
         manifest = json.loads(folder.manifest.read_text("utf-8"))
-        manifest["files"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"The manifest {folder.manifest} is missing or unreadable.",
-            came=str(error),
-            do="name the folder of a run, such as results/mini, or complete it with `make report`.",
-        ) from None
+        _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(map(str, first["loc"]))
+        raise _unreadable(folder, f"`{path}`: {first['msg']}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(folder, str(error)) from None
     return manifest
+
+
+class _Manifest(BaseModel):
+    """The keys that readers of a manifest need; those of other versions may be there too."""
+
+    model_config = ConfigDict(strict=True)
+
+    run: str
+    created: Annotated[str, AfterValidator(lambda text: datetime.fromisoformat(text) and text)]
+    commit: str | None
+    dirty: bool | None
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    base_seed: int
+    wall_seconds: float | None
+    configuration: dict[str, Any]
+    plugins: dict[str, str] = {}
+    files: dict[str, str]
+    reference: dict[str, str] = {}
+
+
+def _unreadable(folder: RunFolder, came: str) -> UserError:
+    """Return the error for a manifest that is not there or not one."""
+    return UserError(
+        f"The manifest {folder.manifest} is missing or unreadable.",
+        came=came,
+        do="name the folder of a run, such as results/mini, or complete it with `make report`.",
+    )
 
 
 def recorded_digests(manifest: dict[str, Any]) -> dict[str, str]:

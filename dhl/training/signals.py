@@ -12,6 +12,26 @@ from typing import Any
 # A cluster sends SIGTERM before it ends a job; Ctrl-C sends SIGINT.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+interrupts: list[int] = []  # that came since `note_interrupts` was called
+
+
+def note_interrupts() -> None:
+    """Note each SIGINT in `interrupts`, and let it do what it did before."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        if callable(before):
+            before(number, frame)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, note)
+
+
+def die_quietly() -> None:
+    """Let Ctrl-C end a worker process without a traceback; the main process says what happened."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 
 @contextmanager
 def noted_signals() -> Iterator[Callable[[], str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -99,6 +100,15 @@ MISTAKES = [
     ),
     (["data", "download", "imagenot"], "`imagenot`"),
     (["verify", "nowhere"], "nowhere/manifest.json"),
+    (["export", "/"], "/manifest.json"),
+    (["describe", "--configfile", "folder"], "Is a directory"),
+    (["train", "separate/sigma30", "--folder", "tiny.yaml"], "tiny.yaml"),
+    (
+        ["denoise", "folder", "b.png", "--method", "cbm3d", "--sigma", "25"],
+        "Is a directory",
+    ),
+    (["denoise", "a.png", "b.png", "--model", "folder"], "folder"),
+    (["import-caffe", "folder", "--output", "b.pt"], "folder"),
     (["denoise", "a.png", "b.png", "--model", "c.pt"], "c.pt"),
     (["denoise", "a.png", "b.xyz", "--model", "c.pt"], "b.xyz"),
     (["denoise", "a.png", "b.png"], "neither `--model` nor `--method`"),
@@ -122,7 +132,8 @@ def test_a_mistake_is_one_message_and_status_1(
     tiny_content["parts"] = {"denoising": tiny_content["parts"]["denoising"]}
     tiny_content["parts"]["denoising"]["methods"] = ["noisy", "separate"]
     (tmp_path / "denoising.yaml").write_text(yaml.safe_dump(tiny_content))
-    free = arguments[0] in ("verify", "denoise", "import-caffe")
+    (tmp_path / "folder").mkdir()
+    free = arguments[0] in ("verify", "denoise", "import-caffe", "export")
     extra = [] if free or "--configfile" in arguments else ["--configfile", str(tiny_file)]
     assert main([*arguments, *extra]) == 1
     message = capsys.readouterr().err
@@ -209,3 +220,31 @@ def test_denoise_writes_a_picture_of_the_same_size(tiny_run, tmp_path):
     done = np.asarray(Image.open(tmp_path / "out.png"))
     assert done.shape == pixels.shape
     assert (done != pixels).mean() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "advice"),
+    [
+        (KeyboardInterrupt(), 130, "the same command goes on"),
+        (MemoryError(), 1, "memory"),
+        (OSError(errno.EROFS, "Read-only file system", "a.csv"), 1, "make this one accessible"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "free some space"),
+        (OSError(errno.EISDIR, "Is a directory", "a.csv"), 1, "folder"),
+        (OSError(errno.EIO, "Input/output error", "a.csv"), 1, "check the path and the disk"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_stops_a_command_is_a_message_without_traceback(
+    raised, status, advice, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("dhl.run.manifest.verify", lambda root: (_ for _ in ()).throw(raised))
+    assert main(["verify", str(tmp_path)]) == status
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    assert advice in message
+    if isinstance(raised, OSError):
+        assert raised.strerror in message
+    if isinstance(raised, KeyboardInterrupt):
+        assert message.count("\n") == 1
+    else:
+        assert_three_parts(message)

@@ -6,16 +6,20 @@ import hashlib
 import json
 import subprocess
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from settings import changed
 
 from dhl.data.image_set import load_split
 from dhl.errors import UserError
 from dhl.report.templates import read_asset
+from dhl.run.export import export_run
 from dhl.run.fingerprints import settings_digest
-from dhl.run.manifest import not_compared, verify, write_manifest
+from dhl.run.folder import RunFolder
+from dhl.run.manifest import not_compared, read_manifest, verify, write_manifest
 from dhl.run.results import (
     IMAGE_COLUMNS,
     NOISE_COLUMNS,
@@ -215,3 +219,26 @@ def test_code_without_a_repository_has_no_commit(tiny_config, run_copy, tmp_path
     write_manifest(tiny_config, run_copy)
     manifest = json.loads(run_copy.manifest.read_text())
     assert (manifest["commit"], manifest["dirty"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, "del") for key in ("run", "created", "versions", "hardware", "base_seed", "files")]
+    + [("created", "yesterday"), ("files", {"a": 1}), ("versions", []), ("plugins", None)],
+)
+def test_a_manifest_without_a_key_or_with_another_type_is_refused(
+    tiny_config, tmp_path, key, value
+):
+    folder = RunFolder(tmp_path)
+    write_manifest(tiny_config, folder)
+    assert verify(tmp_path) == []
+    folder.manifest.write_text(json.dumps(changed(read_manifest(folder), key, value)))
+    with pytest.raises(UserError) as caught:
+        export_run(tmp_path)
+    assert str(folder.manifest) in caught.value.mistake
+    assert f"`{key}" in caught.value.came
+
+
+def test_the_root_of_the_disk_is_no_run():
+    with pytest.raises(UserError, match=r"/manifest\.json"):
+        export_run(Path("/"))

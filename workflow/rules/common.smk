@@ -39,6 +39,7 @@ from dhl.run.outputs import FIGURE_FORMATS
 from dhl.seeding import split_draw
 from dhl.sigma import format_sigma
 from dhl.training.gpu_slots import gpus_of_this_machine
+from dhl.training.signals import interrupts, note_interrupts
 
 # Jobs run the code of this checkout; environment.post-deploy.sh installs it into conda's environment.
 packages = [str(PROJECT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
@@ -62,6 +63,7 @@ TABLE_PARTS = {TABLES[part]: part for part in CONFIG.parts}
 WAITING_MODELS = waiting_models(CONFIG)
 
 hold(RUNNING)
+note_interrupts()
 
 
 def keep_configuration():
@@ -129,6 +131,11 @@ def last_try(wildcards, attempt):
     """
     in_module = __name__ is not None  # Snakemake sets the name of the module
     return int(attempt > RETRIES_OF_DRIVER and not in_module)
+
+
+def stopped():
+    """Tell whether Ctrl-C or a SIGTERM ended the run."""
+    return interrupts or getattr(workflow.scheduler, "_user_kill", None)
 
 
 def remove_failed_results():
