@@ -259,6 +259,8 @@ def _missing(results: PartResults, claim: Claim) -> str:
         missing += [f"{method} failed at sigma {one.sigma:g}" for method in failed]
         names = " and ".join(f"`{method}`" for method in sorted(absent) if method not in failed)
         missing += [f"no {claim.metric} of {names} in {one.source}"] if names else []
+        if not absent and any(np.isnan(one.score(name, claim.metric)) for name in claim.methods):
+            missing.append(f"no test image has a {claim.metric} in {one.source}")
     if not missing and len({one.image_ids for one in results.measurements}) > 1:
         return "not the same images at every sigma"
     return "; ".join(missing)

@@ -222,7 +222,7 @@ def _compare_cell(
     difference = b.value - a.value
     found = statistics.combine(difference, images | trainings, confidence=first.confidence)
     low, high, p_value = found.low, found.high, found.p_value
-    if images and np.isnan(high):  # each image moved by the same amount
+    if images and p_value == 1 and np.isnan(high):  # each image moved by the same amount
         low, high, p_value = difference, difference, float(abs(difference) <= _NOTHING)
     return _numbers(key, a, "a") | _numbers(key, b, "b") | {
         "difference": difference, "ci_low": low, "ci_high": high,

@@ -69,6 +69,8 @@ def _row(config: Config, comparison: Comparison, metric: str, measurements: Meas
     confidence = config.statistics.confidence
     low, high = measurements.interval(*key, confidence=confidence)
     row |= measurements.summary(*key) | {"ci_low": low, "ci_high": high}
+    if pd.isna(row["value"]):
+        return row | {"n": 0, "status": NOT_MEASURED}
     if reference is None or (reference.name, metric) not in measurements.features:
         return row
     gap = measurements.estimate(*key) - measurements.estimate(reference.name, metric)

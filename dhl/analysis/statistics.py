@@ -159,7 +159,8 @@ class Inference:
     Attributes
     ----------
     value, low, high, p_value : float
-        NaN as ends, and p = 1, if no source of error is known.
+        NaN as ends, and p = 1, if no source of error is known. Of a value that was not measured,
+        which is NaN, ends and p are NaN too.
     sources : dict of str to Source
         By kind of unit, and `trainings` and `networks` if there are several.
     """
@@ -205,6 +206,8 @@ def combine(value: float, sources: Mapping[str, Source], *, confidence: float) -
     .. [1] Satterthwaite, Biometrics Bulletin 2, 1946.
     """
     error, freedom = _total(sources)
+    if not np.isfinite((value, *(source.error for source in sources.values()))).all():
+        return Inference(value, np.nan, np.nan, np.nan, dict(sources))
     if not error > _NOTHING:
         # A few images or trainings may agree by chance: their spread is unknown.
         return Inference(value, np.nan, np.nan, 1.0, dict(sources))

@@ -166,7 +166,7 @@ def _average(measurements: Measurements, method: str, metric: str, paper: Publis
         "method": method, "sigma": measurements.sigma, "image_id": AVERAGE, "metric": metric,
         **measurements.summary(method, metric), "published": value, "status": status,
     }  # fmt: skip
-    if (method, metric) in measurements.features:
+    if not pd.isna(row["value"]):
         return row
     what = "rows" if method not in measurements.protocols else metric
     reason = f"{NOT_MEASURED}: no {what} of `{method}` in {measurements.source}"

@@ -39,7 +39,7 @@ def verdict(value: float, p_value: float, *, confidence: float, these_weights: b
     these_weights : bool
         Whether a network was trained only once.
     """
-    if not p_value < 1 - confidence or value == 0:
+    if not p_value < 1 - confidence or not abs(value) > 0:  # NaN is no verdict
         return INCONCLUSIVE
     words = POSITIVE if value > 0 else NEGATIVE
     return words[1] if these_weights else words[0]

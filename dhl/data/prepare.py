@@ -54,10 +54,30 @@ def write_data(config: Config, part: str, folder: RunFolder) -> None:
         )
     for split, images in splits.items():
         logger.info("%s, %s: %d images", part, split, len(images))
+        _check_classes(part, split, images)
     save_splits(splits, folder.data(part))
     write_rows(map(asdict, skipped), folder.skipped(part), SKIPPED_COLUMNS)
     with result_path(folder.data(part).with_suffix(".png")) as temporary:
         contact_sheet(splits).save(temporary, format="png")
+
+
+def _check_classes(part: str, split: str, images: ImageSet) -> None:
+    """Name the classes that no pixel of label maps has; if no pixel has any, it is an error."""
+    if images.targets is None or images.classes is None or not images.has_label_maps:
+        return
+    absent = set(range(images.classes))
+    for labels in images.targets:
+        absent -= set(np.unique(labels).tolist())
+        if not absent:
+            return
+    if len(absent) == images.classes:
+        raise UserError(
+            f"No pixel of the {split} label maps of {part} has a class.",
+            came=f"the label {IGNORED_LABEL}, which is ignored, in all {len(images)} maps",
+            do=f"write the classes 0 to {images.classes - 1} into the label maps.",
+        )
+    names = ", ".join(map(str, sorted(absent)))
+    logger.warning("%s, %s: no label map has class %s of %d", part, split, names, images.classes)
 
 
 def read_splits(config: Config, part: str) -> tuple[dict[str, ImageSet], list[Skipped]]:

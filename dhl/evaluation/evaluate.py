@@ -220,11 +220,11 @@ def forward(network: Callable, images: np.ndarray, device: torch.device) -> np.n
     Raises
     ------
     UserError
-        If the batch does not fit the device's memory.
+        If the batch does not fit the device's memory, or the output is not finite.
     """
     try:
         batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
-        return network(batch).float().cpu().numpy()
+        output = network(batch).float().cpu().numpy()
     except torch.OutOfMemoryError as error:
         count, height, width = images.shape[:3]
         smaller = f"set `evaluation.batch` to {count // 2}, which changes no result"
@@ -233,6 +233,13 @@ def forward(network: Callable, images: np.ndarray, device: torch.device) -> np.n
             came=f"{count} images of {width} x {height} px: {str(error).splitlines()[0]}",
             do=f"{smaller if count > 1 else 'use a device with more memory, or `device: cpu`'}.",
         ) from None
+    if not np.isfinite(output).all():
+        raise UserError(
+            "The output of a network is not finite, so it has no quality.",
+            came=f"NaN or infinite numbers in the output of a `{type(network).__name__}`",
+            do="train the network again with a lower learning rate.",
+        )
+    return output
 
 
 def _measure(output: Output, batch: Batch, protocol: str) -> pd.DataFrame:

@@ -190,5 +190,9 @@ def cross_entropy(*, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     targets = torch.from_numpy(np.asarray(target, np.int64))
     pairs = zip(torch.from_numpy(logits), targets, strict=True)
-    losses = (task_loss(logits=one[None], target=label[None]) for one, label in pairs)
-    return np.array([loss.item() for loss in losses])
+    losses = np.array([task_loss(logits=one[None], target=label[None]).item()
+                       for one, label in pairs])  # fmt: skip
+    if targets.dim() == 1:
+        return losses
+    labelled = (targets != IGNORED_LABEL).flatten(1).any(1).numpy()
+    return np.where(labelled, losses, np.nan)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dhl.analysis.claims_file import ClaimsFile
 from dhl.analysis.published import AVERAGE
 from dhl.analysis.reach import is_trained_here, is_trial
@@ -13,9 +15,10 @@ from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
 from dhl.report.content import read_deviations
 from dhl.report.names import listed, noise_name
+from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
-from dhl.run.results import TABLE_COLUMNS, read_csv
+from dhl.run.results import TABLE_COLUMNS, open_arrays, read_csv
 from dhl.sigma import format_sigma
 
 _FEW = 12  # test images
@@ -100,6 +103,24 @@ def _trained_once(config: Config) -> str:
     tasks = [part for part in config.parts if part in TASKS]
     trained = any(is_trained_here(config, task) for task in tasks)
     return "Each task network" if config.task_seeds == 1 and trained else ""
+
+
+def absent_classes(config: Config, folder: RunFolder) -> list[tuple[str, str]]:
+    """Name the classes that no pixel of the test label maps has: mIoU has no value of them."""
+    if "segmentation" not in config.parts:
+        return []
+    path = folder.arrays("segmentation", config.parts["segmentation"].sigmas[0])
+    if failure_of(path) is not None:
+        return []
+    with open_arrays(path) as arrays:
+        counts = arrays[next(name for name in arrays if name.startswith("confusion/"))]
+    absent = np.flatnonzero(counts.sum(axis=(0, 2)) == 0)
+    if not len(absent):
+        return []
+    names = listed(map(str, absent))
+    return [
+        ("Classes without test pixels", f"No test label map has class {names} of {len(counts[0])}.")
+    ]
 
 
 def _unequal_images(config: Config) -> list[tuple[str, str]]:

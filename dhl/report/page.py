@@ -83,7 +83,10 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "tested_on": facts.tested_on(config, folder),
         "at_sigma": facts.at_sigma(config),
         "trial": is_trial(config, file.limits.steps),
-        "limits": facts.limits(config, file, claims, deviations),
+        "limits": [
+            *facts.limits(config, file, claims, deviations),
+            *facts.absent_classes(config, folder),
+        ],
         "answers": read_answers(file, claims),
         "claims_file": file,
         "strip": read_strip(config, folder),

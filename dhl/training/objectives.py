@@ -38,11 +38,13 @@ def task_loss(*, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     ----------
     logits : Tensor of shape (N, C) or (N, C, H, W)
     target : Tensor of int64, shape (N,) or (N, H, W)
-        Pixels with the label 255 do not count.
+        Pixels with the label 255 do not count. A batch without any other pixel has no loss: 0, with
+        gradients of 0.
     """
     # 255 is the ignore index of label maps, but a valid class of ImageNet.
     ignored = IGNORED_LABEL if logits.dim() == 4 else -1
-    return F.cross_entropy(logits.float(), target, ignore_index=ignored)
+    total = F.cross_entropy(logits.float(), target, ignore_index=ignored, reduction="sum")
+    return total / (target != ignored).sum().clamp(min=1)
 
 
 def joint_loss(
@@ -65,7 +67,7 @@ def feature_loss(*, denoised: torch.Tensor, clean: torch.Tensor) -> torch.Tensor
     """Return the mean squared difference of features, relative to the mean square of `clean`.
 
     It is computed in float32 over all features of the batch, has no unit, and does not depend on
-    the scale of the features.
+    the scale of the features. If all features of the clean images are zero, it is 0.
 
     Parameters
     ----------
@@ -78,7 +80,9 @@ def feature_loss(*, denoised: torch.Tensor, clean: torch.Tensor) -> torch.Tensor
        Super-Resolution, ECCV 2016: their feature reconstruction loss is relative to the number of
        features instead.
     """
-    return F.mse_loss(denoised.float(), clean.float()) / clean.float().square().mean()
+    scale = clean.float().square().mean()
+    scale = scale.masked_fill(scale == 0, float("inf"))
+    return F.mse_loss(denoised.float(), clean.float()) / scale
 
 
 def centre_crop(images: torch.Tensor, side: int | None) -> torch.Tensor:

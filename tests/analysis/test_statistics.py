@@ -129,6 +129,19 @@ def test_without_spread_nothing_is_known(images):
     np.testing.assert_equal((found.low, found.high, found.p_value), (np.nan, np.nan, 1.0))
 
 
+@pytest.mark.parametrize("broken", ["value", "images", "trainings", "networks"])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_what_was_not_measured_has_neither_p_value_nor_verdict(broken, number):
+    parts = {"value": 0.5, "images": np.array([0.1, -0.1, 0.0]), "trainings": np.array([0.1, -0.1]),
+             "networks": np.array([0.2, -0.2])}  # fmt: skip
+    parts[broken] = parts[broken] * np.nan + number
+    found = statistics.infer(Estimate(**parts), each(3), confidence=0.95)
+    assert np.isnan([found.low, found.high, found.p_value]).all()
+    for p_value in (found.p_value, 0.0):
+        word = verdicts.verdict(np.nan, p_value, confidence=0.95, these_weights=False)
+        assert word == verdicts.INCONCLUSIVE
+
+
 def test_an_estimate_averages_trainings_and_task_networks():
     features = np.random.default_rng(8).normal(size=(9, 3, 2, 1))
     found = statistics.estimate(features, "psnr")

@@ -225,6 +225,33 @@ def test_damaged_images_and_label_maps_are_named_or_left_out(written, mine):
     assert test.targets.path(0).stem == "e"
 
 
+def paint(mine: dict, names: tuple[str, ...], value: int) -> None:
+    """Replace the labels of label maps by one value and a row of ignored pixels."""
+    for name in names:
+        path = Path(mine["path"]) / f"SegmentationClass/{name}.png"
+        labels = np.full_like(np.asarray(Image.open(path)), value)
+        labels[0] = 255
+        Image.fromarray(labels).save(path)
+
+
+@pytest.mark.parametrize(("names", "split"), [(MINE["one"], "train"), (MINE["two"], "test")])
+def test_label_maps_without_a_class_are_refused(written, mine, names, split):
+    paint(mine, names, 255)
+    with pytest.raises(UserError) as caught:
+        written(**mine)
+    assert f"the {split} label maps" in caught.value.mistake
+    assert f"all {len(names)} maps" in caught.value.came
+
+
+def test_a_class_that_no_label_map_has_is_named(written, mine, caplog):
+    paint(mine, (*MINE["one"], *MINE["two"]), 0)
+    written(**mine, classes=2)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
+        f"segmentation, {split}: no label map has class 1 of 2" for split in ("train", "test")
+    ]
+
+
 def test_label_maps_are_shown_in_vocs_colours(written, mine):
     known = {0: (0, 0, 0), 1: (128, 0, 0), 7: (128, 128, 128), 11: (192, 128, 0),
              15: (192, 128, 128), 20: (0, 64, 128), 255: (224, 224, 192)}  # fmt: skip

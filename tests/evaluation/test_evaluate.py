@@ -22,7 +22,7 @@ from dhl.data.image_set import ImageSet, load_split
 from dhl.data.prepare import write_data, write_noise
 from dhl.errors import UserError
 from dhl.evaluation import evaluate as evaluation
-from dhl.evaluation.evaluate import Arrays, Bench, evaluate
+from dhl.evaluation.evaluate import Arrays, Bench, evaluate, forward
 from dhl.run.model_keys import task_network_key
 from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, read_csv
 
@@ -337,3 +337,12 @@ def test_a_batch_that_does_not_fit_the_device_is_answered_with_a_smaller_one(
     assert remedy in error.value.do
     assert error.value.came.startswith(f"{batch} images of 32 x 32 px: CUDA out of memory")
     assert "More words" not in error.value.came
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_an_output_that_is_not_finite_has_no_quality(number):
+    network = nn.Conv2d(3, 3, 1)
+    network.bias.data[1] = number
+    with pytest.raises(UserError) as caught:
+        forward(network, np.zeros((1, 4, 4, 3), np.float32), torch.device("cpu"))
+    assert "Conv2d" in caught.value.came

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from report_run import TEMPLATES, denoising_only, small_config
 from settings import shipped, with_parts
@@ -94,3 +95,17 @@ def test_words_are_joined_as_in_a_sentence():
     assert [listed(words) for words in (["a"], ["a", "b"], ["a", "b", "c"])] == [
         "a", "a and b", "a, b and c",
     ]  # fmt: skip
+
+
+def test_a_class_without_test_pixels_is_a_limit(drawn_copy):
+    config = small_config()
+    assert facts.absent_classes(config, drawn_copy) == []
+    path = drawn_copy.arrays("segmentation", config.parts.segmentation.sigmas[0])
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    for name in arrays:
+        if name.startswith("confusion/"):
+            arrays[name][:, [1, 4]] = 0
+    np.savez(path, **arrays)
+    ((_, sentence),) = facts.absent_classes(config, drawn_copy)
+    assert "class 1 and 4 of 11" in sentence

@@ -48,6 +48,36 @@ def test_task_loss_of_pixels_leaves_out_the_ignored_label():
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_batch_without_a_label_has_no_loss_and_changes_no_weight():
+    logits = (5 * uniform(2, CLASSES, 3, 3)).requires_grad_()
+    loss = task_loss(logits=logits, target=torch.full((2, 3, 3), 255))
+    loss.backward()
+    assert loss.item() == 0
+    assert not logits.grad.any()
+    network = nn.Sequential(nn.Conv2d(3, CLASSES, 1))
+    objective = TaskObjective(network, sigma=None)
+    objective.losses(uniform(2, 3, 4, 4), torch.full((2, 4, 4), 255), torch.Generator())[
+        "loss"
+    ].backward()
+    assert not network[0].weight.grad.any()
+
+
+@pytest.mark.parametrize("shape", [(16, 10), (4, 11, 21, 23)])
+def test_the_task_loss_is_pytorchs_mean_to_the_bit(shape):
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(shape[1], (shape[0], *shape[2:]), generator=generator)
+    ignored = 255 if len(shape) == 4 else -1
+    if len(shape) == 4:
+        target[torch.rand(target.shape, generator=generator) < 0.3] = 255
+    one, other = ((5 * uniform(*shape)).requires_grad_() for _ in range(2))
+    loss = task_loss(logits=one, target=target)
+    expected = nn.functional.cross_entropy(other, target, ignore_index=ignored)
+    (0.7 * loss).backward()
+    (0.7 * expected).backward()
+    assert torch.equal(loss, expected)
+    assert torch.equal(one.grad, other.grad)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_losses_equal_their_formulas_and_are_computed_in_float32(dtype):
     denoised, clean = uniform(2, 3, 8, 9).to(dtype), uniform(2, 3, 8, 9, seed=1)
@@ -199,6 +229,14 @@ def test_features_are_the_input_of_the_last_layer(role, name, options, side, las
     with torch.no_grad():
         features = objective.features(images)
         assert torch.equal(network.get_submodule(last)(features), coarse_logits(network, images))
+
+
+def test_features_that_are_all_zero_have_no_distance():
+    denoised = uniform(2, 4).requires_grad_()
+    loss = feature_loss(denoised=denoised, clean=torch.zeros(2, 4))
+    loss.backward()
+    assert loss.item() == 0
+    assert not denoised.grad.any()
 
 
 def test_features_of_a_network_are_those_before_its_upsampling():
