@@ -102,10 +102,14 @@ def _versions() -> dict[str, str]:
 
 def _commit(checkout: Path) -> dict[str, Any]:
     """Return the commit of the code, and whether tracked code differs from it; None without git."""
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set in a hook of the user's
+    surroundings = {name: value for name, value in os.environ.items() if name not in elsewhere}
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(checkout), *arguments]
-        return subprocess.check_output(command, encoding="utf-8", stderr=subprocess.DEVNULL).strip()
+        return subprocess.check_output(
+            command, encoding="utf-8", errors="replace", stderr=subprocess.DEVNULL, env=surroundings
+        ).strip()
 
     try:
         commit = git("rev-parse", "HEAD")

@@ -202,8 +202,9 @@ def checkout(tmp_path, monkeypatch):
     [("dhl/code.py", True), ("dhl/new.py", False), ("notes/mine.txt", False), ("x", False)],
 )
 def test_only_a_change_of_tracked_code_makes_the_code_changed(
-    tiny_config, run_copy, checkout, name, dirty
+    tiny_config, run_copy, checkout, monkeypatch, name, dirty
 ):
+    monkeypatch.setenv("GIT_DIR", str(checkout.parent))  # as in a hook of another repository
     write_manifest(tiny_config, run_copy)
     clean = json.loads(run_copy.manifest.read_text())
     assert len(clean["commit"]) == 40
