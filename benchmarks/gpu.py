@@ -91,7 +91,8 @@ class Section:
 
     def _write(self) -> None:
         seconds = round(time.perf_counter() - self.begin, 1)
-        self.path.write_text(json.dumps(self.found | {"seconds": seconds}, indent=1) + "\n")
+        text = json.dumps(self.found | {"seconds": seconds}, indent=1) + "\n"
+        self.path.write_text(text, "utf-8")
 
 
 def machine(section: Section) -> None:
