@@ -46,7 +46,7 @@ def list_camvid(spec: Camvid, root: Path) -> dict[str, Listing]:
     listings = {}
     for split, name in (("train", "train"), ("validation", "val"), ("test", "test")):
         # Each line has the absolute paths, on the authors' disk, of a frame and its label map.
-        lines = (folder / f"{name}.txt").read_text().split()
+        lines = (folder / f"{name}.txt").read_text("utf-8").split()
         files = ["/".join(PurePosixPath(path).parts[-2:]) for path in lines]
         frames, labels = files[::2], files[1::2]
         ids = [PurePosixPath(path).stem for path in frames]
