@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.errors import UserError
@@ -139,8 +139,9 @@ class ImageFiles(Files):
 class LabelFiles(Files):
     """Label maps of one split as uint8 arrays (H, W), read on demand.
 
-    The files are images with one channel, or the `.mat` files of SBD. Pixels are 0 to
-    `classes` - 1, or 255 (ignored), which replaces the files' label `void`.
+    The files are PNG files with one channel, in grey or with a palette, or the `.mat` files of SBD.
+    Pixels are the stored numbers, whatever their number of bits: 0 to `classes` - 1, or 255
+    (ignored), which replaces the files' label `void`.
     """
 
     def __init__(
@@ -162,10 +163,11 @@ class LabelFiles(Files):
         """Return a label map or its damage; a `UserError` for pixels of other classes."""
         path = self.path(index)
         labels = _read_labels(path)
-        if isinstance(labels, np.ndarray):
-            labels[labels == self.void] = IGNORED_LABEL
-            _check_labels(labels, path, self.classes)
-        return labels
+        if isinstance(labels, DamagedImage):
+            return labels
+        labels = np.where(labels == self.void, IGNORED_LABEL, labels)
+        _check_labels(labels, path, self.classes)
+        return labels.astype(np.uint8)
 
 
 def read_prepared(path: Path, preparation: Preparation) -> np.ndarray | DamagedImage:
@@ -221,40 +223,50 @@ def content_digest(path: Path, *, most: int = -1) -> bytes:
         raise _unreadable(path, error) from None
 
 
+# Pillow spreads the grey levels of 2 and 4 bits over 0 to 255: level 1 becomes 85 or 17.
+_SPREAD = {"L;2": 85, "L;4": 17}
+
+
 def _read_labels(path: Path) -> np.ndarray | DamagedImage:
-    """Read a label map, uint8 (H, W)."""
+    """Read the numbers that a label map stores, as integers or booleans (H, W)."""
     try:
-        if path.suffix == ".mat":
+        if path.suffix.lower() == ".mat":
             return _read_sbd(path)
-        with Image.open(path) as image:
-            if image.mode in ("P", "L"):  # a palette's indices are the classes
-                return np.array(image)
+        with Image.open(path, formats=("PNG",)) as image:  # others lose numbers, such as JPEG
+            spread = _SPREAD.get(str(image.tile[0].args), 1)
+            if image.mode in ("1", "L", "I", "I;16", "P"):  # a palette's indices are the classes
+                return np.array(image) // np.uint8(spread)
             mode = image.mode
+    except UnidentifiedImageError:
+        return DamagedImage(path, "not a PNG file")
     except Exception as error:
         return _damage(path, error)
     raise UserError(
-        f"The label map {path.name} has colour channels instead of class indices.",
+        f"The label map {path.name} has colour or alpha channels instead of class indices.",
         came=f"{path} has {mode}",
-        do="save it with a palette or in grey, 8 bits a pixel.",
+        do="save the index of the class of each pixel as a PNG file, with a palette or in grey.",
     )
 
 
-def _read_sbd(path: Path) -> np.ndarray:
+def _read_sbd(path: Path) -> np.ndarray | DamagedImage:
     """Read the label map in a file of the Semantic Boundaries Dataset (Hariharan et al., 2011)."""
     from scipy.io import loadmat
 
     content = loadmat(path, squeeze_me=True, struct_as_record=False)
-    return np.array(content["GTcls"].Segmentation, dtype=np.uint8)
+    labels = np.asarray(content["GTcls"].Segmentation)
+    if labels.dtype.kind not in "biu":
+        return DamagedImage(path, f"labels of type {labels.dtype}")
+    return labels
 
 
 def _check_labels(labels: np.ndarray, path: Path, classes: int) -> None:
     """Raise a `UserError` if a label map has other classes."""
-    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
-    wrong = [int(value) for value in present if classes <= value < IGNORED_LABEL]
-    if wrong:
+    strange = (labels < 0) | ((labels >= classes) & (labels != IGNORED_LABEL))
+    if strange.any():
+        wrong = np.unique(labels[strange]).tolist()
         raise UserError(
             f"The label map {path.name} has labels outside 0 to {classes - 1} and {IGNORED_LABEL}.",
-            came=f"{path} has {', '.join(map(str, wrong))}",
+            came=f"{path} has {', '.join(map(str, wrong[:10]))}{', ...' if wrong[10:] else ''}",
             do="correct the label map, or set `classes` in `data`.",
         )
 

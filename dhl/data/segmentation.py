@@ -84,10 +84,16 @@ def list_voc(spec: Voc, root: Path) -> dict[str, Listing]:
 
 
 def read_list(folder: Path, layout: Layout, name: str) -> list[str]:
-    """Read the names of images in a list: the first word of each line."""
-    path = folder / layout.lists / f"{name}.txt"
+    """Read the names of images in a list: the first word of each line, as a name or as a path.
+
+    Folders and the ending of an image or label map are dropped, and so is a byte order mark.
+    """
+    path = folder / layout.lists / f"{name.removesuffix('.txt')}.txt"
     try:
-        names = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
+        content = path.read_bytes()
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # as PowerShell writes
+        lines = content.decode("utf-16" if wide else "utf-8-sig").splitlines()
+        names = [_image_name(line.split()[0], layout) for line in lines if line.strip()]
         came = f"{path} is empty"
     except (OSError, UnicodeDecodeError) as error:
         names, came = [], f"{path}: {error.strerror if isinstance(error, OSError) else error}"
@@ -98,6 +104,13 @@ def read_list(folder: Path, layout: Layout, name: str) -> list[str]:
             do="correct the path or the name of the list in `data`, or download the set again.",
         )
     return names
+
+
+def _image_name(word: str, layout: Layout) -> str:
+    """Return the name of an image from a name or path in a list."""
+    path = PurePosixPath(word.replace("\\", "/"))
+    known = path.suffix.lower() in (*SUFFIXES, *layout.endings)
+    return path.stem if known else path.name
 
 
 def find_pairs(root: Path, folder: Path, layout: Layout, names: Iterable[str]) -> Pairs:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import struct
-import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import data as pictures
-from tiny_sets import make_bsds500, make_kodak, write_picture
+from tiny_sets import make_bsds500, make_kodak, write_picture, write_png
 
 from dhl.config.data_sets import Folder
 from dhl.data.folder import picture_files, read_denoising, read_image, read_pictures
@@ -21,21 +18,6 @@ from dhl.run.results import NOISE_COLUMNS, read_csv
 
 PART = "denoising"
 COLOUR = pictures.astronaut()[:20, :24]
-
-
-def write_png(path: Path, pixels: np.ndarray, *, colour_type: int) -> None:
-    """Write an 8- or 16-bit PNG by hand: signature, IHDR, IDAT, IEND."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + check
-
-    big = pixels.astype(pixels.dtype.newbyteorder(">"))
-    rows = b"".join(b"\0" + row.tobytes() for row in big)
-    size = struct.pack(">II", pixels.shape[1], pixels.shape[0])
-    header = size + bytes([8 * pixels.itemsize, colour_type, 0, 0, 0])
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tif", "ppm"])
@@ -76,7 +58,7 @@ def test_a_palette_is_read_as_its_colours(tmp_path):
 def test_other_modes_are_refused_with_the_reason(tmp_path, mode, reason):
     path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
     if mode == "I;16":
-        write_png(path, COLOUR[..., 0].astype(np.uint16) * 257, colour_type=0)
+        write_png(path, COLOUR[..., 0].astype(int) * 257, bits=16, colour_type=0)
     elif mode == "P":
         Image.fromarray(COLOUR).quantize(16).save(path, transparency=3)
     else:
@@ -92,7 +74,7 @@ def test_16_bits_a_channel_are_refused_and_not_silently_reduced(tmp_path, ending
     path = tmp_path / f"deep.{ending}"
     deep = COLOUR.astype(np.uint16) * 257
     if ending == "png":
-        write_png(path, deep, colour_type=2)
+        write_png(path, deep, bits=16, colour_type=2)
     elif ending == "ppm":
         path.write_bytes(b"P6\n24 20\n65535\n" + deep.astype(">u2").tobytes())
     else:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
-from tiny_sets import encoded, picture
+from tiny_sets import encoded, picture, png_chunk, write_png
 from torchvision import transforms
 
 from dhl.data.image_files import DamagedImage, ImageFiles, LabelFiles, Preparation, read_size
@@ -156,6 +156,50 @@ def test_a_label_map_with_other_classes_or_colours_is_named(tmp_path):
     Image.fromarray(COLOUR).save(tmp_path / "one.png")
     with pytest.raises(UserError, match=r"one\.png has RGB"):
         LabelFiles(tmp_path, ["one.png"], 21)[0]
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+@pytest.mark.parametrize(("bits", "palette"), [(1, False), (2, False), (4, False), (8, False),
+                         (16, False), (1, True), (2, True), (4, True), (8, True)])  # fmt: skip
+def test_label_maps_are_read_as_stored(tmp_path, bits, palette, transparent):
+    classes = min(1 << bits, 250)
+    labels = np.arange(12 * 13).reshape(12, 13) % classes
+    labels[0, 0] = classes - 1
+    extra = png_chunk(b"PLTE", bytes(3 << bits)) if palette else b""
+    if transparent:
+        extra += png_chunk(b"tRNS", b"\0\1")  # level 1 if grey, else the first two colours
+    kind = {"bits": bits, "colour_type": 3 if palette else 0, "extra": extra}
+    write_png(tmp_path / "one.png", labels, **kind)
+    read = LabelFiles(tmp_path, ["one.png"], classes)[0]
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, labels)
+    with pytest.raises(UserError, match=rf"one\.png has {classes - 1}\n"):
+        LabelFiles(tmp_path, ["one.png"], classes - 1)[0]
+
+
+def test_16_bits_and_matlab_files_are_not_cut_to_8(tmp_path):
+    labels = np.full((12, 13), 256 + 3)
+    write_png(tmp_path / "one.png", labels, bits=16, colour_type=0)
+    savemat(tmp_path / "two.mat", {"GTcls": {"Segmentation": labels}})
+    savemat(tmp_path / "three.mat", {"GTcls": {"Segmentation": labels / 300}})
+    for name in ("one.png", "two.mat"):
+        with pytest.raises(UserError, match="has 259\n"):
+            LabelFiles(tmp_path, [name], 21)[0]
+    assert "float64" in LabelFiles(tmp_path, ["three.mat"], 21).read(0).reason
+
+
+@pytest.mark.parametrize(("channels", "colour_type"), [(2, 4), (3, 2), (4, 6)])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_label_map_with_colour_or_alpha_is_refused(tmp_path, channels, colour_type, bits):
+    write_png(tmp_path / "one.png", np.zeros((12, 13, channels), int), bits=bits,
+              colour_type=colour_type)  # fmt: skip
+    with pytest.raises(UserError, match=r"one\.png has (LA|RGB|RGBA)\n"):
+        LabelFiles(tmp_path, ["one.png"], 21)[0]
+
+
+def test_a_label_map_that_is_a_jpeg_is_damaged(tmp_path):
+    Image.new("L", (13, 12)).save(tmp_path / "one.png", "jpeg")
+    assert LabelFiles(tmp_path, ["one.png"], 21).read(0).reason == "not a PNG file"
 
 
 @pytest.mark.parametrize("name", ["one.png", "one.mat"])

@@ -184,6 +184,24 @@ LIST = "ImageSets/Segmentation/two.txt"
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b"d.jpg\ne.jpg\n",
+        b"\xef\xbb\xbfd\r\ne\r\n",
+        "d\ne\n".encode("utf-16"),
+        b"/JPEGImages/d.jpg /SegmentationClassAug/d.png\n/JPEGImages/e.JPG /x/e.png\n",
+        b"data\\JPEGImages\\d.jpg\ndata\\JPEGImages\\e.jpg",
+        b"  d  1\n\n\te -1\n\n",
+        b"SegmentationClass/d.png\ne",
+    ],
+)
+def test_lists_are_read_as_others_write_them(written, mine, content):
+    (Path(mine["path"]) / LIST).write_bytes(content)
+    test = load_split(written(**mine | {"test": "two.txt"}).data(PART), "test")
+    assert list(test.ids) == ["d", "e"]
+
+
+@pytest.mark.parametrize(
     ("file", "content", "came"),
     [
         ("JPEGImages/b.jpg", None, r"1 of 3 listed[\s\S]*JPEGImages: b \(0 files\)"),

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,6 +39,28 @@ def write_picture(path: Path, *, height: int = 36, width: int = 48) -> None:
     """Write a picture that depends on the stem, in the format of the ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture(path.stem, height, width)).save(path)
+
+
+def write_png(
+    path: Path, numbers: np.ndarray, *, bits: int, colour_type: int, extra: bytes = b""
+) -> None:
+    """Write a PNG by hand: signature, IHDR, the chunks `extra`, IDAT, IEND.
+
+    `numbers` are of shape (H, W) or (H, W, channels), each with 1, 2, 4, 8 or 16 bits.
+    """
+    height, width = numbers.shape[:2]
+    places = numbers.reshape(height, -1, 1).astype(int) >> np.arange(bits)[::-1]
+    packed = np.packbits(places.reshape(height, -1) & 1, axis=1)
+    rows = b"".join(b"\0" + row.tobytes() for row in packed)
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    content = png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + extra + content)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """Return a chunk of a PNG: length, kind, content, check."""
+    check = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + check
 
 
 def encoded(name: str, height: int, width: int, kind: str = "jpeg") -> bytes:
