@@ -43,7 +43,10 @@ def run_data_download(arguments: Arguments, config: Config, folder: RunFolder) -
 
 
 def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Check that the data sets of a configuration are present and complete."""
+    """Check that the data of a configuration is complete, and that a run can start with it.
+
+    The data is read as the run reads it; nothing is downloaded and written.
+    """
     from dhl.data.check import check_data
 
     findings = []
@@ -54,11 +57,11 @@ def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> N
         print(
             f"{config.run}: the data comes from installed packages; there is nothing to download."
         )
-    if bad := [finding.name for finding in findings if not finding.complete]:
+    if bad := [finding for finding in findings if finding.to_do]:
         raise UserError(
-            f"{len(bad)} of {len(findings)} data sets are incomplete or damaged.",
-            came=", ".join(bad),
-            do="run `dhl data download` with the same configuration, and correct your folders.",
+            f"{len(bad)} of {len(findings)} data sets are incomplete, damaged or unusable.",
+            came=", ".join(finding.name for finding in bad),
+            do="; ".join(dict.fromkeys(finding.to_do for finding in bad)),
         )
 
 

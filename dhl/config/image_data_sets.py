@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from dhl.config.base import Count, UserPath
 from dhl.config.data_sets import DataSet, not_apart
-from dhl.errors import ConfigError, UserError
+from dhl.config.folders import find_classes
+from dhl.errors import ConfigError
 
 CLASSES_OF_IMAGENET = 1000
 CLASSES_OF_VOC = 21
@@ -156,7 +157,7 @@ class ImageFolder(ClassifiedPictures):
         """Return ImageNet's 1,000, or count the class folders."""
         if self.classes == "imagenet":
             return CLASSES_OF_IMAGENET
-        return len(class_folders(Path(self.train or self.test)))
+        return len(find_classes(Path(self.train or self.test)).names)
 
 
 class Voc2012(Pictures):
@@ -228,22 +229,3 @@ class Voc(Pictures):
     def classes_of(self, part: str) -> int | None:
         """Return the configured number."""
         return self.classes
-
-
-def class_folders(folder: Path) -> list[str]:
-    """List the names of the folders inside a folder, sorted; none is a `UserError`."""
-    if not folder.is_dir():
-        raise UserError(
-            f"The data folder {folder} is missing.",
-            came="no such folder",
-            do="correct the path in `data`.",
-        )
-    inside = (path for path in folder.iterdir() if path.is_dir())
-    names = sorted(path.name for path in inside if not path.name.startswith("."))
-    if not names:
-        raise UserError(
-            f"The data folder {folder} has no folder per class.",
-            came="no folder inside",
-            do="sort the images into one folder per class, or correct the path in `data`.",
-        )
-    return names

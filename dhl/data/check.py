@@ -1,4 +1,4 @@
-"""Check that the data sets of a configuration are present and complete."""
+"""Check that the data of a configuration is complete, as the run itself reads it."""
 
 from __future__ import annotations
 
@@ -7,78 +7,117 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dhl.config.catalogue import CATALOGUE, DataSet
-from dhl.config.data_sets import DataSet as Data
-from dhl.config.data_sets import PluginData
-from dhl.config.image_data_sets import Ilsvrc2012, Voc
-from dhl.config.plugins import load_plugin
+from dhl.config.folders import SUFFIXES
+from dhl.config.image_data_sets import Ilsvrc2012
+from dhl.config.rules import used_recipes
 from dhl.config.schema import Config
 from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
 from dhl.data.download import archive_path, expected_digests, verified_digest
 from dhl.data.image_files import DamagedImage, Preparation, read_prepared
-from dhl.data.layouts import SUFFIXES, VOC
+from dhl.data.image_set import check_sizes
+from dhl.data.listing import named
 from dhl.data.locations import data_root
-from dhl.data.plugin_data import make_plugin_part
-from dhl.data.segmentation import find_pairs, read_list
+from dhl.data.prepare import PartData, read_splits
 from dhl.data.transfer import SourceFailed
-from dhl.data.user_folders import user_folders
 from dhl.errors import UserError
 from dhl.progress import Progress
 from dhl.run.downloads import needed_sets
 
-NAMED = 3  # a finding names at most this many files, and counts the others
-
 
 @dataclass(frozen=True)
-class Finding:
-    """The state of a data set: missing and damaged files, and the number and size of all files."""
+class SetFinding:
+    """The missing and damaged files of a downloaded set, and number and size of all files."""
 
-    name: str  # in the catalogue, or the configuration key of a folder
+    name: str  # in the catalogue
     folder: Path
     missing: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
     files: int = 0
     bytes: int = 0
-    unit: str = "files"  # or "images"
 
     @property
-    def complete(self) -> bool:
-        """Whether nothing is missing or damaged."""
-        return not self.missing and not self.damaged
+    def to_do(self) -> str:
+        """What the user has to do; empty if the set is complete."""
+        bad = self.missing or self.damaged
+        return "run `dhl data download` with the same configuration" if bad else ""
 
     def __str__(self) -> str:
         """Return one line with the state, names of bad files, and counts."""
         state = "damaged" if self.damaged else "incomplete" if self.missing else "complete"
-        present = f"{self.files} {self.unit}, {self.bytes / 1e6:.1f} MB in {self.folder}"
-        lists = []
-        for word, names in (("damaged", self.damaged), ("missing", self.missing)):
-            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            lists += [f"{word}: {', '.join(names[:NAMED])}{more}"] if names else []
+        present = f"{self.files} files, {self.bytes / 1e6:.1f} MB in {self.folder}"
+        lists = [
+            f"{word}: {named(names)}"
+            for word, names in (("damaged", self.damaged), ("missing", self.missing))
+            if names
+        ]
         return f"{self.name}: {'; '.join([state, *lists, present])}"
 
 
-def check_data(config: Config, *, decode: bool) -> Iterator[Finding]:
-    """Check downloaded sets, then user folders, then plug-in data; yield a finding for each.
+@dataclass(frozen=True)
+class PartFinding:
+    """What the run would read for a part, or the error with which it would end."""
+
+    part: str
+    found: PartData | UserError
+
+    @property
+    def name(self) -> str:
+        """The key path of the data."""
+        return f"parts.{self.part}.data"
+
+    @property
+    def to_do(self) -> str:
+        """What the user has to do; empty if the run can start."""
+        return f"for `{self.name}`, {self.found.do}" if isinstance(self.found, UserError) else ""
+
+    def __str__(self) -> str:
+        """Return one line with the number of images, and what is skipped or left out."""
+        if isinstance(self.found, UserError):
+            return f"{self.name}: unusable; {self.found.mistake} Found: {self.found.came}"
+        splits, skipped, left_out = self.found
+        counts = (
+            f"{len(splits[split]) if split in splits else 0} {word} images"
+            for split, word in (("train", "training"), ("test", "test"))
+        )
+        parts = ["complete", " and ".join(counts)]
+        if skipped:
+            parts += [f"{len(skipped)} skipped: {named([one.path for one in skipped])}"]
+        if left_out:
+            parts += [f"{len(left_out)} left out: {named(left_out)}"]
+        return f"{self.name}: {'; '.join(parts)}"
+
+
+def check_data(config: Config, *, decode: bool) -> Iterator[SetFinding | PartFinding]:
+    """Check downloaded sets, and then read the data of each part as the run does.
 
     With `decode`, every image file is decoded, which takes minutes to hours.
     """
     root = data_root(config)
     for name in needed_sets(config):
-        yield check_set(CATALOGUE[name], root, decode=decode)
-    for spec, field, key in user_folders(config):
-        yield check_folder(spec, field, key, decode=decode)
+        yield check_set(CATALOGUE[name], root, decode=decode, given=_given_archives(config, name))
     for part in config.parts:
-        if isinstance(config.parts[part].data, PluginData):
-            yield check_plugin(config, part)
+        data = config.parts[part].data
+        there = all((root / name).is_dir() for name in data.downloads)
+        if data.kind != "photo-digits" and there:
+            yield check_part(config, part, decode=decode)
 
 
-def check_set(data_set: DataSet, root: Path, *, decode: bool) -> Finding:
-    """Check the files of a set of the catalogue, and its archives if they are kept."""
+def check_set(
+    data_set: DataSet, root: Path, *, decode: bool, given: Path | None = None
+) -> SetFinding:
+    """Check the files of a set of the catalogue, and its archives if they are kept.
+
+    `given` is the user's folder of archives that the run will unpack.
+    """
     folder = root / data_set.name
+    if given is not None and not folder.is_dir():
+        missing, damaged = _official(data_set, given)
+        return _finding(data_set.name, given, missing=missing, damaged=damaged, decode=False)
     if not folder.is_dir():
         size = f"{data_set.bytes / 1e6:.0f} MB"
-        return Finding(data_set.name, folder, missing=(f"the complete set, {size} to download",))
+        return SetFinding(data_set.name, folder, missing=(f"the complete set, {size} to download",))
     listing = read_listing(folder)
-    damaged: list[str] = []
+    damaged = []
     if listing is None:
         missing = count_mismatches(data_set, folder)
     else:
@@ -87,55 +126,44 @@ def check_set(data_set: DataSet, root: Path, *, decode: bool) -> Finding:
     return _finding(data_set.name, folder, missing=missing, damaged=damaged, decode=decode)
 
 
-def check_folder(spec: Data, field: str, key: str, *, decode: bool) -> Finding:
-    """Check a user's folder: the value of `spec.field`, at the key path `key`."""
-    folder = Path(getattr(spec, field))
-    if not folder.is_dir():
-        return Finding(key, folder, missing=("the folder",))
-    missing: list[str] = []
-    damaged: list[str] = []
-    if isinstance(spec, Ilsvrc2012) and spec.complete:
-        missing, damaged = _official(CATALOGUE["ilsvrc2012"], folder)
-    elif isinstance(spec, Voc):
-        missing = _unlisted(folder, [name for name in (spec.train, spec.test) if name])
-    elif not any(path.suffix.lower() in SUFFIXES for path in files_of(folder)):
-        missing = [f"images ({', '.join(SUFFIXES)})"]
-    return _finding(key, folder, missing=missing, damaged=damaged, decode=decode)
+def check_part(config: Config, part: str, *, decode: bool) -> PartFinding:
+    """Read the images of a part as the run does, and check the sizes of its training images."""
+    try:
+        found = read_splits(config, part, decode=decode)
+        for key_path, (source, recipe) in used_recipes(config).items():
+            if source == part and "train" not in found.splits:
+                raise UserError(
+                    f"There are no training images for `{key_path}`.",
+                    came=f"`parts.{part}.data` with test images alone",
+                    do="add training images, or remove the methods that need them.",
+                )
+            if source == part:
+                check_sizes(found.splits["train"], recipe)
+    except UserError as error:
+        return PartFinding(part, error)
+    return PartFinding(part, found)
 
 
-def check_plugin(config: Config, part: str) -> Finding:
-    """Make the images of a part with its plug-in, and count them."""
-    path = load_plugin(config.parts[part].data.kind).path
-    splits = make_plugin_part(config, part).values()
-    size = sum(image.nbytes for images in splits for image in images.images)
-    files = sum(map(len, splits))
-    return Finding(f"parts.{part}.data", path, files=files, bytes=size, unit="images")
+def _given_archives(config: Config, name: str) -> Path | None:
+    """Return the user's folder with the archives of a set, if the configuration names one."""
+    for part in config.parts:
+        data = config.parts[part].data
+        if isinstance(data, Ilsvrc2012) and name in data.downloads:
+            return Path(data.path)
+    return None
 
 
 def _official(data_set: DataSet, folder: Path) -> tuple[list[str], list[str]]:
-    """Return missing and damaged files of a folder that has the archives or the unpacked set."""
+    """Return missing and damaged archives of a folder."""
     present = [archive for archive in data_set.archives if (folder / archive.name).is_file()]
-    if not present:
-        return count_mismatches(data_set, folder), []
     missing = [archive.name for archive in data_set.archives if archive not in present]
     damaged = [_wrong_digest(folder / archive.name, archive.digest) for archive in present]
     return missing, [found for found in damaged if found]
 
 
-def _unlisted(folder: Path, lists: list[str]) -> list[str]:
-    """Describe the missing lists of a VOC layout, and the missing files that lists name."""
-    missing = []
-    for name in lists:
-        try:
-            find_pairs(folder, folder, VOC, read_list(folder, VOC, name))
-        except UserError as error:
-            missing.append(error.came)
-    return missing
-
-
 def _finding(
     name: str, folder: Path, *, missing: list[str], damaged: list[str], decode: bool
-) -> Finding:
+) -> SetFinding:
     """Count the files of a folder, and find empty files and, with `decode`, damaged images."""
     count = size = 0
     with Progress(f"checking {name}", sum(1 for _ in files_of(folder))) as progress:
@@ -144,7 +172,7 @@ def _finding(
             if not path.stat().st_size or (decode and _is_damaged(path)):
                 damaged.append(str(path.relative_to(folder)))
             progress.advance()
-    return Finding(name, folder, tuple(missing), tuple(dict.fromkeys(damaged)), count, size)
+    return SetFinding(name, folder, tuple(missing), tuple(dict.fromkeys(damaged)), count, size)
 
 
 def _wrong_digests(data_set: DataSet, root: Path) -> list[str]:

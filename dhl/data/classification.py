@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from dhl.config.image_data_sets import (
-    CLASSES_OF_IMAGENET,
-    Ilsvrc2012,
-    ImageFolder,
-    Imagenette,
-    class_folders,
-)
+from dhl.config.folders import find_classes, find_images
+from dhl.config.image_data_sets import CLASSES_OF_IMAGENET, Ilsvrc2012, ImageFolder, Imagenette
 from dhl.data.archives import Budget, damage_explained, open_members
-from dhl.data.folder import refuse_shared
-from dhl.data.layouts import SUFFIXES
 from dhl.data.listing import Listing, named
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
@@ -74,17 +68,17 @@ def list_imagenette(spec: Imagenette, root: Path) -> dict[str, Listing]:
 
 
 def list_image_folder(spec: ImageFolder, root: Path) -> dict[str, Listing]:
-    """List the user's images; a `UserError` for unknown classes and images in both splits."""
+    """List the user's images; a `UserError` for unknown classes."""
     known = imagenet_synsets()
     if spec.classes == "folders":
-        names = class_folders(Path(spec.train or spec.test))
-        known = {name: index for index, name in enumerate(names)}
+        folders = find_classes(Path(spec.train or spec.test)).names
+        known = {name: index for index, name in enumerate(folders)}
     listings = {}
     for split, given in (("train", spec.train), ("test", spec.test)):
         if given is None:
             continue
         folder = Path(given)
-        present = class_folders(folder)
+        present = find_classes(folder).names
         if strange := [name for name in present if name not in known]:
             raise UserError(
                 f"Some folders in {folder} are not classes.",
@@ -93,9 +87,9 @@ def list_image_folder(spec: ImageFolder, root: Path) -> dict[str, Listing]:
                 "with `classes: imagenet`.",
             )
         indices = {name: known[name] for name in present}
-        listings[split] = list_classes(folder, indices, len(known))
-    files = {split: [one.folder / path for path in one.paths] for split, one in listings.items()}
-    refuse_shared(files.get("train", ()), files["test"])
+        listing = list_classes(folder, indices, len(known))
+        names = tuple(known) if spec.classes == "folders" else ()
+        listings[split] = replace(listing, class_names=names)
     return listings
 
 
@@ -150,15 +144,17 @@ def list_classes(
     `indices` are the class indices of the folder names; `image_id` returns the name of an image
     from its path relative to the folder. A missing folder or a class without images is an error.
     """
-    from torchvision.datasets.folder import make_dataset
-
-    class_folders(folder)
-    samples = make_dataset(folder, indices, extensions=SUFFIXES, allow_empty=True)
-    paths = [path.removeprefix(f"{folder}/") for path, _ in samples]
-    samples = sorted((image_id(path), path, target) for path, (_, target) in zip(paths, samples))
+    classes_found, left_out = find_classes(folder)
+    samples = []
+    for name in classes_found:
+        found = find_images(folder / name, below=True)
+        left_out += [f"{name}/{one}" for one in found.left_out]
+        paths = [f"{name}/{one}" for one in found.names] if name in indices else []
+        samples += [(image_id(path), path, indices[name]) for path in paths]
+    samples.sort()
+    ids, paths = [one for one, _, _ in samples], [path for _, path, _ in samples]
     targets = np.array([target for *_, target in samples], np.int64)
-    ids, paths = ([sample[column] for sample in samples] for column in (0, 1))
-    listing = Listing(folder, ids, paths, targets, classes)
+    listing = Listing(folder, ids, paths, targets, classes, left_out=left_out)
     check_counts(listing, indices, 1)
     return listing
 
@@ -183,7 +179,7 @@ def check_counts(
 def _flat_validation(folder: Path, kits: tuple[Path, ...], synsets: dict[str, int]) -> Listing:
     """List validation images in one folder, with their classes from the development kit."""
     truth = _ground_truth(kits)
-    paths = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = find_images(folder).names
     numbers = [_stem(path).rpartition("_")[2] for path in paths]
     try:
         targets = [synsets[truth[int(number) - 1]] for number in numbers]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
 
 from dhl.config.data_sets import Folder
-from dhl.data.image_files import SMALLEST_SIDE
+from dhl.config.folders import SUFFIXES, Found, find_images
+from dhl.data.image_files import SMALLEST_SIDE, is_deep
 from dhl.data.image_set import ImageSet
 from dhl.data.imagenet_samples import read_half
-from dhl.data.layouts import SUFFIXES
+from dhl.data.listing import heads_of, named, refuse_copies
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
 
@@ -35,18 +35,20 @@ def read_image(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            deep = _is_deep(image)
+            deep = is_deep(image)
             image.load()
             mode, bits = image.mode, image.getbands()
             pixels = np.asarray(image.convert("RGB")) if mode in ("RGB", "P") else None
             transparent = "transparency" in image.info
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise anything for damaged files
         raise _refused(path, f"cannot be read: {error}", "copy it again from its source.") from None
     if pixels is None or transparent or deep:
         reason = {"L": "is grey", "1": "is black and white", "CMYK": "has CMYK colours"}.get(
             mode, f"has the channels {''.join(bits)}"
         )
-        if deep or mode.startswith(("I", "F")):
+        if deep:
             reason = "has more than 8 bits a channel"
         elif transparent:
             reason = "has transparency"
@@ -60,14 +62,6 @@ def read_image(path: Path) -> np.ndarray:
     return pixels
 
 
-def _is_deep(image: ImageFile.ImageFile) -> bool:
-    """Return whether Pillow would reduce the pixels to 8 bits a channel; call it before loading."""
-    codings = [args if isinstance(args, tuple) else (args,) for *_, args in image.tile]
-    if image.format == "PPM":  # the second argument is the highest level
-        return any(len(coding) > 1 and coding[1] > 255 for coding in codings)
-    return any(";16" in str(coding[0]) for coding in codings)
-
-
 # Image folders of each downloadable set. As in Chen et al. (2014), the 200 training and 200
 # test images of BSDS500 are the training images; its `val` images are the test images here.
 _FOLDERS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -79,10 +73,19 @@ _FOLDERS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def read_denoising(spec: Folder, root: Path) -> dict[str, ImageSet]:
-    """Read the training and test images from folders, or from sets downloaded to `root`."""
+def read_denoising(spec: Folder, root: Path) -> tuple[dict[str, ImageSet], list[str]]:
+    """Read the training and test images from folders, or from sets downloaded to `root`.
+
+    Returns
+    -------
+    dict of str to ImageSet
+        The splits.
+    list of str
+        What is left out in the folders of the user.
+    """
     splits: dict[str, ImageSet] = {}
     files: dict[str, list[Path]] = {}
+    left_out: list[str] = []
     for split, source in (("train", spec.train), ("test", spec.test)):
         if source is None:
             continue
@@ -92,14 +95,16 @@ def read_denoising(spec: Folder, root: Path) -> dict[str, ImageSet]:
         folders = [Path(source)]
         if source in _FOLDERS:
             folders = [downloaded(root, source) / name for name in _FOLDERS[source][split]]
+        else:
+            left_out += [f"{source}/{name}" for name in _found(Path(source)).left_out]
         listed = [picture_files(folder) for folder in folders]
         files[split] = [path for paths in listed for path in paths]
-        if split == "test":
-            refuse_shared(files.get("train", ()), files["test"])
         read = [read_pictures(paths) for paths in listed]
         ids = [name for images in read for name in images.ids]
         splits[split] = ImageSet(ids, [image for images in read for image in images.images])
-    return splits
+    if {spec.train, spec.test} - set(_FOLDERS):
+        refuse_copies(*(heads_of(files.get(split, ())) for split in ("train", "test")))
+    return splits, left_out
 
 
 def read_pictures(paths: Sequence[Path]) -> ImageSet:
@@ -126,26 +131,21 @@ def read_pictures(paths: Sequence[Path]) -> ImageSet:
 
 def picture_files(folder: Path) -> list[Path]:
     """List the images directly inside a folder, sorted by name; a `UserError` if it has none."""
+    return [folder / name for name in _found(folder).names]
+
+
+def _found(folder: Path) -> Found:
+    """Sort the names inside a folder; a `UserError` if no image is among them."""
     exists = folder.is_dir()
-    paths = sorted(folder.iterdir()) if exists else []
-    if images := [path for path in paths if path.suffix.lower() in SUFFIXES]:
-        return images
+    found = find_images(folder) if exists else Found([], [])
+    if found.names:
+        return found
+    other = f", but {named(found.left_out)}" if found.left_out else ""
     raise UserError(
         f"The data folder {folder} {'has no image directly in it' if exists else 'is missing'}.",
-        came=f"{folder} has no {', '.join(SUFFIXES)}" if exists else f"no folder {folder}",
+        came=f"{folder} has no {', '.join(SUFFIXES)}{other}" if exists else f"no folder {folder}",
         do="put the images there, or correct the path in `data`.",
     )
-
-
-def refuse_shared(train: Iterable[Path], test: Iterable[Path]) -> None:
-    """Raise a `UserError` if a file is in both splits, directly or by a link."""
-    trained = {os.path.realpath(path) for path in train}
-    if both := [path for path in test if os.path.realpath(path) in trained]:
-        raise UserError(
-            "The same images are in the training and the test split.",
-            came=f"{both[0]} in both" + (f", and {len(both) - 1} more" if len(both) > 1 else ""),
-            do="remove them from one of the folders in `data`.",
-        )
 
 
 def _refused(path: Path, reason: str, do: str) -> UserError:

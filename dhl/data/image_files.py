@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.errors import UserError
@@ -183,14 +183,24 @@ def read_size(path: Path, preparation: Preparation) -> tuple[int, int] | Damaged
     """Return height and width of the prepared image; reads only the header of its file."""
     try:
         with Image.open(path) as image:
-            height, width, mode = image.height, image.width, image.mode
+            height, width, deep = image.height, image.width, is_deep(image)
     except Exception as error:
         return _damage(path, error)
-    if mode.startswith(("I", "F")):  # Pillow would clip the values at 255
-        return DamagedImage(path, "more than 8 bits a pixel in one channel")
+    if deep:
+        return DamagedImage(path, "more than 8 bits a channel")
     if min(height, width) < SMALLEST_SIDE:
         return DamagedImage(path, f"{width} x {height} px, below {SMALLEST_SIDE} px a side")
     return preparation.size(height, width)
+
+
+def is_deep(image: ImageFile.ImageFile) -> bool:
+    """Return whether Pillow would reduce the pixels to 8 bits a channel; call it before loading."""
+    if image.mode.startswith(("I", "F")):
+        return True
+    codings = [args if isinstance(args, tuple) else (args,) for *_, args in image.tile]
+    if image.format == "PPM":  # the second argument is the highest level
+        return any(len(coding) > 1 and coding[1] > 255 for coding in codings)
+    return any(";16" in str(coding[0]) for coding in codings)
 
 
 def _damage(path: Path, error: Exception) -> DamagedImage:

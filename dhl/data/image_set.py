@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dhl.config.recipes import Recipe
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.image_files import ImageFiles, LabelFiles, Preparation, encoded
 from dhl.errors import UserError
@@ -37,6 +38,8 @@ class ImageSet:
         Number of classes; None without targets.
     content : str
         Digest of the bytes of images and label maps in files.
+    class_names : sequence of str
+        Names of the classes; empty if they have only numbers.
     """
 
     ids: Sequence[str]
@@ -45,6 +48,7 @@ class ImageSet:
     origins: Mapping[str, np.ndarray] = field(default_factory=dict)
     classes: int | None = None
     content: str = ""
+    class_names: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -87,6 +91,8 @@ def save_splits(splits: Mapping[str, ImageSet], path: Path) -> None:
         arrays |= {f"{split}/{name}": values for name, values in content.items()}
         if images.classes is not None:
             arrays["classes"] = np.array(images.classes)
+        if images.class_names:
+            arrays["class_names"] = encoded(images.class_names)
     with result_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
@@ -210,6 +216,27 @@ def _from_index(content: dict[str, np.ndarray], classes: int | None) -> ImageSet
         classes=classes,
         content=str(content["content"]),
     )
+
+
+def check_sizes(images: ImageSet, recipe: Recipe) -> None:
+    """Raise a `UserError` if the images cannot form batches."""
+    sizes, patch = np.asarray(images.sizes), recipe.patch
+    if patch is not None:
+        mistake = f"is smaller than a patch of {patch} px"
+        wrong = (sizes.min(1) < patch) & (not images.has_label_maps)
+    elif (wrong := (sizes != sizes[0]).any(1)).any():
+        mistake = "differs in size from the first one, and no `patch` is set"
+    else:
+        mistake = "is not square and cannot be rotated without a `patch`"
+        wrong = (sizes[:, 0] != sizes[:, 1]) & (recipe.augment == "dihedral")
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise UserError(
+            f"The training image `{images.ids[first]}` {mistake}.",
+            came=f"`{images.ids[first]}` has {sizes[first][1]} x {sizes[first][0]} px",
+            do="remove or enlarge it, or lower `patch`." if patch
+            else "set `patch` in the recipe; `augment: mirror` rotates nothing.",
+        )  # fmt: skip
 
 
 def split_digest(path: Path, split: str) -> str:

@@ -1,10 +1,8 @@
-"""Endings of image files, and folder layouts of data sets with label maps."""
+"""Folder layouts of data sets with label maps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import functools
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +46,8 @@ class Listing:
     targets: np.ndarray | LabelFiles
     classes: int
     origins: Mapping[str, np.ndarray] = field(default_factory=dict)
+    left_out: Sequence[str] = ()  # other names in the folder, relative to it
+    class_names: Sequence[str] = ()  # empty if the classes have only numbers
 
     def __post_init__(self) -> None:
         if twice := [name for name, count in Counter(self.ids).items() if count > 1]:
@@ -64,7 +66,7 @@ class Listing:
         targets = targets.take(indices) if isinstance(targets, LabelFiles) else targets[indices]
         ids, paths = ([names[index] for index in indices] for names in (self.ids, self.paths))
         origins = {kind: of[indices] for kind, of in self.origins.items()}
-        return Listing(self.folder, ids, paths, targets, self.classes, origins)
+        return replace(self, ids=ids, paths=paths, targets=targets, origins=origins)
 
     def evenly(self, count: int | None) -> Listing:
         """Return `count` evenly spaced images, the same number of each class if possible."""
@@ -119,17 +121,21 @@ class Skipped:
     reason: str
 
 
+class Inspected(NamedTuple):
+    """The readable images of a split, a digest of the head of each file, and the skipped images."""
+
+    images: ImageSet
+    heads: dict[Path, bytes]
+    skipped: list[Skipped]
+
+
 def inspect(
-    listing: Listing, split: str, spec: Pictures, *, threads: int
-) -> tuple[ImageSet, list[Skipped]]:
+    listing: Listing, split: str, spec: Pictures, *, threads: int, decode: bool = False
+) -> Inspected:
     """Open and digest every file of a split, in several threads.
 
-    Only the first bytes of a training image are read; other images and label maps are decoded.
-
-    Returns
-    -------
-    ImageSet, list of Skipped
-        The readable and the skipped images.
+    Only the first bytes of a training image are read, without `decode`; other images and label maps
+    are decoded.
 
     Raises
     ------
@@ -138,7 +144,7 @@ def inspect(
         does not fit its image.
     """
     preparation = preparation_of(spec, split)
-    look = functools.partial(_look, listing, preparation, split)
+    look = functools.partial(_look, listing, preparation, split, decode or split != "train")
     found: list[_Seen | DamagedImage] = []
     title = f"{spec.name}, {split}: opening files"
     with ThreadPool(threads) as pool, Progress(title, len(listing)) as progress:
@@ -166,8 +172,41 @@ def inspect(
     images = ImageSet(
         listing.ids, files, listing.targets,
         origins=listing.origins, classes=listing.classes, content=content,
+        class_names=listing.class_names,
     )  # fmt: skip
-    return images, skipped
+    paths = (listing.folder / path for path in listing.paths)
+    return Inspected(images, dict(zip(paths, (one.head for one in seen), strict=True)), skipped)
+
+
+def heads_of(paths: Iterable[Path]) -> dict[Path, bytes]:
+    """Digest the size and the first bytes of each file."""
+    return {path: content_digest(path, most=HEAD) for path in paths}
+
+
+def refuse_copies(train: Mapping[Path, bytes], test: Mapping[Path, bytes]) -> None:
+    """Raise a `UserError` if a test image is a training image, a link to one, or a copy of one.
+
+    Parameters
+    ----------
+    train, test : mapping of Path to bytes
+        As from `heads_of`; files with one digest are compared completely.
+    """
+    heads: dict[bytes, list[Path]] = {}
+    for path, head in train.items():
+        heads.setdefault(head, []).append(path)
+    copies = {
+        path: original
+        for path, head in test.items()
+        for original in heads.get(head, ())
+        if content_digest(path) == content_digest(original)
+    }
+    if copies:
+        shown = [f"{path} has the bytes of {original}" for path, original in copies.items()]
+        raise UserError(
+            "The same images are in the training and the test split.",
+            came=named(shown, separator="\n    "),
+            do="remove them from one of the two splits in `data`.",
+        )
 
 
 def preparation_of(spec: Pictures, split: str) -> Preparation:
@@ -182,21 +221,23 @@ class _Seen(NamedTuple):
 
     size: tuple[int, int]
     digest: bytes
+    head: bytes  # digest of the size and the first bytes of the image file
 
 
 def _look(
-    listing: Listing, preparation: Preparation, split: str, index: int
+    listing: Listing, preparation: Preparation, split: str, decode: bool, index: int
 ) -> _Seen | DamagedImage:
     """Open the files of one image, and return its size and digest, or its damage."""
     path = listing.folder / listing.paths[index]
     size = read_size(path, preparation)
     if isinstance(size, DamagedImage):
         return size
-    if split != "train":
+    if decode:
         image = read_prepared(path, preparation)
         if isinstance(image, DamagedImage):
             return image
-    digest = content_digest(path, most=HEAD if split == "train" else -1)
+    head = content_digest(path, most=HEAD)
+    digest = head if split == "train" else content_digest(path)
     if isinstance(listing.targets, LabelFiles):
         labels = listing.targets.read(index)
         if isinstance(labels, DamagedImage):
@@ -209,7 +250,7 @@ def _look(
                 do="correct one of the two, or remove the image from its list.",
             )
         digest += content_digest(listing.targets.path(index))
-    return _Seen(size, digest)
+    return _Seen(size, digest, head)
 
 
 def _damaged_error(damaged: list[Skipped], total: int) -> UserError:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from dhl.config.data_sets import Folder, PhotoDigits, PluginData
+from dhl.config.image_data_sets import ImageFolder, Voc
 from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
@@ -17,7 +20,7 @@ from dhl.data.folder import read_denoising
 from dhl.data.image_files import Files
 from dhl.data.image_set import ImageSet, load_split, save_splits
 from dhl.data.imagenet_samples import list_imagenet_samples
-from dhl.data.listing import Listing, Skipped, inspect
+from dhl.data.listing import Listing, Skipped, inspect, named, refuse_copies
 from dhl.data.locations import data_root
 from dhl.data.noise import evaluation_seed, noisy_image, pixel_digest
 from dhl.data.photo_digits import make_part
@@ -43,22 +46,42 @@ LISTINGS: dict[str, Callable[..., dict[str, Listing]]] = {
 }
 
 
+class PartData(NamedTuple):
+    """The images of a part by split, the damaged images, and what is left out of its folders."""
+
+    splits: dict[str, ImageSet]
+    skipped: list[Skipped]
+    left_out: list[str]
+
+
 def write_data(config: Config, part: str, folder: RunFolder) -> None:
     """Write images or the index of their files, a contact sheet, and the skipped images."""
-    splits, skipped = read_splits(config, part)
-    if part == "denoising" and AVERAGE in splits["test"].ids:
+    splits, skipped, left_out = read_splits(config, part)
+    for split, images in splits.items():
+        logger.info("%s, %s: %d images", part, split, len(images))
+    if left_out:
+        logger.warning("%s: %d names are left out: %s", part, len(left_out), named(left_out))
+    save_splits(splits, folder.data(part))
+    write_rows(map(asdict, skipped), folder.skipped(part), SKIPPED_COLUMNS)
+    with result_path(folder.data(part).with_suffix(".png")) as temporary:
+        contact_sheet(splits).save(temporary, format="png")
+
+
+def read_splits(config: Config, part: str, *, decode: bool = False) -> PartData:
+    """Make, read or list the images of a part, and check them.
+
+    With `decode`, training images in files are decoded, too.
+    """
+    found = _read(config, part, decode=decode)
+    if part == "denoising" and AVERAGE in found.splits["test"].ids:
         raise UserError(
             f"A test image of {part} cannot be named `{AVERAGE}`.",
             came=f"`{AVERAGE}`, the name of the row over all images in the table",
             do="rename the image.",
         )
-    for split, images in splits.items():
-        logger.info("%s, %s: %d images", part, split, len(images))
+    for split, images in found.splits.items():
         _check_classes(part, split, images)
-    save_splits(splits, folder.data(part))
-    write_rows(map(asdict, skipped), folder.skipped(part), SKIPPED_COLUMNS)
-    with result_path(folder.data(part).with_suffix(".png")) as temporary:
-        contact_sheet(splits).save(temporary, format="png")
+    return found
 
 
 def _check_classes(part: str, split: str, images: ImageSet) -> None:
@@ -80,21 +103,34 @@ def _check_classes(part: str, split: str, images: ImageSet) -> None:
     logger.warning("%s, %s: no label map has class %s of %d", part, split, names, images.classes)
 
 
-def read_splits(config: Config, part: str) -> tuple[dict[str, ImageSet], list[Skipped]]:
-    """Make, read or list the images of a part; return them by split, and the skipped images."""
+def _read(config: Config, part: str, *, decode: bool) -> PartData:
+    """Make, read or list the images of a part."""
     spec = config.parts[part].data
     if isinstance(spec, PhotoDigits):
-        return make_part(part, spec, base_seed=config.base_seed), []
+        return PartData(make_part(part, spec, base_seed=config.base_seed), [], [])
     if isinstance(spec, PluginData):
-        return make_plugin_part(config, part), []
+        return PartData(make_plugin_part(config, part), [], [])
     if isinstance(spec, Folder):
-        return read_denoising(spec, data_root(config)), []
-    splits, skipped = {}, []
+        splits, left_out = read_denoising(spec, data_root(config))
+        return PartData(splits, [], left_out)
+    return _read_listings(config, part, decode=decode)
+
+
+def _read_listings(config: Config, part: str, *, decode: bool) -> PartData:
+    """List the images of a part that stay in files, and open each once."""
+    spec = config.parts[part].data
+    found = PartData({}, [], [])
+    heads: dict[str, dict[Path, bytes]] = {"train": {}, "test": {}}
     for split, listing in LISTINGS[spec.kind](spec, data_root(config)).items():
         chosen = listing.evenly(getattr(spec, f"{split}_images", None))
-        splits[split], damaged = inspect(chosen, split, spec, threads=config.threads)
-        skipped += damaged
-    return splits, skipped
+        seen = inspect(chosen, split, spec, threads=config.threads, decode=decode)
+        found.splits[split] = seen.images
+        found.skipped.extend(seen.skipped)
+        found.left_out.extend(f"{listing.folder}/{name}" for name in listing.left_out)
+        heads[split] = seen.heads
+    if isinstance(spec, ImageFolder | Voc):  # the split of a public set is not the user's mistake
+        refuse_copies(heads["train"], heads["test"])
+    return found
 
 
 def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:

@@ -7,9 +7,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from dhl.config.folders import SUFFIXES
 from dhl.config.image_data_sets import CLASSES_OF_CAMVID, CLASSES_OF_VOC, Camvid, Voc, Voc2012
 from dhl.data.image_files import LabelFiles
-from dhl.data.layouts import SBD, SUFFIXES, VOC, Layout
+from dhl.data.layouts import SBD, VOC, Layout
 from dhl.data.listing import Listing, named
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
@@ -130,8 +131,9 @@ def find_pairs(root: Path, folder: Path, layout: Layout, names: Iterable[str]) -
 def _find(root: Path, folder: Path, names: list[str], endings: tuple[str, ...]) -> dict[str, str]:
     """Return the path of each name's file, relative to `root`."""
     files: dict[str, list[str]] = {}
+    wanted = set(names)
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.suffix.lower() in endings:
+        if path.suffix.lower() in endings and path.stem in wanted and not path.is_fifo():
             files.setdefault(path.stem, []).append(path.name)
     if wrong := [name for name in names if len(files.get(name, [])) != 1]:
         shown = named([f"{name} ({len(files.get(name, []))} files)" for name in wrong])

@@ -15,6 +15,8 @@ from PIL import Image
 
 from dhl.config.data_sets import PluginData
 from dhl.config.schema import Config
+from dhl.data.classification import list_image_folder
+from dhl.data.folder import picture_files
 from dhl.data.plugin_data import make_plugin_part
 from dhl.data.segmentation import list_voc
 from dhl.errors import UserError
@@ -89,20 +91,16 @@ def _folder(data: Any) -> PartCounts:
     train, test = (
         KNOWN_FOLDERS[folder][split]
         if folder in KNOWN_FOLDERS
-        else folder and _read_sizes(Path(folder).glob("*.*"), folder)
+        else folder and _read_sizes(picture_files(Path(folder)), folder)
         for split, folder in enumerate((data.train, data.test))
     )
     return PartCounts(train, test)
 
 
 def _image_folder(data: Any) -> PartCounts:
-    """Count the files in the folders of all classes."""
-    train, test = (
-        sum(1 for _ in Path(folder).glob("*/*.*")) if folder else 0
-        for folder in (data.train, data.test)
-    )
-    if not test:
-        raise _no_images(data.test)
+    """List the images as a run does."""
+    listings = list_image_folder(data, Path(data.test))
+    train, test = (len(listings.get(split, ())) for split in ("train", "test"))
     return _used(data, train, test, data.crop, data.crop)
 
 

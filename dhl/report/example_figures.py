@@ -52,6 +52,7 @@ class Examples:
     ids: tuple[str, ...]
     arrays: dict[str, np.ndarray]  # keyed as in the file, such as `image/joint/0`
     rows: pd.DataFrame  # of the evaluation, one per image and method
+    name_of: Callable[[int], str]  # the name of a class
 
     def image(self, method: str, index: int) -> np.ndarray:
         """Return the input of the task network, uint8 (H, W, 3)."""
@@ -100,7 +101,8 @@ def read_examples(
         )
     evaluated = set(rows["method"])
     methods = tuple(name for name in config.parts[part].methods if name in evaluated)
-    return Examples(sigma, methods, tuple(map(str, ids)), arrays, rows)
+    name_of = class_namer(config, folder, part)
+    return Examples(sigma, methods, tuple(map(str, ids)), arrays, rows, name_of)
 
 
 def example_denoising(config: Config, folder: RunFolder) -> Figure:
@@ -145,7 +147,7 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
     panels = figure.subplots(
         2 * shown, len(columns), squeeze=False, height_ratios=np.repeat(heights, 2).tolist()
     )
-    name_of = class_namer(config, "segmentation")
+    name_of = examples.name_of
     for index in range(shown):
         box = None
         if {"separate", "joint"} <= set(examples.methods):
@@ -194,7 +196,7 @@ def _add_legend(figure: Figure, maps: list[np.ndarray], name_of: Callable[[int],
 def example_classification(config: Config, folder: RunFolder) -> Figure:
     """Draw the input of the classifier, with the predicted class and its probability."""
     examples = read_examples(config, folder, "classification")
-    methods, name_of = _chosen(_CLASSIFIED, examples), class_namer(config, "classification")
+    methods, name_of = _chosen(_CLASSIFIED, examples), examples.name_of
     lines = -(-len(methods) // _COLUMNS)
     shown = min(max(1, _MAX_LINES // lines), len(examples.ids))
     figure = Figure(figsize=(WIDTH, shown * lines * _LINE), layout="constrained")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 
 from dhl.config.schema import Config
-from dhl.data.class_names import class_namer
 from dhl.report.example_figures import read_examples
 from dhl.report.figures import read_curves
 from dhl.report.sensitivity_figures import read_experiment
@@ -90,7 +89,7 @@ def _examples(config: Config, folder: RunFolder, part: str) -> pd.DataFrame:
             row = {"image_id": image_id, "method": method, "psnr": examples.psnr(method, index)}
             if part == "classification":
                 probability = examples.arrays[f"probability/{method}/{index}"]
-                name_of = class_namer(config, part)
+                name_of = examples.name_of
                 guess = int(probability.argmax())
                 row |= {"class": name_of(guess), "probability": float(probability[guess])}
                 row["truth"] = name_of(int(examples.arrays[f"labels/{index}"]))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dhl.config.methods import label_of
 from dhl.config.schema import Config
-from dhl.data.class_names import IGNORED_LABEL, class_namer
+from dhl.data.class_names import IGNORED_LABEL
 from dhl.report.example_figures import (
     Examples,
     label_color,
@@ -60,7 +60,7 @@ def browse_images(
         shown: dict[float, list[dict[str, Any]]] = {sigma: [] for sigma in grids}
         spent = 0
         for index in range(min(len(examples.ids) for examples in grids.values())):
-            row = {s: _example(config, part, one, index) for s, one in grids.items()}
+            row = {s: _example(part, one, index) for s, one in grids.items()}
             spent += sum(_bytes(example) for example in row.values())
             if index and spent > budget:
                 break
@@ -86,15 +86,15 @@ def _note(part: str, grids: dict[float, Examples]) -> str:
     return "Compressed with a small loss for this page; the evaluated images were not."
 
 
-def _example(config: Config, part: str, examples: Examples, index: int) -> dict[str, Any]:
+def _example(part: str, examples: Examples, index: int) -> dict[str, Any]:
     """Describe one image: the clean image first, then the result of each method."""
     square = square_of(part, examples.image("clean", index))
     methods = dict.fromkeys(("clean", *examples.methods))
-    views = [view_of(config, part, examples, (method, index), square) for method in methods]
+    views = [view_of(part, examples, (method, index), square) for method in methods]
     views[0]["label"] = "Truth"
     names = {"id": examples.ids[index], "views": views, "truth": ""}
     if part == "classification":
-        names["truth"] = class_namer(config, part)(int(examples.arrays[f"labels/{index}"]))
+        names["truth"] = examples.name_of(int(examples.arrays[f"labels/{index}"]))
     return names
 
 
@@ -106,11 +106,7 @@ def square_of(part: str, clean: np.ndarray) -> tuple[slice, slice]:
 
 
 def view_of(
-    config: Config,
-    part: str,
-    examples: Examples,
-    key: tuple[str, int],
-    square: tuple[slice, slice],
+    part: str, examples: Examples, key: tuple[str, int], square: tuple[slice, slice]
 ) -> dict[str, Any]:
     """Describe the result of one method on one image; `key` is (method, index)."""
     method, index = key
@@ -123,7 +119,7 @@ def view_of(
     }
     name = f"labels/{index}" if method == "clean" else f"prediction/{method}/{index}"
     if part == "segmentation" and name in examples.arrays:
-        labels, name_of = examples.arrays[name], class_namer(config, part)
+        labels, name_of = examples.arrays[name], examples.name_of
         view["map"] = _data_url(label_picture(labels), lossless=True)
         view["classes"] = [
             ("not counted" if label == IGNORED_LABEL else name_of(label), label_color(label))
@@ -131,7 +127,7 @@ def view_of(
         ]
     probability = examples.arrays.get(f"probability/{method}/{index}")
     if part == "classification" and probability is not None:
-        name_of = class_namer(config, part)
+        name_of = examples.name_of
         best = np.argsort(-probability, kind="stable")[:TOP]
         view["top"] = [[name_of(int(one)), round(float(probability[one]), 4)] for one in best]
     return view

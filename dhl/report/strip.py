@@ -30,16 +30,16 @@ def read_strip(config: Config, folder: RunFolder) -> dict[str, Any] | None:
     for part in (name for name in _ORDER if name in config.parts):
         try:
             sigma = max(config.parts[part].sigmas)
-            return _strip(config, part, read_examples(config, folder, part, sigma=sigma))
+            return _strip(part, read_examples(config, folder, part, sigma=sigma))
         except NothingToShow:
             continue
     return None
 
 
-def _strip(config: Config, part: str, examples: Examples) -> dict[str, Any]:
+def _strip(part: str, examples: Examples) -> dict[str, Any]:
     square = square_of(part, examples.image("clean", 0))
     methods = ["clean", *(name for name in _SHOWN if name in examples.methods)]
-    views = [view_of(config, part, examples, (method, 0), square) for method in methods]
+    views = [view_of(part, examples, (method, 0), square) for method in methods]
     for method, view in zip(methods, views, strict=True):
         view["label"] = "Truth" if method == "clean" else label_of(method)
         view["note"] = _note(part, examples, method, view)

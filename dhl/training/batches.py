@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from dhl.config.recipes import Recipe
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.image_files import ImageFiles
-from dhl.data.image_set import ImageSet
-from dhl.errors import UserError
+from dhl.data.image_set import ImageSet, check_sizes
 from dhl.seeding import torch_generator
 from dhl.training.reader import FileReader, Steps, stacked
 
@@ -106,7 +105,7 @@ class BatchSampler:
         workers: int = 0,
     ):  # fmt: skip
         self.recipe, self.device, self.sizes = recipe, device, images.sizes
-        _check_sizes(images, recipe)
+        check_sizes(images, recipe)
         self.has_label_maps, self.classes = images.has_label_maps, None
         if isinstance(images.targets, np.ndarray) and not images.has_label_maps:
             self.classes = torch.from_numpy(images.targets.astype(np.int64))
@@ -177,24 +176,3 @@ def enlarged(image: torch.Tensor, side: int) -> torch.Tensor:
     extra = (0, max(0, side - image.shape[2]), 0, max(0, side - image.shape[1]))
     channels = zip(image, FILLING, strict=True)
     return torch.stack([F.pad(channel, extra, value=value) for channel, value in channels])
-
-
-def _check_sizes(images: ImageSet, recipe: Recipe) -> None:
-    """Raise a `UserError` if the images cannot form batches."""
-    sizes, patch = np.asarray(images.sizes), recipe.patch
-    if patch is not None:
-        mistake = f"is smaller than a patch of {patch} px"
-        wrong = (sizes.min(1) < patch) & (not images.has_label_maps)
-    elif (wrong := (sizes != sizes[0]).any(1)).any():
-        mistake = "differs in size from the first one, and no `patch` is set"
-    else:
-        mistake = "is not square and cannot be rotated without a `patch`"
-        wrong = (sizes[:, 0] != sizes[:, 1]) & (recipe.augment == "dihedral")
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise UserError(
-            f"The training image `{images.ids[first]}` {mistake}.",
-            came=f"`{images.ids[first]}` has {sizes[first][1]} x {sizes[first][0]} px",
-            do="remove or enlarge it, or lower `patch`." if patch
-            else "set `patch` in the recipe; `augment: mirror` rotates nothing.",
-        )  # fmt: skip

@@ -142,7 +142,7 @@ def test_data_of_a_plug_in_is_saved_and_checked(tiny_content, tmp_path, part, mo
     assert (None if test.targets is None else test.targets.shape) == targets
     write_noise(config, part, SIGMA, folder)
     assert [str(one) for one in check_data(config, decode=False)] == [
-        f"parts.{part}.data: complete; 10 images, 0.0 MB in {tmp_path / 'data.py'}"
+        f"parts.{part}.data: complete; 5 training images and 5 test images"
     ]
 
 

@@ -24,6 +24,7 @@ from torchvision import datasets, transforms
 
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.image_data_sets import Ilsvrc2012
+from dhl.data.class_names import class_namer
 from dhl.data.classification import imagenet_synsets, list_ilsvrc2012
 from dhl.data.download import fetch
 from dhl.data.image_set import load_split
@@ -302,12 +303,17 @@ def test_the_contact_sheet_shows_the_first_images_and_a_damaged_one_in_grey(writ
     assert (sheet[:64, 256:] == 255).all()
 
 
-def test_a_link_to_a_training_image_is_not_tested_on(written, tmp_path):
+def test_a_link_to_a_training_image_is_not_tested_on(written, configured, tmp_path):
     folders = {
         split: make_folders(tmp_path / split, {"cat": 2, "dog": 1}) for split in ("train", "test")
     }
     spec = {"kind": "image_folder", "name": "mine", "crop": 16, "resize": 16, **folders}
     assert load_split(written(**spec).data(PART), "test").ids == ["cat/0", "cat/1", "dog/0"]
+    folder = written(**spec)
+    name_of = class_namer(configured(**spec), folder, PART)
+    assert [name_of(0), name_of(1)] == ["cat", "dog"]
     (tmp_path / "test/dog/copy.png").symlink_to(tmp_path / "train/dog/0.png")
-    with pytest.raises(UserError, match=r"found: .*test/dog/copy\.png in both\n"):
+    with pytest.raises(
+        UserError, match=r"found: .*test/dog/copy\.png has the bytes of .*train/dog/0\.png\n"
+    ):
         written(**spec)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,35 +154,65 @@ def denoising(**folders: str) -> Folder:
 def test_kodak_and_bsds500_are_read_from_their_downloads(tmp_path):
     make_kodak(tmp_path)
     make_bsds500(tmp_path, train=4, val=3, test=2)
-    splits = read_denoising(denoising(train="bsds500", test="kodak"), tmp_path)
+    splits, left_out = read_denoising(denoising(train="bsds500", test="kodak"), tmp_path)
+    assert left_out == []  # files that the sets are known to have
     assert splits["test"].ids == [f"kodim{number:02d}" for number in range(1, 25)]
     # Training images are `train` and `test`, not `val`, which has 128, 135 and 142 here.
     assert splits["train"].ids == ["100", "107", "114", "121", "149", "156"]
-    assert read_denoising(denoising(test="bsds500"), tmp_path)["test"].ids == ["128", "135", "142"]
+    splits, _ = read_denoising(denoising(test="bsds500"), tmp_path)
+    assert splits["test"].ids == ["128", "135", "142"]
 
 
 def test_a_user_folder_with_the_name_kodak_is_written_with_a_dot(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kodak").mkdir()
     Image.new("RGB", (18, 17)).save(tmp_path / "kodak/mine.png")
-    splits = read_denoising(denoising(test="./kodak"), tmp_path / "root")
+    splits, _ = read_denoising(denoising(test="./kodak"), tmp_path / "root")
     assert splits["test"].ids == ["mine"]
     with pytest.raises(UserError, match=r"no folder .*root/kodak[\s\S]*`dhl data download kodak`"):
         read_denoising(denoising(test="kodak"), tmp_path / "root")
 
 
-def test_a_training_image_under_another_path_is_not_tested_on(tmp_path):
+@pytest.mark.parametrize(
+    "put", [Path.symlink_to, Path.hardlink_to, lambda path, other: shutil.copy(other, path)]
+)
+def test_a_copy_of_a_training_image_is_not_tested_on(put, tmp_path):
     make_kodak(tmp_path)
     for name in ("one", "two", "three"):
         write_picture(tmp_path / f"train/{name}.png")
     write_picture(tmp_path / "test/four.png")
     folders = {name: str(tmp_path / name) for name in ("train", "test")}
-    assert read_denoising(denoising(**folders), tmp_path)["test"].ids == ["four"]
-    (tmp_path / "test/other.png").symlink_to(tmp_path / "train/two.png")
-    with pytest.raises(UserError, match=r"found: .*test/other\.png in both\n"):
+    assert read_denoising(denoising(**folders), tmp_path)[0]["test"].ids == ["four"]
+    put(tmp_path / "test/other.png", tmp_path / "train/two.png")
+    with pytest.raises(UserError, match=r"test/other\.png has the bytes of .*train/two\.png\n"):
         read_denoising(denoising(**folders), tmp_path)
-    with pytest.raises(UserError, match=r"kodim01\.png in both, and 23 more\n"):
-        read_denoising(denoising(train=str(tmp_path / "kodak"), test="kodak"), tmp_path)
+    shutil.copytree(tmp_path / "kodak", tmp_path / "copies")
+    with pytest.raises(UserError, match=r"kodim01\.png\n[\s\S]*and 19 more\n"):
+        read_denoising(denoising(train=str(tmp_path / "copies"), test="kodak"), tmp_path)
+
+
+def test_what_is_no_image_is_left_out_and_named(tmp_path):
+    folder = tmp_path / "test"
+    names = (".ipynb_checkpoints/b.png", "__MACOSX/b.png", "._b.png", "b.gif", "b.jfif", "b/b.png",
+             "notes.txt", "b.png.part")  # fmt: skip
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    os.mkfifo(folder / "pipe.png")  # opening it would wait for ever
+    (folder / "folder.png").mkdir()
+    (folder / "self").symlink_to(folder)
+    with pytest.raises(
+        UserError, match=r"no image directly in it[\s\S]*, but ._b.png, .ipynb_checkp"
+    ):
+        read_denoising(denoising(test=str(folder)), tmp_path)
+    write_picture(folder / "a.PNG")
+    splits, left_out = read_denoising(denoising(test=str(folder)), tmp_path)
+    assert splits["test"].ids == ["a"]
+    assert sorted(left_out) == sorted(
+        f"{folder}/{name}"
+        for name in (".ipynb_checkpoints/", "__MACOSX/", "._b.png", "b.gif", "b.jfif", "b/",
+                     "notes.txt", "b.png.part", "pipe.png", "folder.png/", "self/")
+    )  # fmt: skip
 
 
 def test_a_name_that_is_not_utf_8_has_its_noise_recorded(written, configured, tmp_path):

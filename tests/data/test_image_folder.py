@@ -40,6 +40,39 @@ def test_folders_are_numbered_in_the_order_of_their_names(tmp_path):
     assert spec.classes_of("classification") == listings["test"].classes == 3
 
 
+def test_hidden_names_and_links_to_folders_are_left_out_and_named(tmp_path):
+    make_folders(tmp_path / "train", {"cat": 3, "dog": 2, "__MACOSX": 2, ".git": 1})
+    make_folders(tmp_path / "train/cat", {"young": 1, ".ipynb_checkpoints": 1})
+    make_folders(tmp_path / "pool", {"eel": 2, "more": 2})
+    train = tmp_path / "train"
+    (train / "eel").symlink_to(tmp_path / "pool/eel")
+    for link, target in (("self", "."), ("up", ".."), ("cat/self", "."), ("cat/round", "../.."),
+                         ("cat/more", tmp_path / "pool/more"), ("kitten", "cat")):  # fmt: skip
+        (train / link).symlink_to(target)
+    (train / "read.me").write_text("")
+    (train / "dog/2.gif").write_bytes(b"")
+    (train / "dog/link.png").symlink_to(train / "dog/0.png")
+    make_folders(tmp_path / "test", {"cat": 1})
+    listings = list_image_folder(image_folder(tmp_path), tmp_path)
+    assert by_id(listings["train"]) == {
+        "cat/0": 0, "cat/1": 0, "cat/2": 0, "cat/young/0": 0, "dog/0": 1, "dog/1": 1, "dog/link": 1,
+        "eel/0": 2, "eel/1": 2,
+    }  # fmt: skip
+    assert sorted(listings["train"].left_out) == sorted([
+        "self/", "up/", "cat/self/", "cat/round/", "cat/more/", "kitten/", "read.me", "dog/2.gif",
+        "__MACOSX/", ".git/", "cat/.ipynb_checkpoints/",
+    ])  # fmt: skip
+    assert listings["test"].class_names == ("cat", "dog", "eel")
+
+
+@pytest.mark.parametrize("target", ["gone", "lost"])
+def test_a_link_to_nothing_is_not_left_out(target, tmp_path):
+    make_folders(tmp_path / "test", {"cat": 1})
+    (tmp_path / "test/lost").symlink_to(target)
+    with pytest.raises(UserError, match="lost"):
+        list_image_folder(image_folder(tmp_path, train=None), tmp_path)
+
+
 def test_folders_named_by_synset_have_imagenets_indices(tmp_path):
     make_folders(tmp_path / "test", {"n15075141": 1, "n01440764": 1})
     spec = image_folder(tmp_path, train=None, classes="imagenet")

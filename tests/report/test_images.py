@@ -6,9 +6,14 @@ import base64
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from settings import with_parts
 
+from dhl.config.image_data_sets import ImageFolder
+from dhl.data.image_set import ImageSet, save_splits
+from dhl.report.figure_data import write_figure_data
 from dhl.report.images import browse_images
 
 
@@ -55,6 +60,22 @@ def test_a_label_map_has_the_colours_of_its_legend(config, drawn_run):
     names, shades = zip(*view["classes"], strict=True)
     assert names == ("background", *(str(label - 1) for label in np.unique(labels) if label))
     assert {tuple(bytes.fromhex(shade[1:])) for shade in shades} == colors
+
+
+def test_classes_of_an_image_folder_have_the_names_of_their_folders(config, drawn_copy):
+    names = ["ant", "bee <b>", "café", "dog", "e", "f", "g", "h", "i", "j"]
+    data = ImageFolder(kind="image_folder", name="mine", test="gone", resize=32, crop=32)
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    split = ImageSet(["a"], images, np.array([0]), classes=10, class_names=names)
+    save_splits({"test": split}, drawn_copy.data("classification"))
+    changed = with_parts(config, classification={"data": data})
+    (part,) = [one for one in browse_images(changed, drawn_copy) if one["part"] == "classification"]
+    examples = part["sigmas"][0]["examples"]
+    assert {one["truth"] for one in examples} == {"dog"}
+    assert {name for name, _ in examples[0]["views"][1]["top"]} <= set(names)
+    write_figure_data(changed, drawn_copy)
+    table = pd.read_csv(drawn_copy.figures / "example_classification.csv", dtype=str)
+    assert set(table["class"]) <= set(names)
 
 
 def test_the_browsers_images_stay_within_their_budget(config, drawn_run):

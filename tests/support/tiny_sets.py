@@ -36,9 +36,10 @@ def picture(name: str, height: int, width: int) -> np.ndarray:
 
 
 def write_picture(path: Path, *, height: int = 36, width: int = 48) -> None:
-    """Write a picture that depends on the stem, in the format of the ending."""
+    """Write a picture that depends on the stem and the split, in the format of the ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture(path.stem, height, width)).save(path)
+    split = "test " if {"test", "val"} & set(path.parts) else ""
+    Image.fromarray(picture(split + path.stem, height, width)).save(path)
 
 
 def write_png(
