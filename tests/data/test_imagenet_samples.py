@@ -88,7 +88,7 @@ def test_denoisers_are_trained_on_one_half_shrunk_and_tested_on_the_other(sample
     spec = Folder(
         kind="folder", name="s", train="imagenet-samples-even", test="imagenet-samples-odd"
     )
-    splits = read_denoising(spec, samples)
+    splits, _ = read_denoising(spec, samples)
     assert {name: len(one) for name, one in splits.items()} == {
         "train": 400, "validation": 100, "test": 500,
     }  # fmt: skip
