@@ -219,7 +219,8 @@ def example_classification(config: Config, folder: RunFolder) -> Figure:
 
 def _short_name(name: str) -> str:
     """Shorten the name of a class for a narrow panel."""
-    return textwrap.shorten(name, width=14, placeholder="…")
+    short = textwrap.shorten(name, width=14, placeholder="…")
+    return f"{name[:13]}…" if short == "…" else short  # a long word would be left out
 
 
 def _short(method: str) -> str:

@@ -254,6 +254,18 @@ def test_any_name_of_an_image_can_be_drawn(config, drawn_copy, tmp_path):
     ElementTree.parse(tmp_path / "names.svg")
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("tench", "tench"), ("great white shark", "great white…"),
+     ("golden_retriever", "golden_retrie…"), ("$\\frac", "$\\frac")],
+)  # fmt: skip
+def test_a_long_name_of_a_class_is_shortened(config, drawn_run, monkeypatch, name, shown):
+    monkeypatch.setattr(example_figures, "class_namer", lambda *_: lambda label: name)
+    with drawing_style():
+        figure = example_figures.example_classification(config, drawn_run)
+    assert f"Truth: {shown}" in {axes.get_ylabel() for axes in figure.axes}
+
+
 def test_the_colours_of_label_maps_are_explained(config, drawn_run):
     with drawing_style():
         figure = example_figures.example_segmentation(config, drawn_run)
