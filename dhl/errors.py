@@ -54,12 +54,13 @@ class ConfigError(UserError, ValueError):
     """A mistake in a value of the configuration; also a `ValueError`, which pydantic collects."""
 
 
+_REST = r"\S*?(?=[\"'`\]),:;.}]*(?:\s|$))"  # up to the quotes and marks at the end of a word
 _SECRETS = (
     r"(//)[^\s/?#]*@",  # a user name and password
     r"(//)[^\s/?#:]*:(?!\d*(?:[/?#\s]|$))\S*@",  # a password with `/`, `?` or `#`; not a port
     r"(^|[\s\"'\[(`,])[^\s/:\"'\[(`,]+:[^\s/]+@",  # an address that lacks `https://`
-    r"(//[^\s?#]*)[?#]\S*",  # the query
-    r"()\?[^\s=]*=\S*",  # the query of a relative address
+    rf"(//[^\s?#]*)[?#]{_REST}",  # the query
+    rf"()\?[^\s=]*={_REST}",  # the query of a relative address
 )
 
 

@@ -19,10 +19,10 @@ from dhl.progress import MEGABYTE, Progress, megabytes
 logger = logging.getLogger("dhl")
 ATTEMPTS = 4  # attempts in a row without progress
 PROGRESS = 1000  # an attempt has made progress if it has received this part of the file
-SLOWEST, SLOW_SECONDS = 1000, 60  # bytes a second, on average over so many seconds
+SLOWEST, SLOW_SECONDS = 1000, 8  # bytes a second, on average over so many seconds
 PIECE = 1 << 16
 PAUSE_SECONDS = 2.0  # before the second attempt; doubled before each later attempt
-TIMEOUT_SECONDS = (15, 60)  # for the connection, and between two chunks
+TIMEOUT_SECONDS = (5, 8)  # for the connection, and between two pieces: other sources follow
 _CUT = (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError)
 
 
@@ -30,8 +30,9 @@ class SourceFailed(Exception):
     """A source does not have the right file; another source may have it."""
 
     def __init__(self, reason: str):
-        # A server chooses parts of the reason.
-        super().__init__("".join(filter(str.isprintable, without_secrets(reason)))[:300])
+        # A server chooses parts of the reason, and their length.
+        short = "".join(filter(str.isprintable, reason[:2000]))
+        super().__init__(without_secrets(short)[:300])
 
 
 def receive(url: str, part: Path, *, size: int) -> None:
