@@ -165,7 +165,7 @@ def run_report(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 
 def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Print the parts, methods and models of a configuration, and which models are trained."""
+    """Print the parts, methods and models of a configuration, and which are trained and usable."""
     from dhl.run.evaluations import comparisons, studied
     from dhl.run.model_graph import all_models, model_spec
 
@@ -178,10 +178,24 @@ def run_describe(arguments: Arguments, config: Config, folder: RunFolder) -> Non
         print(f"studies of {part} at sigma {sigma:g}: {', '.join(names)}")
     for key in all_models(config):
         spec = model_spec(config, key)
-        state = "trained" if folder.model(key).exists() else "to train"
+        found = folder.model(key).exists()
+        flaw = _why_unusable(config, folder, key) if found else ""
+        state = "trained" if found and not flaw else "to train"
         parents = f" from {', '.join(spec.parents)}" if spec.parents else ""
         made = f"{spec.recipe.steps} steps" if spec.recipe else "published weights"
-        print(f"{state:9} {key}: {spec.network.name}, {made}{parents}")
+        print(f"{state:9} {key}: {spec.network.name}, {made}{parents}{flaw}")
+
+
+def _why_unusable(config: Config, folder: RunFolder, key: str) -> str:
+    """Say why a model's file is not of use here; empty if it is."""
+    from dhl.models.checkpoint import load_model
+    from dhl.run.fingerprints import fingerprint
+
+    try:
+        load_model(folder.model(key), fingerprint=fingerprint(config, key, folder))
+    except UserError as error:
+        return f"; its file cannot be used: {error.came}"
+    return ""
 
 
 def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -237,14 +236,3 @@ def check_sizes(images: ImageSet, recipe: Recipe) -> None:
             do="remove or enlarge it, or lower `patch`." if patch
             else "set `patch` in the recipe; `augment: mirror` rotates nothing.",
         )  # fmt: skip
-
-
-def split_digest(path: Path, split: str) -> str:
-    """Digest the pixels of a split, or the bytes of its files; their folder does not count."""
-    digest = hashlib.sha256()
-    with open_arrays(path) as arrays:
-        for name in sorted(arrays):
-            if name.startswith(f"{split}/") and name != f"{split}/folder":
-                values = arrays[name]
-                digest.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
-    return digest.hexdigest()

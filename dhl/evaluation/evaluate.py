@@ -209,7 +209,8 @@ class Bench:
 
 def _load_network(config: Config, folder: RunFolder, key: str) -> nn.Module:
     """Load a model of this configuration, in the memory layout with the fastest convolutions."""
-    network, _ = checkpoint.load_model(folder.model(key), fingerprint=fingerprint(config, key))
+    made_from = fingerprint(config, key, folder)
+    network, _ = checkpoint.load_model(folder.model(key), fingerprint=made_from)
     return network.to(memory_format=torch.channels_last)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.recipes import JointRecipe, Recipe
 from dhl.config.schema import Config
-from dhl.data.image_set import load_split, split_digest
+from dhl.data.image_set import load_split
 from dhl.data.locations import data_root, downloaded
 from dhl.errors import UserError
 from dhl.locks import locked
@@ -70,7 +70,7 @@ def train_model(config: Config, key: str, folder: RunFolder) -> None:
         _write_model(config, spec, folder, network=network, curve=[])
         return
     digest = _content_fingerprint(config, spec, folder)
-    made_from = fingerprint(config, key)
+    made_from = fingerprint(config, key, folder)
     shared = shared_model("-".join(_arithmetic(config)), digest)
     kept = kept_model(folder, digest)
     if any(one.take(key, folder, fingerprint=made_from) for one in (kept, shared) if one):
@@ -104,7 +104,7 @@ def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> N
         logger.info("training %s on %s in %s", spec.key, device, settings.precision)
         frozen = None
         if spec.frozen:
-            frozen = to_device(checkpoint.load_model(folder.model(spec.frozen))[0], device)
+            frozen = to_device(_parent(config, spec.frozen, folder)[0], device)
         network = _initial_network(config, spec, folder)
         batches = BatchSampler(
             load_split(folder.data(spec.part), "train"), recipe_of(spec),
@@ -158,7 +158,7 @@ def _initial_network(config: Config, spec: ModelSpec, folder: RunFolder) -> nn.M
     Published weights replace fresh ones in the layers that the file contains.
     """
     if spec.start:
-        network, content = checkpoint.load_model(folder.model(spec.start))
+        network, content = _parent(config, spec.start, folder)
         _check_precision(config, spec, content.get("precision"))
         return network
     with torch.random.fork_rng():
@@ -167,6 +167,12 @@ def _initial_network(config: Config, spec: ModelSpec, folder: RunFolder) -> nn.M
     if (path := _weights_file(config, spec)) is not None:
         load_pretrained(network, path)
     return network
+
+
+def _parent(config: Config, key: str, folder: RunFolder) -> tuple[nn.Module, dict[str, Any]]:
+    """Load a model that another one starts from or is trained through; a stale one is refused."""
+    made_from = fingerprint(config, key, folder)
+    return checkpoint.load_model(folder.model(key), fingerprint=made_from)
 
 
 def _weights_file(config: Config, spec: ModelSpec) -> Path | None:
@@ -206,7 +212,7 @@ def _write_model(
     content = {
         "key": spec.key, "role": spec.role, "network": spec.build_options, "sigma": spec.sigma,
         "steps": spec.recipe.steps if spec.recipe else 0,
-        "fingerprint": fingerprint(config, spec.key),
+        "fingerprint": fingerprint(config, spec.key, folder),
         "precision": curve[-1]["precision"] if curve else None,
         "state": network.cpu().state_dict(),
     }  # fmt: skip
@@ -215,12 +221,12 @@ def _write_model(
 
 
 def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> str:
-    """Digest everything that determines the weights: recipe, images, parents, arithmetic."""
+    """Digest everything that determines the weights, to the bit: parents' files and arithmetic."""
     files = [folder.model(key) for key in spec.parents]
     if not spec.start and (weights := _weights_file(config, spec)) is not None:
         files.append(weights)
-    digests = [split_digest(folder.data(spec.part), "train"), *map(file_digest, files)]
-    names = fingerprint(config, spec.key), "-".join(_arithmetic(config)), *digests
+    made_from = fingerprint(config, spec.key, folder)
+    names = made_from, "-".join(_arithmetic(config)), *map(file_digest, files)
     return f"{derive_seed(*names):016x}"
 
 

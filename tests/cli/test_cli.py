@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from settings import write_settings
 
 from dhl import __version__
 from dhl.cli.parser import CONFIGURED, UNCONFIGURED, main
@@ -182,6 +183,22 @@ def test_describe_lists_every_model_and_whether_it_is_trained(tiny_file, tiny_ru
     ) in lines
     assert main([*arguments, str(tiny_file.parent / "elsewhere")]) == 0
     assert sum(line.startswith("to train ") for line in capsys.readouterr().out.splitlines()) == 12
+
+
+def test_describe_calls_trained_what_an_evaluation_accepts(
+    tiny_content, run_copy, tmp_path, capsys
+):
+    path = run_copy.model("dncnn/sigma30")
+    path.write_bytes(path.read_bytes()[:-1])
+    tiny_content["parts"]["segmentation"]["training"]["task_network"]["steps"] = 6
+    file = write_settings(tmp_path / "changed.yaml", tiny_content)
+    assert main(["describe", "--configfile", file, "--folder", str(run_copy.root)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("to train ")]
+    assert {line.split(":")[0].split()[-1] for line in lines} == {
+        "dncnn/sigma30", "segmenter/clean", "joint-segmentation/sigma30",
+        "retrained-segmentation/sigma30",
+    }  # fmt: skip
+    assert all("its file cannot be used" in line for line in lines)
 
 
 def test_commands_write_what_the_library_writes(tiny_file, tiny_run, tmp_path):

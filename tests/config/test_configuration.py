@@ -10,7 +10,7 @@ from settings import shipped
 from dhl.config.methods import TASKS
 from dhl.config.parse import parse_config
 from dhl.files import PROJECT
-from dhl.run.fingerprints import fingerprint
+from dhl.run.fingerprints import settings_fingerprint
 from dhl.run.model_graph import all_models
 
 BUILD = runpy.run_path(str(PROJECT / "docs" / "build.py"))
@@ -60,4 +60,4 @@ def test_another_noise_level_trains_only_models_of_that_level():
     assert new
     assert all("/sigma75" in key for key in new)
     for key in all_models(before):
-        assert fingerprint(before, key) == fingerprint(after, key)
+        assert settings_fingerprint(before, key) == settings_fingerprint(after, key)

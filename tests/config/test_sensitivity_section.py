@@ -9,7 +9,7 @@ from dhl.config.parse import parse_config
 from dhl.errors import UserError
 from dhl.run.downloads import needed_sets
 from dhl.run.evaluations import experiments, studied, studies
-from dhl.run.fingerprints import fingerprint
+from dhl.run.fingerprints import settings_fingerprint
 from dhl.run.model_graph import all_models, model_spec
 from dhl.seeding import Draw
 
@@ -63,7 +63,7 @@ def test_a_variation_that_was_not_configured_names_no_model(config, key):
 
 def test_the_section_leaves_the_models_of_the_tables_as_they_are(config, tiny_config):
     for key in all_models(tiny_config):
-        assert fingerprint(config, key) == fingerprint(tiny_config, key)
+        assert settings_fingerprint(config, key) == settings_fingerprint(tiny_config, key)
 
 
 @pytest.mark.parametrize(

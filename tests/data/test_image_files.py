@@ -14,9 +14,10 @@ from tiny_sets import encoded, picture, png_chunk, write_png
 from torchvision import transforms
 
 from dhl.data.image_files import DamagedImage, ImageFiles, LabelFiles, Preparation, read_size
-from dhl.data.image_set import ImageSet, load_split, save_splits, split_digest
+from dhl.data.image_set import ImageSet, load_split, save_splits
 from dhl.data.listing import evenly_spaced
 from dhl.errors import UserError
+from dhl.run.fingerprints import split_digest
 
 COLOUR = picture("colour", 30, 41)
 

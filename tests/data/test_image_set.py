@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dhl.data.image_set import ImageSet, load_split, save_splits, split_digest
+from dhl.data.image_set import ImageSet, load_split, save_splits
 from dhl.errors import UserError
+from dhl.run.fingerprints import split_digest
 
 
 def images_of(*shapes: tuple[int, int]) -> list[np.ndarray]:

@@ -20,9 +20,10 @@ from tiny_sets import (
 )
 from torchvision.datasets import SBDataset, VOCSegmentation
 
-from dhl.data.image_set import load_split, read_origins, split_digest
+from dhl.data.image_set import load_split, read_origins
 from dhl.data.prepare import label_colours
 from dhl.errors import UserError
+from dhl.run.fingerprints import split_digest
 from dhl.run.results import SKIPPED_COLUMNS, read_csv
 
 PART = "segmentation"

@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import itertools
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from tiny_sets import write_picture
 
 from dhl.config.parse import parse_config
 from dhl.config.schema import Config
 from dhl.data.image_set import load_split, save_splits
+from dhl.data.prepare import write_data
 from dhl.errors import UserError
 from dhl.models import checkpoint
 from dhl.run.fingerprints import fingerprint
@@ -23,7 +27,7 @@ from dhl.training.batches import BatchSampler
 from dhl.training.objectives import DenoisingObjective
 from dhl.training.train import train_model
 
-KEY = "separate/sigma30"
+KEY, START = "separate/sigma30", "separate-start/all"
 
 
 class Interrupted(Exception):
@@ -160,6 +164,7 @@ def test_a_changed_recipe_data_set_or_parent_does_not_resume(
         train = load_split(path, "train")
         train.images[0][0, 0, 0] ^= 1
         save_splits({"train": train, "test": load_split(path, "test")}, path)
+        train_model(parse_config(tiny_content, source="tiny.yaml"), START, run_copy)
     else:
         path = run_copy.model("separate-start/all")
         checkpoint.save(checkpoint.load(path) | {"steps": 99}, path)
@@ -238,7 +243,7 @@ def test_a_model_file_says_what_it_is(tiny_config, tiny_run):
         "joint-segmentation/sigma30", "denoiser", 30.0, 5,
     )  # fmt: skip
     assert content["network"] == {"name": "released", "width": 8}
-    assert content["fingerprint"] == fingerprint(tiny_config, content["key"])
+    assert content["fingerprint"] == fingerprint(tiny_config, content["key"], tiny_run)
 
 
 def pretend_amx(monkeypatch, *, supported: bool) -> None:
@@ -259,6 +264,9 @@ def test_a_training_does_not_resume_in_another_number_format(tiny_content, data_
 
 def test_a_parent_in_another_number_format_is_refused(tiny_content, run_copy, monkeypatch):
     config = parse_config(tiny_content | {"precision": "auto"}, source="tiny.yaml")
+    pretend_amx(monkeypatch, supported=False)
+    for key in (START, KEY):
+        train_model(config, key, run_copy)
     pretend_amx(monkeypatch, supported=True)
     with pytest.raises(UserError) as caught:
         train_model(config, "matched-segmentation/sigma30", run_copy)
@@ -270,3 +278,67 @@ def test_a_missing_parent_is_named(tiny_config, data_copy):
     with pytest.raises(UserError) as caught:
         train_model(tiny_config, KEY, data_copy)
     assert str(data_copy.model("separate-start/all")) in caught.value.mistake
+
+
+@pytest.mark.parametrize(
+    ("key", "parent"), [(KEY, START), ("joint-segmentation/sigma30", "segmenter/clean")]
+)
+def test_a_stale_parent_is_refused(tiny_content, run_copy, key, parent):
+    part = "denoising" if parent == START else "segmentation"
+    recipe = "warm_start" if parent == START else "task_network"
+    tiny_content["parts"][part]["training"][recipe]["steps"] = 6
+    config = parse_config(tiny_content, source="tiny.yaml")
+    before = run_copy.model(key).read_bytes()
+    with pytest.raises(UserError) as caught:
+        train_model(config, key, run_copy)
+    assert str(run_copy.model(parent)) in caught.value.mistake
+    assert run_copy.model(key).read_bytes() == before
+    train_model(config, parent, run_copy)
+    train_model(config, key, run_copy)
+    assert checkpoint.load(run_copy.model(key))["fingerprint"] == fingerprint(config, key, run_copy)
+
+
+def denoising_data(root: Path) -> dict:
+    """Write two folders of pictures and specify them."""
+    for split, count in (("train", 6), ("test", 2)):
+        for number in range(count):
+            write_picture(root / split / f"{split}{number}.png")
+    return {"kind": "folder", "name": "mine", "train": f"{root}/train", "test": f"{root}/test"}
+
+
+def moved(root: Path) -> dict:
+    """Specify the same training images in another place, other test images, and another name."""
+    denoising_data(root)
+    other = root.rename(root.with_name("elsewhere"))
+    for path in other.glob("*/*"):
+        path.rename(path.with_name(f"x{path.name}"))
+    write_picture(other / "test/another.png")
+    return {"kind": "folder", "name": "other", "train": f"{other}/train", "test": f"{other}/test"}
+
+
+def edited(root: Path) -> dict:
+    """Change one pixel of a training image."""
+    data = denoising_data(root)
+    path = root / "train/train3.png"
+    pixels = np.array(Image.open(path))
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(path)
+    return data
+
+
+@pytest.mark.parametrize(("change", "again"), [(moved, False), (edited, True)])
+def test_the_training_images_decide_and_not_their_place_or_name(
+    tiny_content, tmp_path, monkeypatch, change, again
+):
+    monkeypatch.setenv("DHL_MODELS", str(tmp_path / "shared"))
+    trained_steps, files = record_steps(monkeypatch), []
+    for name, specify in (("one", denoising_data), ("two", change)):
+        tiny_content["parts"]["denoising"]["data"] = specify(tmp_path / "photographs")
+        config = start_only(tiny_content)
+        folder = RunFolder(tmp_path / name)
+        write_data(config, "denoising", folder)
+        trained_steps.clear()
+        train_model(config, KEY, folder)
+        files.append(files_of(folder))
+    assert bool(trained_steps) == again
+    assert (files[0][0] != files[1][0]) == again

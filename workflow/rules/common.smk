@@ -32,7 +32,7 @@ from dhl.run.contents import baselines_of, files_of
 from dhl.run.downloads import SECRETS, downloaded_weights, downloads_of, secrets_of
 from dhl.run.evaluations import evaluated_draws, evaluated_models, studied
 from dhl.run.failures import failed_results
-from dhl.run.fingerprints import fingerprint, settings_digest
+from dhl.run.fingerprints import settings_digest, settings_fingerprint
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import model_spec, waiting_models
 from dhl.run.outputs import FIGURE_FORMATS

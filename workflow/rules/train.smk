@@ -22,8 +22,8 @@ rule train:
         gpu=ON_GPU,
     params:
         config=configfile,
-        # Recipe, network, data, code and parents: if one changes, the training is repeated.
-        fingerprint=lambda w: fingerprint(CONFIG, w.model),
+        # Recipe, network, code and parents: if one changes, the training is repeated.
+        fingerprint=lambda w: settings_fingerprint(CONFIG, w.model),
     shell:
         "dhl train {wildcards.model} --configfile {params.config} > {log} 2>&1"
         " || dhl record-failure --status $? --last {resources.last_try} --log {log} {output}"
