@@ -50,7 +50,7 @@ def schema_text() -> str:
     """Return the schema for editors, in which the keys that a preset fills in are optional."""
     schema = config_schema()
     for name in RECIPES:
-        del schema["$defs"][name]["required"]
+        schema["$defs"][name].pop("required", None)
     schema["$defs"]["DenoisingPart"]["required"].remove("training")
     return json.dumps(schema, indent=2) + "\n"
 

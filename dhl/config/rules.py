@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dhl.config.architectures import entry_of
 from dhl.config.image_data_sets import CLASSES_OF_IMAGENET, ImagenetSamples
 from dhl.config.methods import TASKS, model_of
 from dhl.config.networks import Network
@@ -25,6 +26,7 @@ def check_rules(config: Config) -> None:
             _require_pairs(config, method, part)
     if config.sensitivity is not None:
         _check_sensitivity(config, config.sensitivity)
+    _check_denoisers(config)
     _check_halves(config)
     _check_joint_crops(config)
     _check_published_classes(config)
@@ -212,6 +214,30 @@ def _check_varied_weights(config: Config) -> None:
             came=" and ".join(came) or f"no part {' or '.join(TASKS)}",
             do="remove `weight_factors`, or run a task with a weight above 0.",
         )
+
+
+def _check_denoisers(config: Config) -> None:
+    """Check that each denoiser is trained, or starts from its own weights."""
+    part = config.parts.denoising
+    recipes: dict[str, DenoiserRecipes] = {"denoiser": part.training}
+    if any("dncnn" in config.parts[part].methods for part in config.parts):
+        recipes["dncnn"] = part.training.dncnn or part.training
+    for name, of in recipes.items():
+        network, key_path = getattr(part, name), f"parts.denoising.{name}"
+        if of.separate is None and network.weights is None:
+            raise ConfigError(
+                f"The {name} `{network.name}` is not trained and has no weights.",
+                came=f"`{key_path}.weights: null`, and no recipe `separate` for it",
+                do="add `parts.denoising.training.separate`, or `weights` to the network.",
+            )
+        given = "weights" if network.weights else "name"
+        if of.warm_start and (network.weights or entry_of("denoiser", network.name).of_one_sigma):
+            raise ConfigError(
+                f"The {name} `{network.name}` cannot have a warm start: it starts from weights, or "
+                "knows one noise level.",
+                came=f"`{key_path}.{given}: {getattr(network, given)}`, and a `warm_start` for it",
+                do="write `warm_start: null`; the recipe `separate` trains each sigma's network.",
+            )
 
 
 def _check_halves(config: Config) -> None:

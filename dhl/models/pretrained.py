@@ -1,4 +1,4 @@
-"""Load the published weights of a task network from a file, and refuse those that do not fit."""
+"""Load the published weights of a network from a file, and refuse those that do not fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COUNTER = "num_batches_tracked"
 
 
 def load_pretrained(network: nn.Module, path: Path) -> None:
-    """Fill a task network with published weights, in place.
+    """Fill a network with published weights, in place.
 
     Parameters
     ----------
@@ -23,7 +23,8 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
         Only its `pretrained_part()` is filled: all of a classifier, or DeepLab up to conv5_3. A
         network without this method is filled completely.
     path : Path
-        A dict of tensors by torchvision's names, as `torch.save` writes it.
+        A dict of tensors by the names of the published layers, as `torch.save` writes it; a dict of
+        such dicts, of which the network has one as its `member`; or a model file of this project.
 
     Raises
     ------
@@ -32,7 +33,7 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
         named. The network is then unchanged.
     """
     wanted = getattr(network, "pretrained_part", network.state_dict)()
-    found = read_tensors(path)
+    found = read_tensors(path, member=getattr(network, "member", None))
     for name, weight in wanted.items():
         if name not in found and not name.endswith(_COUNTER):
             raise misfit(path, f"no `{name}`, but the network needs shape {tuple(weight.shape)}")
@@ -51,8 +52,8 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
                 weight.copy_(found[name])
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a dict of tensors onto the CPU."""
+def read_tensors(path: Path, *, member: str | None = None) -> dict[str, torch.Tensor]:
+    """Read a dict of tensors, a member of a dict of them, or a model file, onto the CPU."""
     mistake = f"The file of weights {path} cannot be read."
     do = "download it again, or correct its path in the configuration."
     try:
@@ -61,6 +62,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(mistake, came=f"no file {path}", do=do) from None
     except DAMAGED:
         raise UserError(mistake, came=f"{path}: truncated, or of another kind", do=do) from None
+    if isinstance(content, dict):
+        inside = "state" if "format" in content else member
+        content = content.get(inside, content) if inside else content
     if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
         raise UserError(mistake, came=f"{path}: not a dict of tensors", do=do)
     if flaw := flaw_of(content):

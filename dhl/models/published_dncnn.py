@@ -53,6 +53,25 @@ def read_released_dncnn(path: Path) -> DnCNN:
     return _filled(network, state, path)
 
 
+def load_released_dncnn(network: nn.Module, path: Path) -> None:
+    """Fill a `DnCNN` with the weights that `read_released_dncnn` reads, in place.
+
+    Raises
+    ------
+    UserError
+        As there, or if the network has another architecture, width or depth.
+    """
+    found = read_released_dncnn(path)
+    kernels, wanted = (
+        [tuple(value.shape) for value in one.state_dict().values() if value.dim() > 1]
+        for one in (found, network)
+    )
+    if kernels != wanted:
+        width, depth = kernels[0][0], len(kernels)
+        raise misfit(path, f"a DnCNN of width {width} and depth {depth}, and the network differs")
+    network.load_state_dict(found.state_dict())
+
+
 def read_usaid_dncnn(path: Path) -> DnCNN:
     """Read the blind colour network of U-SAID's repository, or its S-SAID or U-SAID.
 

@@ -38,10 +38,14 @@ def receptive_field(denoiser: nn.Module) -> int | None:
             if name.endswith(("running_mean", "running_var")):
                 statistic.fill_(name.endswith("running_var"))
     for side in SIDES:
-        # Strides repeat after `multiple` pixels.
-        fields = [_field(network, side, phase) for phase in range(getattr(network, "multiple", 1))]
-        if all(low > 0 and high < side - 1 for low, high in fields):
-            return max(high - low + 1 for low, high in fields)
+        fields = []
+        for phase in range(getattr(network, "multiple", 1)):  # strides repeat after these pixels
+            low, high = _field(network, side, phase)
+            if low <= 0 or high >= side - 1:
+                break
+            fields.append(high - low + 1)
+        else:
+            return max(fields)
     return None
 
 

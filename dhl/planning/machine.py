@@ -121,8 +121,8 @@ def _measure(
     command = [sys.executable, "-c", START.format(device)]
     start = float(subprocess.run(command, capture_output=True, check=True).stdout)
     rates: dict[str, Rates] = {}
-    for key in all_models(config):
-        spec = model_spec(config, key)
+    specs = [model_spec(config, key) for key in all_models(config)]
+    for spec in sorted(specs, key=lambda one: one.recipe is None):  # else its training counts
         if (name := network_name(spec)) not in rates:
             rates[name] = given or _network_rates(config, counts, spec, device)
     return start, rates, _cbm3d_seconds(config, device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from dhl.config.architectures import entry_of
+from dhl.config.architectures import PUBLISHED, entry_of
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.methods import TASK_NETWORKS
 from dhl.config.networks import Network
@@ -18,10 +18,12 @@ SECRETS = "DHL_SECRETS"  # environment variable for the jobs of a run: mirrors w
 def needed_sets(config: Config) -> tuple[str, ...]:
     """Return the catalogue names of a configuration's data sets and weights, each once."""
     names = [name for part in config.parts for name in downloads_of(config, part)]
+    denoising = config.parts.denoising
+    networks = [("denoiser", one) for one in (denoising.denoiser, denoising.dncnn)]
     for task, role in TASK_NETWORKS.items():
         if task in config.parts:
-            weights = (downloaded_weights(role, network) for network in config.task_networks(task))
-            names += [name for name in weights if name]
+            networks += [(role, network) for network in config.task_networks(task)]
+    names += [name for one in networks if (name := downloaded_weights(*one))]
     return tuple(dict.fromkeys(names))
 
 
@@ -57,4 +59,4 @@ def secrets_of(config: Config) -> str:
 def downloaded_weights(role: str, network: Network) -> str | None:
     """Return the catalogue name of the weights that a network needs; None if it needs none."""
     name = entry_of(role, network.name).pretrained
-    return name if network.weights == "imagenet" and name in CATALOGUE else None
+    return name if network.weights == PUBLISHED[role] and name in CATALOGUE else None

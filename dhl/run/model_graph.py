@@ -60,6 +60,8 @@ class ModelSpec:
     def build_options(self) -> dict[str, Any]:
         """Arguments of `dhl.models.build.build_network` after the role."""
         options = {"name": self.network.name, **self.network.builder_options()}
+        if entry_of(self.role, self.network.name).of_one_sigma:
+            options["sigma"] = self.sigma
         return options if self.classes is None else options | {"classes": self.classes}
 
     @property

