@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -94,7 +95,8 @@ def read_list(folder: Path, layout: Layout, name: str) -> list[str]:
         content = path.read_bytes()
         wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # as PowerShell writes
         lines = content.decode("utf-16" if wide else "utf-8-sig").splitlines()
-        names = [_image_name(line.split()[0], layout) for line in lines if line.strip()]
+        words = dict.fromkeys(line.split()[0] for line in lines if line.strip())
+        names = [_image_name(word, layout) for word in words]
         came = f"{path} is empty"
     except (OSError, UnicodeDecodeError) as error:
         names, came = [], f"{path}: {error.strerror if isinstance(error, OSError) else error}"
@@ -103,6 +105,12 @@ def read_list(folder: Path, layout: Layout, name: str) -> list[str]:
             f"The list of images {path.name} is missing, unreadable or empty.",
             came=came,
             do="correct the path or the name of the list in `data`, or download the set again.",
+        )
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(
+            f"Different entries of the list {path.name} name the same image.",
+            came=f"{named(twice)} more than once in {path}",
+            do=f"put all images into {folder / layout.images}, with different names.",
         )
     return names
 

@@ -210,6 +210,7 @@ def test_lists_are_read_as_others_write_them(written, mine, content):
         (LIST, None, r"two\.txt: No such file"),
         (LIST, "\n \n", r"two\.txt is empty"),
         (LIST, "d\nb\n", "1 in both `one` and `two`: b"),
+        (LIST, "morning/d.jpg\nevening/d.jpg\n", r"d more than once in .*two\.txt"),
         (LIST, "d\ne\ngone\n", r"1 of 3 listed[\s\S]*: gone \(0 files\)"),
     ],
 )
