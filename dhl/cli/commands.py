@@ -264,7 +264,7 @@ def run_reference(arguments: Arguments) -> None:
 
 def run_denoise(arguments: Arguments) -> None:
     """Denoise a picture by a trained model, or by CBM3D."""
-    from dhl.evaluation.inference import denoise_blockwise, denoise_file, denoise_tiles
+    from dhl.evaluation.inference import block_bands, denoise_file, tile_bands
 
     if (arguments.model is None) == (arguments.method is None):
         raise UserError(
@@ -290,7 +290,7 @@ def run_denoise(arguments: Arguments) -> None:
         model=arguments.model,
         sigma=arguments.sigma,
         device=arguments.device,
-        run=denoise_blockwise if arguments.blocks else denoise_tiles,
+        run=block_bands if arguments.blocks else tile_bands,
     )
 
 

@@ -21,30 +21,33 @@ SMALLEST_MEASURED_SIDE = 17  # SSIM's window of 11 px, and a border of 3 px on e
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Read an 8-bit colour image.
+    """Read an 8-bit colour image, uint8 (H, W, 3); errors are those of `open_rgb`."""
+    return np.asarray(open_rgb(path))
 
-    Returns
-    -------
-    ndarray of uint8, shape (H, W, 3)
+
+def open_rgb(path: Path, *, most_pixels: int | None = None) -> Image.Image:
+    """Read an 8-bit colour image with its `info`.
 
     Raises
     ------
     UserError
         If the file is missing or damaged, or the image is grey, has alpha, has more than 8 bits a
-        channel, or is smaller than 8 px a side.
+        channel, is smaller than 8 px a side, or has more than `most_pixels`.
     """
     try:
         with Image.open(path) as image:
+            if most_pixels is not None and image.width * image.height > most_pixels:
+                raise MemoryError(f"{path} has {image.width} x {image.height} px")
             deep = is_deep(image)
             image.load()
             mode, bits = image.mode, image.getbands()
-            pixels = np.asarray(image.convert("RGB")) if mode in ("RGB", "P") else None
+            picture = image.convert("RGB") if mode == "P" else image
             transparent = "transparency" in image.info
     except MemoryError:
         raise
-    except Exception as error:  # decoders raise anything for damaged files
+    except Exception as error:  # decoders raise anything for a damaged file
         raise _refused(path, f"cannot be read: {error}", "copy it again from its source.") from None
-    if pixels is None or transparent or deep:
+    if mode not in ("RGB", "P") or transparent or deep:
         reason = {"L": "is grey", "1": "is black and white", "CMYK": "has CMYK colours"}.get(
             mode, f"has the channels {''.join(bits)}"
         )
@@ -56,10 +59,10 @@ def read_image(path: Path) -> np.ndarray:
             f"magick {path.name} -depth 8 -alpha off -type TrueColor PNG24:{path.stem}-rgb.png"
         )
         raise _refused(path, reason, f"convert it, for example: `{command}`.")
-    if min(pixels.shape[:2]) < SMALLEST_SIDE:
-        reason = f"has {pixels.shape[1]} x {pixels.shape[0]} px"
+    if min(picture.size) < SMALLEST_SIDE:
+        reason = f"has {picture.width} x {picture.height} px"
         raise _refused(path, reason, "leave it out or enlarge it.")
-    return pixels
+    return picture
 
 
 # Image folders of each downloadable set. As in Chen et al. (2014), the 200 training and 200

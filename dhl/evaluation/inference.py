@@ -1,4 +1,4 @@
-"""Denoise a picture of any size with bounded memory.
+"""Denoise a picture of any size with bounded memory, band by band.
 
 Tiles overlap by more than the receptive field, so the result equals that of the complete image.
 The authors' blocks are averaged where they overlap, including the errors at their borders.
@@ -6,30 +6,34 @@ The authors' blocks are averaged where they overlap, including the errors at the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
-from dhl.data.folder import read_image
 from dhl.errors import UserError
 from dhl.evaluation.cbm3d import cbm3d
-from dhl.files import atomic_path
+from dhl.evaluation.pictures import Picture, check_format
 from dhl.models import checkpoint
 from dhl.models.authors_input import MEAN_BGR
 from dhl.models.padded_denoiser import border_of
+from dhl.models.receptive_field import receptive_field
 from dhl.progress import Progress
 from dhl.training.device import find_device
 
 TILE = 256
-MARGIN = 32  # more than the radius of the receptive field, and a multiple of the network's stride 4
+GRID = 32  # px; tiles and margins are multiples of it, and it of every network's stride
 # The authors' deployment: the input of a block has `network.border` more pixels on each side.
 BLOCK = 134
 STRIDE = 64
 BLOCKS_AT_ONCE = 4
+
+# Returns the rows from the first number up to the second one, float32 (rows, W, 3) on [0, 1].
+Rows = Callable[[int, int], np.ndarray]
+# The first row and the denoised rows of a band, float32 (rows, W, 3), unclipped.
+Bands = Iterator[tuple[int, np.ndarray]]
 
 
 def denoise_file(
@@ -39,9 +43,9 @@ def denoise_file(
     model: Path | None = None,
     sigma: float | None = None,
     device: str = "auto",
-    run: Callable[..., np.ndarray] | None = None,
+    run: Callable[..., Bands] | None = None,
 ) -> None:
-    """Denoise a picture file.
+    """Denoise a picture file; its orientation is applied, and its other metadata are kept.
 
     Parameters
     ----------
@@ -54,30 +58,27 @@ def denoise_file(
     device : str
         `auto`, `cpu`, `cuda`.
     run : callable, optional
-        `denoise_tiles`, the default, or `denoise_blockwise`.
+        `tile_bands`, the default, or `block_bands`.
 
     Raises
     ------
     UserError
         If the picture or the model cannot be used, or `target` has no known extension.
     """
-    if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:
-        raise UserError(
-            f"The extension `{target.suffix}` does not name a picture format.",
-            came=f"{target}",
-            do="use .png, which loses nothing.",
-        )
+    check_format(target)
     network = None if model is None else _load_denoiser(model)
-    noisy = read_image(source).astype(np.float32) / 255
+    picture = Picture.read(source)
     chosen = find_device(device)
     if network is not None:
-        denoised = (run or denoise_tiles)(network.to(chosen), noisy, device=chosen)
+        bands = (run or tile_bands)(
+            network.to(chosen), picture.rows, (picture.height, picture.width), device=chosen
+        )
     else:
-        batch = torch.from_numpy(noisy).to(chosen).permute(2, 0, 1)[None]
-        denoised = cbm3d(batch, sigma=sigma or 0)[0].permute(1, 2, 0).cpu().numpy()
-    picture = Image.fromarray(np.rint(np.clip(denoised, 0, 1) * 255).astype(np.uint8))
-    with atomic_path(target) as temporary:
-        picture.save(temporary, format=Image.registered_extensions()[target.suffix.lower()])
+        batch = torch.from_numpy(picture.rows(0, picture.height)).to(chosen).permute(2, 0, 1)[None]
+        bands = iter([(0, cbm3d(batch, sigma=sigma or 0)[0].permute(1, 2, 0).cpu().numpy())])
+    for first, rows in bands:
+        picture.replace(first, rows)
+    picture.write(target)
 
 
 def _load_denoiser(model: Path) -> nn.Module:
@@ -92,7 +93,6 @@ def _load_denoiser(model: Path) -> nn.Module:
     return network
 
 
-@torch.inference_mode()
 def denoise_tiles(network: nn.Module, noisy: np.ndarray, *, device: torch.device) -> np.ndarray:
     """Denoise an image tile by tile.
 
@@ -108,26 +108,65 @@ def denoise_tiles(network: nn.Module, noisy: np.ndarray, *, device: torch.device
     ndarray of float32, shape (H, W, 3), unclipped
         Equal to the result of the complete image, except for rounding.
     """
-    height, width = noisy.shape[:2]
-    result = np.empty_like(noisy)
-    corners = [(y, x) for y in range(0, height, TILE) for x in range(0, width, TILE)]
-    with Progress("denoising", len(corners)) as progress:
-        for y, x in corners:
-            top, left = max(0, y - MARGIN), max(0, x - MARGIN)
-            part = noisy[top : y + TILE + MARGIN, left : x + TILE + MARGIN]
-            batch = torch.from_numpy(part.copy()).to(device).permute(2, 0, 1)[None]
-            done = network(batch)[0].permute(1, 2, 0).cpu().numpy()
-            bottom, right = min(y + TILE, height), min(x + TILE, width)
-            result[y:bottom, x:right] = done[y - top : bottom - top, x - left : right - left]
-            progress.advance()
-    return result
+    return _whole(tile_bands(network, _rows_of(noisy), noisy.shape[:2], device=device))
+
+
+def denoise_blockwise(network: nn.Module, noisy: np.ndarray, *, device: torch.device) -> np.ndarray:
+    """Denoise an image as the authors' deployment does; arguments are those of `denoise_tiles`."""
+    return _whole(block_bands(network, _rows_of(noisy), noisy.shape[:2], device=device))
+
+
+def _rows_of(noisy: np.ndarray) -> Rows:
+    """Return the rows of an image in memory."""
+    return lambda top, bottom: noisy[top:bottom]
+
+
+def _whole(bands: Bands) -> np.ndarray:
+    """Return the complete image."""
+    return np.concatenate([rows for _, rows in bands])
 
 
 @torch.inference_mode()
-def denoise_blockwise(network: nn.Module, noisy: np.ndarray, *, device: torch.device) -> np.ndarray:
-    """Denoise an image as the authors' deployment does: sliding blocks, overlaps averaged.
+def tile_bands(
+    network: nn.Module, noisy: Rows, size: tuple[int, int], *, device: torch.device
+) -> Bands:
+    """Yield a denoised image in bands of tiles, from the top; `size` is height and width."""
+    height, width = size
+    side, margin = _tile_and_margin(network, size)
+    starts = range(0, width, side)
+    with Progress("denoising", len(range(0, height, side)) * len(starts)) as progress:
+        for y in range(0, height, side):
+            top, bottom = max(0, y - margin), min(y + side, height)
+            band = noisy(top, min(y + side + margin, height))
+            result = np.empty((bottom - y, width, 3), np.float32)
+            for x in starts:
+                left, right = max(0, x - margin), min(x + side, width)
+                part = band[:, left : x + side + margin]
+                batch = torch.from_numpy(part.copy()).to(device).permute(2, 0, 1)[None]
+                done = network(batch)[0].permute(1, 2, 0).cpu().numpy()
+                result[:, x:right] = done[y - top : bottom - top, x - left : right - left]
+                progress.advance()
+            yield y, result
 
-    Parameters and result are those of `denoise_tiles`.
+
+def _tile_and_margin(network: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the side of the tiles and their margin, which is beyond the receptive field."""
+    if max(size) <= TILE:
+        return TILE, 0
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        field = receptive_field(network)
+    if field is None:  # every pixel may decide every other
+        return max(size), 0
+    return TILE, -(-(field // 2 + 1) // GRID) * GRID
+
+
+@torch.inference_mode()
+def block_bands(
+    network: nn.Module, noisy: Rows, size: tuple[int, int], *, device: torch.device
+) -> Bands:
+    """Yield an image denoised as the authors' deployment does: sliding blocks, overlaps averaged.
+
+    Parameters are those of `tile_bands`.
 
     Notes
     -----
@@ -141,36 +180,46 @@ def denoise_blockwise(network: nn.Module, noisy: np.ndarray, *, device: torch.de
     """
     forward = getattr(network, "forward_unpadded", network)
     border, multiple = border_of(network), getattr(network, "multiple", 1)
-    sides = noisy.shape[:2]
-    block = [min(BLOCK, side) for side in sides]
-    extra = [-(side + 2 * border) % multiple for side in block]
-    framed = _frame(noisy, border, extra)
-    height, width = (side + 2 * border + more for side, more in zip(block, extra, strict=True))
-    total, count = np.zeros(noisy.shape), np.zeros((*sides, 1))
-    corners = [(y, x) for y in _starts(sides[0]) for x in _starts(sides[1])]
-    with Progress("denoising", len(corners)) as progress:
-        for begin in range(0, len(corners), BLOCKS_AT_ONCE):
-            chosen = corners[begin : begin + BLOCKS_AT_ONCE]
-            parts = np.stack([framed[y : y + height, x : x + width] for y, x in chosen])
-            batch = torch.from_numpy(parts).to(device).permute(0, 3, 1, 2)
-            done = forward(batch).permute(0, 2, 3, 1).cpu().numpy()
-            for (y, x), one in zip(chosen, done, strict=True):
-                area = slice(y, y + block[0]), slice(x, x + block[1])
-                total[area] += one[: block[0], : block[1]]
-                count[area] += 1
-            progress.advance(len(chosen))
-    return (total / count).astype(np.float32)
-
-
-def _frame(noisy: np.ndarray, border: int, extra: list[int]) -> np.ndarray:
-    """Add a frame in the authors' mean colour, `extra` pixels wider below and to the right."""
-    colour = np.array(MEAN_BGR[::-1], np.float32) / 255
-    height, width = noisy.shape[:2]
-    framed = np.empty(
-        (height + 2 * border + extra[0], width + 2 * border + extra[1], 3), np.float32
+    rows, columns = (min(BLOCK, side) for side in size)
+    input_rows, input_columns = (
+        side + 2 * border + -(side + 2 * border) % multiple for side in (rows, columns)
     )
+    tops, lefts = _starts(size[0]), _starts(size[1])
+    total, count = np.zeros((rows, size[1], 3)), np.zeros((rows, size[1], 1))
+    with Progress("denoising", len(tops) * len(lefts)) as progress:
+        for y, following in zip(tops, [*tops[1:], size[0]], strict=True):
+            columns_more = input_columns - columns
+            band = _framed(noisy, size, border, y, rows=input_rows, columns=columns_more)
+            for begin in range(0, len(lefts), BLOCKS_AT_ONCE):
+                chosen = lefts[begin : begin + BLOCKS_AT_ONCE]
+                parts = np.stack([band[:, x : x + input_columns] for x in chosen])
+                batch = torch.from_numpy(parts).to(device).permute(0, 3, 1, 2)
+                done = forward(batch).permute(0, 2, 3, 1).cpu().numpy()
+                for x, one in zip(chosen, done, strict=True):
+                    total[:, x : x + columns] += one[:rows, :columns]
+                    count[:, x : x + columns] += 1
+                progress.advance(len(chosen))
+            final = following - y  # rows that no later block reaches
+            yield y, (total[:final] / count[:final]).astype(np.float32)
+            for sums in (total, count):
+                sums[: rows - final] = sums[final:]
+                sums[rows - final :] = 0
+
+
+def _framed(
+    noisy: Rows, size: tuple[int, int], border: int, y: int, *, rows: int, columns: int
+) -> np.ndarray:
+    """Return rows from row `y` of an image in a frame of the authors' mean colour.
+
+    The frame begins `border` before the image, and has `columns` more columns than it.
+    """
+    height, width = size
+    colour = np.array(MEAN_BGR[::-1], np.float32) / 255
+    framed = np.empty((rows, width + columns, 3), np.float32)
     framed[:] = colour
-    framed[border : border + height, border : border + width] = noisy
+    top, bottom = max(0, y - border), min(height, y - border + rows)
+    begin = top - (y - border)
+    framed[begin : begin + bottom - top, border : border + width] = noisy(top, bottom)
     return framed
 
 
