@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
+from pydantic import TypeAdapter
+
 from dhl.config.catalogue import Archive, DataSet
 from dhl.data.transfer import SourceFailed
 from dhl.errors import UserError, advice
@@ -128,9 +130,11 @@ def write_listing(folder: Path, digests: Mapping[str, str]) -> None:
 def read_listing(folder: Path) -> dict | None:
     """Read the listing of a set; None if there is no readable one."""
     try:
-        return json.loads((folder / LISTING).read_text("utf-8"))
+        text = (folder / LISTING).read_text("utf-8")
+        listing = TypeAdapter(dict[str, dict[str, str | int]]).validate_json(text)
     except (OSError, ValueError):
         return None
+    return listing if {"archives", "files"} <= listing.keys() else None
 
 
 def differing_files(folder: Path, listing: dict) -> tuple[list[str], list[str]]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
 
+from pydantic import TypeAdapter
+
 from dhl.config.catalogue import CATALOGUE, Archive, DataSet
 from dhl.data.archives import (
     Verified,
@@ -130,12 +132,13 @@ def verified_digest(path: Path, expected: str | None, *, inside: str | None = No
 def _recorded_digests(root: Path) -> dict[str, dict[str, str]]:
     """Read the digests of first downloads, by set and file."""
     try:
-        return json.loads((root / RECORD).read_text("utf-8"))
+        text = (root / RECORD).read_text("utf-8")
+        return TypeAdapter(dict[str, dict[str, str]]).validate_json(text)
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise UserError(
-            f"{root / RECORD} is not valid JSON.",
+            f"{root / RECORD} is not valid.",
             came=f"{root / RECORD}: {error}",
             do="correct the file, or delete it if you trust the next download.",
         ) from None
@@ -201,15 +204,15 @@ def _sources(
 
 def _on_mirror(mirror: str, name: str) -> str | Path:
     """Return the URL or local path of a file on a mirror; a mirror may be the file itself."""
-    if "://" in mirror and not mirror.startswith("file:"):
-        try:
-            address = urlsplit(mirror)
-        except ValueError:  # the download says what is wrong
-            return mirror
+    try:
+        address = urlsplit(mirror)
+    except ValueError:  # the download says what is wrong
+        return mirror
+    if "://" in mirror and address.scheme != "file":
         full = address.path.endswith(f"/{name}")
         path = address.path if full else f"{address.path.rstrip('/')}/{name}"
         return urlunsplit(address._replace(path=path))
-    local = url2pathname(urlsplit(mirror).path) if mirror.startswith("file:") else mirror
+    local = url2pathname(address.path) if address.scheme == "file" else mirror
     source = Path(os.path.expanduser(local))  # noqa: PTH111 - keeps `~nobody`, without an error
     return source if source.is_file() else source / name
 

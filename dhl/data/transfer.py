@@ -11,6 +11,7 @@ from pathlib import Path
 
 import requests
 import urllib3
+from pydantic import TypeAdapter
 
 from dhl import __version__
 from dhl.errors import UserError, without_secrets
@@ -159,11 +160,11 @@ def _append(answer: requests.Response, part: Path, *, have: int, most: int) -> N
 def _received(url: str, part: Path) -> tuple[int, str]:
     """Return the number of received bytes and their version; 0 bytes if it is not known."""
     try:
-        note = json.loads(_note(part).read_text("utf-8"))
+        note = TypeAdapter(dict[str, str]).validate_json(_note(part).read_text("utf-8"))
     except (OSError, ValueError):
         return 0, ""
-    usable = isinstance(note, dict) and note.get("url") == without_secrets(url)
-    return (file_size(part), note["validator"]) if usable and note.get("validator") else (0, "")
+    usable = note.get("url") == without_secrets(url) and note.get("validator")
+    return (file_size(part), note["validator"]) if usable else (0, "")
 
 
 def _validator(answer: requests.Response) -> str:

@@ -184,6 +184,24 @@ def test_a_strange_answer_leads_to_the_next_source(strange, site, content, tmp_p
     assert kept(tmp_path).read_bytes() == content
 
 
+@pytest.mark.parametrize("damaged", ["", "[]", "{}", '{"files": 1}', '{"url": 1}', "\x00"])
+def test_damaged_records_are_made_again_or_named(damaged, site, content, tmp_path):
+    site.cuts = [1000, 0, 0, 0]
+    refused(tmp_path)
+    part(tmp_path).with_name(f"{FILE}.part.json").write_text(damaged)
+    folder = fetch(NAME, root=tmp_path, mirrors={NAME: ["file://[", "http://[", "~nobody", "//"]})
+    assert site.ranges[-1] is None
+    (folder / "files.json").write_text(damaged)
+    assert fetch(NAME, root=tmp_path, mirrors={}) == folder
+    assert len(json.loads((folder / "files.json").read_text())["files"]) == 5
+    (tmp_path / "digests.json").write_text(damaged)
+    (folder / "files.json").unlink()
+    if damaged == "{}":
+        assert fetch(NAME, root=tmp_path, mirrors={}) == folder
+    else:
+        assert "digests.json is not valid" in refused(tmp_path)
+
+
 def test_a_very_slow_source_is_left(site, content, tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "SLOW_SECONDS", 0)
     monkeypatch.setattr(transfer, "SLOWEST", 1e12)
