@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import queue
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -24,6 +27,7 @@ SLOWEST, SLOW_SECONDS = 1000, 8  # bytes a second, on average over so many secon
 PIECE = 1 << 16
 PAUSE_SECONDS = 2.0  # before the second attempt; doubled before each later attempt
 TIMEOUT_SECONDS = (5, 8)  # for the connection, and between two pieces: other sources follow
+ANSWER_SECONDS = 9  # for the headers of an answer, after all redirections
 _CUT = (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError)
 
 
@@ -103,10 +107,7 @@ def _attempt(url: str, part: Path, *, most: int) -> None:
     headers = {"Accept-Encoding": "identity", "User-Agent": f"dhl/{__version__}"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": validator}
-    hooks = {"response": _drop_redirection}
-    with requests.get(
-        url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS, hooks=hooks
-    ) as answer:
+    with _answer(url, headers) as answer:
         content_range = answer.headers.get("Content-Range", "")
         if have and answer.status_code == 416 and content_range == f"bytes */{have}":
             return  # the part is complete
@@ -124,6 +125,33 @@ def _attempt(url: str, part: Path, *, most: int) -> None:
             note = {"url": without_secrets(url), "validator": _validator(answer)}
             _note(part).write_text(json.dumps(note), "utf-8")
         _append(answer, part, have=have, most=most)
+
+
+def _answer(url: str, headers: dict[str, str]) -> requests.Response:
+    """Request a URL, and return when the headers of the answer are complete.
+
+    `requests` limits the time between two pieces of them alone, so it waits in a thread.
+    """
+    answers: queue.SimpleQueue[requests.Response | Exception] = queue.SimpleQueue()
+    hooks = {"response": _drop_redirection}
+
+    def wait() -> None:
+        try:
+            answers.put(
+                requests.get(
+                    url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS, hooks=hooks
+                )
+            )
+        except Exception as error:  # raised below
+            answers.put(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    answer: requests.Response | Exception = requests.Timeout(f"no answer in {ANSWER_SECONDS} s")
+    with contextlib.suppress(queue.Empty):
+        answer = answers.get(timeout=ANSWER_SECONDS)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _drop_redirection(answer: requests.Response, **options: object) -> None:

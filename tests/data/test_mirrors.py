@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,15 @@ def test_a_strange_answer_leads_to_the_next_source(strange, site, content, tmp_p
     fetch(NAME, root=tmp_path, mirrors={NAME: [f"{site.address}/strange"]})
     assert site.paths[-1] == f"/{FILE}"
     assert kept(tmp_path).read_bytes() == content
+
+
+def test_a_silent_source_is_left(site, content, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "ANSWER_SECONDS", 0.05)
+    done = threading.Event()
+    site.before_answer = lambda: done.wait(20)
+    message = refused(tmp_path)
+    done.set()
+    assert "no answer in 0.05 s" in message
 
 
 def test_a_very_slow_source_is_left(site, content, tmp_path, monkeypatch):
