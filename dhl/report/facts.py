@@ -44,7 +44,7 @@ def tested_on(config: Config, folder: RunFolder) -> list[str]:
     if (config.seeds, config.task_seeds) != (1, 1):
         plural = "s" if config.seeds > 1 else ""
         trainings = f"{config.seeds} training{plural} of each denoiser"
-        if any(part in TASKS for part in parts):
+        if config.task_seeds > 1 and any(part in TASKS for part in parts):
             trainings += f", {config.task_seeds} of each task network"
     if not _trains(config):
         trainings = "no network is trained"
