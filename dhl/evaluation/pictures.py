@@ -61,7 +61,7 @@ class Picture:
             image = open_rgb(
                 path, most_pixels=psutil.virtual_memory().available // _BYTES_PER_PIXEL
             )
-        turn, metadata = _metadata(image, path)
+            turn, metadata = _metadata(image, path)
         return cls(image if turn is None else image.transpose(turn), metadata)
 
     def rows(self, top: int, bottom: int) -> np.ndarray:
