@@ -90,7 +90,8 @@ def metric(config: Config, key: str, folder: RunFolder) -> float:
     network, _ = load_model(folder.model(key))
     spec = model_spec(config, key)
     split = load_split(folder.data(spec.part), "validation")
-    images = np.stack(list(split.images)).astype(np.float32) / 255
+    height, width = split.sizes.min(axis=0)  # photographs have many sizes
+    images = np.stack([image[:height, :width] for image in split.images]).astype(np.float32) / 255
     clean = images
     if spec.sigma is not None:
         noise = np.random.default_rng(0).normal(0, SIGMA / 255, images.shape)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -155,6 +155,8 @@ def _network_rates(
     evaluation = count * flops / _seconds(evaluate, device)
     if spec.recipe is None:
         return Rates(evaluation, evaluation)
+    if spec.frozen:  # the task network has its own rate
+        spec = replace(spec, objective="denoise", frozen=None)
     return Rates(_training_flops(config, counts, spec, network, device), evaluation)
 
 

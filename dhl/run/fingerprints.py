@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dhl.config.architectures import entry_of
+from dhl.config.architectures import PUBLISHED, entry_of
 from dhl.config.schema import Config
 from dhl.run.code_digest import code_digest
 from dhl.run.folder import RunFolder
@@ -24,11 +24,10 @@ def fingerprint(config: Config, key: str, folder: RunFolder) -> str:
     Where the images and the given weights are, and what the data set is called, does not count.
     """
     spec = model_spec(config, key)
-    weights = None if spec.start else spec.network.weights
     content = {
         "settings": settings_fingerprint(config, key),
         "images": spec.recipe and split_digest(folder.data(spec.part), "train"),
-        "weights": weights and weights != "imagenet" and file_digest(Path(weights)),
+        "weights": spec.given_weights and file_digest(spec.given_weights),
         "parents": [fingerprint(config, parent, folder) for parent in spec.parents],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -39,7 +38,7 @@ def settings_fingerprint(config: Config, key: str) -> str:
     spec = model_spec(config, key)
     network = spec.network.model_dump(exclude={"name", "weights"})
     content = {
-        "network": network | {"published": spec.network.weights == "imagenet"},
+        "network": network | {"published": spec.network.weights == PUBLISHED[spec.role]},
         "builder": entry_of(spec.role, spec.network.name).builder.rpartition(":")[2],
         "objective": spec.objective,
         "recipe": spec.recipe and spec.recipe.model_dump(exclude={"checkpoint_every"}),
@@ -84,7 +83,7 @@ def _split_digest(path: Path, split: str, state: tuple | None) -> str:
 
 
 # Arrays of `dhl.data.image_set` that decide a training.
-_DECISIVE = ("images", "targets", "sizes", "resize", "crop", "content")
+_DECISIVE = ("images", "targets", "sizes", "resize", "crop", "content", "void")
 
 
 def settings_digest(*settings: Any) -> str:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
-from dhl.config.architectures import entry_of
+from dhl.config.architectures import PUBLISHED, entry_of
 from dhl.config.methods import TASK_NETWORKS, TASKS
 from dhl.config.networks import Network
 from dhl.config.parts import TaskPart
@@ -55,6 +56,15 @@ class ModelSpec:
     def parents(self) -> tuple[str, ...]:
         """Keys of the models that must exist first."""
         return tuple(key for key in (self.start, self.frozen) if key)
+
+    @property
+    def given_weights(self) -> Path | None:
+        """The user's file of weights that it starts from; None for published or random ones."""
+        weights = self.network.weights
+        if self.start or weights in (None, PUBLISHED[self.role]):
+            return None
+        sigma = format_sigma(self.sigma) if isinstance(self.sigma, float) else ""
+        return Path(weights.replace("{sigma}", sigma))
 
     @property
     def build_options(self) -> dict[str, Any]:

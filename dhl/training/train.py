@@ -180,10 +180,10 @@ def _parent(config: Config, key: str, folder: RunFolder) -> tuple[nn.Module, dic
 
 def _weights_file(config: Config, spec: ModelSpec) -> Path | None:
     """Return the file of a network's published weights; None if it has none."""
-    weights, entry = spec.network.weights, entry_of(spec.role, spec.network.name)
+    if spec.network.weights != PUBLISHED[spec.role]:
+        return spec.given_weights
+    entry = entry_of(spec.role, spec.network.name)
     sigma = format_sigma(spec.sigma) if isinstance(spec.sigma, float) else ""
-    if weights != PUBLISHED[spec.role]:
-        return None if weights is None else Path(weights.replace("{sigma}", sigma))
     name = downloaded_weights(spec.role, spec.network)
     if name is None:
         return importlib.import_module(entry.module).packaged_weights()
