@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from dhl.config.parse import load_config
 from dhl.config.plugins import load_plugin
 from dhl.config.schema import Config
 from dhl.errors import UserError
@@ -24,6 +25,7 @@ from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.results import (
     check_as_written,
+    edited_by_hand,
     file_digest,
     is_as_written,
     read_benchmarks,
@@ -48,8 +50,10 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
     Raises
     ------
     UserError
-        If a result is not what its job wrote.
+        If a result is not what its job wrote, or the run's configuration is another one.
     """
+    if folder.config.exists() and load_config(folder.config) != config:
+        raise edited_by_hand(folder.config, "not the configuration of this command")
     for path in result_files(folder):
         check_as_written(path)
     manifest = {

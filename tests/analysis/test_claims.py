@@ -4,13 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from settings import PUBLISHED, laboratory_config, shipped, with_parts
+from settings import laboratory_config, shipped, with_parts
 from synthetic_run import drop_method, write_synthetic_run
 
 from dhl.analysis.claims import compute_claims, configured_claims, write_claims
 from dhl.analysis.claims_file import read_claims_file
 from dhl.analysis.published import published_level
-from dhl.analysis.tables import build_table
 from dhl.config.methods import ALLOWED, METRICS, PARTS
 from dhl.config.parse import parse_config
 from dhl.data.image_set import ImageSet, save_splits
@@ -326,26 +325,6 @@ def test_a_method_without_rows_leaves_a_reason(few, tmp_path):
     assert rows.loc[rows["sigma"] != 30, "p_value"].notna().all()
     assert summary["verdict"] == "not tested"
     assert np.isnan(summary["difference"])
-
-
-def test_label_maps_without_labels_give_no_verdict(tmp_path):
-    config = laboratory_config({"segmentation": {"sigmas": [30]}})
-    folder = write_synthetic_run(config, tmp_path, images=20)
-    path = folder.evaluation("segmentation", 30)
-    pd.read_csv(path).assign(cross_entropy=np.nan).to_csv(path, index=False)
-    with np.load(path.with_suffix(".npz")) as stored:
-        arrays = {name: 0 * stored[name] if "confusion" in name else stored[name]
-                  for name in stored.files}  # fmt: skip
-    np.savez(path.with_suffix(".npz"), **arrays)
-    rows = compute_claims(config, folder).query("part == 'segmentation' and metric == 'miou'")
-    assert len(rows)
-    assert set(rows["verdict"]) == set(rows["verdict_adjusted"]) == {"not tested"}
-    assert rows["reason"].str.contains("no test image has a miou").all()
-    assert rows[["p_value", "p_adjusted", "low", "high"]].isna().all(axis=None)
-    table = build_table(config, "segmentation", folder, PUBLISHED).query("metric == 'miou'")
-    assert table["value"].isna().all()
-    assert (table["n"] == 0).all()
-    assert table["status"].str.startswith("not measured").all()
 
 
 def test_claims_on_methods_that_are_not_configured_are_left_out(few):

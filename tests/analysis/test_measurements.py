@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from settings import laboratory_config
+from settings import PUBLISHED, laboratory_config
 from synthetic_run import write_synthetic_run
 
+from dhl.analysis.claims import compute_claims
 from dhl.analysis.measurements import read_measurements
+from dhl.analysis.tables import build_table
 from dhl.config.methods import FURTHER_METRICS, PARTS
 from dhl.errors import UserError
 from dhl.run.folder import RunFolder
@@ -198,3 +200,19 @@ def test_missing_and_broken_array_files_are_named(config, folder, change):
     with pytest.raises(UserError) as caught:
         read_measurements(config, folder, "segmentation", 30)
     assert str(path) in caught.value.came
+
+
+def test_label_maps_without_labels_give_no_verdict(config, folder):
+    edit(folder, "segmentation", lambda frame: frame.assign(cross_entropy=np.nan))
+    edit_arrays(folder, lambda arrays: arrays.update({
+        name: 0 * counts for name, counts in arrays.items() if name.startswith("confusion/")
+    }))  # fmt: skip
+    rows = compute_claims(config, folder).query("part == 'segmentation' and metric == 'miou'")
+    assert len(rows)
+    assert set(rows["verdict"]) == set(rows["verdict_adjusted"]) == {"not tested"}
+    assert rows["reason"].str.contains("no test image has a miou").all()
+    assert rows[["p_value", "p_adjusted", "low", "high"]].isna().all(axis=None)
+    table = build_table(config, "segmentation", folder, PUBLISHED).query("metric == 'miou'")
+    assert table["value"].isna().all()
+    assert (table["n"] == 0).all()
+    assert table["status"].str.startswith("not measured").all()

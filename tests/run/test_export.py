@@ -20,6 +20,7 @@ from report_run import denoising_only, write_run
 from synthetic_run import write_curve
 
 from dhl.cli.parser import main
+from dhl.config.parse import load_config
 from dhl.errors import UserError
 from dhl.files import PROJECT
 from dhl.run.contents import files_of
@@ -104,7 +105,7 @@ def test_optional_files_are_in_the_archive_if_the_run_has_them(folder):
     data = {"kind": "folder", "name": "kodak24", "train": "mine", "test": "kodak"}
     content["parts"]["denoising"]["data"] = data
     folder.config.write_text(yaml.safe_dump(content))
-    write_manifest(denoising_only(), folder)
+    write_manifest(load_config(folder.config), folder)
     with zipfile.ZipFile(export_run(folder.root)) as archive:
         there = {name: archive.read(name).decode() for name in files if name in archive.namelist()}
         page = archive.read("README.md").decode()
@@ -201,7 +202,7 @@ def test_the_page_of_the_archive_shows_the_name_of_a_data_set_as_it_is(folder):
     data = {"kind": "folder", "name": "<b>a|b", "train": "here", "test": "there"}
     settings["parts"]["denoising"]["data"] = data
     folder.config.write_text(yaml.safe_dump(settings))
-    write_manifest(denoising_only(), folder)
+    write_manifest(load_config(folder.config), folder)
     with zipfile.ZipFile(export_run(folder.root)) as archive:
         assert r"the data set &lt;b&gt;a\|b at" in archive.read("README.md").decode()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from settings import changed
 
 from dhl.data.image_set import load_split
@@ -80,6 +81,16 @@ def test_a_manifest_does_not_vouch_for_a_result_that_its_job_did_not_write(
         write_manifest(tiny_config, run_copy)
     assert str(path) in caught.value.mistake
     assert verify(run_copy.root) == ["changed  evaluation/denoising/sigma30.csv"]
+
+
+def test_a_manifest_is_of_the_configuration_in_the_folder(tiny_config, run_copy):
+    run_copy.config.write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
+    write_manifest(tiny_config, run_copy)
+    text = run_copy.config.read_text()
+    run_copy.config.write_text(text.replace("confidence: 0.95", "confidence: 0.99"))
+    with pytest.raises(UserError) as caught:
+        write_manifest(tiny_config, run_copy)
+    assert str(run_copy.config) in caught.value.mistake
 
 
 def test_verify_compares_the_report_and_names_what_it_does_not_compare(manifested, recorded):
