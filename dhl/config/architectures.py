@@ -57,6 +57,7 @@ NETWORKS = {
             "dhl.models.kair:KairFFDNet", ("width", "depth", "weights"), of_one_sigma=True
         ),
         "kair-drunet": Entry("dhl.models.kair:KairDRUNet", ("width", "weights"), of_one_sigma=True),
+        "tnrd": Entry("dhl.models.tnrd:TNRD", ("width", "depth", "weights")),
     },
     "classifier": {
         "small-vgg": Entry("dhl.models.small_vgg:SmallVGG", ("width",)),

@@ -34,6 +34,10 @@ METHODS = {
     "cbm3d-2020": Method(
         "CBM3D (2020)", "The package's later version, with exact transform variances.", False
     ),
+    "mcwnnm": Method(
+        "MCWNNM", "Groups of similar patches as matrices of low rank; not trained.", True
+    ),
+    "tnrd": Method("TNRD", "A trained diffusion, one network per sigma.", True),
     "dncnn": Method("DnCNN", "The learned peer, one network per sigma.", True),
     "separate": Method("Separate", "The denoiser trained for MSE alone (lambda = 0).", True),
     "separate-matched": Method(
@@ -86,21 +90,25 @@ METHODS = {
 
 ALLOWED = {
     "denoising": (
-        "noisy", "cbm3d", "cbm3d-package", "cbm3d-2020", "dncnn", "separate",
+        "noisy", "cbm3d", "cbm3d-package", "cbm3d-2020", "mcwnnm", "tnrd", "dncnn", "separate",
         "joint-classification", "joint-segmentation",
         "matched-classification", "matched-segmentation",
     ),
     **{
         task: (
-            "clean", "noisy", "cbm3d", "cbm3d-package", "cbm3d-2020", "dncnn", "separate",
-            "separate-matched", "joint", "cross", "cross-matched", "joint-permuted",
+            "clean", "noisy", "cbm3d", "cbm3d-package", "cbm3d-2020", "mcwnnm", "tnrd", "dncnn",
+            "separate", "separate-matched", "joint", "cross", "cross-matched", "joint-permuted",
             "joint-perceptual", "retrained",
         )
         for task in TASKS
     },
 }  # fmt: skip
 
-BASELINES = ("cbm3d", "cbm3d-package", "cbm3d-2020")
+BASELINES = ("cbm3d", "cbm3d-package", "cbm3d-2020", "mcwnnm")
+# Those that denoise whole batches, on a GPU if there is one.
+BATCHED = ("cbm3d", "mcwnnm")
+# Denoisers of others that are trained here, each with its own network and recipes.
+PEERS = ("tnrd", "dncnn")
 UNTRAINED = ("clean", "noisy", *BASELINES)
 # Names that no plug-in may have.
 NOT_METHODS = (*METHODS, "task-network")
@@ -113,7 +121,7 @@ def label_of(method: str) -> str:
 
 
 def is_baseline(method: str) -> bool:
-    """Tell whether a method denoises without training: CBM3D and plug-ins do."""
+    """Tell whether a method denoises without training: CBM3D, MCWNNM and plug-ins do."""
     return method in BASELINES or method not in METHODS
 
 

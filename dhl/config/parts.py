@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dhl.config.base import Frozen, Sigma, nearest
 from dhl.config.data import ClassificationData, DenoisingData, SegmentationData, check_classes
-from dhl.config.methods import ALLOWED, METHODS, PARTS, TASK_NETWORKS, TASKS
+from dhl.config.methods import ALLOWED, METHODS, PARTS, PEERS, TASK_NETWORKS, TASKS
 from dhl.config.networks import Network, check_network
 from dhl.config.recipes import DenoisingTraining, TaskTraining
 from dhl.errors import ConfigError
@@ -66,6 +66,7 @@ class DenoisingPart(Part):
     dncnn: Network = Field(
         default=Network(name="dncnn", width=64, depth=17), description="DnCNN, for comparison"
     )
+    tnrd: Network = Field(default=Network(name="tnrd"), description="TNRD, for comparison")
     training: DenoisingTraining = Field(description="recipes of the denoisers trained for MSE")
 
 
@@ -124,7 +125,8 @@ class Parts(Frozen):
     def _known_networks_and_classes(self) -> Parts:
         denoising = self.denoising
         check_network(denoising.denoiser, "denoiser", place="parts.denoising.denoiser")
-        check_network(denoising.dncnn, "denoiser", place="parts.denoising.dncnn")
+        for peer in PEERS:
+            check_network(getattr(denoising, peer), "denoiser", place=f"parts.denoising.{peer}")
         for part in self:
             check_classes(self[part].data, part)
             if part in TASKS:

@@ -154,10 +154,13 @@ class DenoiserRecipes(Frozen):
 
 
 class DenoisingTraining(DenoiserRecipes):
-    """The recipes of the paper's denoiser and of DnCNN."""
+    """The recipes of the paper's denoiser, and of those that it is compared with."""
 
     dncnn: DenoiserRecipes | None = Field(
         default=None, description="recipes of DnCNN; null: those of the denoiser"
+    )
+    tnrd: DenoiserRecipes | None = Field(
+        default=None, description="recipes of TNRD; null: those of the denoiser"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dhl.config.architectures import entry_of
 from dhl.config.image_data_sets import CLASSES_OF_IMAGENET, ImagenetSamples
-from dhl.config.methods import TASKS, model_of
+from dhl.config.methods import PEERS, TASKS, model_of
 from dhl.config.networks import Network
 from dhl.config.recipes import DenoiserRecipes, JointRecipe, Recipe, WarmStart
 from dhl.config.schema import Config
@@ -60,8 +60,8 @@ def used_recipes(config: Config) -> dict[str, tuple[str, Recipe]]:
         if kind != "retrained":  # each denoiser is, or starts from, one trained for the MSE alone
             key_path, training = "parts.denoising.training", config.parts.denoising.training
             recipes: DenoiserRecipes = training
-            if kind == "dncnn" and training.dncnn:
-                key_path, recipes = f"{key_path}.dncnn", training.dncnn
+            if kind in PEERS and (own := getattr(training, kind)):
+                key_path, recipes = f"{key_path}.{kind}", own
             for field in DenoiserRecipes.model_fields:
                 found[f"{key_path}.{field}"] = ("denoising", getattr(recipes, field))
     return {

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_serializer, field_validator, 
 
 from dhl.config.base import Count, Frozen, UserPath, spelt
 from dhl.config.catalogue import CATALOGUE
-from dhl.config.methods import TASKS
+from dhl.config.methods import PEERS, TASKS
 from dhl.config.networks import Network
 from dhl.config.parts import Parts, check_methods
 from dhl.config.plugins import (
@@ -170,7 +170,7 @@ class Config(Frozen):
         """References to all plug-ins, each once."""
         tasks = [task for task in TASKS if task in self.parts]
         denoising = self.parts.denoising
-        networks = [denoising.denoiser, denoising.dncnn]
+        networks = [denoising.denoiser, *(getattr(denoising, peer) for peer in PEERS)]
         networks += [network for task in tasks for network in self.task_networks(task)]
         data = [self.parts[part].data.kind for part in self.parts]
         names = (*self.plugin_methods.values(), self.noise, *(one.name for one in networks), *data)

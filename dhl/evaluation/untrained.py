@@ -1,4 +1,4 @@
-"""Denoisers that are not trained here: CBM3D, here and by its authors' package, and plug-ins."""
+"""Denoisers that are not trained here: CBM3D, the authors' package of it, MCWNNM, plug-ins."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from dhl.training.signals import die_quietly
 # 2020 with exact transform variances. `nf` is the size at which noise spectra are computed.
 PROFILE_NF = {"cbm3d-package": 0, "cbm3d-2020": 32}
 PACKAGE_BLOCK = 8  # the side of its blocks
-# Pixels that CBM3D denoises at once.
+# Pixels that are denoised at once.
 BATCH_PIXELS = {"cpu": 2**15, "cuda": 2**20}
 
 T = TypeVar("T")  # an image or a batch
@@ -68,6 +68,20 @@ def cbm3d_batch(noisy: Batch, *, sigma: float, device: str = "cpu") -> Batch:
 
         denoised = cbm3d(torch.from_numpy(images).to(device), sigma=sigma).cpu().numpy()
     return list(np.ascontiguousarray(denoised.transpose(0, 2, 3, 1)))
+
+
+def mcwnnm_batch(noisy: Batch, *, sigma: float, device: str = "cpu") -> Batch:
+    """Denoise images of equal size by `dhl.evaluation.mcwnnm`, as `cbm3d_batch` by CBM3D."""
+    import torch
+
+    from dhl.evaluation.mcwnnm import mcwnnm
+
+    images = torch.from_numpy(np.stack(noisy).astype(np.float32)).permute(0, 3, 1, 2)
+    denoised = mcwnnm(images.to(device), sigma=sigma).permute(0, 2, 3, 1)
+    return list(denoised.contiguous().cpu().numpy())
+
+
+BATCHES: dict[str, Callable[..., Batch]] = {"cbm3d": cbm3d_batch, "mcwnnm": mcwnnm_batch}
 
 
 def cbm3d_package(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d-package") -> np.ndarray:
@@ -247,7 +261,7 @@ def _write(
 
 
 def batch_pixels(device_type: str) -> int:
-    """Return the largest number of pixels that CBM3D denoises at once on a kind of device."""
+    """Return the largest number of pixels that are denoised at once on a kind of device."""
     return BATCH_PIXELS.get(device_type, BATCH_PIXELS["cuda"])
 
 
@@ -267,18 +281,19 @@ def equal_batches(images: Iterable[np.ndarray], pixels: int) -> Iterator[Batch]:
 
 @contextmanager
 def _method(config: Config, job: BaselineJob) -> Iterator[_Method]:
-    """Prepare the method of a job; CBM3D holds its device."""
-    if job.method == "cbm3d" and may_have_gpu(config.device):
-        from dhl.training.device import reserved_device
+    """Prepare the method of a job; one that denoises batches holds its device."""
+    if job.method not in BATCHES:
+        yield _Method(functools.partial(_one_by_one, _denoiser(config, job)))
+        return
+    denoise = functools.partial(BATCHES[job.method], sigma=job.sigma)
+    if job.method == "cbm3d" and not may_have_gpu(config.device):  # this needs no torch
+        yield _Method(denoise, batch_pixels("cpu"))
+        return
+    from dhl.training.device import reserved_device
 
-        with reserved_device(config) as device:
-            denoise = functools.partial(cbm3d_batch, sigma=job.sigma, device=str(device))
-            yield _Method(denoise, batch_pixels(device.type), on_gpu=device.type != "cpu")
-        return
-    if job.method == "cbm3d":
-        yield _Method(functools.partial(cbm3d_batch, sigma=job.sigma), batch_pixels("cpu"))
-        return
-    yield _Method(functools.partial(_one_by_one, _denoiser(config, job)))
+    with reserved_device(config) as device:
+        denoise = functools.partial(denoise, device=str(device))
+        yield _Method(denoise, batch_pixels(device.type), on_gpu=device.type != "cpu")
 
 
 def _one_by_one(denoise: Callable[[np.ndarray], np.ndarray], noisy: Batch) -> Batch:
@@ -288,7 +303,7 @@ def _one_by_one(denoise: Callable[[np.ndarray], np.ndarray], noisy: Batch) -> Ba
 
 def _denoiser(config: Config, job: BaselineJob) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function that denoises an image; it can be sent to another process."""
-    if job.method in BASELINES:
+    if job.method in PROFILE_NF:
         if importlib.util.find_spec("bm3d") is None:
             raise UserError(
                 f"`{job.method}` needs the package `bm3d` (non-commercial licence).",

@@ -88,7 +88,7 @@ class _Run:
                     images = shard.of(test.count)
                     count = images.stop - images.start
                     pixels = count * test.height * test.width
-                    work = pixels * self.machine.cbm3d_seconds.get(method, 0)
+                    work = pixels * self.machine.baseline_seconds.get(method, 0)
                     yield Job(
                         name, self._start(name) + work, (noise,), count,
                         disk_bytes=3 * FLOAT_BYTES * pixels,

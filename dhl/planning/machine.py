@@ -23,7 +23,7 @@ from torch import nn
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.evaluation.evaluate import forward
-from dhl.evaluation.untrained import PROFILE_NF, batch_pixels, cbm3d_batch, cbm3d_package
+from dhl.evaluation.untrained import BATCHES, PROFILE_NF, batch_pixels, cbm3d_package
 from dhl.models.build import build_network
 from dhl.planning.flops import forward_flops, network_name, step_flops, training_shape
 from dhl.planning.image_counts import PartCounts
@@ -40,7 +40,7 @@ from dhl.training.train import build_objective
 
 LEAST_SECONDS = 0.1  # a measurement is repeated for at least this long
 CPU_FLOPS = 1e10  # operations of a measurement on a CPU; a GPU computes the full batch
-CBM3D_SIDE = 64  # in pixels; a pixel of larger images takes up to a third more time
+BASELINE_SIDE = 64  # in pixels; a pixel of larger images takes up to a third more time
 MOST_MEASUREMENTS = 4  # at once
 # The imports of a job with networks; prints their CPU time.
 START = (
@@ -67,7 +67,7 @@ class Machine:
     source: str  # of the rates: `measured`, `given` or `reference`
     start_seconds: float  # of a job that imports torch
     rates: dict[str, Rates]  # by `network_name`
-    cbm3d_seconds: dict[str, float]  # per pixel, by method; of the package, if it is installed
+    baseline_seconds: dict[str, float]  # per pixel, by untrained method; of `bm3d`, if installed
 
 
 def measure_machine(
@@ -100,18 +100,18 @@ def measure_machine(
     with reserved_device(config) as device, ThreadPoolExecutor(side_by_side) as pool:
         # Jobs slow each other down, so as many measurements as jobs run at once; the first counts.
         measure = partial(_measure, config, counts, given)
-        (start_seconds, rates, cbm3d_seconds), *_ = pool.map(measure, [device] * side_by_side)
+        (start_seconds, rates, baseline_seconds), *_ = pool.map(measure, [device] * side_by_side)
         name = device_name(device)
     source = "measured" if given is None else "given"
-    return Machine(name, cores, gpu_jobs, source, start_seconds, rates, cbm3d_seconds)
+    return Machine(name, cores, gpu_jobs, source, start_seconds, rates, baseline_seconds)
 
 
 def reference_machine(config: Config, *, cores: int | None = None) -> Machine:
     """Return the speed of one core of an AMD EPYC (AVX2), to compare the jobs of a run at once."""
     names = {network_name(model_spec(config, key)) for key in all_models(config)}
     rates = dict.fromkeys(names, Rates(3e10, 3e10))
-    cbm3d = {"cbm3d": 7e-6, "cbm3d-package": 3e-5, "cbm3d-2020": 9e-4}
-    return Machine("AMD EPYC", cores or _all_cores(), 0, "reference", 3.5, rates, cbm3d)
+    untrained = {"cbm3d": 7e-6, "cbm3d-package": 3e-5, "cbm3d-2020": 9e-4, "mcwnnm": 1.3e-3}
+    return Machine("AMD EPYC", cores or _all_cores(), 0, "reference", 3.5, rates, untrained)
 
 
 def _measure(
@@ -125,7 +125,7 @@ def _measure(
     for spec in sorted(specs, key=lambda one: one.recipe is None):  # else its training counts
         if (name := network_name(spec)) not in rates:
             rates[name] = given or _network_rates(config, counts, spec, device)
-    return start, rates, _cbm3d_seconds(config, device)
+    return start, rates, _baseline_seconds(config, device)
 
 
 def _all_cores() -> int:
@@ -210,19 +210,19 @@ def _seconds(function: Callable[[], object], device: torch.device) -> float:
     return seconds / calls
 
 
-def _cbm3d_seconds(config: Config, device: torch.device) -> dict[str, float]:
-    """Measure each version of CBM3D that the run uses, per pixel."""
+def _baseline_seconds(config: Config, device: torch.device) -> dict[str, float]:
+    """Measure each untrained method that the run uses, per pixel."""
     used = {method for part in config.parts for method in config.parts[part].methods}
     # Smooth images have the largest groups of similar blocks.
-    clean = np.linspace(0.2, 0.8, CBM3D_SIDE)[:, None, None]
-    shape = CBM3D_SIDE, CBM3D_SIDE, 3
+    clean = np.linspace(0.2, 0.8, BASELINE_SIDE)[:, None, None]
+    shape = BASELINE_SIDE, BASELINE_SIDE, 3
     noisy = clean + np.random.default_rng(0).normal(0, 30 / 255, shape)
     pixels = noisy[..., 0].size
     seconds = {}
-    if "cbm3d" in used:
-        count = batch_pixels(device.type) // pixels
-        batch = partial(cbm3d_batch, [noisy] * count, sigma=30, device=str(device))
-        seconds["cbm3d"] = _seconds(batch, device) / count / pixels
+    for method in used & set(BATCHES):
+        count = batch_pixels(device.type) // pixels if method == "cbm3d" else 1
+        batch = partial(BATCHES[method], [noisy] * count, sigma=30, device=str(device))
+        seconds[method] = _seconds(batch, device) / count / pixels
     if importlib.util.find_spec("bm3d") is not None:
         for method in used & set(PROFILE_NF):
             one = partial(cbm3d_package, noisy, sigma=30, profile=method)

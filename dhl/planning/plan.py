@@ -87,7 +87,7 @@ def _of_unknown_time(config: Config, machine: Machine) -> Iterator[str]:
         if isinstance(data := config.parts[part].data, PluginData):
             yield data.name
         for method in filter(is_baseline, config.parts[part].methods):
-            if method not in machine.cbm3d_seconds:
+            if method not in machine.baseline_seconds:
                 yield method
 
 

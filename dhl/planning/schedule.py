@@ -6,6 +6,8 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dhl.config.methods import BATCHED
+
 # As in `workflow/rules`: the preview, the trainings (the longest chain first), and the rest.
 PRIORITIES = {"data": 20, "noise": 20, "baseline": 20, "preview": 20, "train": 10}
 
@@ -30,7 +32,8 @@ class Job:
 
 def uses_torch(name: str) -> bool:
     """Return whether a job imports torch, and uses a GPU if there is one."""
-    return name.partition("/")[0] in ("train", "evaluate") or "/cbm3d-sigma" in name
+    batched = any(f"/{method}-sigma" in name for method in BATCHED)
+    return batched or name.partition("/")[0] in ("train", "evaluate")
 
 
 def wall_seconds(jobs: Sequence[Job], *, cores: int, gpu_jobs: int) -> float:

@@ -26,10 +26,13 @@ from dhl.run.folder import RunFolder
 from dhl.run.results import open_arrays, read_image_rows
 
 BOX = "#ff2d2d"
-_ZOOMED = ("noisy", "cbm3d", "dncnn", "separate", "joint-classification", "joint-segmentation")
+_ZOOMED = (
+    "noisy", "cbm3d", "mcwnnm", "tnrd", "dncnn", "separate", "joint-classification",
+    "joint-segmentation",
+)  # fmt: skip
 _CLASSIFIED = (
-    "clean", "noisy", "cbm3d", "dncnn", "separate", "separate-matched", "joint", "cross",
-    "retrained",
+    "clean", "noisy", "cbm3d", "mcwnnm", "tnrd", "dncnn", "separate", "separate-matched", "joint",
+    "cross", "retrained",
 )  # fmt: skip
 _MAPPED = ("noisy", "separate", "joint", "cross")
 _MAX_IMAGES, _MAX_LINES = 2, 4

@@ -62,6 +62,8 @@ STYLES = {
     "cbm3d": MethodStyle("#e69f00", "s", "-"),
     "cbm3d-package": MethodStyle("#ccbb44", (7, 0, 0), "-"),
     "cbm3d-2020": MethodStyle("#a66f00", "d", "-"),
+    "mcwnnm": MethodStyle("#8c564b", "p", "-"),
+    "tnrd": MethodStyle("#9467bd", "h", "-"),
     "dncnn": MethodStyle("#cc79a7", "^", "-"),
     "separate": MethodStyle("#56b4e9", "o", "-"),
     "separate-matched": MethodStyle("#0072b2", "v", "-"),

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from dhl.config.methods import METHODS, label_of
+from dhl.config.methods import METHODS, PEERS, label_of
 from dhl.config.schema import Config
 from dhl.progress import Progress
 from dhl.report import example_figures as examples
@@ -83,7 +83,7 @@ def _family_title(family: str) -> str:
     if family in METHODS:
         return label_of(family)
     head, _, rest = family.partition("-")
-    first = label_of(head) if head == "dncnn" else head.capitalize()
+    first = label_of(head) if head in PEERS else head.capitalize()
     return f"{first}, {rest}" if rest else first
 
 

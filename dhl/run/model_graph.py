@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dhl.config.architectures import PUBLISHED, entry_of
-from dhl.config.methods import TASK_NETWORKS, TASKS
+from dhl.config.methods import PEERS, TASK_NETWORKS, TASKS
 from dhl.config.networks import Network
 from dhl.config.parts import TaskPart
 from dhl.config.plugins import references
@@ -31,7 +31,7 @@ from dhl.seeding import FIRST, Draw, seed_suffix, split_draw
 from dhl.sigma import GAUSSIAN, format_sigma, noise_std
 
 _NOT_IN_BATCHES = re.compile(r"-times[0-9.]+|-task[0-9]+")
-DENOISERS = {"separate": "denoiser", "dncnn": "dncnn"}
+DENOISERS = {"separate": "denoiser", **{peer: peer for peer in PEERS}}
 Level = tuple[float, Draw]  # sigma, and which trainings
 
 
@@ -210,9 +210,9 @@ def _warm_start(config: Config, key: str, kind: str) -> ModelSpec:
 
 
 def denoiser_training(config: Config, kind: str) -> DenoiserRecipes:
-    """Return the MSE recipes of a kind of denoiser, `separate` or `dncnn`."""
+    """Return the MSE recipes of a kind of denoiser, such as `separate` or `dncnn`."""
     training = config.parts.denoising.training
-    return (training.dncnn if kind == "dncnn" else None) or training
+    return (getattr(training, kind) if kind in PEERS else None) or training
 
 
 def _denoiser(config: Config, key: str, kind: str, level: Level) -> ModelSpec:

@@ -141,6 +141,7 @@ def test_the_released_network_starts_as_the_authors_filler_does():
 
 @pytest.mark.parametrize("name", DENOISERS)
 def test_every_denoiser_begins_by_returning_almost_its_input(name):
+    torch.manual_seed(0)
     network = build_network("denoiser", name, width=16).eval()
     noisy = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -189,7 +190,7 @@ def test_dncnn_returns_the_input_minus_what_it_predicts():
     torch.testing.assert_close(network(noisy), noisy - 0.25)
 
 
-@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize("name", ["released", "paper", "dncnn"])
 def test_a_zero_last_layer_makes_a_denoiser_the_identity_without_clipping(name):
     network = build_network("denoiser", name, width=4).eval()
     nn.init.zeros_(network.layers[-1].weight if name == "dncnn" else network.out.weight)

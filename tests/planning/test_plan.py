@@ -153,7 +153,7 @@ def test_the_longest_chain_of_trainings_starts_first():
 def test_this_machine_is_measured_with_the_networks_of_a_run(tiny_config):
     found = measure_machine(tiny_config, count_all_images(tiny_config), cores=1)
     assert set(found.rates) == set(epyc(tiny_config).rates)
-    numbers = [found.start_seconds, found.cbm3d_seconds["cbm3d"]]
+    numbers = [found.start_seconds, found.baseline_seconds["cbm3d"]]
     numbers += [rate for rates in found.rates.values() for rate in rates]
     assert all(math.isfinite(number) and number > 0 for number in numbers)
     assert (found.cores, found.source) == (1, "measured")
@@ -343,7 +343,7 @@ def test_unknown_times_and_sigmas_unknown_to_a_warm_start_are_listed_last(tiny_c
     denoising["sigmas"] = [10, 20, 30]
     denoising["training"]["warm_start"] |= {"sigma_low": 15, "sigma_high": 25}
     config = parse_config(tiny_content, source="tiny.yaml")
-    plan = plan_of(config, cbm3d_seconds={})
+    plan = plan_of(config, baseline_seconds={})
     assert plan.unknown == ("cbm3d",)
     *_, unknown, first, second = to_text(plan).splitlines()
     assert "cbm3d" in unknown

@@ -20,7 +20,7 @@ if shutil.which("dhl") is None:
     )
 
 from dhl.config.catalogue import CATALOGUE
-from dhl.config.methods import BASELINES, PARTS, TABLES, TASKS
+from dhl.config.methods import BASELINES, BATCHED, PARTS, TABLES, TASKS
 from dhl.config.parse import parse_config
 from dhl.config.plugins import references
 from dhl.data.user_folders import files_digest
@@ -230,7 +230,7 @@ def code_of_baseline(wildcards):
 
 def gpu_of_baseline(wildcards):
     """Return 1 for CBM3D on a GPU; the package `bm3d` and plug-ins use none."""
-    return ON_GPU if wildcards.method == "cbm3d" else 0
+    return ON_GPU if wildcards.method in BATCHED else 0
 
 
 def evaluation_files(levels):
