@@ -19,6 +19,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from dhl.config.parse import parse_config
 from dhl.data.folder import read_image
 from dhl.data.image_set import load_split
+from dhl.data.noise import recorded_noisy_image
 from dhl.errors import UserError
 from dhl.evaluation import untrained as baselines
 from dhl.evaluation.evaluate import evaluate
@@ -30,8 +31,10 @@ from dhl.evaluation.untrained import (
     cbm3d_package,
     denoised_stream,
     equal_batches,
+    mcwnnm_batch,
     write_baseline,
 )
+from dhl.run.results import NOISE_COLUMNS, read_csv
 from dhl.run.shards import Shard, shards
 
 JOB = BaselineJob("denoising", "cbm3d", 30)
@@ -219,7 +222,7 @@ def test_a_shard_that_is_interrupted_leaves_the_others_and_nothing_of_itself(
             raise KeyboardInterrupt
         return cbm3d_batch(noisy, **options)
 
-    monkeypatch.setattr(baselines, "cbm3d_batch", interrupted)
+    monkeypatch.setitem(baselines.BATCHES, "cbm3d", interrupted)
     monkeypatch.setitem(baselines.BATCH_PIXELS, "cpu", 1)
     with pytest.raises(KeyboardInterrupt):
         write_baseline(tiny_config, replace(JOB, shard=Shard(2, 2)), run_copy, processes=1)
@@ -229,6 +232,20 @@ def test_a_shard_that_is_interrupted_leaves_the_others_and_nothing_of_itself(
         [paths[0], run_copy.baseline("denoising", "cbm3d", 30)]
     )
     assert paths[0].read_bytes() == before
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_mcwnnm_denoises_the_images_of_a_job(tiny_config, run_copy, monkeypatch, processes):
+    monkeypatch.setattr("dhl.evaluation.mcwnnm.GROUP_SIZES", (10,))
+    job = replace(JOB, method="mcwnnm", shard=Shard(1, 2))
+    write_baseline(tiny_config, job, run_copy, processes=processes)
+    clean = load_split(run_copy.data("denoising"), "test")
+    found = DenoisedImages([run_copy.baseline("denoising", "mcwnnm", 30, job.shard)], clean.ids[:2])
+    noise = read_csv(run_copy.noise("denoising", 30), NOISE_COLUMNS)
+    for index, record in enumerate(noise[:2].itertuples()):
+        noisy = recorded_noisy_image(clean.images[index], sigma=30, record=record)
+        (expected,) = mcwnnm_batch([noisy], sigma=30)
+        np.testing.assert_allclose(found[clean.ids[index]], expected, rtol=0, atol=1e-5)
 
 
 def test_an_image_that_is_in_no_shard_is_named(tiny_config, run_copy):
