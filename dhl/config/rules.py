@@ -220,8 +220,9 @@ def _check_denoisers(config: Config) -> None:
     """Check that each denoiser is trained, or starts from its own weights."""
     part = config.parts.denoising
     recipes: dict[str, DenoiserRecipes] = {"denoiser": part.training}
-    if any("dncnn" in config.parts[part].methods for part in config.parts):
-        recipes["dncnn"] = part.training.dncnn or part.training
+    used = {method for part in config.parts for method in config.parts[part].methods}
+    for peer in (name for name in PEERS if name in used):
+        recipes[peer] = getattr(part.training, peer) or part.training
     for name, of in recipes.items():
         network, key_path = getattr(part, name), f"parts.denoising.{name}"
         if of.separate is None and network.weights is None:

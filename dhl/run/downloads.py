@@ -7,7 +7,7 @@ import os
 
 from dhl.config.architectures import PUBLISHED, entry_of
 from dhl.config.catalogue import CATALOGUE
-from dhl.config.methods import TASK_NETWORKS
+from dhl.config.methods import PEERS, TASK_NETWORKS
 from dhl.config.networks import Network
 from dhl.config.schema import Config
 from dhl.errors import without_secrets
@@ -19,7 +19,7 @@ def needed_sets(config: Config) -> tuple[str, ...]:
     """Return the catalogue names of a configuration's data sets and weights, each once."""
     names = [name for part in config.parts for name in downloads_of(config, part)]
     denoising = config.parts.denoising
-    networks = [("denoiser", one) for one in (denoising.denoiser, denoising.dncnn)]
+    networks = [("denoiser", getattr(denoising, name)) for name in ("denoiser", *PEERS)]
     for task, role in TASK_NETWORKS.items():
         if task in config.parts:
             networks += [(role, network) for network in config.task_networks(task)]
