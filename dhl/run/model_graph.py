@@ -93,6 +93,7 @@ class ModelSpec:
             "dhl.training.train",
             "dhl.training.objectives",
             entry_of(self.role, self.network.name).module,
+            *(("dhl.models.published_dncnn",) if self.network.weights else ()),
             *(references(self.noise) if self.sigma is not None else ()),
         )
 

@@ -33,6 +33,7 @@ from dhl.analysis.comparison_text import to_text
 from dhl.config.methods import FURTHER_METRICS, TABLES
 from dhl.errors import UserError
 from dhl.run.folder import RunFolder
+from dhl.seeding import Draw
 
 
 def test_a_run_with_itself_is_the_same(base_run):
@@ -168,7 +169,7 @@ def test_without_the_record_of_the_noise_nothing_is_paired(base_run, base_copy):
 )
 def test_runs_that_lack_a_per_image_file_are_not_paired(two_runs, tmp_path, part, seed, suffix):
     copy = RunFolder(shutil.copytree(two_runs[1].root, tmp_path / "copy"))
-    copy.evaluation(part, SIGMA, seed).with_suffix(suffix).unlink()
+    copy.evaluation(part, SIGMA, Draw(seed=seed)).with_suffix(suffix).unlink()
     comparison = compared(two_runs[1], copy)
     reason = f"{copy.root} does not have all per-image files"
     assert comparison.unpaired == {(part, SIGMA): reason}
