@@ -7,7 +7,15 @@ import math
 from dhl.analysis.claims_file import Claim, Limits
 from dhl.analysis.measurements import Measurements
 from dhl.analysis.published import published_level
-from dhl.config.methods import TASK_METRICS, TASK_NETWORKS, TASKS, is_trained, label_of, model_of
+from dhl.config.methods import (
+    PEERS,
+    TASK_METRICS,
+    TASK_NETWORKS,
+    TASKS,
+    is_trained,
+    label_of,
+    model_of,
+)
 from dhl.config.schema import Config
 from dhl.run.model_graph import ModelSpec, all_models, model_spec
 from dhl.run.model_keys import sigma_key, task_network_key
@@ -88,19 +96,23 @@ class Reach:
         )
 
     def _unknown_level(self, claim: Claim) -> str:
-        """Name DnCNN if it is not known to be as good as the published one."""
-        if "dncnn" not in claim.methods or claim.origin == "own":
+        """Name a learned peer if it is not known to be as good as the published one."""
+        peer = next((name for name in PEERS if name in claim.methods), None)
+        if peer is None or claim.origin == "own":
             return ""
         sources = self.config.parts[self.part].data.sources
         protocol = self.config.evaluation.protocol
         for one in self.measurements:
-            known = (published_level("dncnn", one.sigma, name, protocol) for name in sources)
+            known = (published_level(peer, one.sigma, name, protocol) for name in sources)
             level = next((level for level in known if level is not None), None)
             if level is None:
-                return "DnCNN has no published level on this data, so ours may be a weak opponent"
-            if (below := level - one.score("dncnn", "psnr")) > self.limits.published:
                 return (
-                    f"our DnCNN is {below:.2f} dB below its published weights at sigma "
+                    f"{label_of(peer)} has no published level on this data, so ours may be a weak "
+                    "opponent"
+                )
+            if (below := level - one.score(peer, "psnr")) > self.limits.published:
+                return (
+                    f"our {label_of(peer)} is {below:.2f} dB below its published weights at sigma "
                     f"{one.sigma:g}"
                 )
         return ""

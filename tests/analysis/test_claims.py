@@ -79,7 +79,7 @@ def test_the_paper_is_covered(part):
         (one.a, one.b, one.over) for one in CLAIMS if one.part == part and one.origin == "paper"
     }
     denoising = {
-        ("separate", "cbm3d", ""), ("separate", "dncnn", ""),
+        *(("separate", peer, "") for peer in ("cbm3d", "mcwnnm", "tnrd", "dncnn")),
         ("separate", "joint-segmentation", ""), ("separate", "joint-classification", ""),
         ("joint-segmentation", "separate", ""), ("joint-classification", "separate", ""),
     }  # fmt: skip
@@ -92,7 +92,8 @@ def test_the_paper_is_covered(part):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("version: 2", "version: two"), ("claims:", "klaims:"), ("better:", "bettr:")]
+    ("old", "new"),
+    [("version: 3", "version: three"), ("claims:", "klaims:"), ("better:", "bettr:")],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path, old, new):
     path = tmp_path / "claims.yaml"
