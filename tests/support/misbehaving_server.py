@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,9 +54,12 @@ def serve() -> Iterator[Site]:
     site.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
+    # The server writes to closed connections; a test of the command line may have set the default.
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         yield site
     finally:
+        signal.signal(signal.SIGPIPE, before)
         server.shutdown()
         thread.join()
         server.server_close()
