@@ -219,8 +219,6 @@ def main(argv: list[str] | None = None) -> int:
     A `UserError` and an error of the system are printed without traceback and give status 1, or
     2 in `dhl compare`.
     """
-    if hasattr(signal, "SIGPIPE"):  # `dhl describe | head` ends quietly
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):  # not all terminals and logs can have all characters
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -234,6 +232,9 @@ def main(argv: list[str] | None = None) -> int:
     if "function" not in arguments:
         parser.print_help()
         return 0
+    if hasattr(signal, "SIGPIPE") and arguments.command != "data":
+        # `dhl describe | head` ends quietly; a server that closes a connection ends no download.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     return _run_explained(arguments)
 
 
