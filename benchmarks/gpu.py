@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training_speed import peak_rate, step_seconds, synchronize, trained_kinds
+from training_speed import mean_step, peak_rate, step_seconds, synchronize, trained_kinds
 
 from dhl.config.parse import load_config
 from dhl.config.recipes import Recipe
@@ -238,7 +238,7 @@ def training(section: Section) -> None:
     trained: Callable[[int], Trainer] = lambda steps: _trainer(  # noqa: E731
         section, spec, photographs, Recipe(**options | {"steps": steps}), width=width
     )
-    rate = steps_per_second(trained(10**6), section.device, count=2 if section.tiny else 60)
+    rate = 1 / mean_step(trained(10**6), section.device, steps=2 if section.tiny else 60)
     evaluation = 1 if section.tiny else 8  # seconds, some of them each minute
     total = max(4, int(rate * (section.left - 2 * evaluation) * (1 - evaluation / 60)))
     total = min(total, 8) if section.tiny else total
@@ -271,18 +271,6 @@ def _trainer(
     precision = torch.float32 if section.tiny else torch.bfloat16
     settings = TrainerSettings(("gpu",), section.device, precision)
     return Trainer(build_objective(network, spec), sampler, recipe, settings)
-
-
-def steps_per_second(trainer: Trainer, device: torch.device, *, count: int) -> float:
-    """Time the steps of a training after its first ones."""
-    for _ in range(2):
-        trainer.step()
-    synchronize(device)
-    begin = time.perf_counter()
-    for _ in range(count):
-        trainer.step()
-    synchronize(device)
-    return count / (time.perf_counter() - begin)
 
 
 def add_psnr(section: Section, trainer: Trainer, kodak: ImageSet, *, minutes: float) -> None:

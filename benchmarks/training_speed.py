@@ -75,6 +75,11 @@ def step_seconds(config, spec, settings: TrainerSettings, *, steps: int, warm_up
     images = made_up_images(config, spec)
     sampler = BatchSampler(images, spec.recipe, seed_names=("benchmark",), device=device)
     trainer = Trainer(objective, sampler, spec.recipe, settings)
+    return mean_step(trainer, device, steps=steps, warm_up=warm_up)
+
+
+def mean_step(trainer: Trainer, device: torch.device, *, steps: int, warm_up: int = 2) -> float:
+    """Return the mean seconds of the steps of a training after its first ones."""
     for _ in range(warm_up):
         trainer.step()
     synchronize(device)

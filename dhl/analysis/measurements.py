@@ -270,14 +270,16 @@ def _read_margins(path: Path, methods: tuple[str, ...], ids: list[str]) -> dict[
     if sorted(stored) != ids:
         raise edited_by_hand(path, "other image_ids than in the CSV file beside it")
     order = np.argsort(stored)
+    truth = None
     for method, counts in confusions.items():
         shape = counts.shape
         square = len(shape) == 3 and shape[0] == len(ids) and shape[1] == shape[2]
         if not square or counts.dtype.kind not in "iu" or (counts < 0).any():
             came = f"`confusion/{method}` of shape {shape} and {counts.dtype} for {len(ids)} images"
             raise edited_by_hand(path, came)
-        truth = next(iter(confusions.values())).sum(axis=2)
-        if not np.array_equal(counts.sum(axis=2), truth):
+        pixels = counts.sum(axis=2)
+        truth = pixels if truth is None else truth
+        if not np.array_equal(pixels, truth):
             raise edited_by_hand(path, f"other pixels in `confusion/{method}` than in the first")
     return {
         (method, "miou"): confusion_margins(counts)[order] for method, counts in confusions.items()

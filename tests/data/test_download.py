@@ -15,30 +15,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tiny_archives import FILE, NAME, offer, picture
+from tiny_archives import FILE, NAME, kept, offer, part, picture, refused
 
 from dhl.config.catalogue import CATALOGUE, Archive
 from dhl.data import transfer
 from dhl.data.download import archive_path, fetch, write_receipt
 from dhl.data.locations import data_root
-from dhl.errors import UserError
-
-
-def kept(root: Path) -> Path:
-    """Return the path of the archive of the tiny Imagenette."""
-    return archive_path(root, NAME, FILE)
-
-
-def part(root: Path) -> Path:
-    """Return the path of its incomplete download."""
-    return kept(root).with_name(f"{FILE}.part")
-
-
-def refused(root: Path, name: str = NAME, **mirrors: list[str]) -> str:
-    """Fetch a set with an error, and return the message."""
-    with pytest.raises(UserError) as caught:
-        fetch(name, root=root, mirrors=mirrors)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

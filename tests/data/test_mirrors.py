@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from pathlib import Path
 
 import pytest
 from requests.auth import _basic_auth_str as basic_auth_header
-from tiny_archives import FILE, NAME
+from tiny_archives import FILE, NAME, kept, part, refused
 
 from dhl.data import transfer
-from dhl.data.download import archive_path, fetch
-from dhl.errors import UserError
-
-
-def kept(root: Path) -> Path:
-    """Return the path of the archive of the tiny Imagenette."""
-    return archive_path(root, NAME, FILE)
-
-
-def part(root: Path) -> Path:
-    """Return the path of its incomplete download."""
-    return kept(root).with_name(f"{FILE}.part")
-
-
-def refused(root: Path, name: str = NAME, **mirrors: list[str]) -> str:
-    """Fetch a set with an error, and return the message."""
-    with pytest.raises(UserError) as caught:
-        fetch(name, root=root, mirrors=mirrors)
-    return str(caught.value)
-
+from dhl.data.download import fetch
 
 OK = b"HTTP/1.1 200 OK\r\n"
 MOVED = b"HTTP/1.1 302 Found\r\nLocation: "

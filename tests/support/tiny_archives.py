@@ -7,12 +7,15 @@ import io
 import tarfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
+import pytest
 from misbehaving_server import Site
 from tiny_sets import encoded
 
 from dhl.config.catalogue import CATALOGUE, DataSet
+from dhl.data.download import archive_path, fetch
+from dhl.errors import UserError
 
 NAME = "imagenette-160"
 FILE = "imagenette2-160.tgz"
@@ -124,3 +127,20 @@ def offer(name: str, site: Site, monkeypatch) -> bytes:
     monkeypatch.setitem(CATALOGUE, name, data_set)
     site.files[f"/{data_set.archives[0].name}"] = content
     return content
+
+
+def kept(root: Path) -> Path:
+    """Return the path of the archive of the tiny Imagenette."""
+    return archive_path(root, NAME, FILE)
+
+
+def part(root: Path) -> Path:
+    """Return the path of its incomplete download."""
+    return kept(root).with_name(f"{FILE}.part")
+
+
+def refused(root: Path, name: str = NAME, **mirrors: list[str]) -> str:
+    """Fetch a set with an error, and return the message."""
+    with pytest.raises(UserError) as caught:
+        fetch(name, root=root, mirrors=mirrors)
+    return str(caught.value)
