@@ -2,8 +2,9 @@
 
 Trains one model per line of settings, alone and with one thread, and prints its operations, seconds
 and metric as JSON: top-1, mIoU, or the PSNR at sigma 60. The test split is never read. A denoiser
-of one sigma is trained without a warm start. A denoiser for a task and a retrained task network
-start from the models of a finished run, `--run`, and their metric is that of the task.
+for a task and a retrained task network start from the models of a finished run, `--run`, and their
+metric is that of the task. So does a denoiser of one sigma; without `--run` it has no warm start.
+At the end, the cross-entropy of each line of settings is compared with the lowest, by image.
 
     python benchmarks/small_networks.py config/mini.yaml segmenter/clean \
         '{"width": 16, "steps": 800, "lr": 0.003, "batch": 16}' '{"width": 16, "steps": 1600}'
@@ -32,7 +33,7 @@ from dhl.config.schema import Config
 from dhl.data.image_set import load_split
 from dhl.data.prepare import write_data
 from dhl.evaluation.evaluate import forward
-from dhl.evaluation.metrics import confusion_matrix, psnr, top_k
+from dhl.evaluation.metrics import confusion_matrix, cross_entropy, psnr, top_k
 from dhl.models.checkpoint import load_model
 from dhl.planning.flops import step_flops
 from dhl.planning.image_counts import count_all_images
@@ -53,9 +54,14 @@ MODELS = (
 )
 
 
-def changed(content: dict[str, Any], key: str, settings: dict[str, Any]) -> Config:
-    """Return a configuration with other settings for a model: width, depth, lr, steps, batch."""
-    network, recipe = _sections(content, key)
+def changed(
+    content: dict[str, Any], key: str, settings: dict[str, Any], *, warm: bool = False
+) -> Config:
+    """Return a configuration with other settings for a model: width, depth, lr, steps, batch.
+
+    A denoiser of one sigma keeps its warm start only if `warm` is true.
+    """
+    network, recipe = _sections(content, key, warm=warm)
     for setting, value in settings.items():
         if setting in ("name", "width", "depth"):
             network[setting] = value
@@ -66,7 +72,9 @@ def changed(content: dict[str, Any], key: str, settings: dict[str, Any]) -> Conf
     return parse_config(content, source="the settings")
 
 
-def _sections(content: dict[str, Any], key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _sections(
+    content: dict[str, Any], key: str, *, warm: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the sections of a model's network and recipe."""
     family = key.partition("/")[0]
     if family in PARTS:
@@ -81,12 +89,13 @@ def _sections(content: dict[str, Any], key: str) -> tuple[dict[str, Any], dict[s
     network = part["denoiser" if kind == "separate" else kind]
     if task == "start":
         return network, recipes["warm_start"]
-    del recipes["warm_start"]
+    if not warm:
+        del recipes["warm_start"]
     return network, recipes["separate"]
 
 
-def metric(config: Config, key: str, folder: RunFolder) -> float:
-    """Return the model's metric on the validation split."""
+def metric(config: Config, key: str, folder: RunFolder) -> tuple[float, np.ndarray | None]:
+    """Return the model's metric on the validation split, and the cross-entropy of each image."""
     network, _ = load_model(folder.model(key))
     spec = model_spec(config, key)
     split = load_split(folder.data(spec.part), "validation")
@@ -99,14 +108,29 @@ def metric(config: Config, key: str, folder: RunFolder) -> float:
     if spec.role == "denoiser":
         output = in_batches(network, images).transpose(0, 2, 3, 1)
         if spec.part == "denoising":
-            return float(psnr(clean=clean, denoised=np.clip(output, 0, 1)).mean())
+            return float(psnr(clean=clean, denoised=np.clip(output, 0, 1)).mean()), None
         images, (network, _) = output, load_model(folder.model(f"{TASK_NETWORKS[spec.part]}/clean"))
     logits = in_batches(network, images)
+    targets = np.stack(list(split.targets))
+    losses = cross_entropy(logits=logits, target=targets)
     if spec.part == "classification":
-        return float(top_k(logits=logits, target=np.asarray(split.targets), k=1).mean())
-    pairs = zip(np.stack(list(split.targets)), logits.argmax(1), strict=True)
+        return float(top_k(logits=logits, target=targets, k=1).mean()), losses
+    pairs = zip(targets, logits.argmax(1), strict=True)
     matrices = [confusion_matrix(target=t, predicted=p, classes=logits.shape[1]) for t, p in pairs]
-    return float(miou(np.stack(matrices)))
+    return float(miou(np.stack(matrices))), losses
+
+
+def compare(losses: list[np.ndarray]) -> list[dict[str, float]]:
+    """Return each cross-entropy, its difference from the lowest and that one's standard error."""
+    lowest = min(losses, key=np.nanmean)
+    rows = []
+    for values in losses:
+        differences = (values - lowest)[~np.isnan(values)]
+        error = differences.std(ddof=1) / len(differences) ** 0.5
+        numbers = (np.nanmean(values), differences.mean(), error)
+        names = ("cross_entropy", "above_lowest", "standard_error")
+        rows.append({name: round(float(x), 4) for name, x in zip(names, numbers, strict=True)})
+    return rows
 
 
 def in_batches(network: nn.Module, images: np.ndarray) -> np.ndarray:
@@ -125,9 +149,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     key = arguments.model
+    losses = []
     for settings in arguments.settings:
         content = yaml.safe_load(arguments.config.read_text("utf-8"))
-        config = changed(content, key, settings)
+        config = changed(content, key, settings, warm=arguments.run is not None)
         counts = count_all_images(config)
         spec = model_spec(config, key)
         steps = spec.recipe.steps if spec.recipe else 0
@@ -136,18 +161,22 @@ def main() -> None:
             if arguments.run is None:
                 write_data(config, spec.part, folder)
             else:
-                for name in ("data", "models"):
-                    shutil.copytree(arguments.run / name, folder.root / name)
+                (folder.root / "data").symlink_to((arguments.run / "data").resolve())
+                shutil.copytree(arguments.run / "models", folder.root / "models")
             begin = time.process_time()
             train_model(config, key, folder)
+            quality, values = metric(config, key, folder)
             row = {
                 "model": key,
                 **settings,
                 "tflop": round(sum(step_flops(config, counts, spec).values()) * steps / 1e12, 2),
                 "cpu_seconds": round(time.process_time() - begin, 1),
-                "metric": round(metric(config, key, folder), 4),
+                "metric": round(quality, 4),
             }
         print(json.dumps(row), flush=True)
+        losses += [] if values is None else [values]
+    for settings, row in zip(arguments.settings, compare(losses) if losses else [], strict=False):
+        print(json.dumps({"model": key, **settings, **row}))
 
 
 if __name__ == "__main__":
