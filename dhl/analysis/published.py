@@ -183,7 +183,7 @@ def published_level(
 def _read(path: Path) -> pd.DataFrame:
     text = dict.fromkeys(("table", "source", "method", "metric", "image_id", "status"), str)
     try:
-        frame = pd.read_csv(path, dtype=text)
+        frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise _error(
             path, "no such file", "run from the repository's root, or give its path"

@@ -118,3 +118,12 @@ def test_the_level_of_dncnn_is_that_of_its_released_weights_on_complete_images()
 )  # fmt: skip
 def test_other_methods_levels_and_data_have_no_published_level(unknown):
     assert published_level(*unknown) is None
+
+
+def test_a_method_that_is_called_null_is_no_missing_value(tmp_path):
+    path = tmp_path / "published.csv"
+    head = PUBLISHED.read_text().splitlines()[0]
+    cells = {"table": "literature", "source": "mine", "method": "null", "sigma": "25",
+             "metric": "psnr", "image_id": AVERAGE, "value": "30.5"}  # fmt: skip
+    path.write_text(f"{head}\n{','.join(cells.get(name, '') for name in head.split(','))}\n")
+    assert read_literature(path)["method"].tolist() == ["null"]
