@@ -22,8 +22,9 @@ setup: $(READY)  ## Install what a run and its report need into .venv, with PYTH
 unlock: $(READY)  ## Remove the locks of a killed Snakemake, unless a run still works in this checkout
 	@if [ -n "$$(ls .snakemake/locks 2>/dev/null)" ]; then $(RUN) dhl unlock; fi
 
+# One worker more than cores: many tests wait for another process, such as Snakemake or a browser.
 test: $(READY_DEV)  ## Run the tests
-	$(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(RUN) pytest -n $$(($(CORES) + 1)) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: $(READY_DEV)  ## Run the slow tests: whole runs with SLURM and conda, and networks of full size
 	$(RUN) pytest -n auto --dist loadfile -m slow

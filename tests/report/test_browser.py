@@ -367,6 +367,7 @@ def test_without_javascript_the_page_has_tables_and_figures(open_page):
     assert background(page) == "rgb(22, 24, 28)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "rules"), [("light", {}), ("dark", COLOURS)])
 def test_an_accessibility_check_finds_nothing(open_page, scheme, rules):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="of the extra `dev`")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workflow_runs import finish
 
 from dhl.cli.parser import main
 from dhl.config.parse import load_config
@@ -33,14 +32,6 @@ AFTER_EVALUATION = (
 )  # fmt: skip
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory) -> Path:
-    """The folder of a complete smoke run."""
-    folder = tmp_path_factory.mktemp("smoke")
-    finish(folder, "report")
-    return folder / "results/smoke"
 
 
 def kind_of(path: Path) -> str:
@@ -74,7 +65,7 @@ def commands_that_read(path: Path) -> list[list[str]]:
 @pytest.mark.usefixtures("recorded")
 def test_a_flipped_bit_changes_no_printed_number(smoke, tmp_path, monkeypatch, capsys, seed):
     rng = np.random.default_rng(seed)
-    root = Path(shutil.copytree(smoke, tmp_path / "results/smoke"))
+    root = Path(shutil.copytree(smoke / "results/smoke", tmp_path / "results/smoke"))
     monkeypatch.chdir(tmp_path)
     scratch = ("logs", "benchmarks", "checkpoints")
     files = sorted(path for path in root.rglob("*") if path.is_file() and path.stat().st_size)

@@ -16,15 +16,6 @@ from dhl.run.manifest import verify
 from dhl.run.results import TABLE_COLUMNS, read_csv
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory) -> Path:
-    """A complete smoke run."""
-    folder = tmp_path_factory.mktemp("smoke")
-    done = finish(folder, "report", "--use-conda")
-    (folder / "output.txt").write_text(done.stdout + done.stderr)
-    return folder
-
-
 def test_smoke_ends_with_the_path_of_the_report(smoke):
     output = (smoke / "output.txt").read_text()
     assert "The report is results/smoke/report/index.html" in output

@@ -101,6 +101,7 @@ def test_a_profile_adds_to_the_default_one():
         assert (keys >= COPIED_FROM_DEFAULT) == (folder.name == "default")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(" " in sys.executable, reason="Snakemake submits the path of Python unquoted")
 def test_the_generic_profile_submits_jobs_with_their_resources(tiny_content, tmp_path):
     tiny_content["parts"] = {"denoising": tiny_content["parts"]["denoising"]}
