@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from dhl.errors import UserError
 from dhl.models.build import build_network
-from dhl.models.efficientnet_lite import packaged_weights
+from dhl.models.efficientnet_lite import Depthwise, packaged_weights
 from dhl.models.pretrained import load_pretrained
 
 # ImageNet's class of each of the first photographs, from the names of their sources.
@@ -107,6 +107,23 @@ def test_the_segmenter_on_efficientnet_lite_has_the_classifiers_features_twice_a
         assert dense.shape == (2, 112, 8, 12)
         torch.testing.assert_close(dense[..., 1::2, 1::2], found[0], rtol=1e-4, atol=1e-4)
         assert segmenter(images[..., :57, :75]).shape == (2, 5, 57, 75)
+
+
+@pytest.mark.parametrize(
+    ("side", "dilation", "size"),
+    [(3, 1, (8, 9)), (3, 2, (45, 60)), (5, 2, (22, 23)), (5, 3, (17, 20))],
+)
+def test_a_dilated_depthwise_convolution_has_pytorchs_output_and_gradients(side, dilation, size):
+    convolution = Depthwise(6, side, dilation).double()
+    images = torch.rand(2, 6, *size, dtype=torch.double, requires_grad=True)
+    outputs = (convolution(images), torch.nn.Conv2d.forward(convolution, images))
+    direction = torch.rand_like(outputs[0])
+    found = [
+        (output, *torch.autograd.grad(output, (images, convolution.weight), direction))
+        for output in outputs
+    ]
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 @needs(PHOTOS)
