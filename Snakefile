@@ -42,7 +42,7 @@ for number in TABLE_PARTS:
 
     rule:
         name:
-            f"table{number}"
+            f"table{number.replace('-', '_')}"
         input:
             RUN.table(number),
         localrule: True

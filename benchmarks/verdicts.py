@@ -17,7 +17,7 @@ import pandas as pd
 from dhl.analysis.claims import compute_claims
 from dhl.analysis.sensitivity import build_sensitivity
 from dhl.analysis.tables import build_table
-from dhl.config.methods import TABLES
+from dhl.config.methods import table_number
 from dhl.config.parse import load_config
 from dhl.files import PROJECT, project_file
 from dhl.run.folder import RunFolder
@@ -36,7 +36,7 @@ def computed_again(folder: RunFolder) -> dict[Path, pd.DataFrame]:
     config = load_config(folder.config)
     published = project_file("config/published.csv")
     frames = {
-        folder.table(TABLES[part]): build_table(config, part, folder, published)
+        folder.table(table_number(part)): build_table(config, part, folder, published)
         for part in config.parts
     }
     if folder.sensitivity.exists():

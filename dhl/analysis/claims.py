@@ -137,7 +137,7 @@ def compute_claims(
     """
     file = read_claims_file(claims or project_file("report/claims.yaml"))
     rows: list[dict] = []
-    for part in config.parts:
+    for part in config.parts.of_paper:
         chosen = configured_claims(config, part, file)
         own = set(config.plugin_methods) & set(config.parts[part].methods)
         if not (chosen or own):

@@ -16,7 +16,7 @@ import pandas as pd
 
 from dhl.analysis.scores import BOUNDS, SCORES, confusion_margins, known_features, known_score
 from dhl.analysis.statistics import Estimate, estimate, infer
-from dhl.config.methods import FURTHER_METRICS, METRICS
+from dhl.config.methods import FURTHER_METRICS, METRICS, base_of
 from dhl.config.schema import Config
 from dhl.data.image_set import read_origins
 from dhl.errors import UserError
@@ -233,6 +233,7 @@ def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
 
     PSNR may be absent in a task, and the metrics that an older version did not measure.
     """
+    part = base_of(part)
     optional = FURTHER_METRICS if part == "denoising" else (*FURTHER_METRICS, "psnr")
     absent = {metric for metric in optional if rows[metric].isna().all()} | {"miou"}
     metrics = [one for one in dict.fromkeys((*METRICS[part], "psnr")) if one not in absent]

@@ -15,7 +15,7 @@ import pandas as pd
 from dhl.analysis.measurements import Measurements, read_measurements
 from dhl.analysis.published import AVERAGE
 from dhl.analysis.verdicts import VERDICTS
-from dhl.config.methods import METRICS, TABLES
+from dhl.config.methods import METRICS, base_of, table_number
 from dhl.config.parse import parse_config
 from dhl.config.schema import Config
 from dhl.errors import UserError
@@ -23,6 +23,7 @@ from dhl.files import stored
 from dhl.run.evaluations import evaluated_draws
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest, recorded_digests
+from dhl.run.outputs import part_of_table
 from dhl.run.results import edited_by_hand, file_digest, read_some_columns
 
 Cell = tuple[str, float, str, str]  # part, sigma, method, metric
@@ -109,9 +110,9 @@ def read_run_results(root: Path) -> RunResults:
     folder = RunFolder(root)
     manifest = read_manifest(folder)
     averages: dict[Cell, Average] = {}
-    for part, number in TABLES.items():
-        if folder.table(number).exists():
-            averages |= _read_averages(folder, manifest, part)
+    for path in sorted((root / "tables").glob("table[1-3]*.csv")):
+        part = part_of_table(path.stem.removeprefix("table"))
+        averages |= _read_averages(folder, manifest, part)
     if not averages:
         raise UserError(
             f"The run {root} has no tables.",
@@ -172,11 +173,11 @@ def _check_digest(folder: RunFolder, manifest: dict[str, Any], path: Path) -> No
 
 def _read_averages(folder: RunFolder, manifest: dict[str, Any], part: str) -> dict[Cell, Average]:
     """Read the averages over all images from a part's table, without missing values."""
-    path = folder.table(TABLES[part])
+    path = folder.table(table_number(part))
     _check_digest(folder, manifest, path)
     frame = read_some_columns(path, _NEEDED, optional=_SINCE_SEEDS)
     frame = frame[(frame["image_id"] == AVERAGE) & frame["value"].notna()]
-    strange = frame.loc[~frame["metric"].isin(METRICS[part]), "metric"]
+    strange = frame.loc[~frame["metric"].isin(METRICS[base_of(part)]), "metric"]
     if len(strange):
         raise edited_by_hand(path, f"metric `{strange.iloc[0]}` in the table of {part}")
     if frame.duplicated(["sigma", "method", "metric"]).any():

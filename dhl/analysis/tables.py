@@ -17,7 +17,15 @@ from dhl.analysis.measurements import Measurements, read_measurements
 from dhl.analysis.published import AVERAGE, NOT_IN_PAPER, PublishedTable, read_published
 from dhl.analysis.scores import BOUNDS, DIRECTION, SCORES, TARGET, goodness
 from dhl.analysis.table_formats import DIALECTS, Dialect
-from dhl.config.methods import FURTHER_METRICS, METRICS, TABLES, label_of
+from dhl.config.methods import (
+    FURTHER_METRICS,
+    METRICS,
+    TABLES,
+    base_of,
+    label_of,
+    part_name,
+    table_number,
+)
 from dhl.config.schema import Config
 from dhl.run.folder import RunFolder
 from dhl.run.results import TABLE_COLUMNS, edited_by_hand, read_csv, result_path, write_csv
@@ -62,12 +70,12 @@ def build_table(
     UserError
         If a result is missing or was edited by hand.
     """
-    paper = read_published(TABLES[part], published)
+    paper = read_published(TABLES[base_of(part)], published)
     rows: list[dict] = []
     for sigma in config.parts[part].sigmas:
         measurements = read_measurements(config, folder, part, sigma)
         for method in config.parts[part].methods:
-            for metric in METRICS[part]:
+            for metric in METRICS[base_of(part)]:
                 rows.append(_average(measurements, method, metric, paper))
                 if (method, metric) not in measurements.features:
                     continue
@@ -75,7 +83,7 @@ def build_table(
                     method, metric, confidence=config.statistics.confidence
                 )
                 rows[-1] |= {"ci_low": low, "ci_high": high}
-                if part == "denoising":
+                if base_of(part) == "denoising":
                     rows += _images(measurements, method, metric, paper)
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
 
@@ -83,9 +91,9 @@ def build_table(
 def write_table(config: Config, part: str, folder: RunFolder, published: str | Path) -> None:
     """Write a part's table as CSV, Markdown, LaTeX and HTML into `folder`."""
     frame = build_table(config, part, folder, published)
-    number = TABLES[part]
+    number = table_number(part)
     write_csv(frame, folder.table(number), TABLE_COLUMNS)
-    paper = read_published(number, published)
+    paper = read_published(TABLES[base_of(part)], published)
     for suffix in DIALECTS:
         with result_path(folder.table(number, suffix)) as temporary:
             temporary.write_text(format_table(frame, config, part, paper, suffix), "utf-8")
@@ -99,11 +107,11 @@ def table_averages(config: Config, part: str, folder: RunFolder) -> pd.DataFrame
     UserError
         If a row is missing, twice there, or has a value that its metric cannot have.
     """
-    path, key = folder.table(TABLES[part]), ["sigma", "method", "metric"]
+    path, key = folder.table(table_number(part)), ["sigma", "method", "metric"]
     frame = read_csv(path, TABLE_COLUMNS)
     frame = frame[frame["image_id"] == AVERAGE]
     settings = config.parts[part]
-    expected = set(itertools.product(settings.sigmas, settings.methods, METRICS[part]))
+    expected = set(itertools.product(settings.sigmas, settings.methods, METRICS[base_of(part)]))
     found = list(frame[key].itertuples(index=False, name=None))
     if len(found) != len(expected) or set(found) != expected:
         raise edited_by_hand(path, f"{len(frame)} averages instead of {len(expected)}, or others")
@@ -129,13 +137,13 @@ def format_table(
     of_paper = averages[~averages["metric"].isin(FURTHER_METRICS)]
     caption = f"{_caption(of_paper, config, part)} {_legend(config, part, paper)}"
     grid = _grid(of_paper, config, part, paper, dialect)
-    text = dialect.render(grid, dialect.escape(caption), str(TABLES[part]))
+    text = dialect.render(grid, dialect.escape(caption), table_number(part))
     further = averages[averages["metric"].isin(FURTHER_METRICS)]
     if further["value"].isna().all():
         return text
     grid = _grid(further, config, part, paper, dialect)
     caption = dialect.escape(_caption(further, config, part))
-    return text + "\n" + dialect.render(grid, caption, f"{TABLES[part]}b")
+    return text + "\n" + dialect.render(grid, caption, f"{table_number(part)}b")
 
 
 def _grid(
@@ -269,7 +277,7 @@ def _caption(averages: pd.DataFrame, config: Config, part: str) -> str:
     protocols = ", ".join(sorted(ours["protocol"].unique())) or "none"
     level = f"{100 * config.statistics.confidence:g} %"
     text = (
-        f"{part.capitalize()}: {metrics}. Data set {config.parts[part].data.name}, "
+        f"{part_name(part).capitalize()}: {metrics}. Data set {config.parts[part].data.name}, "
         f"n = {counts} images{_units(ours)}, protocol {protocols}. In brackets: {level} interval "
         "for other test images"
     )
@@ -279,7 +287,7 @@ def _caption(averages: pd.DataFrame, config: Config, part: str) -> str:
     if ceilings := [label_of(m) for m in config.parts[part].methods if m in _UNRANKED]:
         text += f" Not ranked: {', '.join(ceilings)}."
     if len(ours) < len(averages):
-        text += f" n.m. or failed: not measured, see status in table{TABLES[part]}.csv."
+        text += f" n.m. or failed: not measured, see status in table{table_number(part)}.csv."
     return text
 
 
@@ -301,7 +309,7 @@ def _units(ours: pd.DataFrame) -> str:
 def _legend(config: Config, part: str, paper: PublishedTable) -> str:
     """Explain the columns of the paper, or why there are none."""
     shared = [sigma for sigma in config.parts[part].sigmas if sigma in paper.sigmas]
-    known = f"Table {TABLES[part]} of Liu et al. 2018 ({_PAPER_DATA[part]})"
+    known = f"Table {TABLES[base_of(part)]} of Liu et al. 2018 ({_PAPER_DATA[base_of(part)]})"
     if not shared:
         levels = ", ".join(map(format_sigma, paper.sigmas))
         return f"{known} has sigma {levels}: none of these was run here." if levels else ""

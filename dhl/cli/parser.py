@@ -18,7 +18,6 @@ from typing import Any
 from dhl import __version__
 from dhl.cli import commands
 from dhl.cli.commands import Arguments
-from dhl.config.methods import PARTS
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
 from dhl.errors import UserError, system_error
@@ -48,7 +47,7 @@ def _arg(name: str, **settings: Any) -> tuple[str, dict[str, Any]]:
     return name, settings
 
 
-PART = _arg("--part", choices=PARTS, required=True)
+PART = _arg("--part", required=True, help="such as denoising, or denoising-NAME for a test set")
 PROCESSES = _arg("--processes", type=_positive, default=1, help="number of parallel processes")
 SIGMA = _arg("--sigma", type=float, required=True, help="noise level on the 0-255 scale")
 RUN = _arg("run", type=Path, help="folder of a complete run, such as results/mini")

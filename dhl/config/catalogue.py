@@ -104,6 +104,8 @@ def _published(name: str, folder: str, files: dict[str, tuple[str, int]]) -> Dat
 
 _KODAK = "r0k.us/graphics/kodak/kodak"
 _BERKELEY = "www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping"
+_FFDNET = "cszn/FFDNet/e787f46df2f374ff3591186706229cb9a0591fea"
+_FFDNET_BYTES = 80_694_582  # the archive of the whole repository
 _ALL = (
     DataSet(
         name="kodak",
@@ -212,6 +214,22 @@ _ALL = (
         },
         digest="1e51433abc0a3fda8796dacc42f17c178e92a8bec41b341ebd7307133918e481",
         size=186_902_703,
+    ),
+    _of_github(
+        "cbsd68",
+        _FFDNET,
+        folder="/testsets/CBSD68",
+        members={"*.png": 68},
+        digest="c500323c4bcb5fc35ca57d9e1803f396f54054ac8720c8f5305aed6dcdaff9a5",
+        size=_FFDNET_BYTES,
+    ),
+    _of_github(
+        "mcmaster",
+        _FFDNET,
+        folder="/testsets/McMaster",
+        members={"*.tif": 18},
+        digest="63ecac5a3b32f22f322a4243cfd2bf4bca8b5f5c3c20ec1f55142d32b85782eb",
+        size=_FFDNET_BYTES,
     ),
     _weights("vgg16", "vgg16-397923af.pth", 553_433_881),
     _weights("resnet50", "resnet50-0676ba61.pth", 102_530_333),

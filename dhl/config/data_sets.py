@@ -15,6 +15,8 @@ from dhl.errors import ConfigError
 DOWNLOADABLE_FOLDERS = {
     "kodak": ("kodak", 512),
     "bsds500": ("bsds500", 321),
+    "cbsd68": ("cbsd68", 321),
+    "mcmaster": ("mcmaster", 500),
     **{f"imagenet-samples-{half}": ("imagenet-samples", 256) for half in ("even", "odd")},
 }
 _WORDS = ", ".join(f"`{word}`" for word in DOWNLOADABLE_FOLDERS)

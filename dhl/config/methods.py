@@ -114,6 +114,23 @@ UNTRAINED = ("clean", "noisy", *BASELINES)
 NOT_METHODS = (*METHODS, "task-network")
 
 
+def base_of(part: str) -> str:
+    """Return the part of the paper: `denoising` for `denoising-mine`, a further test set."""
+    return part.partition("-")[0]
+
+
+def table_number(part: str) -> str:
+    """Return the number of a part's table as in names of files: `1`, or `1-mine` for a test set."""
+    base, dash, test_set = part.partition("-")
+    return f"{TABLES[base]}{dash}{test_set}"
+
+
+def part_name(part: str) -> str:
+    """Return the name of a part for readers: `denoising`, or `denoising (mine)` for a test set."""
+    base, _, test_set = part.partition("-")
+    return f"{base} ({test_set})" if test_set else base
+
+
 def label_of(method: str) -> str:
     """Return the label of a row; a plug-in's label is made from its function's name."""
     known = METHODS.get(method)

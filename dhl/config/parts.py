@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from dhl.config.base import Frozen, Sigma, nearest
+from dhl.config.base import Frozen, Sigma, UserPath, nearest, spelt
 from dhl.config.data import ClassificationData, DenoisingData, SegmentationData, check_classes
+from dhl.config.data_sets import Folder
 from dhl.config.methods import ALLOWED, METHODS, PARTS, PEERS, TASK_NETWORKS, TASKS
 from dhl.config.networks import Network, check_network
 from dhl.config.recipes import DenoisingTraining, TaskTraining
@@ -17,6 +19,14 @@ from dhl.errors import ConfigError
 Grid = Annotated[tuple[Sigma, ...], Field(min_length=1, max_length=100)]
 MethodName = Annotated[str, Field(examples=list(METHODS))]
 MethodNames = Annotated[tuple[MethodName, ...], Field(min_length=1)]
+TestSetName = Annotated[
+    str,
+    spelt(
+        "[a-z][a-z0-9]{0,29}",
+        mistake="The name of a test set must be a letter, then letters or digits, all small.",
+        do="write a name such as `mine`.",
+    ),
+]
 ShardCount = Annotated[int, Field(ge=1, le=400)]
 
 
@@ -68,6 +78,11 @@ class DenoisingPart(Part):
     )
     tnrd: Network = Field(default=Network(name="tnrd"), description="TNRD, for comparison")
     training: DenoisingTraining = Field(description="recipes of the denoisers trained for MSE")
+    test_sets: dict[TestSetName, UserPath] = Field(
+        default_factory=dict,
+        description="further sets of test images, by name; each is a folder or a download, as "
+        "`data.test`, and has a table of its own",
+    )
 
 
 class ClassificationPart(Part):
@@ -100,15 +115,38 @@ TaskPart = ClassificationPart | SegmentationPart
 class Parts(Frozen):
     """The parts of a run by name; a part that is left out is not run.
 
-    A mapping from the names of the configured parts, in the order of the paper's tables.
+    A mapping from the names of the configured parts, in the order of the paper's tables. A further
+    test set `mine` is the part `denoising-mine`: that of denoising, with other test images. It is
+    evaluated like the others, but no model is trained for it.
     """
 
     denoising: DenoisingPart = Field(description="Table 1")
     classification: ClassificationPart | None = Field(default=None, description="Table 2")
     segmentation: SegmentationPart | None = Field(default=None, description="Table 3")
 
+    @property
+    def of_paper(self) -> tuple[str, ...]:
+        """The configured parts without the further test sets."""
+        return tuple(part for part in PARTS if getattr(self, part) is not None)
+
+    @cached_property
+    def _further(self) -> dict[str, DenoisingPart]:
+        """The parts of the further test sets."""
+        part = self.denoising
+        trained = getattr(part.data, "train", None) if part.data.kind == "folder" else None
+        return {
+            f"denoising-{name}": part.model_copy(
+                update={
+                    "data": Folder(kind="folder", name=name, train=trained, test=folder),
+                    "test_sets": {},
+                }
+            )
+            for name, folder in part.test_sets.items()
+        }
+
     def __iter__(self) -> Iterator[str]:  # type: ignore[override]
-        return (part for part in PARTS if getattr(self, part) is not None)
+        first, *others = self.of_paper
+        return iter((first, *self._further, *others))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -119,7 +157,7 @@ class Parts(Frozen):
     def __getitem__(self, part: str) -> Any:
         if part not in self:
             raise KeyError(part)
-        return getattr(self, part)
+        return self._further[part] if part in self._further else getattr(self, part)
 
     @model_validator(mode="after")
     def _known_networks_and_classes(self) -> Parts:
@@ -127,7 +165,8 @@ class Parts(Frozen):
         check_network(denoising.denoiser, "denoiser", place="parts.denoising.denoiser")
         for peer in PEERS:
             check_network(getattr(denoising, peer), "denoiser", place=f"parts.denoising.{peer}")
-        for part in self:
+        _ = self._further  # checks their folders
+        for part in self.of_paper:
             check_classes(self[part].data, part)
             if part in TASKS:
                 place = f"parts.{part}.task_network"
@@ -137,7 +176,7 @@ class Parts(Frozen):
 
 def check_methods(parts: Parts, plugins: dict[str, str]) -> None:
     """Check that a part lists only its table's methods and `plugins` (by row), each once."""
-    for part in parts:
+    for part in parts.of_paper:
         methods = parts[part].methods
         for method in methods:
             if method not in (*ALLOWED[part], *plugins):

@@ -20,7 +20,7 @@ RECIPES = {
 
 def check_rules(config: Config) -> None:
     """Check the sections of a configuration against each other."""
-    for part in config.parts:
+    for part in config.parts.of_paper:
         for method in config.parts[part].methods:
             _require_recipe(config, method, part)
             _require_pairs(config, method, part)
@@ -44,7 +44,8 @@ def used_recipes(config: Config) -> dict[str, tuple[str, Recipe]]:
     dict of str to (str, Recipe)
         Key path, and then the part with the training images, and the recipe.
     """
-    methods = [(name, part) for part in config.parts for name in config.parts[part].methods]
+    parts = config.parts.of_paper
+    methods = [(name, part) for part in parts for name in config.parts[part].methods]
     models = {model for method in methods if (model := model_of(*method)) is not None}
     tasks = [task for task in TASKS if task in config.parts]
     if config.sensitivity is not None and config.sensitivity.guides:

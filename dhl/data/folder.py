@@ -68,7 +68,7 @@ def open_rgb(path: Path, *, most_pixels: int | None = None) -> Image.Image:
 # Image folders of each downloadable set. As in Chen et al. (2014), the 200 training and 200
 # test images of BSDS500 are the training images; its `val` images are the test images here.
 _FOLDERS: dict[str, dict[str, tuple[str, ...]]] = {
-    "kodak": {"train": (".",), "test": (".",)},
+    **{name: {"train": (".",), "test": (".",)} for name in ("kodak", "cbsd68", "mcmaster")},
     "bsds500": {
         "train": ("BSR/BSDS500/data/images/train", "BSR/BSDS500/data/images/test"),
         "test": ("BSR/BSDS500/data/images/val",),

@@ -76,13 +76,17 @@ class ImageSet:
                 start = end
 
 
-def save_splits(splits: Mapping[str, ImageSet], path: Path) -> None:
+def save_splits(
+    splits: Mapping[str, ImageSet], path: Path, *, left_out: Sequence[str] = ()
+) -> None:
     """Write the splits of a data set to one `.npz` with reproducible bytes.
 
     Images in files are not copied: the file has their paths, sizes, targets and preparation. Names
-    of images are written as `readable`.
+    of images, and those `left_out` of the folders, are written as `readable`.
     """
     arrays: dict[str, Any] = {}
+    if left_out:
+        arrays["left_out"] = np.array(list(map(readable, left_out)))
     for split, images in splits.items():
         images = replace(images, ids=list(map(readable, images.ids)))
         files = images.images

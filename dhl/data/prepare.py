@@ -13,6 +13,7 @@ from PIL import Image
 
 from dhl.config.data_sets import Folder, PhotoDigits, PluginData
 from dhl.config.image_data_sets import ImageFolder, Voc
+from dhl.config.methods import base_of
 from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
@@ -61,7 +62,7 @@ def write_data(config: Config, part: str, folder: RunFolder) -> None:
         logger.info("%s, %s: %d images", part, split, len(images))
     if left_out:
         logger.warning("%s: %d names are left out: %s", part, len(left_out), named(left_out))
-    save_splits(splits, folder.data(part))
+    save_splits(splits, folder.data(part), left_out=left_out)
     write_rows(map(asdict, skipped), folder.skipped(part), SKIPPED_COLUMNS)
     with result_path(folder.data(part).with_suffix(".png")) as temporary:
         contact_sheet(splits).save(temporary, format="png")
@@ -73,7 +74,7 @@ def read_splits(config: Config, part: str, *, decode: bool = False) -> PartData:
     With `decode`, training images in files are decoded, too.
     """
     found = _read(config, part, decode=decode)
-    if part == "denoising" and AVERAGE in found.splits["test"].ids:
+    if base_of(part) == "denoising" and AVERAGE in found.splits["test"].ids:
         raise UserError(
             f"A test image of {part} cannot be named `{AVERAGE}`.",
             came=f"`{AVERAGE}`, the name of the row over all images in the table",
@@ -112,6 +113,8 @@ def _read(config: Config, part: str, *, decode: bool) -> PartData:
         return PartData(make_plugin_part(config, part), [], [])
     if isinstance(spec, Folder):
         splits, left_out = read_denoising(spec, data_root(config))
+        if part != base_of(part):  # the training images are those of the part itself
+            splits = {"test": splits["test"]}
         return PartData(splits, [], left_out)
     return _read_listings(config, part, decode=decode)
 
@@ -173,7 +176,7 @@ def label_colours() -> np.ndarray:
 def write_noise(config: Config, part: str, sigma: float, folder: RunFolder) -> None:
     """Record for each test image the seed, mean and deviation of its noise, and a digest."""
     clean = load_split(folder.data(part), "test")
-    dataset = f"{config.parts[part].data.name}/{part}"
+    dataset = f"{config.parts[part].data.name}/{base_of(part)}"
     rows = []
     with Progress(f"noise of {part}, sigma {sigma:g}", len(clean)) as progress:
         for image_id, image in zip(clean.ids, clean.images, strict=True):

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from dhl.config.methods import is_baseline
+from dhl.config.methods import base_of, is_baseline
 from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.data.noise import read_noise, recorded_noisy_image
@@ -89,7 +89,7 @@ def evaluate(
     clean = load_split(folder.data(part), "test")
     noise = read_noise(folder.noise(part, sigma), clean.ids)
     bench = Bench(config, part, sigma, folder, draw=draw, ids=clean.ids)
-    examples = EXAMPLES[part] if draw == FIRST else 0
+    examples = EXAMPLES[base_of(part)] if draw == FIRST else 0
     arrays = Arrays(clean, part, config.parts[part].methods, examples=examples)
     frames, protocol = [], config.evaluation.protocol
     with (

@@ -47,6 +47,8 @@ class PartCounts:
 # Training and test images; the training images of BSDS500 are its folders `train` and `test`.
 KNOWN_FOLDERS = {
     "kodak": (ImageCount(24, 512, 768), ImageCount(24, 512, 768)),
+    "cbsd68": 2 * (ImageCount(68, 321, 481),),
+    "mcmaster": 2 * (ImageCount(18, 500, 500),),
     "bsds500": (ImageCount(400, 321, 481), ImageCount(100, 321, 481)),
     **{
         f"imagenet-samples-{half}": (ImageCount(400, 256, 340), ImageCount(500, 256, 340))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.data_sets import PluginData
-from dhl.config.methods import TABLES, is_baseline
+from dhl.config.methods import base_of, is_baseline, table_number
 from dhl.config.schema import Config
 from dhl.planning.flops import forward_flops, network_name, parameter_count, step_flops
 from dhl.planning.image_counts import PartCounts
@@ -52,7 +52,7 @@ class _Run:
         """Return the seconds to read an image file; 0 if the run stores the pixels."""
         data = self.config.parts[part].data
         kept = data.kind == "photo-digits" or isinstance(data, PluginData)
-        return 0 if kept or part == "denoising" else DECODING
+        return 0 if kept or base_of(part) == "denoising" else DECODING
 
     def downloads(self) -> Iterator[Job]:
         """Yield the downloads, whose time is unknown."""
@@ -151,7 +151,7 @@ class _Run:
 
     def analysis(self, evaluated: Sequence[str]) -> Iterator[Job]:
         """Yield the jobs from the tables to the report."""
-        names = [*(f"table/{TABLES[part]}" for part in self.config.parts), "claims"]
+        names = [*(f"table/{table_number(part)}" for part in self.config.parts), "claims"]
         if studies(self.config):
             names.append("sensitivity")
         parents = dict.fromkeys(names, evaluated) | {

@@ -36,11 +36,12 @@ _PLACEHOLDER = re.compile(r"\{([a-z_.]+)\}")
 
 
 class ImageCounts(NamedTuple):
-    """Numbers of images of a part for training and test, and of those left out as damaged."""
+    """Numbers of images of a part for training and test, and what was left out of its folders."""
 
     train: int
     test: int
     damaged: int
+    left_out: list[str]  # names that are no images
 
 
 def count_images(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
@@ -52,8 +53,9 @@ def count_images(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
         with open_arrays(folder.data(part)) as arrays:
             splits = [f"{split}/ids" for split in ("train", "test")]
             train, test = (len(arrays[ids]) if ids in arrays else 0 for ids in splits)
+            left_out = arrays["left_out"].tolist() if "left_out" in arrays else []
         damaged = len(read_csv(folder.skipped(part), SKIPPED_COLUMNS))
-        counts[part] = ImageCounts(train, test, damaged)
+        counts[part] = ImageCounts(train, test, damaged, left_out)
     return counts
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from dhl.analysis.claims_file import ClaimsFile
 from dhl.analysis.published import AVERAGE
 from dhl.analysis.reach import is_trained_here, is_trial
-from dhl.config.methods import TABLES, TASKS, label_of
+from dhl.config.methods import TASKS, label_of, part_name, table_number
 from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
 from dhl.report.content import read_deviations
@@ -32,7 +32,8 @@ def tested_on(config: Config, folder: RunFolder) -> list[str]:
     for part in parts:
         by_data.setdefault(config.parts[part].data.name, []).append(part)
     data = [
-        f"{name}: {listed(f'{counts[part]:,}' for part in group)} test images for {listed(group)}"
+        f"{name}: {listed(f'{counts[part]:,}' for part in group)} test images for "
+        f"{listed(map(part_name, group))}"
         for name, group in by_data.items()
     ]
     grids = {config.parts[part].sigmas for part in parts}
@@ -64,7 +65,7 @@ def at_sigma(config: Config) -> str:
 
 def count_test_images(folder: RunFolder, part: str) -> int:
     """Return the number of test images behind the averages of a part's table."""
-    table = read_csv(folder.table(TABLES[part]), TABLE_COLUMNS)
+    table = read_csv(folder.table(table_number(part)), TABLE_COLUMNS)
     largest = table.loc[table["image_id"] == AVERAGE, "n"].max()
     return int(largest) if largest > 0 else 0
 

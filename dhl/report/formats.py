@@ -11,7 +11,7 @@ import yaml
 
 from dhl.analysis.scores import DIRECTION
 from dhl.analysis.tables import UNITS
-from dhl.config.methods import label_of
+from dhl.config.methods import label_of, part_name
 from dhl.report.content import variant
 from dhl.report.names import listed
 from dhl.sigma import format_sigma
@@ -109,6 +109,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": format_number,
     "metric_name": lambda metric: UNITS[metric][0],
     "method_label": label_of,
+    "part_name": part_name,
     "variant": variant,
     "slug": lambda text: str(text).replace(" ", "-"),
     "upper_first": lambda text: text[:1].upper() + text[1:],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dhl.config.methods import label_of
+from dhl.config.methods import base_of, label_of, part_name
 from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.report.example_figures import (
@@ -43,10 +43,10 @@ def browse_images(
     Returns
     -------
     list of dict
-        Per part: `part`, `note` and `sigmas`; per sigma `examples`; per example `id`, `truth` and
-        `views`, which have `method`, `label`, `image`, `map`, `classes` (pairs of the name and the
-        colour of a class of the map), `says` (the PSNR) and `top` (pairs of the name of a class and
-        its probability). Images are data URLs.
+        Per part: `part`, `name`, `note` and `sigmas`; per sigma `examples`; per example `id`,
+        `truth` and `views`, which have `method`, `label`, `image`, `map`, `classes` (pairs of the
+        name and the colour of a class of the map), `says` (the PSNR) and `top` (pairs of the name
+        of a class and its probability). Images are data URLs.
     """
     parts = []
     for part in config.parts:
@@ -69,6 +69,7 @@ def browse_images(
         parts.append(
             {
                 "part": part,
+                "name": part_name(part),
                 "note": _note(part, grids),
                 "sigmas": [{"sigma": sigma, "examples": shown[sigma]} for sigma in grids],
             }
@@ -81,7 +82,7 @@ def _note(part: str, grids: dict[float, Examples]) -> str:
     sides = [max(one.image("clean", 0).shape) for one in grids.values()]
     if max(sides) <= LOSSLESS_SIDE:
         return "The pixels of the evaluated images, rounded to 8 bits."
-    if part == "denoising":
+    if base_of(part) == "denoising":
         return f"Cropped to the {LOSSLESS_SIDE} px square in which brightness varies most."
     return "Compressed with a small loss for this page; the evaluated images were not."
 
@@ -100,7 +101,7 @@ def _example(part: str, examples: Examples, index: int) -> dict[str, Any]:
 
 def square_of(part: str, clean: np.ndarray) -> tuple[slice, slice]:
     """Return the region to show: a square of a large denoising image, else the whole image."""
-    if part != "denoising" or max(clean.shape) <= LOSSLESS_SIDE:
+    if base_of(part) != "denoising" or max(clean.shape) <= LOSSLESS_SIDE:
         return slice(None), slice(None)
     return busiest_square(clean, min(LOSSLESS_SIDE, *clean.shape[:2]))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dhl.analysis.scores import goodness
 from dhl.analysis.tables import UNITS, table_averages
-from dhl.config.methods import METRICS, is_baseline
+from dhl.config.methods import METRICS, base_of, is_baseline
 from dhl.config.schema import Config
 from dhl.run.evaluations import evaluated_draws, evaluated_models, experiments, studied
 from dhl.run.folder import RunFolder
@@ -75,7 +75,7 @@ def main_table(config: Config, numbers: list[dict[str, Any]], part: str) -> list
         A row per method: `method`, and `cells`, its rows of `numbers` by sigma. A cell has `best`:
         whether its printed value is the best at its sigma. The clean image is not ranked.
     """
-    metric, methods = METRICS[part][0], config.parts[part].methods
+    metric, methods = METRICS[base_of(part)][0], config.parts[part].methods
     _, factor, decimals, _, _ = UNITS[metric]
     grid = {
         (row["method"], row["sigma"]): row

@@ -14,7 +14,7 @@ from dhl.analysis.claims_file import read_claims_file
 from dhl.analysis.reach import is_trial
 from dhl.analysis.sensitivity import main_metric
 from dhl.analysis.tables import FAILED, UNITS
-from dhl.config.methods import METHODS, TABLES, TASKS, Method, label_of
+from dhl.config.methods import METHODS, TASKS, Method, label_of, table_number
 from dhl.config.plugins import is_reference, load_plugin
 from dhl.config.schema import Config
 from dhl.report import content, facts
@@ -97,10 +97,10 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "groups": content.group_claims(claims),
         # `dhl.analysis.tables` has escaped the text of its tables.
         "tables": {
-            part: Markup(read_asset(folder.table(TABLES[part], "html")).decode())
+            part: Markup(read_asset(folder.table(table_number(part), "html")).decode())
             for part in config.parts
         },
-        "table_numbers": TABLES,
+        "table_numbers": {part: table_number(part) for part in config.parts},
         "main_tables": {part: main_table(config, numbers, part) for part in config.parts},
         "per_image": content.per_image_psnr(folder) if "denoising" in config.parts else {},
         "numbers": numbers,

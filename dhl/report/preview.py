@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from dhl.config.methods import is_baseline, label_of
+from dhl.config.methods import is_baseline, label_of, part_name
 from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.data.noise import read_noise, recorded_noisy_image
@@ -39,6 +39,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "decibel": "{:.2f}".format,
     "sigma": format_sigma,
     "method_label": label_of,
+    "part_name": part_name,
 }
 
 

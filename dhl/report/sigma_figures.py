@@ -15,7 +15,7 @@ from dhl.analysis.measurements import read_measurements
 from dhl.analysis.published import AVERAGE
 from dhl.analysis.statistics import infer
 from dhl.analysis.tables import UNITS
-from dhl.config.methods import TABLES, TASKS, label_of
+from dhl.config.methods import TASKS, label_of, table_number
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.report.figure_style import WIDTH, MethodStyle, draw_method, styles_of
@@ -44,7 +44,7 @@ def read_averages(config: Config, folder: RunFolder, part: str, metric: str) -> 
     DataFrame with `dhl.run.results.TABLE_COLUMNS`
         Rows without a value are left out; methods have the order of the configuration.
     """
-    path = folder.table(TABLES[part])
+    path = folder.table(table_number(part))
     table = read_csv(path, TABLE_COLUMNS)
     methods = list(config.parts[part].methods)
     rows = table[
@@ -54,7 +54,7 @@ def read_averages(config: Config, folder: RunFolder, part: str, metric: str) -> 
         raise NothingToShow(f"the {metric} of {part}: all methods failed")
     if rows.empty:
         raise UserError(
-            f"Table {TABLES[part]} has no {metric} of the configured methods.",
+            f"Table {table_number(part)} has no {metric} of the configured methods.",
             came=f"no such row with a value in {path}",
             do="delete the file and run `make report` again.",
         )

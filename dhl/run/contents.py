@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from dhl.config.methods import TABLES, is_baseline
+from dhl.config.methods import is_baseline, table_number
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.run.downloads import needed_sets
@@ -78,7 +78,9 @@ _FILES: dict[str, Callable[[Config, RunFolder], Iterable[Path]]] = {
     "evaluation": lambda config, folder: [folder.evaluation(*one) for one in evaluations(config)],
     "arrays": lambda config, folder: [folder.arrays(*one) for one in evaluations(config)],
     "table": lambda config, folder: [
-        folder.table(TABLES[part], suffix) for part in config.parts for suffix in TABLE_FORMATS
+        folder.table(table_number(part), suffix)
+        for part in config.parts
+        for suffix in TABLE_FORMATS
     ],
     "claims": lambda config, folder: [folder.claims],
     "sensitivity": lambda config, folder: [folder.sensitivity] if studies(config) else [],

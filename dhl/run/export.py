@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from dhl.config.methods import part_name
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
 from dhl.errors import UserError
@@ -127,7 +128,8 @@ def describe_scope(config: Config) -> list[str]:
     shared: dict[tuple[str, str], list[str]] = {}
     for part in config.parts:
         sigmas = ", ".join(map(format_sigma, config.parts[part].sigmas))
-        shared.setdefault((config.parts[part].data.name, sigmas), []).append(part)
+        names = shared.setdefault((config.parts[part].data.name, sigmas), [])
+        names.append(part_name(part))
     return [
         f"{' and '.join([', '.join(parts[:-1]), parts[-1]] if parts[1:] else parts)} "
         f"on the data set {name} at sigma {sigmas}"

@@ -78,6 +78,6 @@ class RunFolder:
         """Return the file of confusion matrices and example images."""
         return self.path("arrays", part=part, sigma=format_sigma(sigma), draw=draw.suffix)
 
-    def table(self, number: int, suffix: str = "csv") -> Path:
-        """Return the file of one of the paper's tables."""
+    def table(self, number: int | str, suffix: str = "csv") -> Path:
+        """Return the file of a table: `number` is 1, 2, 3, or `1-mine` for a further test set."""
         return self.path("table", number=number, suffix=suffix)

@@ -91,17 +91,22 @@ BY_NAME = {output.name: output for output in OUTPUTS}
 
 WILDCARDS = {
     "set": r"[a-z0-9-]+",
-    "part": r"[a-z]+",
+    "part": r"[a-z]+(?:-[a-z0-9]+)?",
     "sigma": r"[0-9]+(?:\.[0-9]+)?",
     "method": r"[^/]+",
     "shard": r"[0-9]+-of-[0-9]+",
     "model": r"[a-z0-9-]+/[a-z0-9.-]+",
     "draw": r"(?:-task[0-9]+)?(?:-seed[0-9]+)?",
-    "number": r"[1-3]",
+    "number": r"[1-3](?:-[a-z0-9]+)?",
     "figure": r"[a-z_]+",
     "suffix": r"[a-z]+",
 }
 _PARTS = {str(number): part for part, number in TABLES.items()}
+
+
+def part_of_table(number: str) -> str:
+    """Return the part of a table: `denoising-mine` for `1-mine`, that of a further test set."""
+    return _PARTS[number[0]] + number[1:]
 
 
 def figure_names(parts: Iterable[str], studies: Iterable[str] = ()) -> tuple[str, ...]:
@@ -117,7 +122,7 @@ def command_for(path: Path) -> str | None:
         if found := re.search(rf"(?:^|/){pattern.format(**WILDCARDS)}$", Path(path).as_posix()):
             named = found.groupdict()
             if "number" in named:
-                named["part"] = _PARTS[named["number"]]
+                named["part"] = part_of_table(named["number"])
             if "draw" in named:
                 named |= dataclasses.asdict(split_draw(named["draw"])[1])
             return f"dhl {output.command.format(**named)}" if output.command else None

@@ -186,5 +186,5 @@ controls.stage.addEventListener("wheel", (event) => { if (event.ctrlKey || event
 controls.stage.addEventListener("keydown", moveByKey);
 
 browser.hidden = false;
-fill(controls.part, PARTS.map((one) => one.part[0].toUpperCase() + one.part.slice(1)), PARTS.length - 1);
+fill(controls.part, PARTS.map((one) => one.name[0].toUpperCase() + one.name.slice(1)), PARTS.length - 1);
 choosePart();

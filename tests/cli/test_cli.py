@@ -66,7 +66,7 @@ def test_a_terminal_without_all_characters_gets_escapes(monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["fly"], ["data"], ["data", "make", "--part", "captioning"],
+    [["fly"], ["data"], ["data", "make"],
      ["noise", "--part", "denoising"], ["noise", "--part", "denoising", "--sigma", "much"],
      ["train"], ["baseline", "--part", "denoising", "--sigma", "30"],
      ["baseline", "--part", "denoising", "--sigma", "30", "--method", "cbm3d", "--shard", "4-of-3"],
@@ -77,6 +77,11 @@ def test_a_wrong_command_line_ends_with_status_2_and_the_usage(arguments, capsys
         main(arguments)
     assert stopped.value.code == 2
     assert "usage: dhl" in capsys.readouterr().err
+
+
+def test_a_part_that_is_not_configured_is_an_error(capsys):
+    assert main(["data", "make", "--part", "captioning"]) == 1
+    assert "--part captioning; configured are denoising" in capsys.readouterr().err
 
 
 BASELINE = ["baseline", "--part", "denoising", "--sigma", "30", "--method"]

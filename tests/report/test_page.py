@@ -272,7 +272,9 @@ def test_table_1_names_the_size_of_each_trained_denoiser(config, copy):
 def test_images_in_files_are_counted_and_damaged_ones_are_named(copy, damaged, words):
     copy.data("segmentation").parent.mkdir()
     with open(copy.data("segmentation"), "wb") as file:
-        np.savez(file, **{"train/ids": np.arange(7), "test/ids": np.arange(3)})
+        left_out = np.array(["a.txt", "<b>.pdf", "c.zip", "d.md"][: 4 * damaged])
+        ids = {"train/ids": np.arange(7), "test/ids": np.arange(3)}
+        np.savez(file, **ids, **({"left_out": left_out} if damaged else {}))
     rows = pd.DataFrame({"split": ["test"] * damaged, "image_id": ["a"] * damaged})
     write_csv(rows, copy.skipped("segmentation"), SKIPPED_COLUMNS)
     config = small_config({"segmentation": {"data": {"kind": "voc2012"}}})
@@ -280,6 +282,7 @@ def test_images_in_files_are_counted_and_damaged_ones_are_named(copy, damaged, w
     assert "voc2012, read from files: 7 images to train on, 3 to test." in section.text
     assert ("segmentation.skipped.csv" in section.text) == bool(damaged)
     assert words in section.text
+    assert ("as no images: a.txt, <b>.pdf, c.zip, and 1 more." in section.text) == bool(damaged)
 
 
 def test_cost_is_summed_by_rule(config, copy, page):

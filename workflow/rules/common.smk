@@ -20,7 +20,7 @@ if shutil.which("dhl") is None:
     )
 
 from dhl.config.catalogue import CATALOGUE
-from dhl.config.methods import BASELINES, BATCHED, PARTS, TABLES, TASKS
+from dhl.config.methods import BASELINES, BATCHED, TASKS, table_number
 from dhl.config.parse import parse_config
 from dhl.config.plugins import references
 from dhl.data.user_folders import files_digest
@@ -59,7 +59,7 @@ PUBLISHED = project_file("config/published.csv")
 CALIBRATION = project_file("config/calibration.csv")
 RUN = RunFolder(Path("results") / CONFIG.run)
 ROOT = str(RUN.root)
-TABLE_PARTS = {TABLES[part]: part for part in CONFIG.parts}
+TABLE_PARTS = {table_number(part): part for part in CONFIG.parts}
 WAITING_MODELS = waiting_models(CONFIG)
 
 hold(RUNNING)
@@ -153,7 +153,7 @@ def sigmas_of_names():
 
 
 wildcard_constraints:
-    part="|".join(PARTS),
+    part="|".join(CONFIG.parts),
     sigma="|".join(sigmas_of_names()),
     model=r"[a-z0-9-]+/[a-z0-9.-]+",
     method="|".join([*BASELINES, *CONFIG.plugin_methods]),

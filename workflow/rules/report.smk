@@ -31,7 +31,7 @@ rule preview:
 
 rule table:
     input:
-        evaluations=lambda w: evaluations(TABLE_PARTS[int(w.number)]),
+        evaluations=lambda w: evaluations(TABLE_PARTS[w.number]),
         published=PUBLISHED,
     output:
         csv=shown(
@@ -45,12 +45,12 @@ rule table:
     benchmark:
         f"{ROOT}/benchmarks/table/{{number}}.tsv"
     wildcard_constraints:
-        number="|".join(map(str, TABLE_PARTS)),
+        number="|".join(TABLE_PARTS),
     conda:
         "../../environment.yml"
     params:
         config=configfile,
-        part=lambda w: TABLE_PARTS[int(w.number)],
+        part=lambda w: TABLE_PARTS[w.number],
         settings=settings_digest(CONFIG.statistics, methods_of()),
         code=code_digest("dhl.analysis.tables", "dhl.config.methods"),
     shell:
