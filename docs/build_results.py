@@ -22,10 +22,16 @@ from dhl.report.figure_style import STYLES, draw_method, drawing_style
 from dhl.run.folder import RunFolder
 
 REFERENCE = PROJECT / "results" / "reference"
-RESULTS = RunFolder(REFERENCE / "mini")
+RESULTS = RunFolder(REFERENCE / "photos")  # the answer
+MINI = RunFolder(REFERENCE / "mini")
 LABORATORY = RunFolder(REFERENCE / "laboratory-3")  # the studies
 KODAK = RunFolder(REFERENCE / "kodak-cpu")
 TASK_METRICS = (("classification", "top1"), ("segmentation", "miou"))
+FURTHER = (
+    ("classification", "top5"),
+    ("classification", "cross_entropy"),
+    ("segmentation", "cross_entropy"),
+)
 WIDTH = 7.2  # inches
 FIGURE = PROJECT / "docs" / "images" / "accuracy.svg"
 ORIGINS = {
@@ -34,7 +40,7 @@ ORIGINS = {
     "beyond": "Beyond the paper",
 }
 METRIC_NAMES = {
-    "psnr": "PSNR", "ssim": "SSIM", "top1": "top-1", "miou": "mIoU",
+    "psnr": "PSNR", "ssim": "SSIM", "top1": "top-1", "top5": "top-5", "miou": "mIoU",
     "cross_entropy": "cross-entropy", "gmsd": "GMSD", "gradient": "relative gradient",
 }  # fmt: skip
 
@@ -62,8 +68,9 @@ def averages(folder: RunFolder, part: str, metric: str) -> pd.DataFrame:
 
 
 def printed(value: float, metric: str) -> str:
-    """Return a value as the tables print it: fractions in percent."""
-    factor, decimals = {"psnr": (1, 2), "ssim": (1, 3)}.get(metric, (100, 1))
+    """Return a value as the tables print it: accuracy and mIoU in percent."""
+    plain = {"psnr": (1, 2), "ssim": (1, 3), "cross_entropy": (1, 2)}
+    factor, decimals = plain.get(metric, (100, 1))
     return f"{factor * value:.{decimals}f}"
 
 
@@ -207,8 +214,12 @@ def result_blocks() -> dict[str, str]:
     config = load_config(PROJECT / "config" / "laboratory.yaml")
     return {
         "accuracy": table_block(RESULTS, TASK_METRICS),
+        "further": table_block(RESULTS, FURTHER),
         "psnr": table_block(RESULTS, (("denoising", "psnr"),)),
         "claims": claims_block(RESULTS),
+        "mini-accuracy": table_block(MINI, TASK_METRICS),
+        "mini-psnr": table_block(MINI, (("denoising", "psnr"),)),
+        "mini-claims": claims_block(MINI),
         "task-weight": weights_block(config, study_rows("task-weight")),
         "sigma-mismatch": mismatch_block(study_rows("sigma-mismatch")),
         "transfer": transfer_block(config, study_rows("transfer")),

@@ -1,7 +1,6 @@
-"""Draw the strip of images in README.md: `python docs/build_strip.py results/mini`.
+"""Draw the strip of images in README.md: `python docs/build_strip.py results/photos`.
 
-It needs the images of a run at sigma 60, which are not in the repository:
-`make report` makes them.
+It needs the images of a run at sigma 60, which are not in the repository: the run makes them.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 
 from dhl.config.methods import METHODS
 from dhl.config.parse import load_config
+from dhl.data.class_names import IGNORED_LABEL
 from dhl.files import PROJECT
 from dhl.report.example_figures import label_picture, read_examples
 from dhl.report.figure_style import drawing_style
@@ -25,10 +25,10 @@ SHOWN = ("clean", "noisy", "cbm3d", "separate", "joint")
 
 def draw_strip(folder: RunFolder, sigma: float) -> None:
     """Draw the first example of segmentation: what the segmenter reads, and what it finds."""
-    config = load_config(PROJECT / "config" / "mini.yaml")
+    config = load_config(folder.config)
     examples = read_examples(config, folder, "segmentation", sigma=sigma)
     with drawing_style():
-        figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
         panels = figure.subplots(2, len(SHOWN))
         for (image_axes, map_axes), method in zip(panels.T, SHOWN, strict=True):
             truth = method == "clean"
@@ -38,7 +38,8 @@ def draw_strip(folder: RunFolder, sigma: float) -> None:
             map_axes.imshow(label_picture(labels), interpolation="nearest")
             if not truth:
                 image_axes.set_xlabel(f"{examples.psnr(method, 0):.2f} dB", fontsize=8)
-                wrong = 100 * (labels != examples.arrays["labels/0"]).mean()
+                true = examples.arrays["labels/0"]
+                wrong = 100 * (labels != true)[true != IGNORED_LABEL].mean()
                 map_axes.set_xlabel(f"{wrong:.0f} % of pixels wrong", fontsize=8)
         for axes in panels.flat:
             axes.set(xticks=[], yticks=[])
