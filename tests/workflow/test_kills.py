@@ -48,9 +48,13 @@ def dhl(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 def start(folder: Path) -> psutil.Popen:
     """Start the run in a process group of its own, without the locks of one that was killed."""
     deadline = time.monotonic() + PATIENCE
-    while dhl(folder, "unlock").returncode:  # jobs of the killed run still work
+    while True:
+        done = dhl(folder, "unlock")
+        assert done.returncode == 0, done.stderr
+        if not list(folder.glob(".snakemake/locks/*")):
+            break
         assert time.monotonic() < deadline, "the folder stays locked"
-        time.sleep(1)
+        time.sleep(1)  # jobs of the killed run still work
     command = [sys.executable, "-m", "snakemake", "report", "--cores", "2", "--quiet", "all"]
     command += ["--snakefile", str(PROJECT / "Snakefile"), "--directory", str(folder)]
     command += ["--configfile", str(PROJECT / "config/smoke.yaml")]
