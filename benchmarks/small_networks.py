@@ -165,12 +165,13 @@ def main() -> None:
                 shutil.copytree(arguments.run / "models", folder.root / "models")
             begin = time.process_time()
             train_model(config, key, folder)
+            seconds = time.process_time() - begin
             quality, values = metric(config, key, folder)
             row = {
                 "model": key,
                 **settings,
                 "tflop": round(sum(step_flops(config, counts, spec).values()) * steps / 1e12, 2),
-                "cpu_seconds": round(time.process_time() - begin, 1),
+                "cpu_seconds": round(seconds, 1),
                 "metric": round(quality, 4),
             }
         print(json.dumps(row), flush=True)

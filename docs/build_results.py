@@ -49,16 +49,25 @@ def table_block(
     folder: RunFolder, metrics: tuple[tuple[str, str], ...], sigmas: tuple[float, ...] = ()
 ) -> str:
     """Return a Markdown table: methods in rows; metric and sigma (all unless named) in columns."""
-    cells: dict[str, list[str]] = {}
-    head = ["method"]
+    names = [METRIC_NAMES[metric] for _, metric in metrics]
+    repeated = {name for name in names if names.count(name) > 1}
+    columns: dict[str, dict[str, str]] = {}
+    methods: dict[str, None] = {}
     for part, metric in metrics:
         for sigma, rows in averages(folder, part, metric).groupby("sigma"):
             if sigmas and sigma not in sigmas:
                 continue
-            head.append(f"{METRIC_NAMES[metric]}, σ {sigma:g}")
-            for method, value in rows.set_index("method")["value"].items():
-                cells.setdefault(method, []).append(printed(value, metric))
-    return markdown(head, [[METHODS[method].label, *row] for method, row in cells.items()])
+            values = rows.set_index("method")["value"]
+            column = {method: printed(value, metric) for method, value in values.items()}
+            methods |= dict.fromkeys(column)
+            name = METRIC_NAMES[metric]
+            name += f" in {part}" if name in repeated else ""
+            columns[f"{name}, σ {sigma:g}"] = column
+    lines = [
+        [METHODS[method].label, *(column.get(method, "–") for column in columns.values())]
+        for method in methods
+    ]
+    return markdown(["method", *columns], lines)
 
 
 def averages(folder: RunFolder, part: str, metric: str) -> pd.DataFrame:

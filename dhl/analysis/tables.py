@@ -143,7 +143,7 @@ def format_table(
         return text
     grid = _grid(further, config, part, paper, dialect)
     caption = dialect.escape(_caption(further, config, part))
-    return text + "\n" + dialect.render(grid, caption, f"{table_number(part)}b")
+    return text + "\n" + dialect.render(grid, caption, table_number(part, "b"))
 
 
 def _grid(

@@ -119,10 +119,10 @@ def base_of(part: str) -> str:
     return part.partition("-")[0]
 
 
-def table_number(part: str) -> str:
-    """Return the number of a part's table as in names of files: `1`, or `1-mine` for a test set."""
+def table_number(part: str, letter: str = "") -> str:
+    """Return the number of a part's table: `1`, or `1-mine` for a test set; `1b` for its second."""
     base, dash, test_set = part.partition("-")
-    return f"{TABLES[base]}{dash}{test_set}"
+    return f"{TABLES[base]}{letter}{dash}{test_set}"
 
 
 def part_name(part: str) -> str:

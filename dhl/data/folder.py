@@ -76,8 +76,12 @@ _FOLDERS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def read_denoising(spec: Folder, root: Path) -> tuple[dict[str, ImageSet], list[str]]:
-    """Read the training and test images from folders, or from sets downloaded to `root`.
+def read_denoising(
+    spec: Folder, root: Path, *, wanted: Sequence[str] = ("train", "test")
+) -> tuple[dict[str, ImageSet], list[str]]:
+    """Read the `wanted` images from folders, or from sets downloaded to `root`.
+
+    A copy of a training image among the test images is an error, whether both are wanted or not.
 
     Returns
     -------
@@ -93,15 +97,17 @@ def read_denoising(spec: Folder, root: Path) -> tuple[dict[str, ImageSet], list[
         if source is None:
             continue
         if source.startswith("imagenet-samples-"):
-            splits |= read_half(source, split, root)
+            splits |= read_half(source, split, root) if split in wanted else {}
             continue
         folders = [Path(source)]
         if source in _FOLDERS:
             folders = [downloaded(root, source) / name for name in _FOLDERS[source][split]]
-        else:
+        elif split in wanted:
             left_out += [f"{source}/{name}" for name in _found(Path(source)).left_out]
         listed = [picture_files(folder) for folder in folders]
         files[split] = [path for paths in listed for path in paths]
+        if split not in wanted:
+            continue
         read = [read_pictures(paths) for paths in listed]
         ids = [name for images in read for name in images.ids]
         splits[split] = ImageSet(ids, [image for images in read for image in images.images])

@@ -112,9 +112,9 @@ def _read(config: Config, part: str, *, decode: bool) -> PartData:
     if isinstance(spec, PluginData):
         return PartData(make_plugin_part(config, part), [], [])
     if isinstance(spec, Folder):
-        splits, left_out = read_denoising(spec, data_root(config))
-        if part != base_of(part):  # the training images are those of the part itself
-            splits = {"test": splits["test"]}
+        # A further test set has the training images of the part itself.
+        wanted = ("train", "test") if part == base_of(part) else ("test",)
+        splits, left_out = read_denoising(spec, data_root(config), wanted=wanted)
         return PartData(splits, [], left_out)
     return _read_listings(config, part, decode=decode)
 

@@ -6,19 +6,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from dhl.files import PROJECT
 
 
-def snakemake(
+def invocation(
     folder: Path,
     *options: str,
     project: Path = PROJECT,
     snakefile: Path | None = None,
     python: str = sys.executable,
     **environment: str,
-) -> subprocess.CompletedProcess:
-    """Run a workflow with its results below `folder`: by default `smoke` with a checkout's code."""
+) -> dict[str, Any]:
+    """Return the arguments of `subprocess` that run a workflow with its results below `folder`.
+
+    By default it is `smoke`, with a checkout's code.
+    """
     if snakefile is None and "--configfile" not in options:
         options += ("--configfile", str(project / "config/smoke.yaml"))
     snakefile = snakefile or project / "Snakefile"
@@ -26,9 +30,13 @@ def snakemake(
     command += ["--directory", str(folder), *([] if "--cores" in options else ["--cores", "2"])]
     environment = os.environ | {"PYTHONPATH": str(project)} | environment
     environment.pop("DHL_STARTED", None)
-    return subprocess.run(
-        command, cwd=snakefile.parent, env=environment, text=True, capture_output=True
-    )
+    return {"args": command, "cwd": snakefile.parent, "env": environment}
+
+
+def snakemake(folder: Path, *options: str, **settings) -> subprocess.CompletedProcess:
+    """Run a workflow; the parameters are those of `invocation`."""
+    call = invocation(folder, *options, **settings)
+    return subprocess.run(**call, text=True, capture_output=True)
 
 
 def finish(folder: Path, *options: str, **settings) -> subprocess.CompletedProcess:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from workflow_runs import invocation
 
 from dhl.files import PROJECT
 from dhl.run.manifest import verify
@@ -55,14 +56,9 @@ def start(folder: Path) -> psutil.Popen:
             break
         assert time.monotonic() < deadline, "the folder stays locked"
         time.sleep(1)  # jobs of the killed run still work
-    command = [sys.executable, "-m", "snakemake", "report", "--cores", "2", "--quiet", "all"]
-    command += ["--snakefile", str(PROJECT / "Snakefile"), "--directory", str(folder)]
-    command += ["--configfile", str(PROJECT / "config/smoke.yaml")]
     with open(folder / "output.txt", "ab") as output:
-        return psutil.Popen(
-            command, cwd=PROJECT, env=os.environ | {"PYTHONPATH": str(PROJECT)},
-            stdout=output, stderr=output, start_new_session=True,
-        )  # fmt: skip
+        call = invocation(folder, "report", "--quiet", "all")
+        return psutil.Popen(**call, stdout=output, stderr=output, start_new_session=True)
 
 
 def kill(run: psutil.Popen, target: str, number: int, rng: random.Random) -> bool:
