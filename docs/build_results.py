@@ -19,6 +19,7 @@ from dhl.config.parse import load_config
 from dhl.config.schema import Config
 from dhl.files import PROJECT
 from dhl.report.figure_style import STYLES, draw_method, drawing_style
+from dhl.report.formats import format_share
 from dhl.run.folder import RunFolder
 
 REFERENCE = PROJECT / "results" / "reference"
@@ -135,8 +136,7 @@ def difference(row, kind: str) -> str:
     `both` of images and trainings, if there are several, or `kind`.
     """
     if isinstance(getattr(row, "over", None), str):
-        shares = (row.share, row.share_low, row.share_high)
-        value, low, high = (f"{100 * one:.0f} %" for one in shares)
+        value, low, high = map(format_share, (row.share, row.share_low, row.share_high))
         return f"{value} ({low} to {high})" if math.isfinite(row.share_low) else "unknown"
     factor, unit, decimals = unit_of(row)
     if hasattr(row, "low"):

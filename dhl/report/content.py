@@ -137,22 +137,24 @@ def per_image_psnr(folder: RunFolder) -> dict[float, pd.DataFrame]:
 
 
 def read_networks(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
-    """Read the size of each trained denoiser of Table 1 from its first training.
+    """Read the sizes of the trained denoisers of Table 1 from their first trainings.
 
     Returns
     -------
     list of dict
-        `method`, number of `parameters`, and `receptive_field` in px, NaN if it is unlimited.
+        Per size: its `methods`, number of `parameters`, and `receptive_field` in px, NaN if it is
+        unlimited.
     """
-    part, networks = config.parts.denoising, []
+    part, rows = config.parts.denoising, []
+    size = ["parameters", "receptive_field"]
     for method in part.methods:
         if (model := model_of(method, "denoising")) is None:
             continue
         paths = (folder.training(sigma_key(model, sigma)) for sigma in part.sigmas)
         if (path := next((one for one in paths if failure_of(one) is None), None)) is not None:
-            row = read_csv(path, TRAINING_COLUMNS)[["parameters", "receptive_field"]].iloc[-1]
-            networks.append({"method": method, **row})
-    return networks
+            rows.append({"methods": method, **read_csv(path, TRAINING_COLUMNS)[size].iloc[-1]})
+    sizes = pd.DataFrame(rows, columns=["methods", *size]).groupby(size, sort=False, dropna=False)
+    return sizes["methods"].agg(list).reset_index().to_dict("records")
 
 
 def read_costs(folder: RunFolder) -> list[dict[str, Any]]:

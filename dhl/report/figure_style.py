@@ -32,7 +32,6 @@ _SETTINGS: dict[Any, object] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so all machines draw the same
     "figure.dpi": 100,
     "savefig.dpi": 300,
-    "figure.constrained_layout.use": True,
     "legend.frameon": False,
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
@@ -150,8 +149,9 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     for suffix in FIGURE_FORMATS:
         scale = min(MANUSCRIPT / shape) if suffix == "pdf" else 1
         figure.set_size_inches(*(scale * shape))
-        # The layout takes as long as the drawing, and depends on the size alone.
-        figure.set_layout_engine("none" if scale == laid_out else layout)
-        laid_out = scale
+        if layout is not None and scale != laid_out:
+            layout.execute(figure)  # as slow as a drawing, and the same for every format of a size
+            laid_out = scale
+        figure.set_layout_engine(None)  # with one, `savefig` draws twice
         with result_path(folder / f"{name}.{suffix}") as temporary:
             figure.savefig(temporary, format=suffix, metadata=_METADATA[suffix], facecolor="white")

@@ -56,7 +56,7 @@ def format_interval(row: dict[str, Any], metric: str, kind: str = "") -> str:
 
 def format_share(value: float) -> str:
     """Print a share in percent."""
-    return f"{100 * value:.0f} %" if math.isfinite(value) else NONE
+    return f"{100 * value:.0f} %".replace("-", "−") if math.isfinite(value) else NONE
 
 
 def _signed(value: float, decimals: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from dhl.report.templates import webp_url
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 
-BUDGET_BYTES = 600_000  # of the images of a part, before they are encoded as text
-LOSSLESS_SIDE = 256  # px: larger denoising images are cropped, others are compressed with loss
+BUDGET_BYTES = 400_000  # of the images of a part, before they are encoded as text
+LOSSLESS_SIDE = 128  # px: larger denoising images are cropped, others are compressed with loss
 TOP = 5
 
 
@@ -61,7 +62,7 @@ def browse_images(
         spent = 0
         for index in range(min(len(examples.ids) for examples in grids.values())):
             row = {s: _example(part, one, index) for s, one in grids.items()}
-            spent += sum(_bytes(example) for example in row.values())
+            spent += sum(len(url) * 3 // 4 for url in _urls(row.values()))
             if index and spent > budget:
                 break
             for sigma, example in row.items():
@@ -75,6 +76,35 @@ def browse_images(
             }
         )
     return parts
+
+
+def share_images(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the browser's content with each image once.
+
+    A retrained network gets the noisy image, and a clean image is the same at each sigma.
+
+    Parameters
+    ----------
+    parts : list of dict
+        From `browse_images`; `image` and `map` of each view are replaced by indices.
+
+    Returns
+    -------
+    dict
+        `images`, the data URLs, and `parts`.
+    """
+    examples = [example for part in parts for one in part["sigmas"] for example in one["examples"]]
+    index_of = {url: index for index, url in enumerate(_urls(examples))}
+    for example in examples:
+        for view in example["views"]:
+            view.update({key: index_of[view[key]] for key in ("image", "map") if key in view})
+    return {"images": list(index_of), "parts": parts}
+
+
+def _urls(examples: Iterable[dict[str, Any]]) -> dict[str, None]:
+    """Return the different images of examples, in order."""
+    views = [view for example in examples for view in example["views"]]
+    return dict.fromkeys(view[key] for view in views for key in ("image", "map") if key in view)
 
 
 def _note(part: str, grids: dict[float, Examples]) -> str:
@@ -137,11 +167,5 @@ def view_of(
 def _data_url(image: np.ndarray, *, lossless: bool = False) -> str:
     """Encode pixels as a data URL; a small image is always lossless."""
     lossless = lossless or max(image.shape) <= LOSSLESS_SIDE
-    options = {"lossless": True, "quality": 60} if lossless else {"quality": 80}
+    options = {"lossless": True, "quality": 60} if lossless else {"quality": 70}
     return webp_url(Image.fromarray(image), method=4, **options)
-
-
-def _bytes(example: dict[str, Any]) -> int:
-    """Return the size of the images of an example."""
-    urls = (view.get(key, "") for view in example["views"] for key in ("image", "map"))
-    return sum(len(url) * 3 // 4 for url in urls)

@@ -22,7 +22,7 @@ from dhl.report.answers import read_answers
 from dhl.report.example_figures import example_sigma, read_examples
 from dhl.report.figures import read_curves
 from dhl.report.formats import FILTERS, format_value
-from dhl.report.images import browse_images
+from dhl.report.images import browse_images, share_images
 from dhl.report.names import noise_name
 from dhl.report.numbers import Tracer, main_table, read_numbers
 from dhl.report.published_values import count_untranscribed, read_comparison
@@ -106,7 +106,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "numbers": numbers,
         "failed": [number for number in numbers if number["status"].startswith(FAILED)],
         "origins_of_numbers": tracer.origins(),
-        "browser": _as_json(browse_images(config, folder)),
+        "browser": _as_json(share_images(browse_images(config, folder))),
         "figures": {one["name"]: one for one in figures},
         "experiment_figures": {one["experiment"]: one for one in figures if one["experiment"]},
         "experiments": content.read_experiments(config, folder),

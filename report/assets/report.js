@@ -34,7 +34,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 
 const browser = document.querySelector(".browser");
-const PARTS = JSON.parse(at("browse-data").textContent);
+const { images: IMAGES, parts: PARTS } = JSON.parse(at("browse-data").textContent);
 const controls = Object.fromEntries(
   ["part", "sigma", "image", "left", "right", "split", "maps", "views", "status", "note", "before", "after", "stage",
     "previous", "next", "in", "out", "reset", "maps-label"].map((name) => [name, at(`browse-${name}`)]),
@@ -48,7 +48,8 @@ function fill(select, labels, wanted) {
 const part = () => PARTS[controls.part.value];
 const examples = () => part().sigmas[controls.sigma.value].examples;
 const views = () => examples()[controls.image.value].views;
-const pictureOf = (view) => (controls.maps.checked && view.map) || view.image;
+const hasMap = (view) => controls.maps.checked && view.map !== undefined;
+const pictureOf = (view) => IMAGES[hasMap(view) ? view.map : view.image];
 
 function described(view) {
   const words = [view.label];
@@ -120,7 +121,7 @@ function card(view, truth) {
   frame.append(image);
   const title = document.createElement("strong");
   title.textContent = view.label;
-  item.append(frame, title, pictureOf(view) === view.map ? legend(view.classes) : view.says);
+  item.append(frame, title, hasMap(view) ? legend(view.classes) : view.says);
   if (view.top) {
     const list = document.createElement("ol");
     for (const [name, share] of view.top) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from settings import with_parts
 from dhl.config.image_data_sets import ImageFolder
 from dhl.data.image_set import ImageSet, save_splits
 from dhl.report.figure_data import write_figure_data
-from dhl.report.images import browse_images
+from dhl.report.images import browse_images, share_images
 
 
 def decode(url: str) -> np.ndarray:
@@ -83,3 +84,18 @@ def test_the_browsers_images_stay_within_their_budget(config, drawn_run):
     assert [len(part["sigmas"][0]["examples"]) for part in complete] == [2, 2, 2]
     for part in browse_images(config, drawn_run, budget=1):
         assert [len(one["examples"]) for one in part["sigmas"]] == [1] * len(part["sigmas"])
+
+
+def test_each_image_is_stored_once(config, drawn_run):
+    parts = browse_images(config, drawn_run)
+    shared = share_images(browse_images(config, drawn_run))
+    assert len(set(shared["images"])) == len(shared["images"])
+    for before, after in zip(views_of(parts), views_of(shared["parts"]), strict=True):
+        for key in before.keys() & {"image", "map"}:
+            assert shared["images"][after[key]] == before[key]
+
+
+def views_of(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the views of the browser in order."""
+    examples = [example for part in parts for one in part["sigmas"] for example in one["examples"]]
+    return [view for example in examples for view in example["views"]]

@@ -11,10 +11,6 @@ from report_run import small_config, write_run
 
 from dhl.config.methods import TABLES
 from dhl.files import PROJECT
-from dhl.report import figure_style
-from dhl.report.figures import write_figures
-from dhl.run.evaluations import studies
-from dhl.run.outputs import figure_names
 
 MANUSCRIPT = r"""\documentclass[10pt,twocolumn]{article}
 \usepackage[textwidth=7in,textheight=9.25in]{geometry}
@@ -40,8 +36,8 @@ def run_tex(program, folder):
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory):
-    """The output of LaTeX and BibTeX for a manuscript with all figures, at four sigmas."""
+def said(drawn_run, tmp_path_factory):
+    """The output of LaTeX and BibTeX for a manuscript with figures and tables of four sigmas."""
     for program in ("pdflatex", "bibtex"):
         if shutil.which(program) is None:
             pytest.skip(f"no {program} on the PATH: install TeX Live")
@@ -51,12 +47,9 @@ def said(tmp_path_factory):
     grid = [15, 30, 45, 60]
     sigmas = {"denoising": [15, 25, 35, 50], "classification": grid, "segmentation": grid}
     config = small_config({part: {"sigmas": sigmas[part]} for part in sigmas}, seeds=3)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figure_style, "FIGURE_FORMATS", ("pdf",))
-        write_figures(config, write_run(config, folder / "run"))
+    shutil.copytree(drawn_run.figures, write_run(config, folder / "run").figures)
     floats = [rf"\input{{run/tables/table{number}.tex}}" for number in TABLES.values()]
-    names = figure_names(config.parts, studies(config))
-    floats += [FIGURE.replace("NAME", name) for name in names]
+    floats += [FIGURE.replace("NAME", path.stem) for path in drawn_run.figures.glob("*.pdf")]
     text = MANUSCRIPT.replace("FLOATS", "\n".join(floats))
     # LaTeX does not accept the underscore of a file name in text.
     text = re.sub(r"\\caption\{(\w+)\}", lambda found: found[0].replace("_", " "), text)

@@ -23,12 +23,12 @@ from dhl.run.manifest import verify
 FLIPS = int(os.environ.get("DHL_FLIPS", "44"))
 CONFIG = PROJECT / "config/smoke.yaml"
 # What a reader sees: the numbers, and the tables of the page.
-PRINTED = ("evaluation", "table", "claims", "sensitivity")
+PRINTED = ("evaluation", "table", "claims")
 KINDS = ("data", "noise", "baselines", "models", "training", "evaluation", "tables", "figures",
          "report", "records", "others")  # fmt: skip
 AFTER_EVALUATION = (
     *(["table", "--part", part] for part in ("denoising", "classification", "segmentation")),
-    ["claims"], ["sensitivity"], ["manifest"], ["report"],
+    ["claims"], ["manifest"], ["report"],
 )  # fmt: skip
 
 pytestmark = pytest.mark.slow

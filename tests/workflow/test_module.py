@@ -44,7 +44,7 @@ def test_a_job_succeeds_with_the_resolved_configuration(folder):
 def test_the_report_is_planned_with_the_files_of_the_checkout(plan):
     done = plan("dhl_report")
     jobs = planned(done)
-    assert jobs["dhl_train"] == 18
+    assert jobs["dhl_train"] == 12
     assert jobs["dhl_data"] == 2
     assert jobs["dhl_report"] == 1
     assert "dhl_configuration" not in jobs
