@@ -321,7 +321,7 @@ def test_the_program_plans_for_this_machine_and_writes_nothing(tmp_path, monkeyp
     assert text.startswith("smoke: ")
     content = json.loads("{" + content)
     assert content["machine"]["device"] == "AMD EPYC"
-    assert {row["rule"]: row["jobs"] for row in content["rows"]}["train"] == 18
+    assert {row["rule"]: row["jobs"] for row in content["rows"]}["train"] == 12
     assert list(tmp_path.iterdir()) == []
 
 
