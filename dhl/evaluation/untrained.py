@@ -31,7 +31,7 @@ from dhl.run.results import open_arrays, result_path
 from dhl.run.shards import WHOLE, Shard
 from dhl.sigma import noise_std
 from dhl.training.gpu_slots import may_have_gpu
-from dhl.training.signals import die_quietly
+from dhl.training.signals import end_with_parent
 
 # Profiles of the package: the algorithm for white noise, which the paper compared with, and that of
 # 2020 with exact transform variances. `nf` is the size at which noise spectra are computed.
@@ -179,7 +179,7 @@ def denoised_stream(
 
 def _use_one_thread() -> None:
     """Let PyTorch use one thread in each process: there are as many processes as cores."""
-    die_quietly()
+    end_with_parent()
     os.environ["OMP_NUM_THREADS"] = "1"
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)

@@ -25,7 +25,7 @@ from dhl.run.failures import NothingToShow, failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import figure_names
 from dhl.run.results import TRAINING_COLUMNS, read_csv
-from dhl.training.signals import die_quietly
+from dhl.training.signals import end_with_parent
 
 
 def training_curves(config: Config, folder: RunFolder) -> Figure:
@@ -141,7 +141,7 @@ def write_figures(config: Config, folder: RunFolder, *, processes: int = 1) -> N
         progress = stack.enter_context(Progress("figures", len(names)))
         pool = None
         if processes > 1:
-            pool = stack.enter_context(ProcessPoolExecutor(processes, initializer=die_quietly))
+            pool = stack.enter_context(ProcessPoolExecutor(processes, initializer=end_with_parent))
         for _ in pool.map(write, names) if pool else map(write, names):
             progress.advance()
 

@@ -1,7 +1,9 @@
-"""Signals that stop a training: a signal is noted, and the training stops after its step."""
+"""How signals and killed parents end a process: a training stops after its step."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -28,9 +30,20 @@ def note_interrupts() -> None:
         signal.signal(signal.SIGINT, note)
 
 
-def die_quietly() -> None:
-    """Let Ctrl-C end a worker process without a traceback; the main process says what happened."""
+def end_with_parent() -> None:
+    """Let a worker process end at once when its parent is gone, and at Ctrl-C without a traceback.
+
+    A worker of a killed parent would wait for its next input for ever, and keep the run locked.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_after_parent, daemon=True).start()
+
+
+def _end_after_parent() -> None:
+    """Wait for the end of the parent, and end this process."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager
