@@ -21,7 +21,8 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
     ----------
     network : nn.Module
         Only its `pretrained_part()` is filled: all of a classifier, or DeepLab up to conv5_3. A
-        network without this method is filled completely.
+        network without this method is filled completely. A network whose published layers are not
+        its own has `renamed(tensors)`.
     path : Path
         A dict of tensors by the names of the published layers, as `torch.save` writes it; a dict of
         such dicts, of which the network has one as its `member`; or a model file of this project.
@@ -34,6 +35,7 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
     """
     wanted = getattr(network, "pretrained_part", network.state_dict)()
     found = read_tensors(path, member=getattr(network, "member", None))
+    found = getattr(network, "renamed", dict)(found)
     for name, weight in wanted.items():
         if name not in found and not name.endswith(_COUNTER):
             raise misfit(path, f"no `{name}`, but the network needs shape {tuple(weight.shape)}")

