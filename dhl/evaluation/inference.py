@@ -93,44 +93,28 @@ def _load_denoiser(model: Path) -> nn.Module:
     return network
 
 
-def denoise_tiles(network: nn.Module, noisy: np.ndarray, *, device: torch.device) -> np.ndarray:
-    """Denoise an image tile by tile.
+@torch.inference_mode()
+def tile_bands(
+    network: nn.Module, noisy: Rows, size: tuple[int, int], *, device: torch.device
+) -> Bands:
+    """Yield a denoised image in bands of tiles, from the top.
 
     Parameters
     ----------
     network : nn.Module
         A denoiser in evaluation mode.
-    noisy : ndarray of float32, shape (H, W, 3), on [0, 1]
+    noisy : callable
+        Returns rows of the image from the first to before the last, on [0, 1].
+    size : (int, int)
+        Height and width of the image.
     device : torch.device
 
-    Returns
-    -------
-    ndarray of float32, shape (H, W, 3), unclipped
-        Equal to the result of the complete image, except for rounding.
+    Yields
+    ------
+    int, ndarray
+        The first row of a band, and its rows, unclipped: those of the complete image, except for
+        rounding.
     """
-    return _whole(tile_bands(network, _rows_of(noisy), noisy.shape[:2], device=device))
-
-
-def denoise_blockwise(network: nn.Module, noisy: np.ndarray, *, device: torch.device) -> np.ndarray:
-    """Denoise an image as the authors' deployment does; arguments are those of `denoise_tiles`."""
-    return _whole(block_bands(network, _rows_of(noisy), noisy.shape[:2], device=device))
-
-
-def _rows_of(noisy: np.ndarray) -> Rows:
-    """Return the rows of an image in memory."""
-    return lambda top, bottom: noisy[top:bottom]
-
-
-def _whole(bands: Bands) -> np.ndarray:
-    """Return the complete image."""
-    return np.concatenate([rows for _, rows in bands])
-
-
-@torch.inference_mode()
-def tile_bands(
-    network: nn.Module, noisy: Rows, size: tuple[int, int], *, device: torch.device
-) -> Bands:
-    """Yield a denoised image in bands of tiles, from the top; `size` is height and width."""
     height, width = size
     side, margin = _tile_and_margin(network, size)
     starts = range(0, width, side)

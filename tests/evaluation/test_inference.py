@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch import nn
 from dhl.cli.parser import main
 from dhl.errors import UserError
 from dhl.evaluation import inference as denoising
-from dhl.evaluation.inference import denoise_blockwise, denoise_file, denoise_tiles
+from dhl.evaluation.inference import Bands, block_bands, denoise_file, tile_bands
 from dhl.evaluation.untrained import cbm3d_batch
 from dhl.models import checkpoint
 from dhl.models.build import build_network
@@ -38,6 +40,12 @@ def noisy_image(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
 
 
+def joined(denoise: Callable[..., Bands], network: nn.Module, noisy: np.ndarray) -> np.ndarray:
+    """Denoise an image in memory in bands, and return it."""
+    bands = denoise(network, lambda top, bottom: noisy[top:bottom], noisy.shape[:2], device=CPU)
+    return np.concatenate([rows for _, rows in bands])
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [("released", {}), ("paper", {}), ("dncnn", {"depth": 17}), ("dncnn", {"depth": 40})],
@@ -51,7 +59,7 @@ def test_tiles_equal_the_whole_image(monkeypatch, name, options, height, width):
     noisy = noisy_image(height, width)
     with torch.no_grad():
         whole = network(torch.from_numpy(noisy).permute(2, 0, 1)[None])[0].permute(1, 2, 0)
-    tiles = denoise_tiles(network, noisy, device=CPU)
+    tiles = joined(tile_bands, network, noisy)
     assert np.abs(whole.numpy() - noisy).max() > 0.05
     np.testing.assert_allclose(tiles, whole, atol=1e-5)
 
@@ -170,7 +178,7 @@ def framed(image: np.ndarray, border: int = 3) -> np.ndarray:
 @pytest.mark.parametrize(("height", "width"), [(134, 140), (150, 263), (199, 135)])
 def test_blocks_of_a_network_without_inner_padding_equal_the_whole_image(height, width):
     network, noisy = Unpadded().eval(), noisy_image(height, width)
-    blocks = denoise_blockwise(network, noisy, device=CPU)
+    blocks = joined(block_bands, network, noisy)
     np.testing.assert_allclose(blocks, run(network, framed(noisy)), atol=1e-5)
     np.testing.assert_allclose(blocks[3:-3, 3:-3], run(network, noisy), atol=1e-5)
 
@@ -194,14 +202,14 @@ def test_blocks_are_those_of_the_authors_loop(input, height, width):
             total[top : top + 134, left : left + 134] += block
             count[top : top + 134, left : left + 134] += 1
     expected = total / count
-    blocks = denoise_blockwise(network, noisy, device=CPU)
+    blocks = joined(block_bands, network, noisy)
     np.testing.assert_allclose(blocks, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_where_blocks_overlap_the_padding_of_the_network_is_averaged_in():
     network, noisy = randomised("released"), noisy_image(134, 198)
-    blocks = denoise_blockwise(network, noisy, device=CPU)
-    tiles = denoise_tiles(network, noisy, device=CPU)
+    blocks = joined(block_bands, network, noisy)
+    tiles = joined(tile_bands, network, noisy)
     # Columns 64 to 133 are in both blocks; 39 px from every block's end nothing is padding.
     np.testing.assert_allclose(blocks[40:94, 40:63], tiles[40:94, 40:63], atol=1e-4)
     assert np.abs(blocks[40:94, 64:70] - tiles[40:94, 64:70]).max() > 1e-3
@@ -211,7 +219,7 @@ def test_where_blocks_overlap_the_padding_of_the_network_is_averaged_in():
 @pytest.mark.parametrize(("height", "width"), [(8, 9), (61, 83), (133, 17), (30, 150), (134, 134)])
 def test_the_output_has_the_size_of_the_input(name, height, width):
     noisy = noisy_image(height, width)
-    blocks = denoise_blockwise(randomised(name), noisy, device=CPU)
+    blocks = joined(block_bands, randomised(name), noisy)
     assert blocks.shape == noisy.shape
     assert blocks.dtype == np.float32
     assert np.isfinite(blocks).all()
@@ -223,4 +231,4 @@ def test_a_small_image_is_one_block_in_a_longer_frame():
     source = np.tile(MEAN_RGB, (32, 44, 1))  # 29 and 41, up to multiples of four
     source[3:26, 3:38] = noisy
     expected = run(network, source)[:23, :35]
-    np.testing.assert_allclose(denoise_blockwise(network, noisy, device=CPU), expected, atol=1e-5)
+    np.testing.assert_allclose(joined(block_bands, network, noisy), expected, atol=1e-5)
