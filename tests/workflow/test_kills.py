@@ -26,7 +26,7 @@ KILLS = int(os.environ.get("DHL_KILLS", "8"))
 SEED = int(os.environ.get("DHL_KILLS_SEED", "0"))
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TARGETS = ("job", "snakemake", "group")
-LONGEST_WAIT = 15  # s until the next kill
+MEAN_WAIT = 8  # s until the next kill; some waits are long enough for any job
 PATIENCE = 600  # s until a killed run has ended; the jobs of a killed Snakemake go on
 
 pytestmark = pytest.mark.slow
@@ -84,7 +84,7 @@ def run_to_the_end(folder: Path, kills: int, rng: random.Random) -> int:
         run, before = start(folder), killed
         while killed < kills:
             try:
-                run.wait(rng.uniform(0, LONGEST_WAIT))
+                run.wait(rng.expovariate(1 / MEAN_WAIT))
                 break
             except psutil.TimeoutExpired:
                 killed += kill(run, rng.choice(TARGETS), rng.choice(SIGNALS), rng)
