@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable
 
@@ -40,6 +41,12 @@ ORIGINS = {
     "control": "Controls that the paper lacks",
     "beyond": "Beyond the paper",
 }
+# Comparisons in both tasks, and the sources of error of their intervals.
+COMPARED = (
+    "cbm3d-over-noisy", "separate-over-noisy", "joint-over-separate", "joint-over-cbm3d",
+    "joint-over-separate-matched", "cross-over-cross-matched",
+)  # fmt: skip
+SOURCES = {"units_": "images", "seed_": "denoisers", "network_": "task networks"}
 METRIC_NAMES = {
     "psnr": "PSNR", "ssim": "SSIM", "top1": "top-1", "top5": "top-5", "miou": "mIoU",
     "cross_entropy": "cross-entropy", "gmsd": "GMSD", "gradient": "relative gradient",
@@ -143,15 +150,34 @@ def difference(row, kind: str) -> str:
         kind = ""
     elif hasattr(row, "both_low") and row.seeds > 1:
         kind = "both_"
-    ends = (factor * getattr(row, f"{kind}{end}") for end in ("low", "high"))
-    shown = " to ".join(f"{end:+.{decimals}f}" for end in ends)
+    shown = interval(row, kind)
     return f"{factor * row.difference:+.{decimals}f} {unit} ({shown})".replace("  ", " ")
+
+
+def interval(row, kind: str) -> str:
+    """Return the interval of a difference; `kind` is the beginning of its columns."""
+    factor, _, decimals = unit_of(row)
+    ends = (factor * getattr(row, f"{kind}{end}") for end in ("low", "high"))
+    return " to ".join(f"{end:+.{decimals}f}" for end in ends)
 
 
 def unit_of(row) -> tuple[float, str, int]:
     """Return factor, name and decimals of the unit that a row's difference is printed in."""
     _, factor, decimals, _, unit = UNITS[row.metric]
     return factor, unit, decimals
+
+
+def sources_block(folder: RunFolder) -> str:
+    """Return comparisons over all sigmas with the interval of each source of error alone."""
+    claims = pd.read_csv(folder.claims)
+    summary = claims[claims["sigma"].isna()].set_index("claim", drop=False)
+    head = ["comparison", "difference", *SOURCES.values(), "verdict"]
+    rows = []
+    for task, name in itertools.product(TASKS, COMPARED):
+        row = next(summary.loc[[f"{task}-{name}"]].itertuples())
+        intervals = [interval(row, source) for source in SOURCES]
+        rows.append([claim_title(row), difference(row, ""), *intervals, row.verdict_adjusted])
+    return markdown(head, rows)
 
 
 def weights_block(config: Config, rows: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from dhl.config.schema import Config
 from dhl.errors import UserError
 
 _TAG = "tag:yaml.org,2002:"
+# YAML reads 030 as 24, 1:30 as 90 and 1_0 as 10.
+_DECIMAL = re.compile(r"[-+]?(0|[1-9]\d*)?(\.\d*)?(e[-+]?\d+)?|[-+]?\.(inf|nan)", re.IGNORECASE)
 _MOST_BYTES, _MOST_VALUES, _MOST_LEVELS, _MOST_DIGITS = 2**20, 100_000, 30, 30
 
 
@@ -109,6 +112,8 @@ def _mistake_in(root: yaml.Node | None) -> str | None:
             return f"{where}more than {_MOST_VALUES} values, each alias counted"
         if node.tag == f"{_TAG}int" and len(node.value) > _MOST_DIGITS:
             return f"{where}a number of {len(node.value)} digits"
+        if node.tag in (f"{_TAG}int", f"{_TAG}float") and not _DECIMAL.fullmatch(node.value):
+            return f"{where}`{node.value}` is not a decimal number; for text, write it in quotes"
         keys: dict[str, yaml.Node] = {}
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             where = f"line {key.start_mark.line + 1}: "
