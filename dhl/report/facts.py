@@ -147,7 +147,9 @@ def _few_units(claims: list[dict[str, Any]], least: int) -> list[tuple[str, str]
     if count < least:
         return [(name, "They are too few for an interval: nothing is tested on them.")]
     if fewest["n"] > count:
-        return [(name, "All test images are cut from them: they are the units of the tests.")]
+        parts = dict.fromkeys(row["part"] for row in rows if row["unit"] == fewest["unit"])
+        where = listed(map(part_name, parts))
+        return [(name, f"The test images of {where} come from them: they are the tests' units.")]
     return [(name, "Only large differences can be told from chance.")] if count < _FEW else []
 
 

@@ -67,12 +67,15 @@ def test_unequal_numbers_of_training_images_are_a_limit(config):
     ("units", "unit", "images", "said"),
     [
         (3, "photographs", 400, "nothing is tested"),
-        (4, "photographs", 400, "cut from them"),
+        (4, "photographs", 400, "images of segmentation come from them"),
         (11, "images", 11, "Only large differences"),
     ],
 )
 def test_few_test_units_are_a_limit(config, units, unit, images, said):
-    rows = [{"units": units, "unit": unit, "n": images}, {"units": 500, "unit": "images", "n": 500}]
+    rows = [
+        {"part": "segmentation", "units": units, "unit": unit, "n": images},
+        {"part": "classification", "units": 500, "unit": "images", "n": 500},
+    ]
     assert said in limits(config, rows)[f"{units} test {unit}"]
 
 
