@@ -105,6 +105,9 @@ class LogHandler(LogHandlerBase):
         if self.state.to_run and not interrupts:
             self._print(self._summary())
             self.state.to_run.clear()  # `close` is called twice
+        for thread in threading.enumerate():  # of Snakemake's scheduler, which ended
+            if isinstance(thread, threading.Timer):
+                thread.cancel()  # the process would wait for it: profiles/default/profile.yaml
         super().close()
 
     def _print(self, message: str) -> None:

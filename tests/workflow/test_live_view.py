@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -48,6 +49,14 @@ def test_jobs_are_followed_by_the_path_of_their_log(view):
     assert list(view.state.ended) == ["train/dncnn/sigma30"]
     assert view.state.cores == 2
     assert view._summary().startswith("1 of 2 jobs in 0 s")
+
+
+def test_the_end_of_a_run_waits_for_no_timer(view):
+    timer = threading.Timer(60, lambda: None)
+    timer.start()
+    view.close()
+    timer.join(5)
+    assert not timer.is_alive()
 
 
 def test_on_a_cluster_as_many_jobs_as_nodes_run_at_once(view):
