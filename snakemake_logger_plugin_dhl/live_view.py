@@ -32,6 +32,7 @@ from dhl.planning.time_left import RunningJob, RunState, read_progress, seconds_
 from dhl.training.signals import interrupts
 
 SECONDS_BETWEEN_LINES = 60.0
+LONGEST_LINE = 500  # letters of a message
 SECONDS_BEFORE_PLAN = 15.0  # a shorter run needs no estimate
 _ERRORS = (LogEvent.ERROR, LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR)
 # Messages of every run, which tell nothing about this one.
@@ -80,7 +81,7 @@ class LogHandler(LogHandlerBase):
             return
         if self.common_settings.dryrun or event in _ERRORS or record.levelno >= logging.WARNING:
             if self.allowed.filter(record):
-                self._print(self.details.format(record))
+                self._print(shortened(self.details.format(record)))
         elif event is None:
             if not record.getMessage().startswith(_ROUTINE):
                 self._print(record.getMessage())
@@ -209,6 +210,12 @@ class LogHandler(LogHandlerBase):
         while not self.over.wait(SECONDS_BETWEEN_LINES):
             jobs = "; ".join(f"{name} {details}" for name, _, details in self._running())
             self._print(f"{self._summary()}; now {jobs}" if jobs else self._summary())
+
+
+def shortened(text: str) -> str:
+    """Shorten the lists of files in a message; Snakemake's own log file has them whole."""
+    lines = text.splitlines()
+    return "\n".join(f"{one[:LONGEST_LINE]} ..." if one[LONGEST_LINE:] else one for one in lines)
 
 
 def duration(seconds: float) -> str:

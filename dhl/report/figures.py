@@ -25,6 +25,7 @@ from dhl.run.failures import NothingToShow, failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import figure_names
 from dhl.run.results import TRAINING_COLUMNS, read_csv
+from dhl.seeding import FIRST, split_draw
 from dhl.training.signals import end_with_parent
 
 
@@ -103,7 +104,8 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
     families: dict[str, dict[float | None, pd.DataFrame]] = {}
     for path in sorted(root.rglob("*.csv")):
         key = path.relative_to(root).with_suffix("")
-        if "-seed" in key.name or "-times" in key.name or failure_of(path) is not None:
+        variant, draw = split_draw(key.name)
+        if draw != FIRST or "-times" in variant or failure_of(path) is not None:
             continue
         # A model's key is `<family>/<variant>`, and the variant `sigma<number>` or a word.
         sigma = float(key.name.removeprefix("sigma")) if key.name.startswith("sigma") else None

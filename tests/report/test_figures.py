@@ -19,7 +19,7 @@ from dhl.errors import UserError
 from dhl.report import example_figures
 from dhl.report.figure_data import columns_of
 from dhl.report.figure_style import MANUSCRIPT, STYLES, drawing_style, save_figure, styles_of
-from dhl.report.figures import FIGURES, training_curves
+from dhl.report.figures import FIGURES, read_curves, training_curves
 from dhl.report.sigma_figures import overview, overview_metrics, read_averages, read_differences
 from dhl.run.evaluations import studies
 from dhl.run.failures import NothingToShow
@@ -214,6 +214,16 @@ def test_a_region_of_label_5_has_its_class_s_name(drawn_copy, data, name):
     assert texts == [name] * (2 * 5)
     # The pictures are wider than high, and so is the figure.
     assert figure.get_figheight() < 4 * figure.get_figwidth() / 5
+
+
+def test_training_curves_are_those_of_the_first_draw(drawn_copy):
+    before = read_curves(drawn_copy)
+    path = drawn_copy.training("joint-classification/sigma30")
+    for suffix in ("-seed2", "-task2", "-task2-seed3"):
+        shutil.copy(path, path.with_stem(path.stem + suffix))
+    assert {family: list(curves) for family, curves in read_curves(drawn_copy).items()} == {
+        family: list(curves) for family, curves in before.items()
+    }
 
 
 def test_one_step_of_training_is_a_point(config, drawn_copy):

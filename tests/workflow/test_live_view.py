@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from snakemake_logger_plugin_dhl.live_view import LogHandler, duration
+from snakemake_logger_plugin_dhl.live_view import LogHandler, duration, shortened
 
 SETTINGS = SimpleNamespace(
     printshellcmds=False, nocolor=True, quiet=None, debug_dag=False, verbose=False,
@@ -57,6 +57,15 @@ def test_the_end_of_a_run_waits_for_no_timer(view):
     view.close()
     timer.join(5)
     assert not timer.is_alive()
+
+
+def test_long_lists_of_files_are_shortened():
+    text = "Error in rule figures:\n    input: " + ", ".join(["results/x/table1.csv"] * 100)
+    first, second = shortened(text).splitlines()
+    assert first == "Error in rule figures:"
+    assert second.startswith("    input: results/x/table1.csv, ")
+    assert second.endswith(" ...")
+    assert len(second) < 510
 
 
 def test_on_a_cluster_as_many_jobs_as_nodes_run_at_once(view):
