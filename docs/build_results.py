@@ -26,6 +26,7 @@ from dhl.run.folder import RunFolder
 REFERENCE = PROJECT / "results" / "reference"
 RESULTS = RunFolder(REFERENCE / "photos")  # the answer
 MINI = RunFolder(REFERENCE / "mini")
+DRAWS = RunFolder(REFERENCE / "mini-draws")
 LABORATORY = RunFolder(REFERENCE / "laboratory-3")  # the studies
 KODAK = RunFolder(REFERENCE / "kodak-cpu")
 TASK_METRICS = (("classification", "top1"), ("segmentation", "miou"))
@@ -157,8 +158,8 @@ def difference(row, kind: str) -> str:
 def interval(row, kind: str) -> str:
     """Return the interval of a difference; `kind` is the beginning of its columns."""
     factor, _, decimals = unit_of(row)
-    ends = (factor * getattr(row, f"{kind}{end}") for end in ("low", "high"))
-    return " to ".join(f"{end:+.{decimals}f}" for end in ends)
+    ends = [factor * getattr(row, f"{kind}{end}") for end in ("low", "high")]
+    return " to ".join(f"{end:+.{decimals}f}" for end in ends if math.isfinite(end)) or "–"
 
 
 def unit_of(row) -> tuple[float, str, int]:
@@ -167,10 +168,15 @@ def unit_of(row) -> tuple[float, str, int]:
     return factor, unit, decimals
 
 
+def summary_of(folder: RunFolder) -> pd.DataFrame:
+    """Return the comparisons over all sigmas, by name."""
+    claims = pd.read_csv(folder.claims)
+    return claims[claims["sigma"].isna()].set_index("claim", drop=False)
+
+
 def sources_block(folder: RunFolder) -> str:
     """Return comparisons over all sigmas with the interval of each source of error alone."""
-    claims = pd.read_csv(folder.claims)
-    summary = claims[claims["sigma"].isna()].set_index("claim", drop=False)
+    summary = summary_of(folder)
     head = ["comparison", "difference", *SOURCES.values(), "verdict"]
     rows = []
     for task, name in itertools.product(TASKS, COMPARED):
@@ -178,6 +184,21 @@ def sources_block(folder: RunFolder) -> str:
         intervals = [interval(row, source) for source in SOURCES]
         rows.append([claim_title(row), difference(row, ""), *intervals, row.verdict_adjusted])
     return markdown(head, rows)
+
+
+def repeated_line(folder: RunFolder, once: RunFolder) -> str:
+    """Say what several trainings changed of the comparisons of a run with one."""
+    several, single = summary_of(folder), summary_of(once)
+    single = single[single["over"].isna() & single["claim"].isin(several["claim"])]
+    several = several.loc[single["claim"]]
+    outside = ~several["difference"].between(single["low"], single["high"])
+    held = single["verdict_adjusted"] == "holds for these weights"
+    reproduced = (several["verdict_adjusted"] == "reproduced") & held
+    return (
+        f"Of {len(single)} differences, {outside.sum()} are outside the 95 % interval that one "
+        f"training gave. Of {held.sum()} that *hold for these weights* there, {reproduced.sum()} "
+        "are *reproduced*."
+    )
 
 
 def weights_block(config: Config, rows: pd.DataFrame) -> str:
@@ -255,6 +276,7 @@ def result_blocks() -> dict[str, str]:
         "mini-accuracy": table_block(MINI, TASK_METRICS),
         "mini-psnr": table_block(MINI, (("denoising", "psnr"),)),
         "mini-claims": claims_block(MINI),
+        "draws": f"{sources_block(DRAWS)}\n\n{repeated_line(DRAWS, MINI)}",
         "task-weight": weights_block(config, study_rows("task-weight")),
         "sigma-mismatch": mismatch_block(study_rows("sigma-mismatch")),
         "transfer": transfer_block(config, study_rows("transfer")),
