@@ -146,6 +146,7 @@ def test_the_page_about_plug_ins_shows_each_example_whole(path):
         assert f"\n{path.read_text()}```" in (DOCS / "extending.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_about_clusters_shows_the_workflows_own_graph(tmp_path):
     options = ("--rulegraph", "mermaid-js", "--configfile", str(PAPER))
     done = finish(tmp_path, "report", *options)

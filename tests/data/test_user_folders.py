@@ -113,6 +113,7 @@ def test_missing_files_have_a_digest(digest, tmp_path):
     assert digest("folder") == digest("folder")
 
 
+@pytest.mark.slow
 def test_the_workflow_downloads_once_and_repeats_the_data_step_for_a_changed_image(
     tiny_content, tmp_path, site
 ):

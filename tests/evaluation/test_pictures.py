@@ -132,6 +132,7 @@ for source in map(Path, sources):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bands", ["tile_bands", block_bands.__name__])
 def test_the_memory_does_not_grow_with_the_height(tiny_run, tmp_path, bands):
     sources = [tmp_path / f"{height}.png" for height in (600, 4600)]

@@ -55,6 +55,7 @@ def test_the_report_is_planned_with_the_files_of_the_checkout(plan):
     assert "last_try=1" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("section", "stale"),
     [

@@ -125,6 +125,7 @@ def test_the_generic_profile_submits_jobs_with_their_resources(tiny_content, tmp
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("visible", "options", "expected"),
     [
