@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-import pandas as pd
-from build_results import METRIC_NAMES, RESULTS, averages, difference, markdown
+from build_results import METRIC_NAMES, RESULTS, averages, difference, markdown, summary_of
 
 from dhl.config.methods import METHODS, METRICS, TASKS
 from dhl.run.folder import RunFolder
@@ -61,8 +60,7 @@ def tasks_block() -> str:
 
 def named(claim: str) -> tuple[str, str]:
     """Return the methods of a comparison; and its difference or share, interval and verdict."""
-    claims = pd.read_csv(RESULTS.claims)
-    (row,) = claims[(claims["claim"] == claim) & claims["sigma"].isna()].itertuples()
+    (row,) = summary_of(RESULTS).loc[[claim]].itertuples()
     first, second = METHODS[row.method_a].label, METHODS[row.method_b].label
     title = f"{first} - {second}"
     if isinstance(row.over, str):

@@ -180,7 +180,7 @@ def sources_block(folder: RunFolder) -> str:
     head = ["comparison", "difference", *SOURCES.values(), "verdict"]
     rows = []
     for task, name in itertools.product(TASKS, COMPARED):
-        row = next(summary.loc[[f"{task}-{name}"]].itertuples())
+        (row,) = summary.loc[[f"{task}-{name}"]].itertuples()
         intervals = [interval(row, source) for source in SOURCES]
         rows.append([claim_title(row), difference(row, ""), *intervals, row.verdict_adjusted])
     return markdown(head, rows)
