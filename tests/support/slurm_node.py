@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -85,15 +86,30 @@ def why_not(*more: str) -> str:
         return "Snakemake submits the path of Python unquoted, and it has a space"
     if os.geteuid() != 0:
         return "SLURM's daemons are started by root"
-    if any(os.path.lexists(SYSTEM / name) for name in FILES):
-        return f"{SYSTEM} has settings of this machine, or of a killed test"
+    if any(os.path.lexists(SYSTEM / name) and not _left(SYSTEM / name) for name in FILES):
+        return f"{SYSTEM} has settings of this machine, or of a test that runs"
     missing = [
         name for name in (*DAEMONS, "sbatch", *more) if shutil.which(name, path=PATH) is None
     ]
     return f"not installed: {', '.join(missing)}" if missing else ""
 
 
+def _left(link: Path) -> bool:
+    """Tell whether a killed test left a link: nobody holds the lock of its folder."""
+    if not link.is_symlink() or "pytest-of-" not in str(link.readlink()):
+        return False
+    try:
+        with open(link.readlink().parent / LOCK, encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    return True
+
+
 PATH = f"{os.environ['PATH'].replace(f'{NO_SLURM}{os.pathsep}', '')}:/usr/sbin"
+LOCK = "lock"  # held while the nodes run
 MARK = "DHL_TEST_NODE"  # in the environment of the processes of jobs: the folder
 
 
@@ -120,7 +136,11 @@ def slurm_node(folder: Path, *, accounting: bool = False) -> Iterator[dict[str, 
     settings = ACCOUNTING.format(port=database, folder=folder) if accounting else NO_ACCOUNTING
     _write_settings(folder, ports, settings)
     with ExitStack() as made:
+        lock = made.enter_context(open(folder / LOCK, "w", encoding="utf-8"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
         for name in FILES:
+            if _left(SYSTEM / name):
+                (SYSTEM / name).unlink()
             (SYSTEM / name).symlink_to(folder / name)
             made.callback((SYSTEM / name).unlink)
         made.callback(_end, _start_munge(folder, environment))
