@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Callable
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -102,6 +101,7 @@ def claims_block(folder: RunFolder) -> str:
     """Return the verdicts over all sigmas, grouped by the origin of the claim."""
     claims = pd.read_csv(folder.claims)
     single = claims[claims["sigma"].notna()].groupby("claim")["verdict_adjusted"]
+    summary = summary_of(folder)
 
     def cells(row) -> list[str]:
         alone = single.get_group(row.claim)
@@ -111,13 +111,6 @@ def claims_block(folder: RunFolder) -> str:
             carried = f"{row.largest_unit}, {100 * row.largest_share:.0f} %"
         return [difference(row, ""), row.verdict_adjusted, same, carried]
 
-    head = ["comparison, over all sigmas", "difference", "verdict", "same verdict at single sigmas"]
-    return markdown([*head, "photograph with more than half"], grouped(claims, cells))
-
-
-def grouped(claims: pd.DataFrame, cells: Callable) -> list[list[str]]:
-    """Return a row per claim over all sigmas, below the origin of the claim."""
-    summary = claims[claims["sigma"].isna()]
     lines = []
     for origin, title in ORIGINS.items():
         rows = [
@@ -125,7 +118,8 @@ def grouped(claims: pd.DataFrame, cells: Callable) -> list[list[str]]:
             for row in summary[summary["origin"] == origin].itertuples()
         ]
         lines += [[f"**{title}**", *[""] * (len(rows[0]) - 1)], *rows] if rows else []
-    return lines
+    head = ["comparison, over all sigmas", "difference", "verdict", "same verdict at single sigmas"]
+    return markdown([*head, "photograph with more than half"], lines)
 
 
 def claim_title(row) -> str:
