@@ -38,9 +38,6 @@ class Reach:
         self.config, self.limits = config, limits
         self.part, self.measurements = part, measurements
         self._is_trial = is_trial(config, limits.steps)
-        self._one_reader = (
-            config.task_seeds == 1 and part in TASKS and is_trained_here(config, part)
-        )
 
     def why_not_tested(self, claim: Claim, *, tested: float, share_low: float) -> str:
         """Return why a run cannot judge a comparison, or an empty text.
@@ -67,9 +64,22 @@ class Reach:
         found = []
         if self.config.seeds == 1 and any(map(is_trained, claim.methods)):
             found.append("each denoiser was trained once")
-        if self._one_reader:
-            found.append(f"the {TASK_NETWORKS[self.part]} was trained once")
+        if self.config.task_seeds == 1:
+            found += [
+                f"the {TASK_NETWORKS[task]} was trained once"
+                for task in TASKS
+                if task in self._tasks_behind(claim) and is_trained_here(self.config, task)
+            ]
         return "; ".join(found)
+
+    def _tasks_behind(self, claim: Claim) -> set[str]:
+        """Return the tasks whose networks read the images, or guided a denoiser."""
+        tasks = {self.part} & set(TASKS)
+        for name in filter(None, (model_of(method, self.part) for method in claim.methods)):
+            spec = model_spec(self.config, sigma_key(name, self.measurements[0].sigma))
+            parents = (model_spec(self.config, key) for key in spec.parents)
+            tasks |= {parent.part for parent in parents if parent.role != "denoiser"}
+        return tasks
 
     def _few_units(self) -> str:
         kind, count = self.measurements[0].fewest_units

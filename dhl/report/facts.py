@@ -10,7 +10,7 @@ import numpy as np
 from dhl.analysis.claims_file import ClaimsFile
 from dhl.analysis.published import AVERAGE
 from dhl.analysis.reach import is_trained_here, is_trial
-from dhl.config.methods import TASKS, label_of, part_name, table_number
+from dhl.config.methods import TASK_NETWORKS, TASKS, label_of, part_name, table_number
 from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
 from dhl.report.content import read_deviations
@@ -101,9 +101,14 @@ def _trained_once(config: Config) -> str:
     """Name the networks that were trained once; empty if none was."""
     if config.seeds == 1:
         return "Each network" if config.task_seeds == 1 else "Each denoiser"
-    tasks = [part for part in config.parts if part in TASKS]
-    trained = any(is_trained_here(config, task) for task in tasks)
-    return "Each task network" if config.task_seeds == 1 and trained else ""
+    if config.task_seeds > 1:
+        return ""
+    trained = [
+        f"the {TASK_NETWORKS[task]}"
+        for task in TASKS
+        if task in config.parts and is_trained_here(config, task)
+    ]
+    return "Each task network" if len(trained) == len(TASKS) else "".join(trained).capitalize()
 
 
 def absent_classes(config: Config, folder: RunFolder) -> list[tuple[str, str]]:

@@ -9,7 +9,9 @@ from synthetic_run import drop_method, write_synthetic_run
 
 from dhl.analysis.claims import compute_claims, configured_claims, write_claims
 from dhl.analysis.claims_file import read_claims_file
+from dhl.analysis.measurements import Measurements
 from dhl.analysis.published import published_level
+from dhl.analysis.reach import Reach
 from dhl.config.methods import ALLOWED, METRICS, PARTS
 from dhl.config.parse import parse_config
 from dhl.data.image_set import ImageSet, save_splits
@@ -93,7 +95,7 @@ def test_the_paper_is_covered(part):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("version: 3", "version: three"), ("claims:", "klaims:"), ("better:", "bettr:")],
+    [("version: 4", "version: four"), ("claims:", "klaims:"), ("better:", "bettr:")],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path, old, new):
     path = tmp_path / "claims.yaml"
@@ -189,6 +191,27 @@ def test_known_answers(claims, name, verdict):
     _, summary = rows_of(claims, name)
     assert summary["verdict"] == verdict
     assert "segmenter" in summary["reason"] or "classifier" in summary["reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "networks"),
+    [
+        # `photos`: three trainings of each denoiser, one of the segmenter, published EfficientNet.
+        ("denoising-separate-over-noisy", ""),
+        ("denoising-separate-over-joint-classification", ""),
+        ("denoising-separate-over-joint-segmentation", "the segmenter was trained once"),
+        ("classification-joint-over-retrained", ""),
+        ("classification-cross-over-separate", "the segmenter was trained once"),
+        ("classification-cross-over-cross-matched", "the segmenter was trained once"),
+        ("segmentation-cross-over-separate", "the segmenter was trained once"),
+    ],
+)
+def test_the_networks_behind_a_comparison_guide_or_read(name, networks):
+    config = parse_config(shipped("photos"), source="photos")
+    (claim,) = (claim for claim in CLAIMS if claim.id == name)
+    measurements = [Measurements(claim.part, 30.0, "", (), {}, {})]
+    reach = Reach(config, FILE.limits, claim.part, measurements)
+    assert reach.single_trainings(claim) == networks
 
 
 def test_the_peer_of_unknown_level_is_not_tested(claims):

@@ -41,6 +41,8 @@ def test_one_training_is_a_limit(config):
     assert "trained once" in limits(config)["One training"]
     assert "Each denoiser" in limits(small_config(task_seeds=2))["One training"]
     assert "Each task network" in limits(small_config(seeds=3))["One training"]
+    photos = parse_config(shipped("photos"), source="photos")  # the classifier is a published one
+    assert limits(photos)["One training"].startswith("The segmenter was trained once")
     assert "One training" not in limits(small_config(seeds=3, task_seeds=2))
 
 
