@@ -191,7 +191,10 @@ def _compare(results: PartResults, claim: Claim, reach: Reach) -> dict:
     row["p_value"] = found.p_value
     if claim.over:
         row |= _share(results, claim)
-    if reason := reach.why_not_tested(claim, tested=tested.value, share_low=row["share_low"]):
+    reason = reach.why_not_tested(
+        claim, results.measurements, tested=tested.value, share_low=row["share_low"]
+    )
+    if reason:
         return row | {"verdict": verdicts.NOT_TESTED, "reason": reason}
     scope = reach.single_trainings(claim)
     word = verdicts.verdict(

@@ -31,30 +31,37 @@ class Reach:
         From `report/claims.yaml`.
     part : str
     measurements : list of Measurements
-        At each sigma.
+        At all sigmas of the part.
     """
 
     def __init__(self, config: Config, limits: Limits, part: str, measurements: list[Measurements]):
-        self.config, self.limits = config, limits
-        self.part, self.measurements = part, measurements
+        self.config, self.limits, self.part = config, limits, part
+        self._clean = math.nan
+        if part in TASKS:  # the same at each sigma, but a failed evaluation has none
+            scores = (one.score("clean", TASK_METRICS[part][0]) for one in measurements)
+            self._clean = next((score for score in scores if not math.isnan(score)), math.nan)
         self._is_trial = is_trial(config, limits.steps)
 
-    def why_not_tested(self, claim: Claim, *, tested: float, share_low: float) -> str:
+    def why_not_tested(
+        self, claim: Claim, measurements: list[Measurements], *, tested: float, share_low: float
+    ) -> str:
         """Return why a run cannot judge a comparison, or an empty text.
 
         Parameters
         ----------
         claim : Claim
+        measurements : list of Measurements
+            At the sigmas of the comparison.
         tested : float
             The value that the claim says is above zero.
         share_low : float
             Lower end of the share that is kept; NaN if there is no gain to keep.
         """
         return (
-            self._few_units()
+            self._few_units(measurements[0])
             or self._trial()
             or self._untrained_task_network()
-            or self._unknown_level(claim)
+            or self._unknown_level(claim, measurements)
             or self._short_training(claim, tested)
             or self._no_gain(claim, share_low)
         )
@@ -62,27 +69,28 @@ class Reach:
     def single_trainings(self, claim: Claim) -> str:
         """Return which networks behind a comparison were trained only once; empty if none was."""
         found = []
-        if self.config.seeds == 1 and any(map(is_trained, claim.methods)):
+        specs = self._models(claim)
+        if self.config.seeds == 1 and any(spec.recipe is not None for spec in specs):
             found.append("each denoiser was trained once")
         if self.config.task_seeds == 1:
+            # Their networks read the images, or guided a denoiser.
+            parents = [model_spec(self.config, key) for spec in specs for key in spec.parents]
+            tasks = {self.part, *(one.part for one in parents if one.role != "denoiser")}
             found += [
                 f"the {TASK_NETWORKS[task]} was trained once"
                 for task in TASKS
-                if task in self._tasks_behind(claim) and is_trained_here(self.config, task)
+                if task in tasks and is_trained_here(self.config, task)
             ]
         return "; ".join(found)
 
-    def _tasks_behind(self, claim: Claim) -> set[str]:
-        """Return the tasks whose networks read the images, or guided a denoiser."""
-        tasks = {self.part} & set(TASKS)
-        for name in filter(None, (model_of(method, self.part) for method in claim.methods)):
-            spec = model_spec(self.config, sigma_key(name, self.measurements[0].sigma))
-            parents = (model_spec(self.config, key) for key in spec.parents)
-            tasks |= {parent.part for parent in parents if parent.role != "denoiser"}
-        return tasks
+    def _models(self, claim: Claim) -> list[ModelSpec]:
+        """Return the trained or published networks behind the methods, at the first sigma."""
+        sigma = self.config.parts[self.part].sigmas[0]
+        names = filter(None, (model_of(method, self.part) for method in claim.methods))
+        return [model_spec(self.config, sigma_key(name, sigma)) for name in names]
 
-    def _few_units(self) -> str:
-        kind, count = self.measurements[0].fewest_units
+    def _few_units(self, measurements: Measurements) -> str:
+        kind, count = measurements.fewest_units
         if count >= self.limits.units:
             return ""
         return f"{count} {kind} are too few test units for an interval"
@@ -97,28 +105,27 @@ class Reach:
         if self.part not in TASKS:
             return ""
         metric = TASK_METRICS[self.part][0]
-        score = self.measurements[0].score("clean", metric)
-        if not score < self.limits.clean[metric]:
+        if not self._clean < self.limits.clean[metric]:
             return ""
         return (
-            f"the {TASK_NETWORKS[self.part]} reaches {100 * score:.1f} % on clean images, below "
-            f"{100 * self.limits.clean[metric]:g} %: it is not trained enough"
+            f"the {TASK_NETWORKS[self.part]} reaches {100 * self._clean:.1f} % on clean images, "
+            f"below {100 * self.limits.clean[metric]:g} %: it is not trained enough"
         )
 
-    def _unknown_level(self, claim: Claim) -> str:
+    def _unknown_level(self, claim: Claim, measurements: list[Measurements]) -> str:
         """Name a learned peer if it is not known to be as good as the published one."""
         peer = next((name for name in PEERS if name in claim.methods), None)
         if peer is None or claim.origin == "own":
             return ""
         sources = self.config.parts[self.part].data.sources
         protocol = self.config.evaluation.protocol
-        for one in self.measurements:
+        for one in measurements:
             known = (published_level(peer, one.sigma, name, protocol) for name in sources)
             level = next((level for level in known if level is not None), None)
             if level is None:
                 return (
-                    f"{label_of(peer)} has no published level on this data, so ours may be a weak "
-                    "opponent"
+                    f"{label_of(peer)} has no published level on this data at sigma "
+                    f"{one.sigma:g}, so ours may be a weak opponent"
                 )
             if (below := level - one.score(peer, "psnr")) > self.limits.published:
                 return (
@@ -129,16 +136,17 @@ class Reach:
 
     def _short_training(self, claim: Claim, tested: float) -> str:
         """Name a denoiser that lost to an untrained method after a short training."""
-        if tested > 0 or is_trained(claim.b) or not is_trained(claim.a):
+        winner, loser = (claim.a, claim.b) if tested > 0 else (claim.b, claim.a)
+        name = model_of(loser, self.part)
+        if name is None or is_trained(winner) or winner == "clean":
             return ""
-        name = model_of(claim.a, self.part)
-        assert name is not None, "a trained method has a model"
-        seen = training_pixels(self.config, sigma_key(name, self.measurements[0].sigma))
+        sigma = self.config.parts[self.part].sigmas[0]
+        seen = training_pixels(self.config, sigma_key(name, sigma))
         if seen >= self.limits.pixels:
             return ""
         share = seen / self.limits.pixels / 100
         return (
-            f"{label_of(claim.a)} saw {100 * share:.2g} % of the training pixels of the released "
+            f"{label_of(loser)} saw {100 * share:.2g} % of the training pixels of the released "
             "code, so that a longer training may win"
         )
 

@@ -21,6 +21,7 @@ from dhl.config.methods import (
     FURTHER_METRICS,
     METRICS,
     TABLES,
+    TASKS,
     base_of,
     label_of,
     part_name,
@@ -28,6 +29,7 @@ from dhl.config.methods import (
 )
 from dhl.config.schema import Config
 from dhl.run.folder import RunFolder
+from dhl.run.model_keys import GUIDED
 from dhl.run.results import TABLE_COLUMNS, edited_by_hand, read_csv, result_path, write_csv
 from dhl.sigma import format_sigma
 
@@ -281,8 +283,14 @@ def _caption(averages: pd.DataFrame, config: Config, part: str) -> str:
         f"n = {counts} images{_units(ours)}, protocol {protocols}. In brackets: {level} interval "
         "for other test images"
     )
-    if (seeds := max(ours["seeds"], default=0)) > 1:
-        text += f" and trainings. Mean of {seeds} trainings ± their standard deviation"
+    kinds = {method.partition("-")[0] for method in config.parts[part].methods}
+    guided = part in TASKS or kinds & set(GUIDED)
+    seeds = max(ours["seeds"], default=0)
+    trainings = {"denoiser": seeds, "task network": config.task_seeds if guided else 1}
+    if several := [f"{count} of each {what}" for what, count in trainings.items() if count > 1]:
+        text += f" and trainings, {' and '.join(several)}"
+    if seeds > 1:
+        text += ". ±: standard deviation over trainings of the denoiser"
     text += ". Bold: best; underlined: second."
     if ceilings := [label_of(m) for m in config.parts[part].methods if m in _UNRANKED]:
         text += f" Not ranked: {', '.join(ceilings)}."

@@ -22,6 +22,8 @@ class Entry:
     pretrained: str | None = None
     file: str | None = None  # the file in the entry, if it has several; `{sigma}` is the sigma
     of_one_sigma: bool = False  # whether the builder takes the noise level
+    published_depth: int | None = None  # of the published weights, if not the default
+    widest: int | None = None  # the largest width
 
     @property
     def module(self) -> str:
@@ -44,6 +46,7 @@ NETWORKS = {
             ("width", "depth", "weights"),
             pretrained="dncnn-color",
             file="color_sigma={sigma}.mat",
+            published_depth=20,
         ),
         "ffdnet": Entry(
             "dhl.models.ffdnet:FFDNet",
@@ -57,7 +60,7 @@ NETWORKS = {
             "dhl.models.kair:KairFFDNet", ("width", "depth", "weights"), of_one_sigma=True
         ),
         "kair-drunet": Entry("dhl.models.kair:KairDRUNet", ("width", "weights"), of_one_sigma=True),
-        "tnrd": Entry("dhl.models.tnrd:TNRD", ("width", "depth", "weights")),
+        "tnrd": Entry("dhl.models.tnrd:TNRD", ("width", "depth", "weights"), widest=48),
     },
     "classifier": {
         "small-vgg": Entry("dhl.models.small_vgg:SmallVGG", ("width",)),

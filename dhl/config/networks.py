@@ -91,6 +91,13 @@ def check_network(network: Network, role: str, *, place: str) -> None:
                 do=f"remove `{option}`, or name another network.",
             )
     _check_word(network, role, place=place)
+    widest = known[network.name].widest
+    if widest is not None and (network.width or 0) > widest:
+        raise ConfigError(
+            f"The network `{network.name}` is at most {widest} wide.",
+            came=f"`{place}.width: {network.width}`",
+            do=f"write `width: {widest}`, or less.",
+        )
 
 
 def _check_word(network: Network, role: str, *, place: str) -> None:
@@ -104,6 +111,13 @@ def _check_word(network: Network, role: str, *, place: str) -> None:
             do=f"write `{word}` or the path of a file."
             if entry.pretrained
             else "write the path of a file, or remove `weights`.",
+        )
+    if network.weights == word and entry.published_depth not in (None, network.depth):
+        depth = "no depth" if network.depth is None else f"`depth: {network.depth}`"
+        raise ConfigError(
+            f"The published weights of `{network.name}` have depth {entry.published_depth}.",
+            came=f"`{place}.weights: {network.weights}`, and {depth}",
+            do=f"write `depth: {entry.published_depth}`, or remove `weights`.",
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dhl.config.architectures import entry_of
+from dhl.config.architectures import PUBLISHED, entry_of
+from dhl.config.catalogue import CATALOGUE
 from dhl.config.image_data_sets import CLASSES_OF_IMAGENET, ImagenetSamples
 from dhl.config.methods import PEERS, TASKS, model_of
 from dhl.config.networks import Network
@@ -10,6 +11,7 @@ from dhl.config.recipes import DenoiserRecipes, JointRecipe, Recipe, WarmStart
 from dhl.config.schema import Config
 from dhl.config.sensitivity import MISMATCHED, Sensitivity
 from dhl.errors import ConfigError, UserError
+from dhl.sigma import format_sigma
 
 # The recipe in a task's `training` that each kind of model follows.
 RECIPES = {
@@ -27,6 +29,7 @@ def check_rules(config: Config) -> None:
     if config.sensitivity is not None:
         _check_sensitivity(config, config.sensitivity)
     _check_denoisers(config)
+    _check_published_sigmas(config)
     _check_halves(config)
     _check_joint_crops(config)
     _check_published_classes(config)
@@ -101,11 +104,10 @@ def _recipe(config: Config, task: str, name: str) -> Recipe | None:
 def _require_recipe(config: Config, method: str, part: str) -> None:
     """Check that the recipe of a method, and the data of its task, are configured."""
     kind, _, task = (model_of(method, part) or "").partition("-")
-    names = [RECIPES[kind], "task_network"] if kind in RECIPES else []
-    task = task or part
+    needed = [(task, RECIPES[kind]), (task, "task_network")] if kind in RECIPES else []
     if part in TASKS:
-        names.append("task_network")
-    for name in names:
+        needed.append((part, "task_network"))
+    for task, name in needed:
         if task not in config.parts:
             raise ConfigError(
                 f"The method `{method}` of {part} needs the part `{task}`.",
@@ -220,10 +222,13 @@ def _check_varied_weights(config: Config) -> None:
 def _check_denoisers(config: Config) -> None:
     """Check that each denoiser is trained, or starts from its own weights."""
     part = config.parts.denoising
-    recipes: dict[str, DenoiserRecipes] = {"denoiser": part.training}
-    used = {method for part in config.parts for method in config.parts[part].methods}
-    for peer in (name for name in PEERS if name in used):
-        recipes[peer] = getattr(part.training, peer) or part.training
+    methods = {(name, part) for part in config.parts for name in config.parts[part].methods}
+    used = {(model_of(*method) or "retrained").partition("-")[0] for method in methods}
+    recipes: dict[str, DenoiserRecipes] = {
+        peer: getattr(part.training, peer) or part.training for peer in PEERS if peer in used
+    }
+    if config.sensitivity or used - {*PEERS, "retrained"}:
+        recipes["denoiser"] = part.training
     for name, of in recipes.items():
         network, key_path = getattr(part, name), f"parts.denoising.{name}"
         if of.separate is None and network.weights is None:
@@ -240,6 +245,28 @@ def _check_denoisers(config: Config) -> None:
                 came=f"`{key_path}.{given}: {getattr(network, given)}`, and a `warm_start` for it",
                 do="write `warm_start: null`; the recipe `separate` trains each sigma's network.",
             )
+
+
+def _check_published_sigmas(config: Config) -> None:
+    """Check that published weights of one sigma each exist for the sigmas that need them."""
+    for part in config.parts:
+        models = filter(None, (model_of(name, part) for name in config.parts[part].methods))
+        kinds = {name.partition("-")[0] for name in models} - {"retrained"}
+        for name in {kind if kind in PEERS else "denoiser" for kind in kinds}:
+            network: Network = getattr(config.parts.denoising, name)
+            entry = entry_of("denoiser", network.name)
+            file = entry.file or ""
+            if network.weights != PUBLISHED["denoiser"] or "{sigma}" not in file:
+                continue
+            files = CATALOGUE[entry.pretrained or ""].members
+            for sigma in config.parts[part].sigmas:
+                if file.format(sigma=format_sigma(sigma)) not in files:
+                    raise ConfigError(
+                        f"`{network.name}` has no published weights for sigma {sigma:g}.",
+                        came=f"`parts.{part}.sigmas` with {sigma:g}; published are "
+                        f"{', '.join(files)}",
+                        do="choose sigmas of this list, or train the network.",
+                    )
 
 
 def _check_halves(config: Config) -> None:

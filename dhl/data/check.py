@@ -9,15 +9,13 @@ from pathlib import Path
 from dhl.config.catalogue import CATALOGUE, DataSet
 from dhl.config.folders import SUFFIXES
 from dhl.config.image_data_sets import Ilsvrc2012
-from dhl.config.rules import used_recipes
 from dhl.config.schema import Config
 from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
 from dhl.data.download import archive_path, expected_digests, verified_digest
 from dhl.data.image_files import DamagedImage, Preparation, read_prepared
-from dhl.data.image_set import check_sizes
 from dhl.data.listing import named
 from dhl.data.locations import data_root
-from dhl.data.prepare import PartData, read_splits
+from dhl.data.prepare import PartData, check_training_images, read_splits
 from dhl.data.transfer import SourceFailed
 from dhl.errors import UserError
 from dhl.progress import Progress
@@ -63,7 +61,8 @@ class PartFinding:
     @property
     def name(self) -> str:
         """The key path of the data."""
-        return f"parts.{self.part}.data"
+        base, _, test_set = self.part.partition("-")
+        return f"parts.{base}.test_sets.{test_set}" if test_set else f"parts.{base}.data"
 
     @property
     def to_do(self) -> str:
@@ -127,18 +126,10 @@ def check_set(
 
 
 def check_part(config: Config, part: str, *, decode: bool) -> PartFinding:
-    """Read the images of a part as the run does, and check the sizes of its training images."""
+    """Read the images of a part as the run does, and check those for training."""
     try:
         found = read_splits(config, part, decode=decode)
-        for key_path, (source, recipe) in used_recipes(config).items():
-            if source == part and "train" not in found.splits:
-                raise UserError(
-                    f"There are no training images for `{key_path}`.",
-                    came=f"`parts.{part}.data` with test images alone",
-                    do="add training images, or remove the methods that need them.",
-                )
-            if source == part:
-                check_sizes(found.splits["train"], recipe)
+        check_training_images(config, part, found.splits)
     except UserError as error:
         return PartFinding(part, error)
     return PartFinding(part, found)

@@ -12,6 +12,7 @@ from dhl.config.data_sets import PluginData
 from dhl.config.plugins import PluginError, described, load_plugin, running, wrong_result
 from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
+from dhl.data.folder import SMALLEST_MEASURED_SIDE
 from dhl.data.image_set import ImageSet
 from dhl.seeding import derive_seed
 
@@ -53,14 +54,15 @@ def _split(data: PluginData, part: str, split: str, content: Any) -> ImageSet:
         raise _wrong(data, _SPLIT, f"{split}: {described(content)}")
     if unknown := [key for key in content if key not in KEYS]:
         raise _wrong(data, _SPLIT, f"{split}: `{unknown[0]}`")
-    images = _images(data, split, content.get("images"))
+    images = _images(data, part, split, content.get("images"))
     ids = _ids(data, split, content.get("ids"), len(images))
     targets = _targets(data, (part, split), content.get("targets"), images)
     return ImageSet(ids, images, targets, classes=data.classes)
 
 
-def _images(data: PluginData, split: str, images: Any) -> Any:
+def _images(data: PluginData, part: str, split: str, images: Any) -> Any:
     """Check the images of a split; images of one size become one array."""
+    least = SMALLEST_MEASURED_SIDE if part == "denoising" else 8
     if not isinstance(images, _SEQUENCES) or not len(images):
         came = "no image" if isinstance(images, _SEQUENCES) else described(images)
         raise _wrong(data, _IMAGES, f"{split}: {came}")
@@ -68,6 +70,9 @@ def _images(data: PluginData, split: str, images: Any) -> Any:
         fits = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
         if not fits or image.shape[2] != 3 or not image.size:
             raise _wrong(data, _IMAGES, f"{split}: {described(image)}")
+        if min(image.shape[:2]) < least:
+            expected = f"images of at least {least} px a side for {part}"
+            raise _wrong(data, expected, f"{split}: {described(image)}")
     one_size = len({image.shape for image in images}) == 1
     return np.ascontiguousarray(images) if one_size else list(images)
 

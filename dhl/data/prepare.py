@@ -14,12 +14,13 @@ from PIL import Image
 from dhl.config.data_sets import Folder, PhotoDigits, PluginData
 from dhl.config.image_data_sets import ImageFolder, Voc
 from dhl.config.methods import base_of
+from dhl.config.rules import used_recipes
 from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
 from dhl.data.folder import read_denoising
 from dhl.data.image_files import Files
-from dhl.data.image_set import ImageSet, load_split, save_splits
+from dhl.data.image_set import ImageSet, check_sizes, load_split, save_splits
 from dhl.data.imagenet_samples import list_imagenet_samples
 from dhl.data.listing import Listing, Skipped, inspect, named, refuse_copies
 from dhl.data.locations import data_root
@@ -58,6 +59,7 @@ class PartData(NamedTuple):
 def write_data(config: Config, part: str, folder: RunFolder) -> None:
     """Write images or the index of their files, a contact sheet, and the skipped images."""
     splits, skipped, left_out = read_splits(config, part)
+    check_training_images(config, part, splits)
     for split, images in splits.items():
         logger.info("%s, %s: %d images", part, split, len(images))
     if left_out:
@@ -85,13 +87,26 @@ def read_splits(config: Config, part: str, *, decode: bool = False) -> PartData:
     return found
 
 
+def check_training_images(config: Config, part: str, splits: dict[str, ImageSet]) -> None:
+    """Raise a `UserError` if a recipe of the run cannot make batches of a part's images."""
+    for key_path, (source, recipe) in used_recipes(config).items():
+        if source == part and "train" not in splits:
+            raise UserError(
+                f"There are no training images for `{key_path}`.",
+                came=f"`parts.{part}.data` with test images alone",
+                do="add training images, or remove the methods that need them.",
+            )
+        if source == part:
+            check_sizes(splits["train"], recipe)
+
+
 def _check_classes(part: str, split: str, images: ImageSet) -> None:
-    """Name the classes that no pixel of label maps has; if no pixel has any, it is an error."""
-    if images.targets is None or images.classes is None or not images.has_label_maps:
+    """Name the classes that no image or label map has; if no pixel has any, it is an error."""
+    if images.targets is None or images.classes is None:
         return
     absent = set(range(images.classes))
-    for labels in images.targets:
-        absent -= set(np.unique(labels).tolist())
+    for target in images.targets if images.has_label_maps else [images.targets]:
+        absent -= set(np.unique(target).tolist())
         if not absent:
             return
     if len(absent) == images.classes:
@@ -100,8 +115,9 @@ def _check_classes(part: str, split: str, images: ImageSet) -> None:
             came=f"the label {IGNORED_LABEL}, which is ignored, in all {len(images)} maps",
             do=f"write the classes 0 to {images.classes - 1} into the label maps.",
         )
-    names = ", ".join(map(str, sorted(absent)))
-    logger.warning("%s, %s: no label map has class %s of %d", part, split, names, images.classes)
+    what = "label map" if images.has_label_maps else "image"
+    names = named(list(map(str, sorted(absent))))
+    logger.warning("%s, %s: no %s has class %s of %d", part, split, what, names, images.classes)
 
 
 def _read(config: Config, part: str, *, decode: bool) -> PartData:

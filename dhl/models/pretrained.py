@@ -66,12 +66,23 @@ def read_tensors(path: Path, *, member: str | None = None) -> dict[str, torch.Te
         raise UserError(mistake, came=f"{path}: truncated, or of another kind", do=do) from None
     if isinstance(content, dict):
         inside = "state" if "format" in content else member
+        if inside == member and inside not in content and _of_members(content):
+            raise UserError(
+                f"The file of weights {path} has no network `{inside}`.",
+                came=f"{path} with the networks {', '.join(map(str, content))}",
+                do="run sigmas that it has a network for, or use other weights.",
+            )
         content = content.get(inside, content) if inside else content
     if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
         raise UserError(mistake, came=f"{path}: not a dict of tensors", do=do)
     if flaw := flaw_of(content):
         raise UserError(mistake, came=f"{path}: {flaw}", do=do)
     return content
+
+
+def _of_members(content: dict) -> bool:
+    """Tell whether a file has several dicts of tensors, one for each network."""
+    return bool(content) and all(isinstance(one, dict) for one in content.values())
 
 
 def misfit(path: Path, came: str) -> UserError:

@@ -137,11 +137,15 @@ def to_text(plan: Plan) -> str:
         for row in cells
     ]
     machine = plan.machine
-    networks = "networks" if machine.source == "measured" else "a given rate of networks"
+    start = f"CBM3D and the start of a job ({machine.start_seconds:.2g} s)"
+    basis = {
+        "measured": f"from networks, {start}, measured here",
+        "given": f"from a given rate of networks; {start} were measured here",
+        "reference": "from the rates of a reference machine; nothing was measured here",
+    }[machine.source]
     notes = [
         f"Wall time: {_quantity(plan.wall_seconds, SECONDS)} on {machine.device}, "
-        f"{machine.cores} core{'s' * (machine.cores > 1)}; from {networks}, CBM3D and the start "
-        f"of a job ({machine.start_seconds:.2g} s), measured here.",
+        f"{machine.cores} core{'s' * (machine.cores > 1)}; {basis}.",
         f"Disk: {_quantity(sum(row.disk_bytes for row in plan.rows), BYTES)}.",
         f"To download: {_quantity(plan.download_bytes, BYTES) or 'nothing'} (time not counted).",
         *([f"Not counted, unknown time: {', '.join(plan.unknown)}."] if plan.unknown else []),

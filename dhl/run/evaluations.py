@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from dhl.config.methods import TASKS, is_baseline, model_of
+from dhl.config.methods import PEERS, TASKS, is_baseline, model_of
 from dhl.config.schema import Config
 from dhl.config.sensitivity import MISMATCHED, Sensitivity
 from dhl.run.failures import first_failure
@@ -36,7 +36,8 @@ class Experiment:
         """Return how many trainings of the task networks and denoisers give other results."""
         first = self.models(FIRST)
         task_seeds = config.task_seeds if self.models(Draw(task=2)) != first else 1
-        return Draw(task_seeds, config.seeds if self.models(Draw(seed=2)) != first else 1)
+        several = self.models(Draw(seed=2)) != first and not _is_published(config, self.source)
+        return Draw(task_seeds, config.seeds if several else 1)
 
     @property
     def has_psnr(self) -> bool:
@@ -55,6 +56,14 @@ class Experiment:
         """Return the keys of the models in one draw of the trainings."""
         names = (self.source_in(draw), self.task_network_in(draw))
         return tuple(name for name in names if name and "/" in name)
+
+
+def _is_published(config: Config, source: str) -> bool:
+    """Tell whether a source is a denoiser with weights of others that the run does not train."""
+    name, training = source.partition("/")[0], config.parts.denoising.training
+    if name not in ("separate", *PEERS):
+        return False
+    return ((name in PEERS and getattr(training, name)) or training).separate is None
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def test_a_table_shows_the_deviation_of_trained_methods(config, folder):
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if "|" in line}
     assert "±" in lines["Joint"]
     assert "±" not in lines["CBM3D"]
-    assert "Mean of 3 trainings" in text
+    assert "3 of each denoiser" in text
 
 
 def test_a_comparison_has_an_interval_for_each_source_of_error(folder, claims):

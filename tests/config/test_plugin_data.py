@@ -158,7 +158,7 @@ def test_the_seed_of_data_depends_on_the_part(tiny_content, tmp_path):
     assert first == again != second
 
 
-PIXELS = "np.zeros((2, 8, 8, 3), np.uint8)"
+PIXELS = "np.zeros((2, 20, 20, 3), np.uint8)"
 GOOD = f"{{'images': {PIXELS}, 'targets': [0, 2]}}"
 
 
@@ -172,8 +172,8 @@ GOOD = f"{{'images': {PIXELS}, 'targets': [0, 2]}}"
         ("classification", {"labels": "[0, 1]"}, "test: `labels`"),
         ("classification", {"images": None}, "test: `None`"),
         ("classification", {"images": "[]"}, "test: no image"),
-        ("classification", {"images": "np.zeros((2, 8, 8, 3))"}, "float64 of shape (8, 8, 3)"),
-        ("classification", {"images": "np.zeros((2, 8, 8), np.uint8)"}, "uint8 of shape (8, 8)"),
+        ("classification", {"images": "np.zeros((2, 20, 20, 3))"}, "float64 of shape (20, 20, 3)"),
+        ("classification", {"images": "np.zeros((2, 20, 20), np.uint8)"}, "uint8 of shape (20, 20)"),
         ("classification", {"ids": "['a']"}, "test: 1 ids for 2 images"),
         ("classification", {"ids": "['a', 'a']"}, "test: `a` 2 times"),
         ("classification", {"ids": "['a', 7]"}, "test: an id"),
@@ -184,7 +184,8 @@ GOOD = f"{{'images': {PIXELS}, 'targets': [0, 2]}}"
         ("classification", {"targets": "[-1, 1]"}, "test: -1"),
         ("classification", {"targets": "[255, 1]"}, "test: 255"),
         ("segmentation", {"targets": "[0, 2]"}, "int64 of shape (2)"),
-        ("segmentation", {"targets": "np.full((2, 8, 8), 4)"}, "test: 4"),
+        ("segmentation", {"targets": "np.full((2, 20, 20), 4)"}, "test: 4"),
+        ("denoising", {"images": "np.zeros((2, 16, 20, 3), np.uint8)"}, "shape (16, 20, 3)"),
         ("segmentation", {"images": "[np.zeros((8, width, 3), np.uint8) for width in (8, 9)]"},
          "test: several sizes"),
         ("classification", {"images": "7"}, "test: a `int`"),
@@ -194,7 +195,7 @@ GOOD = f"{{'images': {PIXELS}, 'targets': [0, 2]}}"
 )  # fmt: skip
 def test_wrong_data_is_an_error(tiny_content, tmp_path, part, returned, came):
     if isinstance(returned, dict):
-        maps = "np.full((2, 8, 8), 2)" if part == "segmentation" else "[0, 2]"
+        maps = "np.full((2, 20, 20), 2)" if part == "segmentation" else "[0, 2]"
         entries = {"images": PIXELS, "targets": None if part == "denoising" else maps}
         good, wrong = (
             "{" + ", ".join(f"'{key}': {value}" for key, value in one.items()) + "}"
@@ -220,12 +221,12 @@ def test_images_of_several_sizes_are_kept_for_denoising(tiny_content, tmp_path):
         import numpy as np
 
         def squares(part, *, seed):
-            sizes = ((8, 9), (12, 8))
+            sizes = ((28, 29), (32, 28))
             images = [np.full((height, width, 3), 7, np.uint8) for height, width in sizes]
             return {split: {"images": images, "ids": ["a", "b"]} for split in ("train", "test")}
     """)
     config = data_config(tiny_content, tmp_path, source, "denoising")
     folder = RunFolder(tmp_path / "run")
     write_data(config, "denoising", folder)
-    assert load_split(folder.data("denoising"), "test").sizes.tolist() == [[8, 9], [12, 8]]
+    assert load_split(folder.data("denoising"), "test").sizes.tolist() == [[28, 29], [32, 28]]
     assert evaluated_models(config, "denoising", SIGMA)

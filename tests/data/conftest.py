@@ -15,7 +15,13 @@ def configured(request, tiny_content, tmp_path):
     """Return a function from a specification of data to a configuration."""
 
     def configure(**spec: object) -> Config:
-        tiny_content["parts"][request.module.PART]["data"] = spec
+        parts, name = tiny_content["parts"], request.module.PART
+        # Images of several sizes: no joint training, whose crops are those of the test.
+        kept = {part: parts[part] | {"methods": ["noisy"]} for part in ("denoising", name)}
+        if name != "denoising":
+            kept[name]["training"] = {"task_network": parts[name]["training"]["task_network"]}
+            kept[name]["training"]["task_network"]["patch"] = 8
+        tiny_content["parts"] = kept | {name: kept[name] | {"data": spec}}
         tiny_content["downloads"] = {"root": str(tmp_path)}
         return parse_config(tiny_content, source="mine.yaml")
 

@@ -21,7 +21,7 @@ from tiny_sets import (
 from torchvision.datasets import SBDataset, VOCSegmentation
 
 from dhl.data.image_set import load_split, read_origins
-from dhl.data.prepare import label_colours
+from dhl.data.prepare import label_colours, read_splits
 from dhl.errors import UserError
 from dhl.run.fingerprints import split_digest
 from dhl.run.results import SKIPPED_COLUMNS, read_csv
@@ -158,11 +158,12 @@ def test_images_of_another_format_are_read(written, mine):
     assert test.images.path(0).name == "d.png"
 
 
-def test_without_a_training_list_there_is_no_training_split(written, mine):
-    folder = written(**(mine | {"train": None}))
-    with pytest.raises(UserError, match="`train`"):
-        load_split(folder.data(PART), "train")
-    assert load_split(folder.data(PART), "test").ids == ["d", "e"]
+def test_without_a_training_list_there_is_no_training_split(configured, written, mine):
+    given = mine | {"train": None}
+    splits = read_splits(configured(**given), PART).splits
+    assert list(splits) == ["test"] and splits["test"].ids == ["d", "e"]
+    with pytest.raises(UserError, match="no training images for `parts.segmentation.training"):
+        written(**given)  # the run trains its segmenter
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_the_page_has_every_step_of_the_workflow():
     assert steps - {""} == set(re.findall(r"\"dhl ((?:data )?[a-z]+) ", rules))
     for step in steps - {""}:
         assert f"| `{step}` |" in PAGE
-        assert re.search(rf"^ *dhl {step} ", PAGE, re.MULTILINE)
+        assert re.search(rf"^ *dhl {step} |`dhl {step}`", PAGE, re.MULTILINE)
 
 
 def test_every_output_of_a_configuration_has_a_path_of_its_pattern():

@@ -20,7 +20,7 @@ if shutil.which("dhl") is None:
     )
 
 from dhl.config.catalogue import CATALOGUE
-from dhl.config.methods import BASELINES, BATCHED, TASKS, table_number
+from dhl.config.methods import BASELINES, BATCHED, table_number
 from dhl.config.parse import parse_config
 from dhl.config.plugins import references
 from dhl.data.user_folders import files_digest
@@ -34,7 +34,7 @@ from dhl.run.evaluations import evaluated_draws, evaluated_models, studied
 from dhl.run.failures import failed_results
 from dhl.run.fingerprints import settings_digest, settings_fingerprint
 from dhl.run.folder import RunFolder
-from dhl.run.model_graph import model_spec, waiting_models
+from dhl.run.model_graph import all_models, model_spec, waiting_models
 from dhl.run.outputs import FIGURE_FORMATS
 from dhl.seeding import split_draw
 from dhl.sigma import format_sigma
@@ -184,8 +184,8 @@ def files_of_model(wildcards):
     }
     if downloaded := downloaded_weights(spec.role, spec.network):
         files["weights"] = RUN.download(downloaded)
-    elif spec.network.weights not in (None, "imagenet"):
-        files["weights"] = spec.network.weights
+    elif spec.given_weights is not None:
+        files["weights"] = str(spec.given_weights)
     return files
 
 
@@ -206,13 +206,8 @@ def files_before_the_run():
     """Yield the files that jobs can read: the user's, the checkout's, and earlier results."""
     yield from (path for path in RUN.root.rglob("*") if path.is_file())
     yield from (PUBLISHED, CALIBRATION, *project_file("report").rglob("*"))
-    networks = [
-        network
-        for task in TASKS
-        if task in CONFIG.parts
-        for network in CONFIG.task_networks(task)
-    ]
-    weights = [network.weights for network in networks if network.weights]
+    specs = (model_spec(CONFIG, key) for key in all_models(CONFIG))
+    weights = [spec.given_weights for spec in specs if spec.given_weights is not None]
     yield from map(Path, [*plugin_files(), *weights])
 
 

@@ -61,6 +61,7 @@ rule claims:
     input:
         evaluations=evaluations(),
         claims=project_file("report/claims.yaml"),
+        calibration=CALIBRATION,
     output:
         csv=shown(RUN.claims, "Verdicts", "claims", file="claims"),
     log:
