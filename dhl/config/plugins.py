@@ -131,7 +131,7 @@ def load_plugin(reference: str) -> Plugin:
         raise PluginError(
             f"There is no function `{name}` in {path}.",
             came=f"functions in the file: {', '.join(functions) or 'none'}",
-            do=nearest(name, functions, otherwise=f"write `def {name}(...)` in this file."),
+            do=nearest(name, functions, otherwise=f"name one of them, or write `def {name}(...)`."),
         )
     return Plugin(reference, path, name, function, source)
 

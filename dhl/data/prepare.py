@@ -14,6 +14,7 @@ from PIL import Image
 from dhl.config.data_sets import Folder, PhotoDigits, PluginData
 from dhl.config.image_data_sets import ImageFolder, Voc
 from dhl.config.methods import base_of
+from dhl.config.plugins import wrong_result
 from dhl.config.rules import used_recipes
 from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
@@ -193,13 +194,21 @@ def write_noise(config: Config, part: str, sigma: float, folder: RunFolder) -> N
     """Record for each test image the seed, mean and deviation of its noise, and a digest."""
     clean = load_split(folder.data(part), "test")
     dataset = f"{config.parts[part].data.name}/{base_of(part)}"
-    rows = []
+    rows: list[dict] = []
     with Progress(f"noise of {part}, sigma {sigma:g}", len(clean)) as progress:
         for image_id, image in zip(clean.ids, clean.images, strict=True):
             seed = evaluation_seed(
                 base_seed=config.base_seed, dataset=dataset, image_id=image_id, sigma=sigma
             )
             noisy = noisy_image(image, sigma=sigma, seed=seed, model=config.noise)
+            if not rows and pixel_digest(noisy) != pixel_digest(
+                noisy_image(image, sigma=sigma, seed=seed, model=config.noise)
+            ):
+                raise wrong_result(
+                    config.noise,
+                    expected="the same noise for the same seed",
+                    came=f"two different results for `{image_id}`, sigma {sigma:g}",
+                )
             noise = (noisy.astype(np.float64) - image / 255) * 255
             row = (
                 image_id, *image.shape[:2], seed, pixel_digest(noisy), float(noise.mean()),

@@ -31,8 +31,9 @@ def tested_on(config: Config, folder: RunFolder) -> list[str]:
     by_data: dict[str, list[str]] = {}
     for part in parts:
         by_data.setdefault(config.parts[part].data.name, []).append(part)
+    numbers = {part: f"{count:,}" if count else "no measured" for part, count in counts.items()}
     data = [
-        f"{name}: {listed(f'{counts[part]:,}' for part in group)} test images for "
+        f"{name}: {listed(numbers[part] for part in group)} test images for "
         f"{listed(map(part_name, group))}"
         for name, group in by_data.items()
     ]

@@ -227,8 +227,10 @@ def _describe_experiment(config: Config, folder: RunFolder, name: str) -> str:
 def _sources(config: Config, templates: Path) -> list[dict[str, str]]:
     """List the sources, with licences, of the configured data."""
     texts = content.read_yaml(templates / "sources.yaml")
-    data = [name for part in config.parts for name in config.parts[part].data.sources]
-    return [source for name in (*dict.fromkeys(data), "software") for source in texts[name]]
+    names = [name for part in config.parts for name in config.parts[part].data.sources]
+    methods = {method for part in config.parts for method in config.parts[part].methods}
+    names += ["bm3d"] if methods & {"cbm3d-package", "cbm3d-2020"} else []
+    return [source for name in dict.fromkeys(names) for source in texts[name]]
 
 
 def _photographs(config: Config) -> list[Any]:

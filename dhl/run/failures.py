@@ -66,6 +66,8 @@ def _reason(log: str, status: int) -> str:
     """Return the last user error in a log, or else its last line."""
     if status == _KILLED:
         return "killed, probably because the memory was full"
-    mistakes = re.findall(r"^dhl: .*\n  found: (.*)$", log, re.MULTILINE)
+    mistakes = re.findall(r"^dhl: (.*)\n  found: (.*)$", log, re.MULTILINE)
     lines = [line for line in log.splitlines() if line.strip()]
-    return mistakes[-1] if mistakes else lines[-1].strip() if lines else f"exit status {status}"
+    if mistakes:
+        return " Found: ".join(mistakes[-1])
+    return lines[-1].strip() if lines else f"exit status {status}"

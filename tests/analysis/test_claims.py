@@ -17,6 +17,7 @@ from dhl.config.parse import parse_config
 from dhl.data.image_set import ImageSet, save_splits
 from dhl.errors import UserError
 from dhl.files import PROJECT
+from dhl.run.failures import record_failure
 from dhl.run.results import CLAIM_COLUMNS, read_csv
 
 FILE = read_claims_file(PROJECT / "report" / "claims.yaml")
@@ -366,6 +367,63 @@ def test_other_images_at_another_sigma_leave_the_summary_without_interval(few, t
     assert summary["reason"] == "not the same images at every sigma"
     assert rows["low"].notna().all()
     assert summary["difference"] == pytest.approx(rows["difference"].mean())
+
+
+def test_a_sigma_is_judged_without_the_others(few, tmp_path):
+    before = compute_claims(few, write_synthetic_run(few, tmp_path / "complete", images=12))
+    folder = write_synthetic_run(few, tmp_path / "failed", images=12)
+    path = folder.evaluation("denoising", 15)
+    record_failure([path, path.with_suffix(".npz")], status=1, log=tmp_path / "absent")
+    name = "denoising-separate-over-noisy"
+    (rows, _), (left, summary) = rows_of(before, name), rows_of(compute_claims(few, folder), name)
+    columns = ["sigma", "difference", "verdict", "reason"]
+    assert left[columns].iloc[1:].equals(rows[columns].iloc[1:])
+    assert left["verdict"].iloc[0] == summary["verdict"] == "not tested"
+
+
+def test_a_peer_is_tested_where_its_level_is_known(tmp_path):
+    config = parse_config(shipped("kodak-cpu"), source="kodak-cpu")
+    methods = {"methods": ("noisy", "dncnn", "separate"), "sigmas": (25.0, 30.0)}
+    config = with_parts(config, denoising=methods)
+    folder = write_synthetic_run(config, tmp_path, images=24)
+    frame = pd.read_csv(path := folder.evaluation("denoising", 25))
+    level = published_level("dncnn", 25, "kodak", config.evaluation.protocol)
+    spread = np.linspace(-1, 1, 24)
+    for method, mean in (("dncnn", level), ("separate", level + 1)):
+        frame.loc[frame["method"] == method, "psnr"] = mean + spread
+        spread = spread**2 - np.mean(spread**2)
+    frame.to_csv(path, index=False)
+    rows, summary = rows_of(compute_claims(config, folder), "denoising-separate-over-dncnn")
+    assert rows["verdict"].tolist() == ["holds for these weights", "not tested"]
+    assert summary["reason"].startswith("DnCNN has no published level on this data at sigma 30")
+
+
+def test_published_weights_have_one_training_and_no_scope(tmp_path):
+    content = shipped("kodak-cpu")
+    denoising = content["parts"]["denoising"]
+    denoising["denoiser"] = {"name": "ffdnet", "weights": "published"}
+    denoising["training"] = {"separate": None}
+    denoising |= {"methods": ["noisy", "separate"], "sigmas": [25, 50]}
+    config = parse_config(content | {"seeds": 3}, source="published")
+    folder = write_synthetic_run(config, tmp_path, images=24)
+    rows, summary = rows_of(compute_claims(config, folder), "denoising-separate-over-noisy")
+    assert {*rows["seeds"], summary["seeds"]} == {1}
+    assert summary["verdict"] == "reproduced" and summary["reason"] == ""
+
+
+def test_a_user_s_method_may_not_win_over_a_denoiser_that_was_trained_briefly(tmp_path):
+    plugin = tmp_path / "own.py"
+    plugin.write_text("def halved(noisy, *, sigma): ...\n")
+    methods = ["noisy", "separate", f"{plugin}:halved"]
+    config = laboratory_config({"denoising": {"methods": methods, "sigmas": [30]}})
+    folder = write_synthetic_run(config, tmp_path / "run", images=24)
+    frame = pd.read_csv(path := folder.evaluation("denoising", 30))
+    better = frame.loc[frame["method"] == "separate", "psnr"] + np.linspace(1, 2, 24)
+    frame.loc[frame["method"] == "halved", "psnr"] = better.to_numpy()
+    frame.to_csv(path, index=False)
+    _, summary = rows_of(compute_claims(config, folder), "denoising-halved-over-separate")
+    assert summary["difference"] > 0 and summary["verdict"] == "not tested"
+    assert summary["reason"].startswith("Separate saw ")
 
 
 def test_a_user_s_method_is_compared_with_separate_cbm3d_and_the_best_other(tmp_path):

@@ -16,6 +16,7 @@ from dhl.config.rules import unequal_images, used_recipes
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.files import PROJECT
+from dhl.run.model_graph import all_models
 
 CONFIGS = sorted((PROJECT / "config").glob("*.yaml"))
 FOLDER, CLASSES = ({"kind": kind, "name": "mine"} for kind in ("folder", "image_folder"))
@@ -135,6 +136,36 @@ def test_labels_are_permuted_among_two_images_at_least(tiny_content):
     assert "`parts.segmentation.training.joint.batch: 1`" in error.came
     segmentation["training"]["joint"]["batch"] = 2
     parse_config(tiny_content, source="mine.yaml")
+
+
+def test_cross_needs_the_network_of_its_own_task(tiny_content):
+    for part, methods in (("denoising", ["noisy", "separate"]), ("segmentation", ["joint"])):
+        tiny_content["parts"][part]["methods"] = methods
+    tiny_content["parts"]["classification"] |= {"methods": ["cross"], "training": {}}
+    assert "`parts.classification.training.task_network`" in refused(tiny_content).mistake
+
+
+def test_baselines_alone_need_no_trained_denoiser(tiny_content):
+    denoising = tiny_content["parts"]["denoising"]
+    denoising |= {"methods": ["noisy", "cbm3d"], "training": {}}
+    config = parse_config(tiny_content | {"parts": {"denoising": denoising}}, source="mine.yaml")
+    assert all_models(config) == ()
+
+
+@pytest.mark.parametrize(
+    ("network", "sigma", "mistake"),
+    [
+        ({"dncnn": {"name": "dncnn", "weights": "published"}}, 25, "depth 20"),
+        ({"dncnn": {"name": "dncnn", "weights": "published", "depth": 20}}, 30, "for sigma 30"),
+        ({"tnrd": {"name": "tnrd", "width": 49}}, 25, "at most 48 wide"),
+    ],
+)
+def test_a_peer_has_the_shape_and_sigmas_of_its_weights(tiny_content, network, sigma, mistake):
+    (name,) = network
+    denoising = tiny_content["parts"]["denoising"]
+    denoising |= {"methods": ["noisy", name, "separate"], "sigmas": [sigma], **network}
+    denoising["training"][name] = {"separate": None} if name == "dncnn" else None
+    assert mistake in refused(tiny_content | {"parts": {"denoising": denoising}}).mistake
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "config").glob("*.yaml")), ids=lambda p: p.stem)

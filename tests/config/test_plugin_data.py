@@ -173,7 +173,7 @@ GOOD = f"{{'images': {PIXELS}, 'targets': [0, 2]}}"
         ("classification", {"images": None}, "test: `None`"),
         ("classification", {"images": "[]"}, "test: no image"),
         ("classification", {"images": "np.zeros((2, 20, 20, 3))"}, "float64 of shape (20, 20, 3)"),
-        ("classification", {"images": "np.zeros((2, 20, 20), np.uint8)"}, "uint8 of shape (20, 20)"),
+        ("classification", {"images": "np.ones((2, 20, 20), np.uint8)"}, "uint8 of shape (20, 20)"),
         ("classification", {"ids": "['a']"}, "test: 1 ids for 2 images"),
         ("classification", {"ids": "['a', 'a']"}, "test: `a` 2 times"),
         ("classification", {"ids": "['a', 7]"}, "test: an id"),

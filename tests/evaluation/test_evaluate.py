@@ -249,10 +249,9 @@ def test_a_missing_file_is_named(tiny_config, run_copy, kind):
 def test_pictures_of_several_sizes_are_measured(tiny_content, run_copy, tmp_path):
     for index, (height, width) in enumerate(((30, 41), (30, 41), (23, 37))):
         write_picture(tmp_path / f"pictures/p{index}.png", height=height, width=width)
-    tiny_content["parts"]["denoising"]["data"] = {
-        "kind": "folder", "name": "mine", "test": str(tmp_path / "pictures"),
-    }  # fmt: skip
-    tiny_content["parts"]["denoising"]["methods"] = ["noisy"]
+    data = {"kind": "folder", "name": "mine", "test": str(tmp_path / "pictures")}
+    part = tiny_content["parts"]["denoising"] | {"data": data, "methods": ["noisy"]}
+    tiny_content["parts"] = {"denoising": part}
     config = parse_config(tiny_content, source="mine.yaml")
     write_data(config, "denoising", run_copy)
     write_noise(config, "denoising", SIGMA, run_copy)

@@ -104,9 +104,9 @@ def test_a_further_set_has_a_table_of_its_own_and_no_verdicts(config, run_copy):
 
 def test_the_noise_of_a_set_is_the_same_wherever_it_stands(config, tmp_path, folder_of_pictures):
     content = tiny_settings()
-    content["parts"]["denoising"]["data"] = {
-        "kind": "folder", "name": "mine", "test": str(folder_of_pictures),
-    }  # fmt: skip
+    data = {"kind": "folder", "name": "mine", "test": str(folder_of_pictures)}
+    part = content["parts"]["denoising"] | {"data": data, "methods": ["noisy"]}
+    content["parts"] = {"denoising": part}
     first = parse_config(content, source="first.yaml")
     records = []
     for chosen, part in ((config, PART), (first, "denoising")):

@@ -28,7 +28,7 @@ MISTAKE = "dhl: a loss is finite.\n  found: nan within the 5 steps before step 7
 @pytest.mark.parametrize(
     ("log", "status", "reason"),
     [
-        (f"step 1\n{MISTAKE}", 1, "nan within the 5 steps before step 7"),
+        (f"step 1\n{MISTAKE}", 1, "a loss is finite. Found: nan within the 5 steps before step 7"),
         ("Traceback (most recent call last):\n  ...\nKeyError: 'x'\n\n", 1, "KeyError: 'x'"),
         ("step 30 of 100\n", 137, "killed, probably because the memory was full"),
         ("", 3, "exit status 3"),
@@ -124,7 +124,9 @@ def test_the_report_is_built_and_says_what_failed(config, drawn_copy):
     failed = table[table["status"].astype(str).str.startswith("failed")]
     assert set(failed["method"]) == {"joint"}
     assert set(failed["sigma"]) == {60}
-    assert set(failed["status"]) == {"failed: nan within the 5 steps before step 7"}
+    assert set(failed["status"]) == {
+        "failed: a loss is finite. Found: nan within the 5 steps before step 7"
+    }
     assert failed["value"].isna().all()
     assert "| failed |" in drawn_copy.table(3, "md").read_text()
     claims = read_csv(drawn_copy.claims, CLAIM_COLUMNS)

@@ -127,6 +127,27 @@ def test_a_run_with_a_failing_method_has_a_report_fails_and_can_be_repeated(smok
     assert "What failed" not in (run / "report/index.html").read_text()
 
 
+def test_weights_of_others_are_inputs_only_if_they_are_files(tmp_path):
+    settings = shipped("smoke")
+    denoising = settings["parts"]["denoising"]
+    denoising |= {
+        "methods": ["noisy", "separate"],
+        "denoiser": {"name": "kair-ffdnet", "weights": str(tmp_path / "w-{sigma}.pth")},
+        "training": {"separate": None},
+    }
+    path = write_settings(tmp_path / "own.yaml", settings | {"parts": {"denoising": denoising}})
+    ask = ("report", "--dry-run", "--configfile", path)
+    assert "w-30.pth" in snakemake(tmp_path, *ask).stdout  # the missing input
+    (tmp_path / "w-30.pth").touch()
+    assert planned(snakemake(tmp_path, *ask))["train"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((PROJECT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_configuration_can_start(path, tmp_path):
+    assert planned(snakemake(tmp_path, "report", "--dry-run", "--configfile", str(path)))["report"]
+
+
 def test_a_misspelt_key_stops_the_workflow_with_one_message(tmp_path):
     config = shipped("smoke")
     config["parst"] = config.pop("parts")
