@@ -26,7 +26,7 @@ REFERENCE = PROJECT / "results" / "reference"
 RESULTS = RunFolder(REFERENCE / "photos")  # the answer
 MINI = RunFolder(REFERENCE / "mini")
 DRAWS = RunFolder(REFERENCE / "mini-draws")
-LABORATORY = RunFolder(REFERENCE / "laboratory-3")  # the studies
+LABORATORY = RunFolder(REFERENCE / "laboratory")  # more controls, and the studies
 KODAK = RunFolder(REFERENCE / "kodak-cpu")
 TASK_METRICS = (("classification", "top1"), ("segmentation", "miou"))
 FURTHER = (
@@ -97,7 +97,7 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def claims_block(folder: RunFolder) -> str:
+def claims_block(folder: RunFolder, origins: tuple[str, ...] = tuple(ORIGINS)) -> str:
     """Return the verdicts over all sigmas, grouped by the origin of the claim."""
     claims = pd.read_csv(folder.claims)
     single = claims[claims["sigma"].notna()].groupby("claim")["verdict_adjusted"]
@@ -112,12 +112,13 @@ def claims_block(folder: RunFolder) -> str:
         return [difference(row, ""), row.verdict_adjusted, same, carried]
 
     lines = []
-    for origin, title in ORIGINS.items():
+    for origin in origins:
         rows = [
             [claim_title(row), *cells(row)]
             for row in summary[summary["origin"] == origin].itertuples()
         ]
-        lines += [[f"**{title}**", *[""] * (len(rows[0]) - 1)], *rows] if rows else []
+        title = f"**{ORIGINS[origin]}**"
+        lines += [[title, *[""] * (len(rows[0]) - 1)], *rows] if rows else []
     head = ["comparison, over all sigmas", "difference", "verdict", "same verdict at single sigmas"]
     return markdown([*head, "photograph with more than half"], lines)
 
@@ -134,17 +135,12 @@ def claim_title(row) -> str:
 def difference(row, kind: str) -> str:
     """Return a difference with its interval, or the share of a gain that is kept.
 
-    The interval has all sources of error. A file of an older version has intervals by their source:
-    `both` of images and trainings, if there are several, or `kind`.
+    `kind` is the beginning of the interval's columns.
     """
     if isinstance(getattr(row, "over", None), str):
         value, low, high = map(format_share, (row.share, row.share_low, row.share_high))
         return f"{value} ({low} to {high})" if math.isfinite(row.share_low) else "unknown"
     factor, unit, decimals = unit_of(row)
-    if hasattr(row, "low"):
-        kind = ""
-    elif hasattr(row, "both_low") and row.seeds > 1:
-        kind = "both_"
     shown = interval(row, kind)
     return f"{factor * row.difference:+.{decimals}f} {unit} ({shown})".replace("  ", " ")
 
@@ -239,7 +235,7 @@ def transfer_block(config: Config, rows: pd.DataFrame) -> str:
 
 
 def study_rows(experiment: str) -> pd.DataFrame:
-    """Read the rows of one sensitivity study of `laboratory-3`."""
+    """Read the rows of one sensitivity study of `laboratory`."""
     table = pd.read_csv(LABORATORY.sensitivity)
     return table[table["experiment"] == experiment]
 
@@ -270,6 +266,9 @@ def result_blocks() -> dict[str, str]:
         "mini-accuracy": table_block(MINI, TASK_METRICS),
         "mini-psnr": table_block(MINI, (("denoising", "psnr"),)),
         "mini-claims": claims_block(MINI),
+        "laboratory-accuracy": table_block(LABORATORY, TASK_METRICS),
+        "laboratory-psnr": table_block(LABORATORY, (("denoising", "psnr"),)),
+        "laboratory-controls": claims_block(LABORATORY, ("control",)),
         "draws": f"{sources_block(DRAWS)}\n\n{repeated_line(DRAWS, MINI)}",
         "task-weight": weights_block(config, study_rows("task-weight")),
         "sigma-mismatch": mismatch_block(study_rows("sigma-mismatch")),
