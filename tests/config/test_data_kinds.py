@@ -91,6 +91,13 @@ def test_the_sources_of_all_data_are_credited(data):
 
 
 def test_the_images_of_a_plug_in_are_credited():
-    first, *others = sources(OTHER_DATA[3])
-    assert "plug-in" in first["name"]
-    assert ["bm3d" in one["name"] for one in others] == [True]
+    (source,) = sources(OTHER_DATA[3])
+    assert "plug-in" in source["name"]
+
+
+@pytest.mark.parametrize(("method", "credited"), [("cbm3d", False), ("cbm3d-2020", True)])
+def test_the_package_bm3d_is_credited_where_it_is_used(method, credited):
+    content = shipped("laboratory")
+    content["parts"]["denoising"]["methods"] = ["noisy", method, "separate"]
+    found = report._sources(parse_config(content, source="laboratory.yaml"), TEMPLATES)
+    assert any("bm3d" in source["name"] for source in found) == credited
