@@ -96,8 +96,14 @@ def write_two_runs(root: Path) -> None:
 
 
 def old_reference(root: Path) -> Path:
-    """Copy the committed reference as an old version wrote it, without columns for trainings."""
-    shutil.copytree(REFERENCE, root)
+    """Copy the committed reference as an old version wrote it: tables without trainings."""
+    for path in (REFERENCE / "manifest.json", *(REFERENCE / "tables").glob("*")):
+        copy = root / path.relative_to(REFERENCE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    manifest = json.loads((root / "manifest.json").read_text())
+    del manifest["reference"]  # the digests of files that an old reference lacks
+    (root / "manifest.json").write_text(json.dumps(manifest))
     for path in (root / "tables").glob("*.csv"):
         frame = pd.read_csv(path)
         frame.drop(columns=["seeds", "seed_std"], errors="ignore").to_csv(path, index=False)
@@ -106,11 +112,11 @@ def old_reference(root: Path) -> Path:
 
 
 def lower_one_cell(root: Path) -> Path:
-    """Copy the old reference with the top-1 of `joint` at sigma 45 lower by 5 points."""
+    """Copy the old reference with the top-1 of `joint` at sigma 45 lower by 15 points."""
     path = old_reference(root) / "tables" / "table2.csv"
     frame = pd.read_csv(path)
     chosen = (frame["method"] == "joint") & (frame["sigma"] == 45) & (frame["metric"] == "top1")
-    frame.loc[chosen, ["value", "ci_low", "ci_high"]] -= 0.05
+    frame.loc[chosen, ["value", "ci_low", "ci_high"]] -= 0.15
     frame.to_csv(path, index=False)
     sign(root, path)
     return root
