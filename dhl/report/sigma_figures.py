@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,8 +94,11 @@ def metric_over_sigma(config: Config, folder: RunFolder, part: str, metric: str)
 
 
 def overview(config: Config, folder: RunFolder) -> Figure:
-    """Draw the metric of each task, or PSNR without a task: values above paired differences."""
-    return _draw(config, folder, overview_metrics(config), height=3.3)
+    """Draw the metric of each task, or PSNR without a task: values above paired differences.
+
+    Permuted labels are far below all others, so they are left to the figures of each task.
+    """
+    return _draw(config, folder, overview_metrics(config), height=3.3, hidden=("joint-permuted",))
 
 
 def overview_metrics(config: Config) -> list[tuple[str, str]]:
@@ -105,11 +108,13 @@ def overview_metrics(config: Config) -> list[tuple[str, str]]:
 
 
 def _draw(
-    config: Config, folder: RunFolder, plotted: Sequence[tuple[str, str]], *, height: float
-) -> Figure:
+    config: Config, folder: RunFolder, plotted: Sequence[tuple[str, str]], *, height: float,
+    hidden: Collection[str] = (),
+) -> Figure:  # fmt: skip
     """Draw a column of two panels for each metric, with one legend below them.
 
-    `height` in inches is that of a figure with three lines in its legend.
+    `height` in inches is that of a figure with three lines in its legend. `hidden` methods are left
+    out.
     """
     columns = {one: read_differences(config, folder, *one) for one in plotted}
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -119,7 +124,7 @@ def _draw(
     for (above, below), ((_, metric), rows) in zip(panels.T, columns.items(), strict=True):
         name, factor, _, unit, difference_unit = UNITS[metric]
         rows[["value", "ci_low", "ci_high", "difference", *_BOUNDS]] *= factor
-        methods = list(dict.fromkeys(rows["method"]))
+        methods = [name for name in dict.fromkeys(rows["method"]) if name not in hidden]
         _draw_methods(above, rows, ("value", "ci_low", "ci_high"),
                       {method: styles[method] for method in methods})  # fmt: skip
         compared = [method for method in methods if method not in ("clean", "noisy")]
