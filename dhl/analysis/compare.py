@@ -192,14 +192,19 @@ def paired_error(paired: Paired, key: Cell) -> dict[str, Source]:
     return {kind: source for kind, source in found.items() if source is not None}
 
 
-def training_error(a: Average, b: Average) -> dict[str, Source]:
-    """Return the error of a difference by chance in the trainings, for each run."""
+def training_error(a: Average, b: Average, *, in_intervals: bool = False) -> dict[str, Source]:
+    """Return the error of a difference by chance in the trainings, for each run.
+
+    With `in_intervals`, the error of several trainings is known from the tables' intervals.
+    """
     if max(a.seeds, b.seeds) < 2:
         return {}
     if min(a.seeds, b.seeds) < 2:
         several = max((a, b), key=lambda one: one.seeds)
-        error = several.seed_std * np.sqrt(1 + 1 / several.seeds)
+        error = several.seed_std * np.sqrt(1 if in_intervals else 1 + 1 / several.seeds)
         return {"trainings": Source(float(error), several.seeds - 1)}
+    if in_intervals:
+        return {}
     return {
         f"trainings of {side}": Source(float(one.seed_std / np.sqrt(one.seeds)), one.seeds - 1)
         for side, one in (("a", a), ("b", b))
@@ -216,7 +221,7 @@ def _compare_cell(
         test = "unpaired, by intervals"
     else:
         images, test = paired_error(paired, key), "paired, by images"
-    trainings = training_error(a, b)
+    trainings = training_error(a, b, in_intervals=isinstance(paired, str))
     if trainings:
         test += f"; by {a.seeds} and {b.seeds} trainings"
     difference = b.value - a.value

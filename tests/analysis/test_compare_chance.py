@@ -139,3 +139,10 @@ def test_one_training_each_has_no_error_by_chance_in_training():
 def test_values_that_print_the_same_are_the_same(values, metric, expected):
     assert prints_the_same(*values, metric) == expected
     assert prints_the_same(*reversed(values), metric) == expected
+
+
+def test_intervals_of_several_trainings_have_their_error():
+    many, one = Average(27.0, 26.9, 27.1, 9, 5, 0.1), Average(27.0, 26.9, 27.1, 9, 1, NAN)
+    assert training_error(many, many, in_intervals=True) == {}
+    # The single training varies as the others do.
+    assert training_error(many, one, in_intervals=True)["trainings"].error == pytest.approx(0.1)
