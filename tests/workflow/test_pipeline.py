@@ -111,10 +111,12 @@ def test_a_run_with_a_failing_method_has_a_report_fails_and_can_be_repeated(smok
     failed = snakemake(folder, "report", "--configfile", path)
     assert failed.returncode == 1
     assert "Some jobs failed, and the report was made without them" in failed.stderr
-    assert "joint-segmentation/sigma30.pt: nan within" in failed.stderr
+    assert "joint-segmentation/sigma30.pt: The training loss is not finite." in failed.stderr
     table = read_csv(run / "tables/table3.csv", TABLE_COLUMNS)
     table = table[table["metric"] == "miou"].set_index("method")
-    assert table.loc["joint", "status"].startswith("failed: nan within")
+    assert table.loc["joint", "status"].startswith(
+        "failed: The training loss is not finite. Found: nan"
+    )
     assert table.loc["cross", "value"] == table.loc["cross", "value"]
     assert "What failed" in (run / "report/index.html").read_text()
     assert verify(run) == []

@@ -154,7 +154,7 @@ def test_a_training_fails_only_after_its_last_try(tmp_path):
         assert driver.wait(TIMEOUT_SECONDS) == 1
     assert cluster.log().count("Trying to restart job") == 1
     assert "mem_mb=8000" in cluster.log()
-    assert "models/separate/sigma30.pt: nan within" in cluster.output()
+    assert "models/separate/sigma30.pt: The training loss is not finite." in cluster.output()
 
 
 @pytest.fixture(scope="module")
