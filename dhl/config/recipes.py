@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dhl.config.base import Count, Frozen, NonNegative, Positive, Sigma
+from dhl.config.methods import PEERS
 from dhl.errors import ConfigError
 
 
@@ -162,6 +163,10 @@ class DenoisingTraining(DenoiserRecipes):
     tnrd: DenoiserRecipes | None = Field(
         default=None, description="recipes of TNRD; null: those of the denoiser"
     )
+
+    def of(self, kind: str) -> DenoiserRecipes:
+        """Return the MSE recipes of a kind of denoiser, such as `separate` or `dncnn`."""
+        return (getattr(self, kind) if kind in PEERS else None) or self
 
 
 class TaskTraining(Frozen):

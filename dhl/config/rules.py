@@ -63,9 +63,8 @@ def used_recipes(config: Config) -> dict[str, tuple[str, Recipe]]:
             found[_path(task, recipe)] = (task, _recipe(config, task, recipe))
         if kind != "retrained":  # each denoiser is, or starts from, one trained for the MSE alone
             key_path, training = "parts.denoising.training", config.parts.denoising.training
-            recipes: DenoiserRecipes = training
-            if kind in PEERS and (own := getattr(training, kind)):
-                key_path, recipes = f"{key_path}.{kind}", own
+            recipes = training.of(kind)
+            key_path += f".{kind}" if recipes is not training else ""
             for field in DenoiserRecipes.model_fields:
                 found[f"{key_path}.{field}"] = ("denoising", getattr(recipes, field))
     return {
@@ -225,7 +224,7 @@ def _check_denoisers(config: Config) -> None:
     methods = {(name, part) for part in config.parts for name in config.parts[part].methods}
     used = {(model_of(*method) or "retrained").partition("-")[0] for method in methods}
     recipes: dict[str, DenoiserRecipes] = {
-        peer: getattr(part.training, peer) or part.training for peer in PEERS if peer in used
+        peer: part.training.of(peer) for peer in PEERS if peer in used
     }
     if config.sensitivity or used - {*PEERS, "retrained"}:
         recipes["denoiser"] = part.training

@@ -60,10 +60,10 @@ class Experiment:
 
 def _is_published(config: Config, source: str) -> bool:
     """Tell whether a source is a denoiser with weights of others that the run does not train."""
-    name, training = source.partition("/")[0], config.parts.denoising.training
-    if name not in ("separate", *PEERS):
-        return False
-    return ((name in PEERS and getattr(training, name)) or training).separate is None
+    kind = source.partition("/")[0]
+    return (
+        kind in ("separate", *PEERS) and config.parts.denoising.training.of(kind).separate is None
+    )
 
 
 @dataclass(frozen=True)

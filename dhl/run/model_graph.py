@@ -22,7 +22,7 @@ from dhl.config.methods import PEERS, TASK_NETWORKS, TASKS
 from dhl.config.networks import Network
 from dhl.config.parts import TaskPart
 from dhl.config.plugins import references
-from dhl.config.recipes import DenoiserRecipes, Recipe
+from dhl.config.recipes import Recipe
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.run.evaluations import evaluated_models, evaluations
@@ -204,22 +204,16 @@ def _retrained(config: Config, key: str, task: str, level: Level) -> ModelSpec:
 
 def _warm_start(config: Config, key: str, kind: str) -> ModelSpec:
     """Describe the denoiser that is trained for a range of sigmas."""
-    recipe = _given(denoiser_training(config, kind).warm_start)
+    recipe = _given(config.parts.denoising.training.of(kind).warm_start)
     sigmas = (recipe.sigma_low, recipe.sigma_high)
     network = getattr(config.parts.denoising, DENOISERS[kind])
     return ModelSpec(key, "denoiser", network, "denoise", "denoising", recipe, sigmas)
 
 
-def denoiser_training(config: Config, kind: str) -> DenoiserRecipes:
-    """Return the MSE recipes of a kind of denoiser, such as `separate` or `dncnn`."""
-    training = config.parts.denoising.training
-    return (getattr(training, kind) if kind in PEERS else None) or training
-
-
 def _denoiser(config: Config, key: str, kind: str, level: Level) -> ModelSpec:
     """Describe a denoiser of one sigma with lambda = 0."""
     network = getattr(config.parts.denoising, DENOISERS[kind])
-    recipes = denoiser_training(config, kind)
+    recipes = config.parts.denoising.training.of(kind)
     sigma, draw = level
     start = key_in_draw(f"{kind}-start/all", draw) if recipes.warm_start else None
     return ModelSpec(
