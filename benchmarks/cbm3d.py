@@ -19,12 +19,8 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 from dhl.data.folder import read_image
-from dhl.evaluation.untrained import (
-    batch_pixels,
-    cbm3d_batch,
-    cbm3d_package,
-    equal_batches,
-)
+from dhl.evaluation.baseline import equal_batches
+from dhl.evaluation.untrained import batch_pixels, cbm3d_batch, cbm3d_package
 from dhl.training.device import device_name, find_device
 
 SIZES = (32, 64, 128, 256)  # px; crops of 32 and 64 px are denoised in batches

@@ -92,8 +92,8 @@ def tiny_data(tiny_config, tmp_path_factory) -> RunFolder:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_config, tiny_data, tmp_path_factory) -> RunFolder:
     """A run folder with data, noise, CBM3D, models and evaluation; tests must not change it."""
+    from dhl.evaluation.baseline import BaselineJob, write_baseline
     from dhl.evaluation.evaluate import evaluate
-    from dhl.evaluation.untrained import BaselineJob, write_baseline
     from dhl.run.model_graph import all_models
     from dhl.training.train import train_model
 

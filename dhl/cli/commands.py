@@ -74,7 +74,7 @@ def run_noise(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 def run_baseline(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Denoise the test images of a part with an untrained method."""
-    from dhl.evaluation.untrained import BaselineJob, write_baseline
+    from dhl.evaluation.baseline import BaselineJob, write_baseline
 
     job = BaselineJob(arguments.part, arguments.method, arguments.sigma, arguments.shard)
     write_baseline(config, job, folder, processes=arguments.processes)

@@ -17,6 +17,7 @@ from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.data.noise import read_noise, recorded_noisy_image
 from dhl.errors import UserError
+from dhl.evaluation.baseline import DenoisedImages
 from dhl.evaluation.metrics import (
     clean_reference,
     confusion_matrix,
@@ -28,7 +29,6 @@ from dhl.evaluation.metrics import (
     ssim,
     top_k,
 )
-from dhl.evaluation.untrained import DenoisedImages
 from dhl.models import checkpoint
 from dhl.progress import Progress
 from dhl.run.evaluations import Experiment, experiments, failed_experiments

@@ -18,8 +18,8 @@ from dhl.config.methods import is_baseline, label_of, part_name
 from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.data.noise import read_noise, recorded_noisy_image
+from dhl.evaluation.baseline import DenoisedImages
 from dhl.evaluation.metrics import clean_reference, finish, psnr
-from dhl.evaluation.untrained import DenoisedImages
 from dhl.report.names import noise_name
 from dhl.report.squares import busiest_square
 from dhl.report.templates import environment, read_asset, webp_url

@@ -21,8 +21,8 @@ from dhl.config.parse import parse_config
 from dhl.data.image_set import load_split
 from dhl.data.noise import noisy_image
 from dhl.data.prepare import write_noise
+from dhl.evaluation.baseline import BaselineJob, write_baseline
 from dhl.evaluation.evaluate import evaluate
-from dhl.evaluation.untrained import BaselineJob, write_baseline
 from dhl.models import checkpoint
 from dhl.report.figures import read_curves
 from dhl.report.sensitivity_figures import transfer

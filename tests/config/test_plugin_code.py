@@ -17,8 +17,8 @@ from dhl.config.parse import parse_config
 from dhl.config.plugins import PluginError
 from dhl.data.image_set import load_split
 from dhl.data.noise import noisy_image
+from dhl.evaluation.baseline import BaselineJob, write_baseline
 from dhl.evaluation.evaluate import evaluate
-from dhl.evaluation.untrained import BaselineJob, write_baseline
 from dhl.models import checkpoint
 from dhl.models.build import build_network
 from dhl.planning.image_counts import count_all_images

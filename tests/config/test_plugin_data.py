@@ -19,8 +19,8 @@ from dhl.data.noise import add_noise, evaluation_seed, noisy_image, pixel_digest
 from dhl.data.plugin_data import make_plugin_part
 from dhl.data.prepare import write_data, write_noise
 from dhl.errors import UserError
+from dhl.evaluation.baseline import BaselineJob, write_baseline
 from dhl.evaluation.evaluate import evaluate
-from dhl.evaluation.untrained import BaselineJob, write_baseline
 from dhl.run.evaluations import evaluated_models
 from dhl.run.folder import RunFolder
 from dhl.training.train import train_model

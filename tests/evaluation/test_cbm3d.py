@@ -16,9 +16,10 @@ from skimage.metrics import peak_signal_noise_ratio
 from dhl.data.folder import read_image
 from dhl.errors import UserError
 from dhl.evaluation import cbm3d_cpu, cbm3d_gpu
+from dhl.evaluation.baseline import denoised_stream
 from dhl.evaluation.cbm3d import cbm3d
 from dhl.evaluation.cbm3d_stages import HARD, REACH, reference_blocks
-from dhl.evaluation.untrained import cbm3d_batch, cbm3d_package, denoised_stream
+from dhl.evaluation.untrained import cbm3d_batch, cbm3d_package
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 

@@ -15,8 +15,8 @@ from dhl.config.schema import Config
 from dhl.data.image_set import load_split
 from dhl.data.prepare import write_data, write_noise
 from dhl.errors import UserError
+from dhl.evaluation.baseline import BaselineJob, write_baseline
 from dhl.evaluation.evaluate import evaluate
-from dhl.evaluation.untrained import BaselineJob, write_baseline
 from dhl.report.facts import tested_on as phrases
 from dhl.run.contents import files_of
 from dhl.run.folder import RunFolder

@@ -21,19 +21,16 @@ from dhl.data.folder import read_image
 from dhl.data.image_set import load_split
 from dhl.data.noise import recorded_noisy_image
 from dhl.errors import UserError
-from dhl.evaluation import untrained as baselines
-from dhl.evaluation.evaluate import evaluate
-from dhl.evaluation.untrained import (
-    PROFILE_NF,
+from dhl.evaluation import untrained
+from dhl.evaluation.baseline import (
     BaselineJob,
     DenoisedImages,
-    cbm3d_batch,
-    cbm3d_package,
     denoised_stream,
     equal_batches,
-    mcwnnm_batch,
     write_baseline,
 )
+from dhl.evaluation.evaluate import evaluate
+from dhl.evaluation.untrained import PROFILE_NF, cbm3d_batch, cbm3d_package, mcwnnm_batch
 from dhl.run.results import NOISE_COLUMNS, read_csv
 from dhl.run.shards import Shard, shards
 
@@ -109,7 +106,7 @@ from functools import partial
 import numpy as np
 
 from dhl.errors import UserError
-from dhl.evaluation.untrained import denoised_stream
+from dhl.evaluation.baseline import denoised_stream
 
 def images():
     for index in range(8):
@@ -222,8 +219,8 @@ def test_a_shard_that_is_interrupted_leaves_the_others_and_nothing_of_itself(
             raise KeyboardInterrupt
         return cbm3d_batch(noisy, **options)
 
-    monkeypatch.setitem(baselines.BATCHES, "cbm3d", interrupted)
-    monkeypatch.setitem(baselines.BATCH_PIXELS, "cpu", 1)
+    monkeypatch.setitem(untrained.BATCHES, "cbm3d", interrupted)
+    monkeypatch.setitem(untrained.BATCH_PIXELS, "cpu", 1)
     with pytest.raises(KeyboardInterrupt):
         write_baseline(tiny_config, replace(JOB, shard=Shard(2, 2)), run_copy, processes=1)
     assert written[0] == 0

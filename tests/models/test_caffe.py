@@ -17,7 +17,7 @@ from dhl.config.parse import parse_config
 from dhl.data.image_set import load_split
 from dhl.data.noise import recorded_noisy_image
 from dhl.errors import UserError
-from dhl.evaluation.untrained import BaselineJob, write_baseline
+from dhl.evaluation.baseline import BaselineJob, write_baseline
 from dhl.files import PROJECT
 from dhl.models import checkpoint
 from dhl.models.caffe import import_denoiser, net_parameter

@@ -220,7 +220,7 @@ except UserError as error:
 def code_of_baseline(wildcards):
     """Digest the code of an untrained method, which can be a plug-in."""
     plugin = CONFIG.plugin_methods.get(wildcards.method, "")
-    return code_digest("dhl.evaluation.untrained", *references(plugin))
+    return code_digest("dhl.evaluation.baseline", *references(plugin))
 
 
 def gpu_of_baseline(wildcards):
