@@ -93,6 +93,19 @@ def test_a_claim_without_its_methods_is_not_tested(drawn_run):
     assert [bool(answer.phrases) for answer in answers] == [True] + [False] * 4
 
 
+def test_claims_without_their_methods_are_named_after_the_others(config, drawn_copy):
+    rows = read_csv(drawn_copy.claims, CLAIM_COLUMNS)
+    write_csv(rows[rows["part"] == "denoising"], drawn_copy.claims, CLAIM_COLUMNS)
+    page = parse(render_report(config, drawn_copy, templates=TEMPLATES, published=PUBLISHED))
+    titles = [claim.title for claim in FILE.claims]
+    shown = [next(item.find("h3")).text for item in items_of(page)]
+    assert [titles[index] in text for index, text in zip((0, 4), shown, strict=True)] == [True] * 2
+    (absent,) = (
+        one for one in page.find("p", class_="reason") if "are not in this run" in one.text
+    )
+    assert [title in absent.text for title in titles] == [False, True, True, True, False]
+
+
 def test_a_failed_method_is_not_measured(config, drawn_copy):
     rows = read_csv(drawn_copy.claims, CLAIM_COLUMNS)
     failed = rows["method_a"] == "joint"
