@@ -67,5 +67,5 @@ def named(claim: str) -> tuple[str, str]:
     first, second = METHODS[row.method_a].label, METHODS[row.method_b].label
     title = f"{first} - {second}"
     if isinstance(row.over, str):
-        title = f"share of the gain of {second} that {first} keeps"
+        title = f"share of {second}'s gain kept by {first}"
     return title, f"{difference(row, '')}, {row.verdict_adjusted}"

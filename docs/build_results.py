@@ -120,7 +120,7 @@ def claims_block(folder: RunFolder, origins: tuple[str, ...] = tuple(ORIGINS)) -
         title = f"**{ORIGINS[origin]}**"
         lines += [[title, *[""] * (len(rows[0]) - 1)], *rows] if rows else []
     head = ["comparison, over all sigmas", "difference", "verdict", "same verdict at single sigmas"]
-    return markdown([*head, "photograph with more than half"], lines)
+    return markdown([*head, "largest share, if > 50 %"], lines)
 
 
 def claim_title(row) -> str:

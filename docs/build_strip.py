@@ -34,7 +34,7 @@ def draw_strip(folder: RunFolder, sigma: float) -> None:
             truth = method == "clean"
             labels = examples.arrays["labels/0" if truth else f"prediction/{method}/0"]
             image_axes.imshow(examples.image(method, 0), interpolation="nearest")
-            image_axes.set_title("Truth" if truth else METHODS[method].label, loc="center")
+            image_axes.set_title("Ground truth" if truth else METHODS[method].label, loc="center")
             map_axes.imshow(label_picture(labels), interpolation="nearest")
             if not truth:
                 image_axes.set_xlabel(f"{examples.psnr(method, 0):.2f} dB", fontsize=8)

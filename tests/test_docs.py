@@ -166,7 +166,7 @@ def test_the_page_on_statistics_has_the_limits_of_the_claims_file():
     limits = file.limits
     assert (limits.units, limits.pixels) == (4, 1e9)
     assert "fewer than four units" in page and "fewer than 10⁹ training pixels" in page
-    assert f"no training with {limits.steps} steps" in page
+    assert f"no training of at least {limits.steps} steps" in page
     top1, miou = (100 * limits.clean[metric] for metric in ("top1", "miou"))
     assert f"below {top1:g} % top-1 or {miou:g} % mIoU on clean images" in page
     assert f"more than {limits.published} dB below" in page

@@ -98,7 +98,7 @@ class Reach:
     def _trial(self) -> str:
         if not self._is_trial:
             return ""
-        return f"no training has {self.limits.steps} steps: a trial of the program"
+        return f"no training has {self.limits.steps} steps or more: a test run"
 
     def _untrained_task_network(self) -> str:
         """Name a task network that is poor on clean images: it tells nothing about denoisers."""

@@ -52,18 +52,18 @@ def _explained(item: Item, source: str) -> UserError:
     return UserError(
         mistake.replace(": Input should", " must"),
         came=_shown(item["input"]),
-        do=f"give `{path}` a legal value.",
+        do=f"give `{path}` a valid value.",
     )
 
 
 def _unknown_key(item: Item, path: str, source: str) -> UserError:
     """Suggest the most similar key, or list all keys."""
-    legal = _legal_keys(item["loc"][:-1])
-    close = difflib.get_close_matches(str(item["loc"][-1]), legal, n=1)
+    valid = _valid_keys(item["loc"][:-1])
+    close = difflib.get_close_matches(str(item["loc"][-1]), valid, n=1)
     return UserError(
         f"Unknown key `{path}` in {source}." + (f" Did you mean `{close[0]}`?" if close else ""),
         came=f"`{item['loc'][-1]}: {_shown(item['input'])}`",
-        do=f"write `{close[0]}`." if close else f"use one of {', '.join(legal)}.",
+        do=f"write `{close[0]}`." if close else f"use one of {', '.join(valid)}.",
     )
 
 
@@ -83,7 +83,7 @@ def _wrong_type(item: Item, path: str, source: str) -> UserError:
     """Name the expected type, and show how to write the value."""
     kind, shown = item["type"], _shown(item["input"])
     expected, do = _EXPECTED[kind]
-    keys = ", ".join(_legal_keys(item["loc"]))
+    keys = ", ".join(_valid_keys(item["loc"]))
     do = do.format(shown if kind == "tuple_type" else keys and f"; keys are {keys}")
     if kind in ("int_type", "float_type"):
         do = _numeral(item["input"], whole=kind == "int_type") or do
@@ -110,12 +110,12 @@ def _numeral(text: Any, *, whole: bool) -> str | None:
 
 def _unknown_kind(item: Item, path: str, source: str) -> UserError:
     """List the known kinds of data, and suggest the most similar one."""
-    kind, legal = item["ctx"]["tag"], item["ctx"]["expected_tags"].replace("'", "").split(", ")
+    kind, valid = item["ctx"]["tag"], item["ctx"]["expected_tags"].replace("'", "").split(", ")
     otherwise = "name one of them; docs/data.md explains each."
     return UserError(
         f"Unknown kind of data `{kind}` in {source}.",
-        came=f"`{path}.kind: {kind}`; known are {', '.join(legal)}, and a plug-in as {FORM}",
-        do=nearest(kind, legal, otherwise=otherwise, cutoff=0.8),
+        came=f"`{path}.kind: {kind}`; known are {', '.join(valid)}, and a plug-in as {FORM}",
+        do=nearest(kind, valid, otherwise=otherwise, cutoff=0.8),
     )
 
 
@@ -125,8 +125,8 @@ def _shown(value: Any) -> str:
     return text if len(text) < 80 else f"{text[:77]}..."
 
 
-def _legal_keys(location: tuple[int | str, ...]) -> list[str]:
-    """List the legal keys at a key path."""
+def _valid_keys(location: tuple[int | str, ...]) -> list[str]:
+    """List the valid keys at a key path."""
     kind: Any = Config
     for key in location:
         if key in KINDS:

@@ -38,20 +38,20 @@ METHODS = {
         "MCWNNM", "Groups of similar patches as matrices of low rank; not trained.", True
     ),
     "tnrd": Method("TNRD", "A trained diffusion, one network per sigma.", True),
-    "dncnn": Method("DnCNN", "The learned peer, one network per sigma.", True),
+    "dncnn": Method("DnCNN", "A learned denoiser, one network per sigma.", True),
     "separate": Method("Separate", "The denoiser trained for MSE alone (lambda = 0).", True),
     "separate-matched": Method(
         "Separate, matched",
-        "The separate denoiser, trained on for as many steps, on the same images and with the same "
-        "schedule as the joint one, still with lambda = 0: the control for mere extra training.",
+        "The separate denoiser, trained further with the images, steps and schedule of the joint "
+        "one, still with lambda = 0: the control for longer training.",
         False,
     ),
     "joint": Method("Joint", "The denoiser trained with the loss of this task.", True),
     "cross": Method("Joint, cross-task", "The denoiser trained with the other task's loss.", True),
     "cross-matched": Method(
         "Cross-task, matched",
-        "The separate denoiser, trained on with the images, steps and schedule of the cross-task "
-        "one, still with lambda = 0: the control for the other task's images.",
+        "The separate denoiser, trained further with the images, steps and schedule of the "
+        "cross-task one, still with lambda = 0: the control for the other task's images.",
         False,
     ),
     "joint-permuted": Method(
@@ -80,7 +80,7 @@ METHODS = {
     **{
         f"matched-{task}": Method(
             f"Matched ({task})",
-            "The separate denoiser, trained on with the images, steps and schedule of "
+            "The separate denoiser, trained further with the images, steps and schedule of "
             f"Joint ({task}), still with lambda = 0: its control.",
             False,
         )

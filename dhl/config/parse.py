@@ -28,7 +28,7 @@ def parse_config(content: dict[str, Any], *, source: str) -> Config:
     """Expand the preset of a configuration, check it, and return it frozen.
 
     `source` is the file's name. The first mistake is a `UserError` with the full path of the key,
-    its value, and what is legal.
+    its value, and what is valid.
     """
     try:
         text = json.dumps(content, default=str, ensure_ascii=False)

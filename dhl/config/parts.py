@@ -49,7 +49,7 @@ class Part(Frozen):
                 shown = str(sigma)[:40]
                 raise ConfigError(
                     f"Sigma {shown} is not on the 0-255 scale.",
-                    came=f"{shown}, where 1 to 255 is legal",
+                    came=f"{shown}, where 1 to 255 is valid",
                     do="multiply a standard deviation on [0, 1] by 255.",
                 )
         return tuple(value) if isinstance(value, list) else value

@@ -236,7 +236,7 @@ def forward(network: Callable, images: np.ndarray, device: torch.device) -> np.n
         ) from None
     if not np.isfinite(output).all():
         raise UserError(
-            "The output of a network is not finite, so it has no quality.",
+            "A network's output is not finite, so it cannot be evaluated.",
             came=f"NaN or infinite numbers in the output of a `{type(network).__name__}`",
             do="train the network again with a lower learning rate.",
         )

@@ -122,10 +122,10 @@ def example_denoising(config: Config, folder: RunFolder) -> Figure:
         clean = examples.image("clean", index)
         box = busiest_square(clean)
         complete, *others = panels[index * lines : (index + 1) * lines].flat
-        _show(complete, clean, textwrap.fill(f"Truth: {examples.ids[index]}", 22, max_lines=3))
+        _show(complete, clean, textwrap.fill(f"Clean: {examples.ids[index]}", 22, max_lines=3))
         _draw_box(complete, box)
         for axes, method in zip(others, zooms):
-            label = "Truth" if method == "clean" else _short(method)
+            label = "Ground truth" if method == "clean" else _short(method)
             _show(axes, examples.image(method, index)[box], label)
             if method != "clean":
                 axes.set_xlabel(f"{examples.psnr(method, index):.2f} dB", fontsize=8, labelpad=2)
@@ -162,7 +162,7 @@ def example_segmentation(config: Config, folder: RunFolder) -> Figure:
         for image_axes, map_axes, method in zip(
             panels[2 * index], panels[2 * index + 1], columns, strict=True
         ):
-            name = "Truth" if method == "clean" else _short(method)
+            name = "Ground truth" if method == "clean" else _short(method)
             _show(image_axes, examples.image(method, index), name if index == 0 else "")
             key = f"labels/{index}" if method == "clean" else f"prediction/{method}/{index}"
             _show_labels(map_axes, examples.arrays[key], name_of)
@@ -216,7 +216,7 @@ def example_classification(config: Config, folder: RunFolder) -> Figure:
             mark, color = ("✓", "#00664a") if guess == truth else ("✗", "#b03a00")
             text = f"{_short_name(name_of(guess))} {mark} {100 * probability[guess]:.0f} %"
             axes.set_xlabel(text, fontsize=8, color=color, labelpad=2)
-        cells[0, 0].set_ylabel(f"Truth: {_short_name(name_of(truth))}", fontsize=8)
+        cells[0, 0].set_ylabel(f"Class: {_short_name(name_of(truth))}", fontsize=8)
     return figure
 
 

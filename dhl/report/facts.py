@@ -91,7 +91,7 @@ def limits(
         text = (
             f"No training has {file.limits.steps} steps. These numbers say nothing about methods."
         )
-        found.append(("A trial of the program", text))
+        found.append(("A test run", text))
     found += _few_units(claims, file.limits.units)
     if _trains(config) and (once := _trained_once(config)):
         found.append(("One training", f"{once} was trained once. Other trainings may differ."))

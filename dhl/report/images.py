@@ -122,7 +122,7 @@ def _example(part: str, examples: Examples, index: int) -> dict[str, Any]:
     square = square_of(part, examples.image("clean", index))
     methods = dict.fromkeys(("clean", *examples.methods))
     views = [view_of(part, examples, (method, index), square) for method in methods]
-    views[0]["label"] = "Truth"
+    views[0]["label"] = "Ground truth"
     names = {"id": examples.ids[index], "views": views, "truth": ""}
     if part == "classification":
         names["truth"] = examples.name_of(int(examples.arrays[f"labels/{index}"]))

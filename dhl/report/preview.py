@@ -155,7 +155,7 @@ def _pictures(clean: np.ndarray, outputs: dict[str, np.ndarray]) -> Iterator[tup
     square: tuple[slice, ...] = (slice(None), slice(None))
     if max(clean.shape) > SIDE:
         square = busiest_square(clean, min(SIDE, *clean.shape[:2]))
-    yield "Truth", _data_url(clean[square])
+    yield "Ground truth", _data_url(clean[square])
     for method, output in outputs.items():
         levels = np.rint(255 * np.clip(output, 0, 1)).astype(np.uint8)
         yield label_of(method).removesuffix(" image"), _data_url(levels[square])

@@ -41,7 +41,7 @@ def _strip(part: str, examples: Examples) -> dict[str, Any]:
     methods = ["clean", *(name for name in _SHOWN if name in examples.methods)]
     views = [view_of(part, examples, (method, 0), square) for method in methods]
     for method, view in zip(methods, views, strict=True):
-        view["label"] = "Truth" if method == "clean" else label_of(method)
+        view["label"] = "Ground truth" if method == "clean" else label_of(method)
         view["note"] = _note(part, examples, method, view)
     classes = dict(pair for view in views for pair in view.get("classes", ()))
     return {

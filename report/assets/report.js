@@ -108,7 +108,7 @@ function show() {
   }
   controls.views.replaceChildren(...example.views.map((view) => card(view, example.truth)));
   const count = `${Number(controls.image.value) + 1} of ${examples().length}`;
-  controls.status.textContent = `${example.id}, ${count}${example.truth ? `, a picture of class ${example.truth}` : ""}`;
+  controls.status.textContent = `${example.id}, ${count}${example.truth ? `, true class ${example.truth}` : ""}`;
 }
 
 function card(view, truth) {

@@ -250,7 +250,7 @@ def test_a_swipe_scrolls_the_page_until_the_image_is_zoomed(open_page):
 def test_each_choice_shows_its_images(open_page):
     page = open_page()
     page.locator("#browse-part").select_option(label="Classification")
-    assert "a picture of class 3" in page.locator("#browse-status").inner_text()
+    assert "true class 3" in page.locator("#browse-status").inner_text()
     assert page.locator("#browse-views ol").first.locator("li").count() == 5
     page.locator("#browse-part").select_option(label="Segmentation")
     picture = page.locator("#browse-after").get_attribute("src")

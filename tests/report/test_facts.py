@@ -33,8 +33,8 @@ def test_the_first_line_has_data_noise_images_and_trainings(config, drawn_run):
 
 def test_a_run_of_a_few_steps_is_a_trial():
     smoke = parse_config(shipped("smoke"), source="smoke")
-    assert "No training has 100 steps" in limits(smoke)["A trial of the program"]
-    assert "A trial of the program" not in limits(small_config())
+    assert "No training has 100 steps" in limits(smoke)["A test run"]
+    assert "A test run" not in limits(small_config())
 
 
 def test_one_training_is_a_limit(config):

@@ -260,7 +260,7 @@ def test_any_name_of_an_image_can_be_drawn(config, drawn_copy, tmp_path):
         figure = example_figures.example_denoising(config, drawn_copy)
         titles = [axes.get_title().replace("\n", " ") for axes in figure.axes]
         save_figure(figure, tmp_path, "names")
-    assert set(titles) > {f"Truth: {name}" for name in names}
+    assert set(titles) > {f"Clean: {name}" for name in names}
     ElementTree.parse(tmp_path / "names.svg")
 
 
@@ -273,7 +273,7 @@ def test_a_long_name_of_a_class_is_shortened(config, drawn_run, monkeypatch, nam
     monkeypatch.setattr(example_figures, "class_namer", lambda *_: lambda label: name)
     with drawing_style():
         figure = example_figures.example_classification(config, drawn_run)
-    assert f"Truth: {shown}" in {axes.get_ylabel() for axes in figure.axes}
+    assert f"Class: {shown}" in {axes.get_ylabel() for axes in figure.axes}
 
 
 def test_the_colours_of_label_maps_are_explained(config, drawn_run):
