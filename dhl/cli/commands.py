@@ -6,8 +6,11 @@ Their docstrings are the help texts of the command line.
 from __future__ import annotations
 
 import argparse
+import gc
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dhl.errors import UserError
@@ -21,6 +24,17 @@ if TYPE_CHECKING:
 
 Arguments = argparse.Namespace
 PUBLISHED = "config/published.csv"
+
+
+@contextmanager
+def _quick_imports() -> Iterator[None]:
+    """Import without garbage collection, which examines PyTorch's objects for 0.3 s in vain."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # later collections leave out what was imported
+        gc.enable()
 
 
 def run_data_make(arguments: Arguments, config: Config, folder: RunFolder) -> None:
@@ -89,14 +103,16 @@ def run_preview(arguments: Arguments, config: Config, folder: RunFolder) -> None
 
 def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Train one model."""
-    from dhl.training.train import train_model
+    with _quick_imports():
+        from dhl.training.train import train_model
 
     train_model(config, arguments.model, folder)
 
 
 def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Evaluate all methods of a part at a sigma, and the experiments of `sensitivity`."""
-    from dhl.evaluation.evaluate import evaluate
+    with _quick_imports():
+        from dhl.evaluation.evaluate import evaluate
     from dhl.run.evaluations import evaluated_draws
 
     draw = Draw(arguments.task_seed, arguments.seed)

@@ -8,6 +8,7 @@ and index determine each image. Each photograph and handwritten sample is in one
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,16 +49,26 @@ def _skimage(name: str) -> np.ndarray:
 
 def _sklearn(name: str) -> np.ndarray:
     """Load a sample picture of scikit-learn."""
-    from sklearn.datasets import load_sample_image
-
-    return load_sample_image(name)
+    return _read(_sklearn_datasets() / "images" / name)
 
 
 def _matplotlib(name: str) -> np.ndarray:
     """Load a sample picture of matplotlib."""
     import matplotlib
 
-    with Image.open(Path(matplotlib.get_data_path()) / "sample_data" / name) as image:
+    return _read(Path(matplotlib.get_data_path()) / "sample_data" / name)
+
+
+def _sklearn_datasets() -> Path:
+    """Return the folder of scikit-learn's data sets, without its import, which takes seconds."""
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None and package.origin is not None, "dhl depends on scikit-learn"
+    return Path(package.origin).parent / "datasets"
+
+
+def _read(path: Path) -> np.ndarray:
+    """Read a colour picture."""
+    with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 
 
@@ -121,9 +132,8 @@ def _shrink(image: np.ndarray, short_side: int) -> np.ndarray:
 @functools.cache
 def digits(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return indices, images (n, 8, 8) in [0, 1] and classes of a split's handwritten samples."""
-    from sklearn.datasets import load_digits
-
-    images, classes = load_digits(return_X_y=True)
+    table = np.loadtxt(_sklearn_datasets() / "data" / "digits.csv.gz", delimiter=",")
+    images, classes = table[:, :-1], table[:, -1].astype(int)
     order = numpy_generator("photo-digits", "digit split").permutation(len(images))
     bounds = np.cumsum([0, *(round(share * len(order)) for share in DIGIT_SHARES.values())])
     number = SPLITS.index(split)

@@ -79,15 +79,18 @@ def _sha256(content: list) -> str:
 
 def _plain(node: Any) -> Any:
     """Turn a syntax tree into nested lists without empty fields: new Python versions add some."""
-    if isinstance(node, ast.JoinedStr):  # by characters: Python 3.12 splits texts differently
-        return ["JoinedStr", *itertools.chain.from_iterable(map(_fstring_part, node.values))]
-    if isinstance(node, ast.AST):
-        fields = [(name, _plain(value)) for name, value in ast.iter_fields(node)
-                  if value is not None]  # fmt: skip
-        return [type(node).__name__, *(field for field in fields if field[1] != [])]
     if isinstance(node, list):
         return [_plain(one) for one in node if not (_is_docstring(one) or _is_import(one))]
-    return ascii(node)
+    if not isinstance(node, ast.AST):
+        return ascii(node)
+    if isinstance(node, ast.JoinedStr):  # by characters: Python 3.12 splits texts differently
+        return ["JoinedStr", *itertools.chain.from_iterable(map(_fstring_part, node.values))]
+    plain: list = [type(node).__name__]
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if value is not None and (content := _plain(value)) != []:
+            plain.append((name, content))
+    return plain
 
 
 def _fstring_part(node: ast.expr) -> list:
@@ -114,7 +117,7 @@ def _is_import(node: Any) -> bool:
 
 def _imports(tree: ast.Module, root: Path) -> Iterator[tuple[str, str, str]]:
     """Yield the local name, the imported name and the module's digest of each `dhl` import."""
-    for node in filter(_is_import, ast.walk(tree)):
+    for node in filter(_is_import, _statements(tree)):
         parent = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
         for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
             here, module, name = alias.asname or alias.name, parent + alias.name, ""
@@ -122,6 +125,16 @@ def _imports(tree: ast.Module, root: Path) -> Iterator[tuple[str, str, str]]:
                 module, name = parent.removesuffix("."), alias.name
             decisive = DECISIVE & set(module.split(".")[1:2]) and module not in NOT_DECISIVE
             yield here, name, _module_digest(module, root) if decisive else ""
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield all statements in a node, at every depth."""
+    for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+        children = getattr(node, name, [])
+        if isinstance(children, list):  # a lambda's body is an expression
+            for child in children:
+                yield child
+                yield from _statements(child)
 
 
 def _file(name: str, root: Path) -> Path | None:

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from dhl.config.architectures import PUBLISHED, entry_of
@@ -78,7 +79,8 @@ def _split_digest(path: Path, split: str, state: tuple | None) -> str:
             place, _, kind = name.partition("/")
             if place == split and kind.partition("/")[0] in _DECISIVE:
                 values = arrays[name]
-                digest.update(f"{kind} {values.dtype} {values.shape}".encode() + values.tobytes())
+                digest.update(f"{kind} {values.dtype} {values.shape}".encode())
+                digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 
 
