@@ -172,8 +172,8 @@ def unpaired_error(
     ends = (a.ci_low, a.ci_high, b.ci_low, b.ci_high)
     if min(a.n, b.n) < 2 or not np.isfinite(ends).all():
         return {}
-    errors = [
-        (one.ci_high - one.ci_low) / (2 * ndtri((1 + confidence) / 2))
+    errors = [  # by the longer half: the other one may be cut at a bound of the metric
+        max(one.ci_high - one.value, one.value - one.ci_low) / ndtri((1 + confidence) / 2)
         for one, confidence in zip((a, b), confidences, strict=True)
     ]
     return {"images": Source(float(np.hypot(*errors)), _NORMAL)}

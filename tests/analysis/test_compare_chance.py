@@ -49,6 +49,12 @@ def test_intervals_of_other_confidence_give_the_same_p_value():
         assert result.p_value == pytest.approx(expected)
 
 
+def test_an_interval_that_is_cut_at_the_bound_of_its_metric_has_its_longer_half():
+    cut, complete = (Average(0.99, 0.95, high, 100, 1, NAN) for high in (1.0, 1.03))
+    errors = [unpaired_error(one, one, confidences=(0.95, 0.95)) for one in (cut, complete)]
+    assert errors[0]["images"].error == pytest.approx(errors[1]["images"].error)
+
+
 @pytest.mark.parametrize(
     "side", [Average(1.0, 1.0, 1.0, 1, 1, NAN), Average(1.0, NAN, NAN, 9, 1, NAN)]
 )
