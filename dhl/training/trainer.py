@@ -133,7 +133,7 @@ class Trainer:
             Progress("training", steps, done=self.steps_done) as progress,
             noted_signals() as signal_name,
             torch.random.fork_rng([device] if device.type == "cuda" else []),
-            _memory_advice(self.recipe.batch),
+            _advice(self.recipe, first_step=lambda: self.steps_done == 0),
         ):
             while self.steps_done < steps:
                 self.step()
@@ -248,16 +248,27 @@ class Trainer:
 
 
 @contextmanager
-def _memory_advice(batch: int) -> Iterator[None]:
-    """Turn an out-of-memory error into a message that names a smaller batch."""
+def _advice(recipe: Recipe, *, first_step: Callable[[], bool]) -> Iterator[None]:
+    """Turn an out-of-memory error, and any of PyTorch in the first step, into a message."""
     try:
         yield
-    except RuntimeError as error:  # on a GPU a torch.OutOfMemoryError, on a CPU a plain one
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        # On a GPU it is a torch.OutOfMemoryError, on a CPU a plain one.
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in reason:
+            raise UserError(
+                f"A training step with `batch: {recipe.batch}` does not fit into the device's "
+                "memory.",
+                came=f"batch {recipe.batch}: {reason}",
+                do=f"try `batch: {max(1, recipe.batch // 2)}` in the recipe, or a smaller `patch`; "
+                "checkpoints are kept.",
+            ) from None
+        if not first_step():
             raise
+        patch = f"patch {recipe.patch}" if recipe.patch else "complete images"
         raise UserError(
-            f"A training step with `batch: {batch}` does not fit into the device's memory.",
-            came=f"batch {batch}: {str(error).splitlines()[0]}",
-            do=f"try `batch: {max(1, batch // 2)}` in the recipe, or a smaller `patch`; "
-            "checkpoints are kept.",
-        ) from None
+            "The first training step failed.",
+            came=f"batch {recipe.batch}, {patch}: {reason}",
+            do="use larger images, `patch` or `batch`: a network with pooling needs images "
+            "of some size, and BatchNorm needs more than one value.",
+        ) from error

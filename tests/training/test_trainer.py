@@ -284,10 +284,25 @@ def test_a_lack_of_memory_names_the_batch_to_try(error):
     assert "`batch: 3`" in caught.value.do
 
 
-def test_another_error_of_torch_is_not_called_a_lack_of_memory():
+@pytest.mark.parametrize("patch", [None, 8])
+def test_an_error_in_the_first_step_names_batch_and_patch(patch):
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        fit(Fails(error), LineBatches(), line_recipe())
+    with pytest.raises(UserError) as caught:
+        fit(Fails(error), LineBatches(), line_recipe(patch=patch))
+    size = f"patch {patch}" if patch else "complete images"
+    assert caught.value.came == f"batch 6, {size}: {error}"
+    assert caught.value.__cause__ is error
+
+
+def test_an_error_in_a_later_step_is_no_mistake_of_sizes():
+    class FailsLater(Line):
+        def losses(self, images, targets, generator):
+            if self.network.weight.item() != Line().network.weight.item():
+                raise ValueError("shape mismatch")
+            return super().losses(images, targets, generator)
+
+    with pytest.raises(ValueError, match="shape mismatch"):
+        fit(FailsLater(), LineBatches(), line_recipe())
 
 
 class Dropped(Line):
