@@ -23,9 +23,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is impor
 os.environ["PATH"] = os.pathsep.join([str(NO_SLURM), os.environ["PATH"]])
 write_record = results._write_record
 LONGEST = (
-    "test_pipeline.py", "test_profiles.py", "test_browser.py", "test_page.py",
-    "test_failures.py", "test_figures.py", "test_untrained.py", "test_sensitivity.py",
-    "test_plan.py", "test_shared_models.py", "test_compare.py", "test_manuscript.py",
+    "test_pipeline.py", "test_profiles.py", "test_browser.py", "test_browser_images.py",
+    "test_page.py", "test_page_run.py", "test_failures.py", "test_figures.py",
+    "test_untrained.py", "test_sensitivity.py", "test_plan.py", "test_image_counts.py",
+    "test_shared_models.py", "test_compare.py", "test_manuscript.py",
 )  # fmt: skip
 
 

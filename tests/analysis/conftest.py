@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from settings import with_parts
+from settings import laboratory_config, with_parts
 
 from dhl.config.schema import Config
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    """`laboratory` with few controls, unless a file has its own."""
+    return laboratory_config()
 
 
 @pytest.fixture(scope="module")

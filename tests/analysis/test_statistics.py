@@ -1,4 +1,4 @@
-"""Scores, intervals and verdicts against SciPy, scikit-learn, hand counts and simulation."""
+"""Scores and intervals against SciPy, scikit-learn, hand counts and simulation."""
 
 from __future__ import annotations
 
@@ -208,55 +208,6 @@ def test_holm_by_hand():
 def test_holm_leaves_out_missing_p_values_and_stays_below_one():
     np.testing.assert_allclose(statistics.holm(np.array([0.7, np.nan, 0.02])), [0.7, np.nan, 0.04])
     np.testing.assert_allclose(statistics.holm(np.array([0.7, 0.9])), [1.0, 1.0])
-
-
-@pytest.mark.parametrize(
-    ("value", "p_value", "these_weights", "expected"),
-    [
-        (0.1, 0.049, False, "reproduced"),
-        (-0.1, 0.049, False, "not reproduced"),
-        (0.1, 0.049, True, "holds for these weights"),
-        (-0.1, 0.049, True, "does not hold for these weights"),
-        (0.1, 0.051, False, "inconclusive"),
-        (0.0, 0.001, False, "inconclusive"),
-        (0.1, np.nan, True, "inconclusive"),
-    ],
-)
-def test_verdicts(value, p_value, these_weights, expected):
-    found = verdicts.verdict(value, p_value, confidence=0.95, these_weights=these_weights)
-    assert found == expected
-
-
-@pytest.mark.parametrize(
-    ("average", "singles", "overall"),
-    [
-        ("reproduced", ["reproduced", "inconclusive"], "reproduced"),
-        ("reproduced", ["reproduced", "not reproduced"], "inconclusive"),
-        ("not reproduced", ["inconclusive", "not reproduced"], "not reproduced"),
-        ("not reproduced", ["reproduced", "not reproduced"], "inconclusive"),
-        ("holds for these weights", ["does not hold for these weights"], "inconclusive"),
-        ("not tested", ["reproduced"], "not tested"),
-    ],
-)
-def test_overall_verdicts(average, singles, overall):
-    assert verdicts.overall_verdict(average, singles) == overall
-
-
-@pytest.mark.parametrize(
-    ("found", "combined"),
-    [
-        (["reproduced", "reproduced"], "reproduced"),
-        (["reproduced", "holds for these weights"], "holds for these weights"),
-        (["reproduced", "inconclusive"], "inconclusive"),
-        (["reproduced", "not tested"], "inconclusive"),
-        (["inconclusive", "does not hold for these weights"], "does not hold for these weights"),
-        (["reproduced", "not reproduced", "not tested"], "not reproduced"),
-        (["not tested"], "not tested"),
-        ([], "not tested"),
-    ],
-)
-def test_a_claim_holds_if_all_its_comparisons_hold(found, combined):
-    assert verdicts.combined_verdict(found) == combined
 
 
 def coverage(rng, *, units: int, images: int, alike: float, trainings=1, networks=1, spread=0.0):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from html_tree import Node, parse
 from matplotlib.figure import Figure
-from settings import shipped
+from settings import PUBLISHED, shipped
 from synthetic_run import write_results, write_synthetic_run
 
 from dhl.analysis.sensitivity import write_sensitivity
@@ -18,7 +19,7 @@ from dhl.files import PROJECT
 from dhl.report import figure_style, figures
 from dhl.report.content import read_deviations
 from dhl.report.figure_data import write_figure_data
-from dhl.report.page import EXAMPLES
+from dhl.report.page import EXAMPLES, render_report
 from dhl.run.folder import RunFolder
 
 TEMPLATES = PROJECT / "report"
@@ -79,6 +80,11 @@ def write_run(config: Config, root: Path) -> RunFolder:
     write_sensitivity(config, folder)
     folder.manifest.write_text(json.dumps(MANIFEST))
     return folder
+
+
+def render(config: Config, folder: RunFolder, published: Path = PUBLISHED) -> Node:
+    """Return the report of a run as a tree."""
+    return parse(render_report(config, folder, templates=TEMPLATES, published=published))
 
 
 def write_shown_figures(config: Config, folder: RunFolder) -> None:

@@ -5,31 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import mean_squared_error, normalized_root_mse
+from linear_networks import CLASSES, SIDE, SIGMA, LinearDenoiser, linear_networks, uniform
+from skimage.metrics import mean_squared_error
 from torch import nn
 
-from dhl.errors import UserError
-from dhl.files import PROJECT
 from dhl.models.build import build_network
 from dhl.training.objectives import (
     DenoisingObjective,
     JointObjective,
-    PerceptualObjective,
     PermutedObjective,
     TaskObjective,
-    coarse_logits,
-    feature_loss,
     reconstruction_loss,
     shrink_labels,
     task_loss,
 )
-
-SIDE, CLASSES, SIGMA = 3, 4, 30
-
-
-def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
-    """Return repeatable numbers in [0, 1)."""
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def cross_entropy(logits: np.ndarray, target: np.ndarray) -> float:
@@ -97,28 +86,6 @@ def test_the_documented_weights_are_those_of_the_released_configurations(factor,
     assert 1 / (factor / 2 * 255**2 * 3 * side**2) == pytest.approx(weight, rel=0.05)
 
 
-class LinearDenoiser(nn.Module):
-    """Mixes the channels of each pixel."""
-
-    border = 0
-
-    def __init__(self):
-        super().__init__()
-        self.mix = nn.Conv2d(3, 3, 1)
-
-    def forward(self, noisy):
-        return self.mix(noisy)
-
-
-def linear_networks() -> tuple[LinearDenoiser, nn.Sequential]:
-    """Return a linear denoiser and a linear classifier with random weights."""
-    task = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, CLASSES))
-    denoiser = LinearDenoiser()
-    for index, weight in enumerate([*denoiser.parameters(), *task.parameters()]):
-        weight.data = 2 * uniform(*weight.shape, seed=index) - 1
-    return denoiser, task
-
-
 def joint_by_hand(clean, noisy, target, networks, weight):
     """Return the loss, and its gradient with respect to the denoiser's matrix and offset."""
     denoiser, task = networks
@@ -175,108 +142,6 @@ def test_permuted_targets_are_those_of_the_next_image():
         objective.losses(clean, None, torch.Generator())
 
 
-def test_the_distance_of_features_is_the_squared_relative_error():
-    found, wanted = uniform(2, 5, 4, 4), uniform(2, 5, 4, 4, seed=1)
-    expected = normalized_root_mse(wanted.numpy(), found.numpy(), normalization="euclidean") ** 2
-    distance = feature_loss(denoised=found, clean=wanted)
-    assert distance.item() == pytest.approx(expected, rel=1e-5)
-    scaled = feature_loss(denoised=100 * found, clean=100 * wanted)
-    assert scaled.item() == pytest.approx(expected, rel=1e-5)  # it has no unit
-
-
-@pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_the_perceptual_objective_equals_its_formula_in_value_and_gradient(weight):
-    """The last layer reads the image itself, so features differ by the relative error."""
-    (denoiser, task), (plain, _) = linear_networks(), linear_networks()
-    clean = uniform(5, 3, SIDE, SIDE, seed=9)
-    objective = PerceptualObjective(denoiser, task_network=task, sigma=SIGMA, task_weight=weight)
-    losses = objective.losses(clean, None, torch.Generator().manual_seed(4))
-    losses["loss"].backward()
-    alone = DenoisingObjective(plain, sigma=SIGMA, output_side=None)
-    error = alone.losses(clean, None, torch.Generator().manual_seed(4))["loss"]
-    error.backward()
-    power = clean.square().mean().item()
-    assert losses["reconstruction_loss"].item() == error.item()
-    assert losses["feature_loss"].item() == pytest.approx(error.item() / power, rel=1e-5)
-    factor = 1 + weight / power
-    assert losses["loss"].item() == pytest.approx(factor * error.item(), rel=1e-5)
-    torch.testing.assert_close(denoiser.mix.weight.grad, factor * plain.mix.weight.grad)
-    assert task[1].weight.grad is None
-
-
-RESIDUAL = f"{PROJECT / 'docs/examples/residual.py'}:residual"
-
-
-@pytest.mark.parametrize(
-    ("role", "name", "options", "side", "last"),
-    [
-        ("classifier", "small-vgg", {"width": 4}, 16, "head"),
-        ("classifier", "small-resnet", {"width": 4}, 16, "head"),
-        ("classifier", "vgg16", {}, 32, "network.classifier.6"),
-        ("classifier", "resnet50", {}, 32, "network.fc"),
-        ("classifier", "efficientnet-lite0", {}, 32, "network._fc"),
-        ("classifier", RESIDUAL, {"width": 4, "blocks": 1}, 16, "4"),
-        ("segmenter", "small-unet", {"width": 4}, 16, "score"),
-        ("segmenter", "deeplab-largefov", {}, 33, "fc8"),
-    ],
-)
-def test_features_are_the_input_of_the_last_layer(role, name, options, side, last):
-    network = build_network(role, name, classes=7, **options)
-    objective = PerceptualObjective(
-        LinearDenoiser(), task_network=network, sigma=SIGMA, task_weight=0.5
-    )
-    images = uniform(2, 3, side, side)
-    with torch.no_grad():
-        features = objective.features(images)
-        assert torch.equal(network.get_submodule(last)(features), coarse_logits(network, images))
-
-
-def test_features_that_are_all_zero_have_no_distance():
-    denoised = uniform(2, 4).requires_grad_()
-    loss = feature_loss(denoised=denoised, clean=torch.zeros(2, 4))
-    loss.backward()
-    assert loss.item() == 0
-    assert not denoised.grad.any()
-
-
-def test_features_of_a_network_are_those_before_its_upsampling():
-    network = build_network("segmenter", "small-largefov", width=4, classes=7)
-    objective = PerceptualObjective(
-        LinearDenoiser(), task_network=network, sigma=SIGMA, task_weight=0.5
-    )
-    assert objective.features(uniform(2, 3, 16, 20)).shape == (2, 16, 4, 5)
-
-
-class Reversed(nn.Module):
-    """Defines its last layer first, and ends with BatchNorm."""
-
-    def __init__(self):
-        super().__init__()
-        self.last, self.first = nn.Conv2d(5, CLASSES, 1), nn.Conv2d(3, 5, 1)
-        self.norm = nn.BatchNorm2d(CLASSES)
-
-    def forward(self, images):
-        return self.norm(self.last(self.first(images)))
-
-
-def test_the_last_layer_is_the_last_that_runs():
-    network = Reversed()
-    objective = PerceptualObjective(
-        LinearDenoiser(), task_network=network, sigma=SIGMA, task_weight=0.5
-    )
-    images = uniform(2, 3, 8, 8)
-    assert torch.equal(objective.features(images), network.first(images))
-
-
-def test_a_network_without_such_a_layer_is_refused():
-    objective = PerceptualObjective(
-        LinearDenoiser(), task_network=nn.BatchNorm2d(3), sigma=SIGMA, task_weight=0.5
-    )
-    with pytest.raises(UserError) as caught:
-        objective.features(uniform(2, 3, 8, 8))
-    assert "`BatchNorm2d`" in caught.value.came
-
-
 def test_the_denoising_objective_equals_the_joint_one_without_its_task():
     denoiser, task = linear_networks()
     clean = uniform(5, 3, SIDE, SIDE, seed=9)
@@ -285,18 +150,6 @@ def test_the_denoising_objective_equals_the_joint_one_without_its_task():
     both = joint.losses(clean, torch.tensor([0, 1, 2, 3, 1]), torch.Generator().manual_seed(4))
     alone = plain.losses(clean, None, torch.Generator().manual_seed(4))
     assert alone["loss"].item() == both["reconstruction_loss"].item()
-
-
-def test_features_are_compared_on_the_centre_that_no_padding_has_influenced():
-    denoiser = build_network("denoiser", "released", width=4)
-    task = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, CLASSES))
-    clean = uniform(2, 3, 16, 16)
-    objective = PerceptualObjective(
-        denoiser, task_network=task, sigma=SIGMA, task_weight=0.5, output_side=8
-    )
-    losses = objective.losses(clean, None, torch.Generator().manual_seed(4))
-    power = clean[..., 4:-4, 4:-4].square().mean()
-    torch.testing.assert_close(losses["feature_loss"], losses["reconstruction_loss"] / power)
 
 
 def test_the_task_network_sees_the_centre_that_no_padding_has_influenced():
