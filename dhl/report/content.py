@@ -32,6 +32,7 @@ from dhl.run.results import (
 from dhl.sigma import format_sigma
 
 ORIGINS = ("paper", "control", "beyond", "own")
+_SIZE = ["parameters", "receptive_field"]
 _PLACEHOLDER = re.compile(r"\{([a-z_.]+)\}")
 
 
@@ -137,7 +138,7 @@ def per_image_psnr(folder: RunFolder) -> dict[float, pd.DataFrame]:
 
 
 def read_networks(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
-    """Read the sizes of the trained denoisers of Table 1 from their first trainings.
+    """Read the sizes of the denoisers of Table 1, of their first trainings.
 
     Returns
     -------
@@ -146,15 +147,29 @@ def read_networks(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
         unlimited.
     """
     part, rows = config.parts.denoising, []
-    size = ["parameters", "receptive_field"]
     for method in part.methods:
         if (model := model_of(method, "denoising")) is None:
             continue
-        paths = (folder.training(sigma_key(model, sigma)) for sigma in part.sigmas)
-        if (path := next((one for one in paths if failure_of(one) is None), None)) is not None:
-            rows.append({"methods": method, **read_csv(path, TRAINING_COLUMNS)[size].iloc[-1]})
-    sizes = pd.DataFrame(rows, columns=["methods", *size]).groupby(size, sort=False, dropna=False)
+        keys = (sigma_key(model, sigma) for sigma in part.sigmas)
+        key = next((one for one in keys if failure_of(folder.training(one)) is None), None)
+        if key is not None:
+            rows.append({"methods": method, **_size(folder, key)})
+    sizes = pd.DataFrame(rows, columns=["methods", *_SIZE]).groupby(_SIZE, sort=False, dropna=False)
     return sizes["methods"].agg(list).reset_index().to_dict("records")
+
+
+def _size(folder: RunFolder, key: str) -> dict[str, Any]:
+    """Read the size of a denoiser from its training curve, or from its model if it has none."""
+    curve = read_csv(folder.training(key), TRAINING_COLUMNS)
+    if len(curve):
+        return curve[_SIZE].iloc[-1].to_dict()
+    # Published weights were not trained.
+    from dhl.models.checkpoint import load_model
+    from dhl.models.receptive_field import receptive_field
+
+    network, _ = load_model(folder.model(key))
+    parameters = sum(weight.numel() for weight in network.parameters())
+    return {"parameters": parameters, "receptive_field": receptive_field(network)}
 
 
 def read_costs(folder: RunFolder) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from settings import PUBLISHED
 
 from dhl.analysis.published import read_calibration
 from dhl.config.methods import METHODS, TABLES
+from dhl.report.content import read_networks
 from dhl.report.numbers import File, Tracer
 from dhl.run.results import (
     SKIPPED_COLUMNS,
@@ -63,6 +64,13 @@ def test_table_1_names_the_size_of_each_trained_denoiser(config, copy):
     assert "DnCNN 57,443 and unlimited;" in shown
     assert "Joint (segmentation) and Matched (segmentation) 261,235 and 39 px." in shown
     assert "Separate" not in shown
+
+
+def test_a_denoiser_that_was_not_trained_has_the_size_of_its_model(tiny_config, run_copy):
+    sizes = read_networks(tiny_config, run_copy)
+    for path in run_copy.training("separate/any").parent.glob("*.csv"):
+        write_csv(pd.DataFrame(), path, TRAINING_COLUMNS)  # as of published weights
+    assert read_networks(tiny_config, run_copy) == sizes
 
 
 @pytest.mark.parametrize(
