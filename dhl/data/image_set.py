@@ -161,10 +161,10 @@ def load_split(path: Path, split: str) -> ImageSet:
         raise damaged_arrays(path, f"no {error}") from None
 
 
-def read_origins(path: Path, split: str) -> dict[str, dict[str, str]]:
+def read_origins(path: Path, split: str) -> dict[str, dict[str, str | int]]:
     """Return the recorded origins of the images of a split: by kind, then by image name.
 
-    A kind of which an image can have several, such as the digits of a label map, is left out.
+    A kind of which an image has several, such as the digits of a label map, is left out.
     """
     if not path.exists():
         return {}
@@ -173,8 +173,15 @@ def read_origins(path: Path, split: str) -> dict[str, dict[str, str]]:
             return {}
         ids = [os.fsdecode(name) for name in arrays[f"{split}/ids"]]
         kinds = _below(f"{split}/origins/", arrays)
-        single = {kind: of for kind, of in kinds.items() if of.ndim == 1}
+        single = {kind: first for kind, of in kinds.items() if (first := _only_one(of)) is not None}
         return {kind: dict(zip(ids, of.tolist(), strict=True)) for kind, of in single.items()}
+
+
+def _only_one(origins: np.ndarray) -> np.ndarray | None:
+    """Return the one origin of each image; None if an image has several. -1 fills up a row."""
+    if origins.ndim == 1:
+        return origins
+    return origins[:, 0] if (origins[:, 1:] == -1).all() else None
 
 
 def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 from dhl.analysis.claims_file import ClaimsFile
 from dhl.analysis.published import AVERAGE
 from dhl.analysis.reach import is_trained_here, is_trial
+from dhl.config.architectures import PUBLISHED
 from dhl.config.methods import TASK_NETWORKS, TASKS, label_of, part_name, table_number
 from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
@@ -50,7 +51,18 @@ def tested_on(config: Config, folder: RunFolder) -> list[str]:
             trainings += f", {config.task_seeds} of each task network"
     if not _trains(config):
         trainings = "no network is trained"
-    return [*data, f"{noise_name(config)}, sigma {levels}", trainings]
+    noise = f"{noise_name(config)}, sigma {levels}"
+    return [*data, noise, *_denoiser_with_weights(config), trainings]
+
+
+def _denoiser_with_weights(config: Config) -> list[str]:
+    """Name the denoiser if it starts from given weights."""
+    network, training = config.parts.denoising.denoiser, config.parts.denoising.training
+    if network.weights is None:
+        return []
+    verb = "is" if training.separate is None else "starts from"
+    whose = "as published" if network.weights == PUBLISHED["denoiser"] else "with given weights"
+    return [f"Separate {verb} {network.name} {whose}"]
 
 
 def _trains(config: Config) -> bool:

@@ -53,7 +53,7 @@ def browse_images(
     for part in config.parts:
         grids = {
             sigma: read_examples(config, folder, part, sigma=sigma)
-            for sigma in config.parts[part].sigmas
+            for sigma in sorted(config.parts[part].sigmas)
             if failure_of(folder.evaluation(part, sigma)) is None
         }
         if not grids:

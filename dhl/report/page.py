@@ -76,6 +76,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
     claims, manifest = content.read_claims(folder), read_manifest(folder)
     file = read_claims_file(templates / "claims.yaml")
     numbers, tracer = read_numbers(config, folder), Tracer(config, folder, manifest)
+    parts = browse_images(config, folder)
     figures, deviations = _figures(config, folder, templates), templates / "deviations.yaml"
     context = {
         "config": config,
@@ -102,11 +103,12 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         },
         "table_numbers": {part: table_number(part) for part in config.parts},
         "main_tables": {part: main_table(config, numbers, part) for part in config.parts},
-        "per_image": content.per_image_psnr(folder) if "denoising" in config.parts else {},
+        "per_image": content.per_image_psnr(folder),
         "numbers": numbers,
         "failed": [number for number in numbers if number["status"].startswith(FAILED)],
         "origins_of_numbers": tracer.origins(),
-        "browser": _as_json(share_images(browse_images(config, folder))),
+        "has_images": bool(parts),
+        "browser": _as_json(share_images(parts)),
         "figures": {one["name"]: one for one in figures},
         "experiment_figures": {one["experiment"]: one for one in figures if one["experiment"]},
         "experiments": content.read_experiments(config, folder),

@@ -186,6 +186,8 @@ controls.reset.addEventListener("click", resetZoom);
 controls.stage.addEventListener("wheel", (event) => { if (event.ctrlKey || event.shiftKey) zoom.zoomWithWheel(event); });
 controls.stage.addEventListener("keydown", moveByKey);
 
-browser.hidden = false;
-fill(controls.part, PARTS.map((one) => one.name[0].toUpperCase() + one.name.slice(1)), PARTS.length - 1);
-choosePart();
+if (PARTS.length) {
+  browser.hidden = false;
+  fill(controls.part, PARTS.map((one) => one.name[0].toUpperCase() + one.name.slice(1)), PARTS.length - 1);
+  choosePart();
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dhl.data.image_set import ImageSet, load_split, save_splits
+from dhl.data.image_set import ImageSet, load_split, read_origins, save_splits
 from dhl.errors import UserError
 from dhl.run.fingerprints import split_digest
 
@@ -86,3 +86,14 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, share):
         path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(UserError, match=r"part\.npz"):
         load_split(path, "test")
+
+
+def test_an_origin_counts_if_each_image_has_one(tmp_path):
+    digits = {"of one": np.array([[7, -1], [8, -1]]), "of two": np.array([[7, -1], [8, 9]])}
+    names = {"photographs": np.array(["cat", "dog"])}
+    test = ImageSet(["a", "b"], np.zeros((2, 4, 4, 3), np.uint8), origins=names | digits)
+    save_splits({"test": test}, tmp_path / "data.npz")
+    assert read_origins(tmp_path / "data.npz", "test") == {
+        "photographs": {"a": "cat", "b": "dog"},
+        "of one": {"a": 7, "b": 8},
+    }

@@ -9,9 +9,11 @@ from settings import shipped, with_parts
 
 from dhl.analysis.claims_file import read_claims_file
 from dhl.config.parse import parse_config
+from dhl.files import PROJECT
 from dhl.report import facts
 from dhl.report.content import read_claims
 from dhl.report.names import listed, noise_name
+from dhl.run.folder import RunFolder
 
 DEVIATIONS = TEMPLATES / "deviations.yaml"
 
@@ -44,6 +46,14 @@ def test_one_training_is_a_limit(config):
     photos = parse_config(shipped("photos"), source="photos")  # the classifier is a published one
     assert limits(photos)["One training"].startswith("The segmenter was trained once")
     assert "One training" not in limits(small_config(seeds=3, task_seeds=2))
+
+
+def test_a_denoiser_with_given_weights_is_named():
+    config = parse_config(shipped("photos-ffdnet"), source="photos-ffdnet")
+    phrases = facts.tested_on(
+        config, RunFolder(PROJECT / "results" / "reference" / "photos-ffdnet")
+    )
+    assert phrases[-2] == "Separate is ffdnet as published"
 
 
 def test_a_run_that_trains_nothing_says_so(drawn_run):

@@ -157,6 +157,8 @@ def test_with_every_evaluation_missing_there_is_still_a_report(config, drawn_cop
     assert set(measured.failures) == set(config.parts.classification.methods)
     text = drawn_copy.report.read_text("utf-8")
     assert "Nothing to show" in text
+    (browser,) = parse(text).find("section", id="browser")
+    assert "No evaluation succeeded." in browser.text
     cells = {cell.text for cell in parse(text).find("td", class_="failed")}
     assert cells == {"failed: exit status 1 (log)"}
     claims = read_csv(drawn_copy.claims, CLAIM_COLUMNS)
