@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import socket
@@ -127,4 +128,4 @@ def _explained(path: Path, temporary: Path) -> Iterator[None]:
         raise
 
 
-_FULL = (28, 122)  # ENOSPC, EDQUOT
+_FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -24,6 +24,7 @@ from dhl.run.folder import RunFolder
 
 REFERENCE = PROJECT / "results" / "reference"
 RESULTS = RunFolder(REFERENCE / "photos")  # the answer
+FFDNET = RunFolder(REFERENCE / "photos-ffdnet")  # its question with a published denoiser
 MINI = RunFolder(REFERENCE / "mini")
 DRAWS = RunFolder(REFERENCE / "mini-draws")
 LABORATORY = RunFolder(REFERENCE / "laboratory")  # more controls, and the studies
@@ -105,7 +106,7 @@ def claims_block(folder: RunFolder, origins: tuple[str, ...] = tuple(ORIGINS)) -
 
     def cells(row) -> list[str]:
         alone = single.get_group(row.claim)
-        same = f"{(alone == row.verdict_adjusted).sum()} of {len(alone)}"
+        same = f"{(alone == row.verdict_adjusted).sum()} of {len(alone)}" if len(alone) > 1 else ""
         carried = ""
         if row.largest_share > 0.5:
             carried = f"{row.largest_unit}, {100 * row.largest_share:.0f} %"
@@ -120,7 +121,10 @@ def claims_block(folder: RunFolder, origins: tuple[str, ...] = tuple(ORIGINS)) -
         title = f"**{ORIGINS[origin]}**"
         lines += [[title, *[""] * (len(rows[0]) - 1)], *rows] if rows else []
     head = ["comparison, over all sigmas", "difference", "verdict", "same verdict at single sigmas"]
-    return markdown([*head, "largest share, if > 50 %"], lines)
+    head.append("largest share, if > 50 %")
+    kept = [place for place in range(len(head)) if any(line[place] for line in lines)]
+    head, *lines = ([line[place] for place in kept] for line in [head, *lines])
+    return markdown(head, lines)
 
 
 def claim_title(row) -> str:
@@ -241,11 +245,11 @@ def study_rows(experiment: str) -> pd.DataFrame:
 
 
 def psnr_line() -> str:
-    """Return the PSNR at two noise levels of the methods that denoise, in one line."""
+    """Return the PSNR at two noise levels of denoisers, in one line."""
     rows = averages(RESULTS, "denoising", "psnr").pivot(index="method", columns="sigma")["value"]
     cells = (
         f"{METHODS[method].label} {rows.loc[method, 30]:.2f} / {rows.loc[method, 60]:.2f}"
-        for method in ("noisy", "cbm3d", "separate", "joint-classification", "joint-segmentation")
+        for method in ("cbm3d", "separate", "joint-classification", "joint-segmentation")
     )
     return f"PSNR in dB at σ 30 / 60: {'; '.join(cells)}."
 
@@ -263,6 +267,9 @@ def result_blocks() -> dict[str, str]:
         "further": table_block(RESULTS, FURTHER),
         "psnr": table_block(RESULTS, (("denoising", "psnr"),)),
         "claims": claims_block(RESULTS),
+        "ffdnet-tasks": table_block(FFDNET, (*TASK_METRICS, *FURTHER)),
+        "ffdnet-psnr": table_block(FFDNET, (("denoising", "psnr"),)),
+        "ffdnet-claims": claims_block(FFDNET),
         "mini-accuracy": table_block(MINI, TASK_METRICS),
         "mini-psnr": table_block(MINI, (("denoising", "psnr"),)),
         "mini-claims": claims_block(MINI),

@@ -89,6 +89,8 @@ class LogHandler(LogHandlerBase):
             # On a cluster, `nodes` is the largest number of jobs at once.
             side_by_side = getattr(record, "nodes", None) or getattr(record, "cores", None)
             self.state.cores = side_by_side or self.state.cores
+            resources = getattr(record, "provided_resources", None) or {}
+            self.state.gpu_jobs = resources.get("gpu", self.state.gpu_jobs)
         elif event == LogEvent.RUN_INFO:
             self._begin(getattr(record, "stats", {}))
         elif event == LogEvent.JOB_INFO:
@@ -132,6 +134,7 @@ class LogHandler(LogHandlerBase):
         log = next(iter(getattr(record, "log", None) or ()), "")
         run, _, name = Path(log).as_posix().removesuffix(".log").partition("/logs/")
         if not name:  # a target without a command
+            self.state.ended[getattr(record, "rule_name", "")] = 0.0
             return
         if not self.results:
             logs = Path(run) / "logs"
@@ -171,7 +174,6 @@ class LogHandler(LogHandlerBase):
         text, _ = self.planning.communicate()
         if self.planning.returncode == 0:
             made = json.loads(text)
-            self.state.gpu_jobs = made["machine"]["gpu_jobs"]
             self.state.planned = {job["name"]: Job(**job) for job in made["jobs"]}
 
     def _summary(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dhl.config.data_sets import Folder
+from dhl.config.data_sets import DOWNLOADABLE_FOLDERS, Folder
 from dhl.config.folders import SUFFIXES, Found, find_images
 from dhl.data.image_files import SMALLEST_SIDE, is_deep
 from dhl.data.image_set import ImageSet
@@ -96,7 +96,7 @@ def read_denoising(
     for split, source in (("train", spec.train), ("test", spec.test)):
         if source is None:
             continue
-        if source.startswith("imagenet-samples-"):
+        if source in DOWNLOADABLE_FOLDERS and source not in _FOLDERS:
             splits |= read_half(source, split, root) if split in wanted else {}
             continue
         folders = [Path(source)]

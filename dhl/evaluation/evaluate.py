@@ -37,7 +37,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.results import IMAGE_COLUMNS, result_path, write_csv
 from dhl.run.shards import shards
 from dhl.seeding import FIRST, Draw
-from dhl.training.device import reserved_device
+from dhl.training.device import is_out_of_memory, reserved_device
 
 EXAMPLES = {"denoising": 4, "classification": 12, "segmentation": 6}
 
@@ -226,7 +226,9 @@ def forward(network: Callable, images: np.ndarray, device: torch.device) -> np.n
     try:
         batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
         output = network(batch).float().cpu().numpy()
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         count, height, width = images.shape[:3]
         smaller = f"set `evaluation.batch` to {count // 2}, which changes no result"
         raise UserError(

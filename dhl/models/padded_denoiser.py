@@ -49,6 +49,6 @@ class PaddedDenoiser(nn.Module):
 def border_of(denoiser: nn.Module) -> int:
     """Return how many pixels a denoiser loses on each side without padding; 0 by default.
 
-    A denoiser with an attribute `border` also has a method `forward_unpadded`.
+    It is the attribute `border` of a denoiser that has a method `forward_unpadded`.
     """
-    return getattr(denoiser, "border", 0)
+    return getattr(denoiser, "border", 0) if hasattr(denoiser, "forward_unpadded") else 0

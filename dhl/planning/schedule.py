@@ -53,7 +53,9 @@ def wall_seconds(jobs: Sequence[Job], *, cores: int, gpu_jobs: int) -> float:
     ended: set[str] = set()
     now, free, free_gpus = 0.0, cores, gpu_jobs
     while waiting or running:
-        for job in waiting.copy() if free else ():
+        for job in waiting.copy():
+            if not free:
+                break
             threads = min(job.threads, cores)
             gpus = int(uses_torch(job.name) and gpu_jobs > 0)
             if threads <= free and gpus <= free_gpus and ended.issuperset(job.parents):

@@ -15,6 +15,11 @@ from dhl.run.manifest import processor
 from dhl.training.gpu_slots import gpu_slot
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether an error of PyTorch is a lack of memory; on a CPU it is a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
 @contextmanager
 def reserved_device(config: Config) -> Iterator[torch.device]:
     """Choose the device; on a GPU, hold a slot and make the arithmetic deterministic.

@@ -146,7 +146,7 @@ def loss_of_network(
     if targets is None:
         raise ValueError("a task's loss needs images with targets")
     logits = coarse_logits(network, images)
-    stride = getattr(network, "stride", None)
+    stride = getattr(network, "stride", None) if hasattr(network, "forward_coarse") else None
     return task_loss(
         logits=logits, target=targets if stride is None else shrink_labels(targets, stride)
     )

@@ -56,14 +56,18 @@ class Steps(Dataset):
     def __getitem__(self, step: int) -> Read:
         """Read the images of a step; the next good image replaces a damaged one."""
         result = Read([], [], [])
-        for index in self.order(step):
-            while isinstance(stack := self._stack(index), DamagedImage):
+        for first in self.order(step):
+            for index in range(first, first + len(self.images)):
+                stack = self._stack(index % len(self.images))
+                if not isinstance(stack, DamagedImage):
+                    break
                 result.damaged.append(stack)
                 if self.images.damaged == "stop":
                     return result
-                index = (index + 1) % len(self.images)
+            else:
+                raise result.damaged[-1].error()  # all are damaged
             result.stacks.append(stack)
-            result.indices.append(index)
+            result.indices.append(index % len(self.images))
         return result
 
     def _stack(self, index: int) -> torch.Tensor | DamagedImage:

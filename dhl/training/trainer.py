@@ -20,7 +20,13 @@ from dhl.errors import UserError
 from dhl.models import checkpoint
 from dhl.progress import Progress
 from dhl.seeding import derive_seed, torch_generator
-from dhl.training.device import autocast, device_name, precision_name, to_device
+from dhl.training.device import (
+    autocast,
+    device_name,
+    is_out_of_memory,
+    precision_name,
+    to_device,
+)
 from dhl.training.optimizers import build_optimizer, learning_rate, set_learning_rate
 from dhl.training.signals import noted_signals
 
@@ -254,8 +260,7 @@ def _advice(recipe: Recipe, *, first_step: Callable[[], bool]) -> Iterator[None]
         yield
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        # On a GPU it is a torch.OutOfMemoryError, on a CPU a plain one.
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in reason:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise UserError(
                 f"A training step with `batch: {recipe.batch}` does not fit into the device's "
                 "memory.",

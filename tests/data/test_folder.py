@@ -163,6 +163,14 @@ def test_kodak_and_bsds500_are_read_from_their_downloads(tmp_path):
     assert splits["test"].ids == ["128", "135", "142"]
 
 
+def test_a_user_folder_can_begin_like_a_download(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imagenet-samples-mine").mkdir()
+    Image.new("RGB", (18, 17)).save(tmp_path / "imagenet-samples-mine/cat.png")
+    splits, _ = read_denoising(denoising(test="imagenet-samples-mine"), tmp_path / "root")
+    assert splits["test"].ids == ["cat"]
+
+
 def test_a_user_folder_with_the_name_kodak_is_written_with_a_dot(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kodak").mkdir()

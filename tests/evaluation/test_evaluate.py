@@ -22,7 +22,7 @@ from dhl.data.image_set import ImageSet, load_split
 from dhl.data.prepare import write_data, write_noise
 from dhl.errors import UserError
 from dhl.evaluation import evaluate as evaluation
-from dhl.evaluation.evaluate import Arrays, Bench, evaluate, forward
+from dhl.evaluation.evaluate import Arrays, Bench, evaluate
 from dhl.run.model_keys import task_network_key
 from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, read_csv
 
@@ -306,42 +306,3 @@ def test_images_are_read_once_for_all_methods_and_a_batch_at_a_time(
     for asked in [lazy.images.read, *([targets.read] if part == "segmentation" else [])]:
         assert max(map(len, asked)) <= 5
         assert [index for positions in asked for index in positions] == list(range(len(images)))
-
-
-class Full(nn.Module):
-    """A network that the device has no memory for."""
-
-    def forward(self, images):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore words.")
-
-
-@pytest.mark.parametrize(
-    ("batch", "remedy"),
-    [(7, "set `evaluation.batch` to 3,"), (1, "a device with more memory")],
-)
-def test_a_batch_that_does_not_fit_the_device_is_answered_with_a_smaller_one(
-    tiny_content, run_copy, monkeypatch, batch, remedy
-):
-    build = Bench.__init__
-
-    def without_memory(self, *arguments, **options):
-        build(self, *arguments, **options)
-        self.networks["classifier/clean"] = Full()
-
-    monkeypatch.setattr(Bench, "__init__", without_memory)
-    tiny_content["evaluation"]["batch"] = batch
-    config = parse_config(tiny_content, source="tiny.yaml")
-    with pytest.raises(UserError) as error:
-        evaluate(config, "classification", SIGMA, run_copy)
-    assert remedy in error.value.do
-    assert error.value.came.startswith(f"{batch} images of 32 x 32 px: CUDA out of memory")
-    assert "More words" not in error.value.came
-
-
-@pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_an_output_that_is_not_finite_has_no_quality(number):
-    network = nn.Conv2d(3, 3, 1)
-    network.bias.data[1] = number
-    with pytest.raises(UserError) as caught:
-        forward(network, np.zeros((1, 4, 4, 3), np.float32), torch.device("cpu"))
-    assert "Conv2d" in caught.value.came

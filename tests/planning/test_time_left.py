@@ -72,3 +72,9 @@ def test_a_resumed_run_counts_only_the_jobs_that_snakemake_will_run():
 def test_jobs_run_side_by_side():
     jobs = {f"train/{name}/sigma30": Job(f"train/{name}/sigma30", 10) for name in "abcd"}
     assert seconds_left(RunState(planned=jobs, to_run=Counter(train=4), cores=2), 0) == 20
+
+
+def test_jobs_on_gpus_wait_for_a_gpu():
+    jobs = {f"train/{name}/sigma30": Job(f"train/{name}/sigma30", 10) for name in "abcd"}
+    run = RunState(planned=jobs, to_run=Counter(train=4), cores=4, gpu_jobs=1)
+    assert seconds_left(run, 0) == 40

@@ -245,3 +245,11 @@ def test_the_loss_is_computed_at_the_coarse_positions(joint):
     losses["loss"].backward()
     trained = denoiser.mix.weight if joint else segmenter.score.weight
     assert trained.grad.abs().max() > 0
+
+
+def test_the_stride_of_a_network_without_coarse_logits_is_its_own_affair():
+    segmenter = nn.Conv2d(3, 3, 1)  # has an attribute `stride`
+    images, labels = uniform(2, 3, 5, 5), torch.arange(50).reshape(2, 5, 5) % 3
+    loss = TaskObjective(segmenter, sigma=None).losses(images, labels, torch.Generator())["loss"]
+    expected = nn.functional.cross_entropy(segmenter(images), labels)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)

@@ -86,6 +86,14 @@ def test_a_segmented_image_below_the_patch_is_filled_and_its_filling_is_ignored(
             assert (filled == colour).all()
 
 
+def test_if_every_training_image_is_damaged_the_run_ends(tmp_path):
+    write_images(tmp_path, with_maps=False)
+    for path in tmp_path.glob("*.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UserError, match="cannot be decoded"):
+        batches(in_files(tmp_path, damaged="skip"))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_training_image_stops_the_run_or_is_replaced_and_named(tmp_path, caplog, workers):
     write_images(tmp_path, with_maps=False)

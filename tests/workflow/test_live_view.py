@@ -73,10 +73,19 @@ def test_on_a_cluster_as_many_jobs_as_nodes_run_at_once(view):
     assert view.state.cores == 100
 
 
-def test_a_target_without_a_command_is_no_job(view):
-    begin(view, report=1)
-    view.handle(record(LogEvent.JOB_INFO, jobid=1, log=[], output=[]))
+def test_a_target_without_a_command_is_done_at_once(view):
+    begin(view, train=1, all=1)
+    view.handle(job(1, "results/x/logs/train/separate/sigma30.log"))
+    view.handle(record(LogEvent.JOB_FINISHED, job_id=1))
+    view.handle(record(LogEvent.JOB_INFO, jobid=0, rule_name="all", log=[], output=[]))
     assert not view.state.running
+    assert view._summary().startswith("2 of 2 jobs in 0 s")
+
+
+def test_the_limit_of_jobs_on_gpus_is_that_of_the_run(view):
+    view.handle(record(LogEvent.RESOURCES_INFO, provided_resources={"gpu": 2, "mem_mb": 100}))
+    view.handle(record(LogEvent.RESOURCES_INFO, cores=8))
+    assert (view.state.gpu_jobs, view.state.cores) == (2, 8)
 
 
 def test_a_running_training_shows_its_step_and_loss(view, tmp_path):

@@ -116,7 +116,8 @@ if shutil.which("conda") is None:
 # Snakemake cannot count GPUs: on one machine, the number of GPU jobs at once is limited here, unless
 # `--resources gpu=` sets the limit. On a cluster, the scheduler sets it.
 if (
-    (gpus := gpus_of_this_machine())
+    ON_GPU
+    and (gpus := gpus_of_this_machine())
     and workflow.resource_settings.nodes is None
     and "gpu" not in workflow.global_resources
 ):
