@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from dhl.analysis.published import AVERAGE, write_calibration
+from dhl.analysis.published import write_calibration
 from dhl.data.folder import picture_files, read_pictures
 from dhl.data.image_set import ImageSet
 from dhl.data.locations import downloaded
@@ -24,7 +24,7 @@ from dhl.evaluation.calibration import REGIONS, Denoise, denoise_with, measure
 from dhl.evaluation.untrained import cbm3d_batch
 from dhl.files import PROJECT
 from dhl.models.published_dncnn import read_released_dncnn, read_usaid_dncnn
-from dhl.run.results import file_digest
+from dhl.run.results import AVERAGE, file_digest
 from dhl.sigma import noise_std
 
 PUBLISHED = PROJECT / "config" / "published.csv"

@@ -68,7 +68,7 @@ def hold(path: Path) -> None:
     """Share a lock with other processes until this one ends, even if killed."""
     import fcntl
 
-    with suppress(OSError):  # no locks, or not writable: `unless_held` then yields False
+    with suppress(OSError):  # without locks, a run goes on
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")
         fcntl.flock(file, fcntl.LOCK_SH)

@@ -66,10 +66,7 @@ class Comparison(Frozen):
         return tuple(self._claim(part, self.metric or decides[part]) for part in parts)
 
     def _claim(self, part: str, metric: str) -> Claim:
-        second = self.metric is not None and part in TASKS
-        name = f"{metric.replace('_', '-')}-{self.better}" if second else self.better
-        if self.metric is not None and part not in TASKS:
-            name = f"{metric}-{self.better}"
+        name = f"{metric.replace('_', '-')}-{self.better}" if self.metric else self.better
         other, over = self.than, ""
         name += f"-over-{other}"
         if self.share:

@@ -144,9 +144,9 @@ class Reach:
         seen = training_pixels(self.config, sigma_key(name, sigma))
         if seen >= self.limits.pixels:
             return ""
-        share = seen / self.limits.pixels / 100
+        percent = seen / self.limits.pixels  # the limit is 1 % of those of the released code
         return (
-            f"{label_of(loser)} saw {100 * share:.2g} % of the training pixels of the released "
+            f"{label_of(loser)} saw {percent:.2g} % of the training pixels of the released "
             "code, so that a longer training may win"
         )
 

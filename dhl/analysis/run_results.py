@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 
 from dhl.analysis.measurements import Measurements, read_measurements
-from dhl.analysis.published import AVERAGE
 from dhl.analysis.verdicts import VERDICTS
 from dhl.config.methods import METRICS, base_of, table_number
 from dhl.config.parse import parse_config
@@ -24,7 +23,7 @@ from dhl.run.evaluations import evaluated_draws
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest, recorded_digests
 from dhl.run.outputs import part_of_table
-from dhl.run.results import edited_by_hand, file_digest, read_some_columns
+from dhl.run.results import AVERAGE, edited_by_hand, file_digest, read_some_columns
 
 Cell = tuple[str, float, str, str]  # part, sigma, method, metric
 VerdictKey = tuple[str, float | None]  # claim, sigma; None for the verdict over all sigmas

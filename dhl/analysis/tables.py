@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dhl.analysis.measurements import Measurements, read_measurements
-from dhl.analysis.published import AVERAGE, NOT_IN_PAPER, PublishedTable, read_published
+from dhl.analysis.published import NOT_IN_PAPER, PublishedTable, read_published
 from dhl.analysis.scores import BOUNDS, DIRECTION, SCORES, TARGET, goodness
 from dhl.analysis.table_formats import DIALECTS, Dialect
 from dhl.config.methods import (
@@ -30,7 +30,7 @@ from dhl.config.methods import (
 from dhl.config.schema import Config
 from dhl.run.folder import RunFolder
 from dhl.run.model_keys import GUIDED
-from dhl.run.results import TABLE_COLUMNS, edited_by_hand, read_csv, result_path, write_csv
+from dhl.run.results import AVERAGE, TABLE_COLUMNS, edited_by_hand, read_csv, result_path, write_csv
 from dhl.sigma import format_sigma
 
 NOT_MEASURED, FAILED = "not measured", "failed"

@@ -29,8 +29,7 @@ def explain(error: ValidationError, source: str) -> UserError:
 
 def _explained(item: Item, source: str) -> UserError:
     """Explain one error."""
-    # Pydantic's path also contains the kind of data, and `[key]` after the key of a mapping.
-    path = ".".join(str(key) for key in item["loc"] if key not in (*KINDS, "[key]"))
+    path = _path(item["loc"])
     if isinstance(mistake := item.get("ctx", {}).get("error"), UserError):
         named = f"`{path}" in f"{mistake.mistake} {mistake.came}"
         where = source if named or not path else f"`{path}` in {source}"
@@ -54,6 +53,17 @@ def _explained(item: Item, source: str) -> UserError:
         came=_shown(item["input"]),
         do=f"give `{path}` a valid value.",
     )
+
+
+def _path(loc: tuple[str | int, ...]) -> str:
+    """Join the keys of pydantic's path, without kinds of data and the `[key]` of mappings."""
+    keys = zip(loc, (None, *loc), strict=False)
+    return ".".join(str(key) for key, above in keys if key != "[key]" and not _is_kind(key, above))
+
+
+def _is_kind(key: str | int, above: str | int | None) -> bool:
+    """Tell whether an element of pydantic's path is a kind of data, and not a key."""
+    return above == "data" and key in KINDS
 
 
 def _unknown_key(item: Item, path: str, source: str) -> UserError:
@@ -128,9 +138,9 @@ def _shown(value: Any) -> str:
 def _valid_keys(location: tuple[int | str, ...]) -> list[str]:
     """List the valid keys at a key path."""
     kind: Any = Config
-    for key in location:
-        if key in KINDS:
-            kind = KINDS[key]
+    for key, above in zip(location, (None, *location), strict=False):
+        if _is_kind(key, above):
+            kind = KINDS[str(key)]
         elif get_origin(kind) is dict:
             kind = get_args(kind)[1]
         else:

@@ -141,18 +141,6 @@ class DenoiserRecipes(Frozen):
         description="the denoiser of each sigma; null: the `weights` of the denoiser, untrained",
     )
 
-    @model_validator(mode="after")
-    def _patches_fit_the_denoiser(self) -> DenoiserRecipes:
-        for name in ("warm_start", "separate"):
-            recipe = getattr(self, name)
-            if recipe is not None and recipe.patch is not None and recipe.patch % 4:
-                raise ConfigError(
-                    f"The patch of {recipe.patch} px is not a multiple of 4.",
-                    came=f"`{name}.patch: {recipe.patch}`; the denoiser downsamples by 2 twice",
-                    do=f"write {max(8, recipe.patch // 4 * 4)} or {recipe.patch // 4 * 4 + 4}.",
-                )
-        return self
-
 
 class DenoisingTraining(DenoiserRecipes):
     """The recipes of the paper's denoiser, and of those that it is compared with."""
@@ -163,6 +151,18 @@ class DenoisingTraining(DenoiserRecipes):
     tnrd: DenoiserRecipes | None = Field(
         default=None, description="recipes of TNRD; null: those of the denoiser"
     )
+
+    @model_validator(mode="after")
+    def _patches_fit_the_denoiser(self) -> DenoisingTraining:
+        for name in ("warm_start", "separate"):
+            recipe = getattr(self, name)
+            if recipe is not None and recipe.patch is not None and recipe.patch % 4:
+                raise ConfigError(
+                    f"The patch of {recipe.patch} px is not a multiple of 4.",
+                    came=f"`{name}.patch: {recipe.patch}`; the denoiser downsamples by 2 twice",
+                    do=f"write {max(8, recipe.patch // 4 * 4)} or {recipe.patch // 4 * 4 + 4}.",
+                )
+        return self
 
     def of(self, kind: str) -> DenoiserRecipes:
         """Return the MSE recipes of a kind of denoiser, such as `separate` or `dncnn`."""

@@ -72,7 +72,8 @@ def evaluate(
     Parameters
     ----------
     config : Config
-    part : {"denoising", "classification", "segmentation"}
+    part : str
+        A part of the configuration, also that of a further test set, such as `denoising-mcmaster`.
     sigma : float
         On the 0-255 scale.
     folder : RunFolder

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from dhl.config.architectures import entry_of
 from dhl.errors import UserError
 from dhl.files import atomic_path
 from dhl.models.build import build_network
@@ -141,7 +140,6 @@ def load_model(path: Path, *, fingerprint: str | None = None) -> tuple[nn.Module
         )
     try:
         description = content["network"]
-        entry_of(content["role"], description["name"])
         network = build_network(content["role"], **description)
         network.load_state_dict(content["state"])
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:

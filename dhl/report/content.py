@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from dhl.analysis.published import AVERAGE
 from dhl.analysis.run_results import check_verdicts
 from dhl.analysis.sensitivity import denoiser_label, reader_label
 from dhl.config.methods import model_of
@@ -20,6 +19,7 @@ from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.model_keys import sigma_key
 from dhl.run.results import (
+    AVERAGE,
     CLAIM_COLUMNS,
     SENSITIVITY_COLUMNS,
     SKIPPED_COLUMNS,

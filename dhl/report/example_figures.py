@@ -61,9 +61,7 @@ class Examples:
         """Return the input of the task network, uint8 (H, W, 3)."""
         if method == "clean":
             return self.arrays[f"clean/{index}"]
-        # The retrained network reads the noisy image, which is stored once.
-        stored = self.arrays.get(f"image/{method}/{index}")
-        return self.arrays[f"image/noisy/{index}"] if stored is None else stored
+        return self.arrays[f"image/{method}/{index}"]
 
     def psnr(self, method: str, index: int) -> float:
         """Return the PSNR in dB from the evaluation; NaN if it has none."""

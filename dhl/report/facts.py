@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from dhl.analysis.claims_file import ClaimsFile
-from dhl.analysis.published import AVERAGE
 from dhl.analysis.reach import is_trained_here, is_trial
 from dhl.config.architectures import PUBLISHED
 from dhl.config.methods import TASK_NETWORKS, TASKS, label_of, part_name, table_number
@@ -19,7 +18,7 @@ from dhl.report.names import listed, noise_name
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
-from dhl.run.results import TABLE_COLUMNS, open_arrays, read_csv
+from dhl.run.results import AVERAGE, TABLE_COLUMNS, open_arrays, read_csv
 from dhl.sigma import format_sigma
 
 _FEW = 12  # test images

@@ -99,7 +99,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "signed_number": lambda value, metric: format_difference(value, metric).partition(" ")[0],
     "share": format_share,
     "short_claim": short_claim,
-    "unsigned": lambda text: text.removeprefix("+"),
     "listed": listed,
     "p_value": format_p,
     "count": lambda number: f"{number:,.0f}" if pd.notna(number) else NONE,

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from dhl.analysis.published import (
-    AVERAGE,
     CALIBRATION,
     PROTOCOL,
     read_calibration,
@@ -16,6 +15,7 @@ from dhl.analysis.published import (
     read_published,
 )
 from dhl.config.methods import TABLES
+from dhl.run.results import AVERAGE
 from dhl.sigma import format_sigma
 
 _KINDS = {"crop": "here, crops", "full": "here, complete images"}

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dhl.analysis.measurements import read_measurements
-from dhl.analysis.published import AVERAGE
 from dhl.analysis.statistics import infer
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import TASKS, label_of, table_number
@@ -22,7 +21,7 @@ from dhl.report.figure_style import WIDTH, MethodStyle, draw_method, styles_of
 from dhl.report.names import sigma_axis
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
-from dhl.run.results import TABLE_COLUMNS, read_csv
+from dhl.run.results import AVERAGE, TABLE_COLUMNS, read_csv
 from dhl.sigma import format_sigma
 
 PLOTTED = {

@@ -22,8 +22,8 @@ def read_strip(config: Config, folder: RunFolder) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        `part`, `sigma`, the image's `id`, its true class (`truth`), the `classes` of all label maps
-        (pairs of name and colour), and `views` as `dhl.report.images.view_of` returns them, with
+        `part`, `sigma`, the image's `id`, the `classes` of all label maps (pairs of name and
+        colour), and `views` as `dhl.report.images.view_of` returns them, with
         `note`: the PSNR, the predicted class, or the share of pixels with the right label. None if
         all evaluations at the highest sigma failed.
     """

@@ -109,7 +109,7 @@ def _software() -> dict[str, Path]:
 
 def _plugin_files(manifest: dict[str, Any]) -> dict[str, Path]:
     """Return the files of plug-ins by their names in the archive, if they are unchanged."""
-    files = {}
+    files: dict[str, Path] = {}
     for name, digest in manifest.get("plugins", {}).items():
         path = Path(name)
         if not path.is_file() or file_digest(path) != digest:
@@ -119,7 +119,14 @@ def _plugin_files(manifest: dict[str, Any]) -> dict[str, Path]:
                 do="go to the folder where the run was made, restore the file, or repeat the run.",
             )
         inside = [part for part in path.parts if part not in (path.anchor, "..")]
-        files["/".join(["plugins", *inside])] = path
+        place = "/".join(["plugins", *inside])
+        if place in files:
+            raise UserError(
+                f"Two plug-ins would have the name {place} in the archive.",
+                came=f"{files[place]} and {path}",
+                do="rename one of the files in the configuration, and run again.",
+            )
+        files[place] = path
     return files
 
 

@@ -79,6 +79,7 @@ def test_every_shipped_configuration_is_legal_and_reloads_to_the_same(path):
         (f"{DENOISING}.sigmas", [30.0000001, 30], "write 30."),
         (f"{DENOISING}.sigmas", [10**400], "1 to 255"),
         (f"{DENOISING}.training.warm_start.sigma_low", 33.33333333, "write 33.3333."),
+        (f"{DENOISING}.test_sets", {"folder": 5}, "`parts.denoising.test_sets.folder`"),
         (f"{DENOISING}.methods", ["bm4d"], ", ".join(ALLOWED["denoising"])),
         (f"{DENOISING}.methods", ["seperate"], "`separate`"),
         (f"{DENOISING}.methods", ["noisy", "noisy"], "remove"),
@@ -198,6 +199,16 @@ def test_only_the_recipes_of_trained_models_are_used(tiny_content):
     ]
     denoising["training"]["dncnn"] = None  # DnCNN is trained as the denoiser
     assert "`parts.denoising.training.warm_start.patch: 96`" in refused(tiny_content).came
+
+
+def test_only_the_patches_of_the_papers_denoiser_are_multiples_of_4(tiny_content):
+    training = tiny_content["parts"]["denoising"]["training"]
+    recipe = training["separate"] | {"patch": 38}
+    training["dncnn"] = {"separate": recipe}
+    parsed = parse_config(tiny_content, source="mine.yaml").parts.denoising.training
+    assert parsed.of("dncnn").separate.patch == 38
+    training["separate"] = recipe
+    assert "not a multiple of 4" in refused(tiny_content).mistake
 
 
 def test_patches_fit_into_images_of_known_size(tiny_content):
