@@ -10,7 +10,7 @@ from typing import Any, cast, get_args, get_origin
 from pydantic import ValidationError
 
 from dhl.config.base import Frozen, nearest
-from dhl.config.data import KINDS
+from dhl.config.data import KINDS, SHIPPED
 from dhl.config.plugins import FORM
 from dhl.config.schema import Config
 from dhl.errors import UserError, without_secrets
@@ -63,7 +63,7 @@ def _path(loc: tuple[str | int, ...]) -> str:
 
 def _is_kind(key: str | int, above: str | int | None) -> bool:
     """Tell whether an element of pydantic's path is a kind of data, and not a key."""
-    return above == "data" and key in KINDS
+    return above in ("data", SHIPPED) and key in KINDS
 
 
 def _unknown_key(item: Item, path: str, source: str) -> UserError:

@@ -35,7 +35,7 @@ from dhl.evaluation.untrained import (
 )
 from dhl.progress import Progress
 from dhl.run.folder import RunFolder
-from dhl.run.results import open_arrays, result_path
+from dhl.run.results import Arrays, open_arrays, result_path
 from dhl.run.shards import WHOLE, Shard
 from dhl.training.gpu_slots import may_have_gpu
 from dhl.training.signals import end_with_parent
@@ -241,8 +241,12 @@ class DenoisedImages:
     """
 
     def __init__(self, paths: Iterable[Path], ids: Sequence[str]):
-        self._files = {name: arrays for arrays in map(open_arrays, paths) for name in arrays}
-        if missing := [name for name in ids if name not in self._files]:
+        self._paths: dict[str, Path] = {}
+        for path in paths:
+            with open_arrays(path) as arrays:
+                self._paths |= dict.fromkeys(arrays, path)
+        self._open: Arrays | None = None  # one file at a time: a part can have hundreds of shards
+        if missing := [name for name in ids if name not in self._paths]:
             raise UserError(
                 "Denoised images of an untrained method are missing.",
                 came=f"{len(missing)} of {len(ids)} images in none of the files, such as "
@@ -252,4 +256,9 @@ class DenoisedImages:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return one image, float32 of shape (H, W, 3)."""
-        return self._files[name][name]
+        path = self._paths[name]
+        if self._open is None or self._open.path != path:
+            if self._open is not None:
+                self._open.close()
+            self._open = open_arrays(path)
+        return self._open[name]

@@ -71,12 +71,12 @@ class _Run:
         for part in self.config.parts:
             train, test = self.counts[part].train, self.counts[part].test
             decoding = self._decoding(part)
-            count, pixels = (
-                getattr(test, name) + (getattr(train, name) if train else 0)
-                for name in ("count", "pixels")
-            )
+            # A further test set has no training images of its own.
+            splits = [test, train] if train and part == base_of(part) else [test]
+            pixels = sum(split.pixels for split in splits)
             yield Job(
-                f"data/{part}", self._start("data") + test.count * decoding, amount=count,
+                f"data/{part}", self._start("data") + test.count * decoding,
+                amount=sum(split.count for split in splits),
                 threads=self.config.threads, disk_bytes=0 if decoding else 3 * pixels,
             )  # fmt: skip
             seconds = self._start("noise") + test.count * decoding + PIXEL * test.pixels

@@ -291,6 +291,10 @@ class Arrays(Mapping[str, "np.ndarray"]):
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; its arrays can no longer be read."""
         self._file.close()
 
 

@@ -17,6 +17,9 @@ from dhl.data.prepare import write_data, write_noise
 from dhl.errors import UserError
 from dhl.evaluation.baseline import BaselineJob, write_baseline
 from dhl.evaluation.evaluate import evaluate
+from dhl.planning.image_counts import count_all_images
+from dhl.planning.machine import reference_machine
+from dhl.planning.plan import make_plan
 from dhl.report.facts import tested_on as phrases
 from dhl.run.contents import files_of
 from dhl.run.folder import RunFolder
@@ -124,3 +127,11 @@ def test_files_of_a_further_set_are_outputs_of_the_run(config, tmp_path):
     assert command_for(folder.table("1-mine")) == f"dhl table --part {PART}"
     noise = folder.noise(PART, SIGMA)
     assert command_for(noise) == f"dhl noise --part {PART} --sigma {SIGMA}"
+
+
+def test_the_plan_counts_no_training_images_of_a_further_set(config):
+    counts = count_all_images(config)
+    plan = make_plan(config, counts, reference_machine(config, cores=2))
+    amounts = {job.name: job.amount for job in plan.jobs}
+    assert amounts[f"data/{PART}"] == 2
+    assert amounts["data/denoising"] > 2

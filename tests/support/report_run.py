@@ -102,11 +102,9 @@ def write_shown_figures(config: Config, folder: RunFolder) -> None:
 
 
 def give_classes(path: Path) -> None:
-    """Replace label maps by classes, and drop the images that an evaluation does not store."""
+    """Replace label maps by classes."""
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     for index in range(len(arrays["example_ids"])):
         arrays[f"labels/{index}"] = np.int64(3)
-        arrays.pop(f"image/retrained/{index}", None)
-        arrays.pop(f"image/clean/{index}", None)
     np.savez(path, **arrays)
