@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dhl.errors import UserError
+from dhl.errors import UserError, advice
 
 PROJECT = Path(__file__).resolve().parents[1]  # the checkout, with config/ and report/
 
@@ -117,7 +117,7 @@ def _explained(path: Path, temporary: Path) -> Iterator[None]:
             raise UserError(
                 f"The disk is full, so {path} was not written.",
                 came=f"{error.strerror} while writing {path}",
-                do="free some space and run the same command again; complete files are kept.",
+                do=advice(error),
             ) from None
         if str(error.filename) in map(str, (temporary, *path.parents)):
             raise UserError(

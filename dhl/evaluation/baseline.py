@@ -241,11 +241,8 @@ class DenoisedImages:
     """
 
     def __init__(self, paths: Iterable[Path], ids: Sequence[str]):
-        self._paths: dict[str, Path] = {}
-        for path in paths:
-            with open_arrays(path) as arrays:
-                self._paths |= dict.fromkeys(arrays, path)
         self._open: Arrays | None = None  # one file at a time: a part can have hundreds of shards
+        self._paths = {name: path for path in paths for name in self._arrays(path)}
         if missing := [name for name in ids if name not in self._paths]:
             raise UserError(
                 "Denoised images of an untrained method are missing.",
@@ -256,9 +253,12 @@ class DenoisedImages:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return one image, float32 of shape (H, W, 3)."""
-        path = self._paths[name]
+        return self._arrays(self._paths[name])[name]
+
+    def _arrays(self, path: Path) -> Arrays:
+        """Return the arrays of a file, which stays open until another one is asked for."""
         if self._open is None or self._open.path != path:
             if self._open is not None:
                 self._open.close()
             self._open = open_arrays(path)
-        return self._open[name]
+        return self._open

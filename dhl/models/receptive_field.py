@@ -1,4 +1,4 @@
-"""The receptive field of a denoiser, measured."""
+"""The size of a network, and the receptive field of a denoiser, measured."""
 
 from __future__ import annotations
 
@@ -59,3 +59,11 @@ def _field(network: nn.Module, side: int, phase: int) -> tuple[int, int]:
     (gradient,) = torch.autograd.grad(network(image)[0, :, pixel, pixel].sum(), image)
     reached = gradient.abs().sum((0, 1)).nonzero()
     return int(reached.min()), int(reached.max())
+
+
+def network_size(network: nn.Module, role: str) -> dict[str, int | None]:
+    """Return the number of `parameters`, and the `receptive_field` of a denoiser in px."""
+    return {
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "receptive_field": receptive_field(network) if role == "denoiser" else None,
+    }

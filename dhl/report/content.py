@@ -165,11 +165,10 @@ def _size(folder: RunFolder, key: str) -> dict[str, Any]:
         return curve[_SIZE].iloc[-1].to_dict()
     # Published weights were not trained.
     from dhl.models.checkpoint import load_model
-    from dhl.models.receptive_field import receptive_field
+    from dhl.models.receptive_field import network_size
 
-    network, _ = load_model(folder.model(key))
-    parameters = sum(weight.numel() for weight in network.parameters())
-    return {"parameters": parameters, "receptive_field": receptive_field(network)}
+    network, content = load_model(folder.model(key))
+    return network_size(network, content["role"])
 
 
 def read_costs(folder: RunFolder) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from dhl.models.build import build_network
 from dhl.models.padded_denoiser import border_of
 from dhl.models.pretrained import load_pretrained
 from dhl.models.published_dncnn import load_released_dncnn
-from dhl.models.receptive_field import receptive_field
+from dhl.models.receptive_field import network_size
 from dhl.run.downloads import downloaded_weights
 from dhl.run.fingerprints import fingerprint
 from dhl.run.folder import RunFolder
@@ -215,10 +215,7 @@ def _write_model(
     config: Config, spec: ModelSpec, folder: RunFolder, *, network: nn.Module, curve: list[dict]
 ) -> None:
     """Write a model's training curve, then its weights."""
-    size = {
-        "parameters": sum(weight.numel() for weight in network.parameters()),
-        "receptive_field": receptive_field(network) if spec.role == "denoiser" else None,
-    }
+    size = network_size(network, spec.role)
     write_rows([row | size for row in curve], folder.training(spec.key), TRAINING_COLUMNS)
     content = {
         "key": spec.key, "role": spec.role, "network": spec.build_options, "sigma": spec.sigma,

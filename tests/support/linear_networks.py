@@ -16,8 +16,6 @@ def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
 class LinearDenoiser(nn.Module):
     """Mixes the channels of each pixel."""
 
-    border = 0
-
     def __init__(self):
         super().__init__()
         self.mix = nn.Conv2d(3, 3, 1)
