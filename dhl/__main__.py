@@ -1,7 +1,5 @@
 """`python -m dhl`."""
 
-import sys
+from dhl.cli.parser import program
 
-from dhl.cli.parser import main
-
-sys.exit(main())
+program()

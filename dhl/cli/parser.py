@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import atexit
-import gc
 import inspect
 import io
 import logging
@@ -212,6 +210,20 @@ def _run(arguments: Arguments) -> int:
     return arguments.function(arguments, config, folder) or 0
 
 
+def program() -> None:
+    """Run the command of `sys.argv`, and end without Python's clean-up.
+
+    The clean-up would examine and free all objects of PyTorch, for up to a second in each job.
+    """
+    status = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # a full disk or a closed pipe: Python's own exit reports it
+        sys.exit(status)
+    os._exit(status)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status.
 
@@ -223,7 +235,6 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     # A user's settings of matplotlib change no figure, and mistakes in them stop no command.
     os.environ.update(MATPLOTLIBRC=os.devnull, MPLBACKEND="agg")
-    atexit.register(gc.freeze)  # else Python's exit examines all objects of PyTorch, for a second
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("dhl").setLevel(logging.INFO)
     parser = build_parser()

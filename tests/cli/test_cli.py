@@ -176,6 +176,16 @@ def test_the_program_ends_with_the_message_and_the_status(tmp_path):
     assert result.stderr.count("\n") == 3
 
 
+def test_the_program_writes_all_it_prints_or_fails(tiny_file):
+    command = [sys.executable, "-m", "dhl", "describe", "--configfile", str(tiny_file)]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert sum(line.startswith("to train ") for line in result.stdout.splitlines()) == 12
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(command, cwd=PROJECT, stdout=full, stderr=subprocess.PIPE)
+    assert result.returncode != 0
+    assert b"No space left" in result.stderr
+
+
 def test_describe_lists_every_model_and_whether_it_is_trained(tiny_file, tiny_run, capsys):
     arguments = ["describe", "--configfile", str(tiny_file), "--folder"]
     assert main([*arguments, str(tiny_run.root)]) == 0
