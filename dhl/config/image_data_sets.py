@@ -92,7 +92,7 @@ class ImagenetSamples(ClassifiedPictures):
 
     kind: Literal["imagenet-samples"] = Field(description="one photograph of each ImageNet class")
     test: Literal["odd", "even"] = Field(
-        default="odd", description="the classes to test on: those with odd or with even indices"
+        default="odd", description="the classes to test on: the 500 with odd indices, or 400 with even ones"
     )
 
     @property

@@ -32,7 +32,7 @@ def read_half(word: str, split: str, root: Path) -> dict[str, ImageSet]:
     word : str
         `imagenet-samples-even` or `imagenet-samples-odd`.
     split : {"train", "test"}
-        `train` gives training and validation images, `test` all of the half.
+        `train` gives training and validation images, `test` those to test on.
     root : Path
         The folder of all downloaded sets.
     """
@@ -45,7 +45,8 @@ def _select(root: Path, half: str, split: str) -> Listing:
     """List the photographs of a half of the classes that belong to a split.
 
     Neighbouring synsets are related: even and odd indices give both halves the same kinds of
-    objects, and every fifth class of a half gives its validation images.
+    objects, and every fifth class of a half gives its validation images. Those of the even half are
+    never test images: the settings of the configurations were chosen on them.
     """
     folder = downloaded(root, "imagenet-samples")
     # One file a class, named by its synset: its rank is its class.
@@ -60,7 +61,8 @@ def _select(root: Path, half: str, split: str) -> Listing:
     every = Listing(folder, ids, paths, np.arange(CLASSES_OF_IMAGENET), CLASSES_OF_IMAGENET)
     classes = np.arange(HALVES[half], CLASSES_OF_IMAGENET, 2)
     validation = classes // 2 % 5 == 2
-    chosen = {"train": classes[~validation], "validation": classes[validation], "test": classes}
+    chosen = {"train": classes[~validation], "validation": classes[validation]}
+    chosen["test"] = classes if half == "odd" else chosen["train"]
     return every.take(chosen[split])
 
 

@@ -44,6 +44,7 @@ class PartCounts:
     test: ImageCount
 
 
+SAMPLES_TESTED = {"odd": 500, "even": 400}
 # Training and test images; the training images of BSDS500 are its folders `train` and `test`.
 KNOWN_FOLDERS = {
     "kodak": (ImageCount(24, 512, 768), ImageCount(24, 512, 768)),
@@ -51,11 +52,10 @@ KNOWN_FOLDERS = {
     "mcmaster": 2 * (ImageCount(18, 500, 500),),
     "bsds500": (ImageCount(400, 321, 481), ImageCount(100, 321, 481)),
     **{
-        f"imagenet-samples-{half}": (ImageCount(400, 256, 340), ImageCount(500, 256, 340))
-        for half in ("even", "odd")
+        f"imagenet-samples-{half}": (ImageCount(400, 256, 340), ImageCount(tested, 256, 340))
+        for half, tested in SAMPLES_TESTED.items()
     },
 }
-SAMPLES = (400, 500)  # training images of one half of the classes, and all images of the other
 IMAGENETTE = (12_894, 500)  # training and validation images of ImageNet
 ILSVRC2012 = (1_281_167, 50_000)
 VOC_TRAIN, VOC_VAL = (1_464, 10_582), 1_449  # without and with SBD's label maps
@@ -127,7 +127,9 @@ _COUNTERS: dict[str, Callable[[Any], PartCounts]] = {
     "photo-digits": lambda data: _used(data, data.train, data.test, data.size, data.size),
     "folder": _folder,
     "imagenette": lambda data: _used(data, *IMAGENETTE, data.crop, data.crop),
-    "imagenet-samples": lambda data: _used(data, *SAMPLES, data.crop, data.crop),
+    "imagenet-samples": lambda data: _used(
+        data, 400, SAMPLES_TESTED[data.test], data.crop, data.crop
+    ),
     "ilsvrc2012": lambda data: _used(data, *ILSVRC2012, data.crop, data.crop),
     "image_folder": _image_folder,
     "voc2012": lambda data: _used(data, VOC_TRAIN[data.extra is not None], VOC_VAL, *VOC_SIDES),

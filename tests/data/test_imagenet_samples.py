@@ -63,14 +63,16 @@ def test_another_content_of_an_archive_of_github_is_refused(change, site, monkey
     assert not (tmp_path / "camvid").exists()
 
 
-@pytest.mark.parametrize(("test", "tested", "trained"), [("odd", 1, 0), ("even", 0, 1)])
+@pytest.mark.parametrize(
+    ("test", "tested", "trained", "count"), [("odd", 1, 0, 500), ("even", 0, 1, 400)]
+)
 def test_a_class_is_in_one_split_and_its_index_is_that_of_its_synset(
-    test, tested, trained, written, samples
+    test, tested, trained, count, written, samples
 ):
     path = written(kind="imagenet-samples", test=test, resize=24, crop=16).data(PART)
     splits = {name: load_split(path, name) for name in ("train", "validation", "test")}
     assert {name: len(one) for name, one in splits.items()} == {
-        "train": 400, "validation": 100, "test": 500,
+        "train": 400, "validation": 100, "test": count,
     }  # fmt: skip
     synsets = list(imagenet_synsets())
     for one in splits.values():
@@ -82,6 +84,14 @@ def test_a_class_is_in_one_split_and_its_index_is_that_of_its_synset(
         (16, 16)
     }
     assert min(splits["train"].sizes.ravel()) == 24
+
+
+def test_photographs_on_which_settings_were_chosen_are_never_tested(written, samples):
+    path = written(kind="imagenet-samples", test="odd", resize=24, crop=16).data(PART)
+    chosen_on = set(load_split(path, "validation").ids)
+    path = written(kind="imagenet-samples", test="even", resize=24, crop=16).data(PART)
+    assert len(chosen_on) == 100
+    assert not chosen_on & set(load_split(path, "test").ids)
 
 
 def test_denoisers_are_trained_on_one_half_shrunk_and_tested_on_the_other(samples):
