@@ -48,7 +48,7 @@ class Share(Frozen):
     over: str
 
 
-class Comparison(Frozen):
+class ClaimEntry(Frozen):
     """One entry of the file: a claim in one part, or one in each task."""
 
     better: str
@@ -82,7 +82,7 @@ class Clause(Frozen):
     """A part of the report's sentence about a claim."""
 
     text: str
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[ClaimEntry, ...]
 
 
 class PaperClaim(Frozen):
@@ -121,7 +121,7 @@ class ClaimsFile(Frozen):
     decides: dict[PartName, str]
     limits: Limits = Field(alias="not_tested")
     claims: tuple[PaperClaim, ...]
-    others: tuple[Comparison, ...]
+    others: tuple[ClaimEntry, ...]
 
     @property
     def comparisons(self) -> tuple[Claim, ...]:
@@ -130,7 +130,7 @@ class ClaimsFile(Frozen):
         entries = [entry for clause in clauses for entry in clause.comparisons]
         return tuple(one for entry in (*entries, *self.others) for one in self.expand(entry))
 
-    def expand(self, entry: Comparison) -> tuple[Claim, ...]:
+    def expand(self, entry: ClaimEntry) -> tuple[Claim, ...]:
         """Return the claims of an entry."""
         return entry.claims({str(part): metric for part, metric in self.decides.items()})
 

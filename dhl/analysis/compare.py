@@ -48,7 +48,7 @@ _SECTIONS = ("commit", "dirty", "base_seed", "deployment", "versions", "hardware
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """The differences between run a and run b.
 
     Attributes
@@ -99,7 +99,7 @@ class Paired:
     second: Images
 
 
-def compare(first: RunResults, second: RunResults) -> Comparison:
+def compare(first: RunResults, second: RunResults) -> RunComparison:
     """Compare run a (`first`) with run b (`second`).
 
     The confidence of `first` holds for the tests and the intervals of differences.
@@ -130,7 +130,7 @@ def compare(first: RunResults, second: RunResults) -> Comparison:
         ]
     cells = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
     claims = dict.fromkeys([*first.verdicts, *second.verdicts])
-    return Comparison(
+    return RunComparison(
         str(first), str(second), first.confidence,
         cells.astype(dict.fromkeys(("n_a", "n_b", "seeds_a", "seeds_b"), "Int64")),
         differing_settings(first, second),

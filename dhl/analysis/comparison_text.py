@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from dhl.analysis.compare import MOVED, ONLY_A, ONLY_B, SAME, WITHIN_CHANCE, Comparison
+from dhl.analysis.compare import MOVED, ONLY_A, ONLY_B, SAME, WITHIN_CHANCE, RunComparison
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import TASKS, is_trained
 from dhl.sigma import format_sigma
@@ -24,7 +24,7 @@ _LEVELS = (
 )  # fmt: skip
 
 
-def to_text(comparison: Comparison, shown: tuple[str, ...] = (MOVED,)) -> str:
+def to_text(comparison: RunComparison, shown: tuple[str, ...] = (MOVED,)) -> str:
     """Format a comparison, with a row for each cell whose verdict is in `shown`."""
     counts = {verdict: int((comparison.cells["verdict"] == verdict).sum()) for verdict in ALL}
     blocks = [
@@ -46,7 +46,7 @@ def to_text(comparison: Comparison, shown: tuple[str, ...] = (MOVED,)) -> str:
     )
 
 
-def _settings(comparison: Comparison) -> str:
+def _settings(comparison: RunComparison) -> str:
     """Write the differences between the manifests in a paragraph."""
     if not comparison.settings:
         return "Code, versions, hardware and configuration are the same."
@@ -59,7 +59,7 @@ def _settings(comparison: Comparison) -> str:
     return f"Different (A / B): {'; '.join(texts)}{f'; and {more} more' if more else ''}."
 
 
-def _table(comparison: Comparison, shown: tuple[str, ...]) -> list[str]:
+def _table(comparison: RunComparison, shown: tuple[str, ...]) -> list[str]:
     """Write the cells with the verdicts that are shown, aligned."""
     cells = comparison.cells[comparison.cells["verdict"].isin(shown)]
     if cells.empty:
@@ -121,7 +121,7 @@ def _alone(cells: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _verdicts(comparison: Comparison) -> list[str]:
+def _verdicts(comparison: RunComparison) -> list[str]:
     """List the claims whose verdict changed, and those that only one run has."""
     both = {key: pair for key, pair in comparison.verdicts.items() if None not in pair}
     changed = {key: pair for key, pair in both.items() if pair[0] != pair[1]}
@@ -153,7 +153,7 @@ def _grouped(levels: Iterable[tuple[str, float]]) -> str:
     return "; ".join(f"{part} (sigma {', '.join(sigmas)})" for part, sigmas in groups.items())
 
 
-def _tests(comparison: Comparison) -> list[str]:
+def _tests(comparison: RunComparison) -> list[str]:
     """Describe the tests of the cells."""
     cells = comparison.cells[comparison.cells["verdict"].isin(ALL)]
     levels = dict.fromkeys(zip(cells["part"], cells["sigma"], strict=True))

@@ -9,7 +9,7 @@ from dhl.analysis.statistics import infer
 from dhl.analysis.tables import FAILED, NOT_MEASURED
 from dhl.config.methods import METRICS, TASKS, label_of
 from dhl.config.schema import Config
-from dhl.run.evaluations import STUDIES, Comparison, comparisons, studied
+from dhl.run.evaluations import STUDIES, StudyPair, comparisons, studied
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import model_spec
 from dhl.run.results import SENSITIVITY_COLUMNS, write_csv
@@ -53,7 +53,7 @@ def write_sensitivity(config: Config, folder: RunFolder) -> None:
     write_csv(build_sensitivity(config, folder), folder.sensitivity, SENSITIVITY_COLUMNS)
 
 
-def _row(config: Config, comparison: Comparison, metric: str, measurements: Measurements) -> dict:
+def _row(config: Config, comparison: StudyPair, metric: str, measurements: Measurements) -> dict:
     """Return the row of a comparison in a metric."""
     experiment, reference = comparison.experiment, comparison.reference
     row: dict = {

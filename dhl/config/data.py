@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag
 
-from dhl.config.data_sets import DataSet, Folder, PhotoDigits, PluginData
+from dhl.config.data_sets import Folder, PartData, PhotoDigits, PluginData
 from dhl.config.image_data_sets import (
     MOST_LABELS,
     Camvid,
@@ -21,9 +21,9 @@ from dhl.config.plugins import PluginError, is_reference
 
 # The tags of pydantic's unions, which appear in its key paths.
 PLUGIN, SHIPPED = "plug-in data", "shipped data"
-KINDS: dict[str, type[DataSet]] = {
+KINDS: dict[str, type[PartData]] = {
     PLUGIN: PluginData,
-    SHIPPED: DataSet,
+    SHIPPED: PartData,
     "photo-digits": PhotoDigits,
     "folder": Folder,
     "imagenette": Imagenette,
@@ -56,7 +56,7 @@ ClassificationData = Annotated[_Classification | _PluginData, _ByOrigin]
 SegmentationData = Annotated[_Segmentation | _PluginData, _ByOrigin]
 
 
-def check_classes(data: DataSet, part: str) -> None:
+def check_classes(data: PartData, part: str) -> None:
     """Check that plug-in data has a number of classes for a task, and none for denoising."""
     if not isinstance(data, PluginData):
         return

@@ -22,7 +22,7 @@ DOWNLOADABLE_FOLDERS = {
 _WORDS = ", ".join(f"`{word}`" for word in DOWNLOADABLE_FOLDERS)
 
 
-class DataSet(Frozen):
+class PartData(Frozen):
     """The images of a part. The seeds of the test noise depend on the `name`."""
 
     kind: str
@@ -57,7 +57,7 @@ class DataSet(Frozen):
         return None
 
 
-class PhotoDigits(DataSet):
+class PhotoDigits(PartData):
     """The embedded data set: handwritten digits on photographs."""
 
     kind: Literal["photo-digits"] = Field(description="the embedded data set")
@@ -86,7 +86,7 @@ class PhotoDigits(DataSet):
         return {"classification": 10, "segmentation": 11}.get(part)
 
 
-class Folder(DataSet):
+class Folder(PartData):
     """Folders of images for denoising; write `./kodak` for a folder of that name."""
 
     kind: Literal["folder"] = Field(description="folders of images")
@@ -134,7 +134,7 @@ def not_apart(data: Any, how: str) -> ConfigError:
     )
 
 
-class PluginData(DataSet):
+class PluginData(PartData):
     """Images that a plug-in function makes or reads, and that the run stores."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["kind"]})

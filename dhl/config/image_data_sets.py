@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dhl.config.base import Count, UserPath
-from dhl.config.data_sets import DataSet, not_apart
+from dhl.config.data_sets import PartData, not_apart
 from dhl.config.folders import find_classes
 from dhl.errors import ConfigError
 
@@ -18,7 +18,7 @@ CLASSES_OF_CAMVID = 11
 MOST_LABELS = 255  # 255 marks the ignored pixels of a label map
 
 
-class Pictures(DataSet):
+class Pictures(PartData):
     """Image files that are read when needed."""
 
     damaged: Literal["stop", "skip"] = Field(
@@ -92,7 +92,8 @@ class ImagenetSamples(ClassifiedPictures):
 
     kind: Literal["imagenet-samples"] = Field(description="one photograph of each ImageNet class")
     test: Literal["odd", "even"] = Field(
-        default="odd", description="the classes to test on: the 500 with odd indices, or 400 with even ones"
+        default="odd",
+        description="the classes to test on: the 500 with odd indices, or 400 with even ones",
     )
 
     @property

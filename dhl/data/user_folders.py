@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dhl.config.data_sets import DOWNLOADABLE_FOLDERS, DataSet
+from dhl.config.data_sets import DOWNLOADABLE_FOLDERS, PartData
 from dhl.config.folders import SUFFIXES, find_classes, is_hidden
 from dhl.config.schema import Config
 from dhl.data.layouts import VOC
@@ -27,7 +27,7 @@ READ = (*SUFFIXES, ".txt")
 MAX_FILES = 20_000  # the digest covers at most this many files, so that planning stays fast
 
 
-def user_folders(config: Config, *parts: str) -> Iterator[tuple[DataSet, str, str]]:
+def user_folders(config: Config, *parts: str) -> Iterator[tuple[PartData, str, str]]:
     """Yield specification, field and key path of each user folder of the parts, by default all."""
     for part in parts or config.parts:
         spec = config.parts[part].data

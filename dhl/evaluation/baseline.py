@@ -28,7 +28,7 @@ from dhl.errors import UserError
 from dhl.evaluation.untrained import (
     BATCHES,
     PROFILE_NF,
-    Batch,
+    EqualImages,
     batch_pixels,
     cbm3d_package,
     plugin_denoised,
@@ -103,7 +103,7 @@ class BaselineJob:
 class _Method:
     """An untrained method of a job."""
 
-    denoise: Callable[[Batch], Batch]  # can be sent to another process
+    denoise: Callable[[EqualImages], EqualImages]  # can be sent to another process
     pixels: int = 1  # of a batch; 1 is a batch of one image
     on_gpu: bool = False
 
@@ -151,9 +151,9 @@ def _write(
             progress.advance()
 
 
-def equal_batches(images: Iterable[np.ndarray], pixels: int) -> Iterator[Batch]:
+def equal_batches(images: Iterable[np.ndarray], pixels: int) -> Iterator[EqualImages]:
     """Group consecutive images of equal size into batches of at most `pixels`, or of one image."""
-    batch: Batch = []
+    batch: EqualImages = []
     for image in images:
         height, width = image.shape[:2]
         full = (len(batch) + 1) * height * width > pixels
@@ -182,7 +182,7 @@ def _method(config: Config, job: BaselineJob) -> Iterator[_Method]:
         yield _Method(denoise, batch_pixels(device.type), on_gpu=device.type != "cpu")
 
 
-def _one_by_one(denoise: Callable[[np.ndarray], np.ndarray], noisy: Batch) -> Batch:
+def _one_by_one(denoise: Callable[[np.ndarray], np.ndarray], noisy: EqualImages) -> EqualImages:
     """Denoise the images of a batch by a function of one image."""
     return [denoise(image) for image in noisy]
 

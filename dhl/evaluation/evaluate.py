@@ -91,7 +91,7 @@ def evaluate(
     noise = read_noise(folder.noise(part, sigma), clean.ids)
     bench = Bench(config, part, sigma, folder, draw=draw, ids=clean.ids)
     examples = EXAMPLES[base_of(part)] if draw == FIRST else 0
-    arrays = Arrays(clean, part, config.parts[part].methods, examples=examples)
+    arrays = CollectedArrays(clean, part, config.parts[part].methods, examples=examples)
     frames, protocol = [], config.evaluation.protocol
     with (
         reserved_device(config) as device,
@@ -266,7 +266,7 @@ def _measure(output: Output, batch: Batch, protocol: str) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-class Arrays:
+class CollectedArrays:
     """Collects confusion matrices, and examples for the figures."""
 
     def __init__(self, clean: ImageSet, part: str, methods: Sequence[str], *, examples: int):

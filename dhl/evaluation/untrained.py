@@ -17,10 +17,10 @@ PACKAGE_BLOCK = 8  # the side of its blocks
 # Pixels that are denoised at once.
 BATCH_PIXELS = {"cpu": 2**15, "cuda": 2**20}
 
-Batch = list[np.ndarray]  # images (H, W, 3) of equal size
+EqualImages = list[np.ndarray]  # images (H, W, 3) of equal size
 
 
-def cbm3d_batch(noisy: Batch, *, sigma: float, device: str = "cpu") -> Batch:
+def cbm3d_batch(noisy: EqualImages, *, sigma: float, device: str = "cpu") -> EqualImages:
     """Denoise images of equal size by `dhl.evaluation.cbm3d`.
 
     Parameters
@@ -46,7 +46,7 @@ def cbm3d_batch(noisy: Batch, *, sigma: float, device: str = "cpu") -> Batch:
     return list(np.ascontiguousarray(denoised.transpose(0, 2, 3, 1)))
 
 
-def mcwnnm_batch(noisy: Batch, *, sigma: float, device: str = "cpu") -> Batch:
+def mcwnnm_batch(noisy: EqualImages, *, sigma: float, device: str = "cpu") -> EqualImages:
     """Denoise images of equal size by `dhl.evaluation.mcwnnm`, as `cbm3d_batch` by CBM3D."""
     import torch
 
@@ -57,7 +57,7 @@ def mcwnnm_batch(noisy: Batch, *, sigma: float, device: str = "cpu") -> Batch:
     return list(denoised.contiguous().cpu().numpy())
 
 
-BATCHES: dict[str, Callable[..., Batch]] = {"cbm3d": cbm3d_batch, "mcwnnm": mcwnnm_batch}
+BATCHES: dict[str, Callable[..., EqualImages]] = {"cbm3d": cbm3d_batch, "mcwnnm": mcwnnm_batch}
 
 
 def cbm3d_package(noisy: np.ndarray, *, sigma: float, profile: str = "cbm3d-package") -> np.ndarray:

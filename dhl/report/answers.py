@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dhl.analysis.claims_file import ClaimsFile, Clause, Comparison
+from dhl.analysis.claims_file import ClaimEntry, ClaimsFile, Clause
 from dhl.analysis.verdicts import NOT_TESTED, POSITIVE, combined_verdict
 
 
 @dataclass(frozen=True)
-class Effect:
+class Finding:
     """A difference of two methods, or a share of a gain, on average over sigma.
 
     `low` and `high` are the ends of its interval; `claim` is the id of the comparison, and
@@ -32,7 +32,7 @@ class Phrase:
     """A part of a sentence: text, effects, text; `named` says whether it names the metrics."""
 
     before: str
-    effects: tuple[Effect, ...]
+    effects: tuple[Finding, ...]
     after: str
     named: bool
     control: str = ""  # the verdict on a phrase about a control
@@ -96,7 +96,7 @@ def read_answers(file: ClaimsFile, claims: list[dict[str, Any]]) -> list[Answer]
 
 
 def _rows(
-    file: ClaimsFile, entry: Comparison, known: dict[str, dict[str, Any]]
+    file: ClaimsFile, entry: ClaimEntry, known: dict[str, dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return the rows over all sigmas of an entry that this run has."""
     return [known[claim.id] for claim in file.expand(entry) if claim.id in known]
@@ -120,12 +120,12 @@ def _phrase(
     return [Phrase(before, effects, after, named, control)]
 
 
-def _effect(row: dict[str, Any]) -> Effect:
+def _effect(row: dict[str, Any]) -> Finding:
     """Return what a comparison found."""
     is_share = bool(row["over"])
     names = ("share", "share_low", "share_high") if is_share else ("difference", "low", "high")
     value, low, high = (row[name] for name in names)
-    return Effect(
+    return Finding(
         metric=row["metric"], part=row["part"], value=value, low=low, high=high,
         claim=row["claim"], verdict=row["verdict_adjusted"], is_share=is_share,
     )  # fmt: skip

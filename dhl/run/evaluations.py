@@ -67,7 +67,7 @@ def _is_published(config: Config, source: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class StudyPair:
     """An experiment of a study, and its reference."""
 
     study: str  # one of `STUDIES`
@@ -161,7 +161,7 @@ def studied(config: Config) -> tuple[tuple[str, float], ...]:
     )
 
 
-def comparisons(config: Config, part: str, sigma: float) -> tuple[Comparison, ...]:
+def comparisons(config: Config, part: str, sigma: float) -> tuple[StudyPair, ...]:
     """List the comparisons of all studies of a part at one noise level."""
     if config.sensitivity is None:
         return ()
@@ -172,7 +172,7 @@ def comparisons(config: Config, part: str, sigma: float) -> tuple[Comparison, ..
         return known.get((source, reader), Experiment(name, source, reader))
 
     varied = part in TASKS and sigma == config.sensitivity.sigma
-    found: list[Comparison] = []
+    found: list[StudyPair] = []
     if varied:
         found += _task_weights(config, config.sensitivity, part, experiment)
     if part in config.sensitivity.mismatch:
@@ -187,23 +187,23 @@ MakeExperiment = Callable[[str, str | None], Experiment]  # from a source and a 
 
 def _task_weights(
     config: Config, sensitivity: Sensitivity, part: str, experiment: MakeExperiment
-) -> Iterator[Comparison]:
+) -> Iterator[StudyPair]:
     """Vary the task weight; the joint denoiser of weight 0 is the matched one."""
     sigma, factors = sensitivity.sigma, sensitivity.weight_factors
     if not factors:
         return
     reader = task_network_key(part)
     none = experiment(sigma_key(f"matched-{part}", sigma), reader)
-    yield Comparison("task-weight", none, None, task_weight=0.0, trained_sigma=sigma)
+    yield StudyPair("task-weight", none, None, task_weight=0.0, trained_sigma=sigma)
     weight = config.parts[part].training.joint.task_weight
     for factor in sorted((1.0, *factors)):
         one = experiment(sigma_key(f"joint-{part}", sigma, factor=factor), reader)
-        yield Comparison("task-weight", one, none, factor * weight, sigma)
+        yield StudyPair("task-weight", one, none, factor * weight, sigma)
 
 
 def _mismatches(
     config: Config, part: str, sigma: float, experiment: MakeExperiment
-) -> Iterator[Comparison]:
+) -> Iterator[StudyPair]:
     """Test the denoisers of all sigmas at one noise level."""
     reader = task_network_key(part) if part in TASKS else None
     for method in MISMATCHED[part]:
@@ -214,12 +214,12 @@ def _mismatches(
         for trained in sorted(config.parts[part].sigmas):
             one = experiment(sigma_key(name, trained), reader)
             reference = None if trained == sigma else right
-            yield Comparison("sigma-mismatch", one, reference, trained_sigma=trained)
+            yield StudyPair("sigma-mismatch", one, reference, trained_sigma=trained)
 
 
 def _transfers(
     config: Config, sensitivity: Sensitivity, part: str, experiment: MakeExperiment
-) -> Iterator[Comparison]:
+) -> Iterator[StudyPair]:
     """Put the denoisers of all task networks in front of the networks of one task."""
     sigma = sensitivity.sigma
     tasks = [task for task in TASKS if task in config.parts]
@@ -235,7 +235,7 @@ def _transfers(
         reader = task_network_key(part, label)
         reference = experiment(matched, reader)
         for source in ("clean", "noisy", sigma_key("separate", sigma)):
-            yield Comparison("transfer", experiment(source, reader), reference)
-        yield Comparison("transfer", reference, None)
+            yield StudyPair("transfer", experiment(source, reader), reference)
+        yield StudyPair("transfer", reference, None)
         for source in guided:
-            yield Comparison("transfer", experiment(source, reader), reference)
+            yield StudyPair("transfer", experiment(source, reader), reference)

@@ -49,7 +49,7 @@ class EpochOrder:
         return indices
 
 
-class Draw(NamedTuple):
+class Augmentation(NamedTuple):
     """The random augmentation of one image: corner of the crop, mirroring, quarter turns."""
 
     top: int = 0
@@ -121,10 +121,10 @@ class BatchSampler:
         self, step: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the images (N, 3, H, W) in [0, 1] and targets of a step, counted from 0."""
-        draws = [self._draw(self.sizes[index], generator) for index in self.order(step)]
+        drawn = [self._draw(self.sizes[index], generator) for index in self.order(step)]
         stacks, indices = self.source(step)
         batch = torch.stack(
-            [self._crop(stack, draw) for stack, draw in zip(stacks, draws, strict=True)]
+            [self._crop(stack, one) for stack, one in zip(stacks, drawn, strict=True)]
         )
         images = batch[:, :3].float() / 255
         if self.has_label_maps:
@@ -133,7 +133,7 @@ class BatchSampler:
             return images, None
         return images, self.classes[indices].to(self.device, non_blocking=True)
 
-    def _draw(self, size: Sequence[int], generator: torch.Generator) -> Draw:
+    def _draw(self, size: Sequence[int], generator: torch.Generator) -> Augmentation:
         """Draw the augmentation of an image of this height and width, on the CPU."""
         patch, augment = self.recipe.patch, self.recipe.augment
         top, left = (
@@ -143,13 +143,13 @@ class BatchSampler:
             for side in size
         )
         if augment == "none":
-            return Draw(top, left)
+            return Augmentation(top, left)
         mirrored = bool(torch.rand((), generator=generator) < 0.5)
         if augment == "mirror":
-            return Draw(top, left, mirrored)
-        return Draw(top, left, mirrored, int(torch.randint(4, (), generator=generator)))
+            return Augmentation(top, left, mirrored)
+        return Augmentation(top, left, mirrored, int(torch.randint(4, (), generator=generator)))
 
-    def _crop(self, image: torch.Tensor, draw: Draw) -> torch.Tensor:
+    def _crop(self, image: torch.Tensor, drawn: Augmentation) -> torch.Tensor:
         """Cut a patch out, and mirror or rotate it."""
         patch = self.recipe.patch
         if patch is not None:
@@ -158,12 +158,12 @@ class BatchSampler:
             # An image that replaces a damaged one may be smaller.
             top, left = (
                 min(begin, side - patch)
-                for begin, side in zip((draw.top, draw.left), image.shape[1:], strict=True)
+                for begin, side in zip((drawn.top, drawn.left), image.shape[1:], strict=True)
             )
             image = image[:, top : top + patch, left : left + patch]
-        if draw.mirrored:
+        if drawn.mirrored:
             image = image.flip(2)
-        return image.rot90(draw.turns, (1, 2)) if draw.turns else image
+        return image.rot90(drawn.turns, (1, 2)) if drawn.turns else image
 
 
 def enlarged(image: torch.Tensor, side: int) -> torch.Tensor:

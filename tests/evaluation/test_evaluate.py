@@ -22,7 +22,7 @@ from dhl.data.image_set import ImageSet, load_split
 from dhl.data.prepare import write_data, write_noise
 from dhl.errors import UserError
 from dhl.evaluation import evaluate as evaluation
-from dhl.evaluation.evaluate import Arrays, Bench, evaluate
+from dhl.evaluation.evaluate import Bench, CollectedArrays, evaluate
 from dhl.run.model_keys import task_network_key
 from dhl.run.results import IMAGE_COLUMNS, NOISE_COLUMNS, read_csv
 
@@ -269,7 +269,12 @@ def test_pictures_of_several_sizes_are_measured(tiny_content, run_copy, tmp_path
 
 def test_examples_are_spread_over_the_set(tiny_run):
     images = load_split(tiny_run.data("classification"), "train")
-    assert Arrays(images, "classification", ["noisy"], examples=4).examples == [0, 7, 15, 23]
+    assert CollectedArrays(images, "classification", ["noisy"], examples=4).examples == [
+        0,
+        7,
+        15,
+        23,
+    ]
 
 
 class Lazy(Sequence):

@@ -8,12 +8,12 @@ import pytest
 from tiny_sets import write_picture
 
 from dhl.config.data import KINDS
-from dhl.config.data_sets import DataSet
+from dhl.config.data_sets import PartData
 from dhl.errors import UserError
 from dhl.planning.image_counts import ImageCount, PartCounts, count_images
 
 
-def data_of(settings: dict) -> DataSet:
+def data_of(settings: dict) -> PartData:
     return KINDS[settings["kind"]](**settings)
 
 
