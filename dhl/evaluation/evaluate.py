@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from dhl.config.methods import base_of, is_baseline
+from dhl.config.methods import base_of
 from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.data.noise import read_noise, recorded_noisy_image
@@ -31,11 +31,10 @@ from dhl.evaluation.metrics import (
 )
 from dhl.models import checkpoint
 from dhl.progress import Progress
-from dhl.run.evaluations import Experiment, experiments, failed_experiments
+from dhl.run.evaluations import Experiment, denoised_files, experiments, failed_experiments
 from dhl.run.fingerprints import fingerprint
 from dhl.run.folder import RunFolder
 from dhl.run.results import IMAGE_COLUMNS, result_path, write_csv
-from dhl.run.shards import shards
 from dhl.seeding import FIRST, Draw
 from dhl.training.device import is_out_of_memory, reserved_device
 
@@ -173,12 +172,11 @@ class Bench:
             )
         keys = dict.fromkeys(key for one in self.experiments for key in one.models(draw))
         self.networks = {key: _load_network(config, folder, key) for key in keys}
-        self.denoised = {}
-        parts = shards(config.parts[part].shards)
-        for source in dict.fromkeys(one.source for one in self.experiments):
-            if "/" not in source and is_baseline(source):
-                files = (folder.baseline(part, source, sigma, shard) for shard in parts)
-                self.denoised[source] = DenoisedImages(files, ids)
+        methods = dict.fromkeys(one.source for one in self.experiments if one.is_untrained)
+        self.denoised = {
+            name: DenoisedImages(denoised_files(config, folder, part, sigma, name), ids)
+            for name in methods
+        }
 
     def move(self, device: torch.device) -> None:
         """Move the networks to a device."""

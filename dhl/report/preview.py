@@ -23,10 +23,10 @@ from dhl.evaluation.metrics import clean_reference, finish, psnr
 from dhl.report.names import noise_name
 from dhl.report.squares import busiest_square
 from dhl.report.templates import environment, read_asset, webp_url
+from dhl.run.evaluations import denoised_files
 from dhl.run.failures import first_failure
 from dhl.run.folder import RunFolder
 from dhl.run.results import result_path
-from dhl.run.shards import shards
 from dhl.sigma import format_sigma
 
 SHOWN = 3  # test images per part
@@ -133,10 +133,7 @@ def _denoised(
     """Open the images of each untrained method, and return the reasons of those that failed."""
     images, failures = {}, {}
     for method in filter(is_baseline, config.parts[part].methods):
-        paths = [
-            folder.baseline(part, method, sigma, shard)
-            for shard in shards(config.parts[part].shards)
-        ]
+        paths = denoised_files(config, folder, part, sigma, method)
         if (reason := first_failure(paths)) is not None:
             failures[method] = reason
         else:

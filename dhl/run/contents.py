@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from dhl.config.methods import is_baseline, table_number
+from dhl.config.methods import table_number
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.run.downloads import needed_sets
-from dhl.run.evaluations import evaluations, experiments, studies
+from dhl.run.evaluations import denoised_files, evaluations, experiments, studies
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models
 from dhl.run.outputs import FIGURE_FORMATS, TABLE_FORMATS, figure_names
-from dhl.run.shards import shards
 from dhl.seeding import FIRST, Draw
 
 
@@ -38,12 +37,10 @@ def baselines_of(
     config: Config, folder: RunFolder, part: str, sigma: float, draw: Draw = FIRST
 ) -> list[Path]:
     """List the files of images from untrained methods that an evaluation reads."""
-    sources = dict.fromkeys(one.source for one in experiments(config, part, sigma, draw))
+    planned = experiments(config, part, sigma, draw)
+    methods = dict.fromkeys(one.source for one in planned if one.is_untrained)
     return [
-        folder.baseline(part, source, sigma, shard)
-        for source in sources
-        if "/" not in source and is_baseline(source)
-        for shard in shards(config.parts[part].shards)
+        path for method in methods for path in denoised_files(config, folder, part, sigma, method)
     ]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from dhl.config.methods import PEERS, TASKS, is_baseline, model_of
 from dhl.config.schema import Config
@@ -43,6 +44,11 @@ class Experiment:
     def has_psnr(self) -> bool:
         """Whether PSNR is reported: not for clean images, nor for a retrained network's input."""
         return self.source != "clean" and self.name != "retrained"
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the job of an untrained method makes its images."""
+        return "/" not in self.source and is_baseline(self.source)
 
     def source_in(self, draw: Draw) -> str:
         """Return the source in one draw of the trainings."""
@@ -126,12 +132,19 @@ def failed_experiments(
     failed = {}
     for one in experiments(config, part, sigma, draw):
         paths = [folder.evaluation(part, sigma, draw), *map(folder.model, one.models(draw))]
-        if is_baseline(one.source) and "/" not in one.source:
-            parts = shards(config.parts[part].shards)
-            paths += [folder.baseline(part, one.source, sigma, shard) for shard in parts]
+        if one.is_untrained:
+            paths += denoised_files(config, folder, part, sigma, one.source)
         if (reason := first_failure(paths)) is not None:
             failed[one.name] = reason
     return failed
+
+
+def denoised_files(
+    config: Config, folder: RunFolder, part: str, sigma: float, method: str
+) -> list[Path]:
+    """List the files with the images of an untrained method, one for each shard."""
+    parts = shards(config.parts[part].shards)
+    return [folder.baseline(part, method, sigma, shard) for shard in parts]
 
 
 def _methods(config: Config, part: str, sigma: float) -> Iterator[Experiment]:
