@@ -1,13 +1,15 @@
 """The overhead of a run: `python benchmarks/run_overhead.py results/mini`.
 
 The log of a job gives its computing time after `done in`, from the first image or step to the last.
-The rest of the job is start-up, imports and files. The time outside jobs is Snakemake and idle
-cores. 100 % is cores x wall time.
+The rest of the job is start-up, imports and files. A job of several processes also computes for the
+CPU time beyond its duration. The time outside jobs is Snakemake and idle cores. 100 % is cores x
+wall time.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import re
 from collections import defaultdict
@@ -22,12 +24,16 @@ def main() -> None:
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     capacity = manifest["wall_seconds"] * manifest["hardware"]["cores"]
     job_seconds: dict[str, float] = defaultdict(float)
+    computing: dict[str, float] = defaultdict(float)
     jobs: dict[str, int] = defaultdict(int)
     for path in (folder / "benchmarks").rglob("*.tsv"):
         rule = path.relative_to(folder / "benchmarks").parts[0]
-        job_seconds[rule] += float(path.read_text("utf-8").splitlines()[1].split("\t")[0])
+        job = dict(zip(*csv.reader(path.read_text("utf-8").splitlines(), delimiter="\t")))
+        seconds = float(job["s"])
+        parallel = max(0.0, float(job["cpu_time"]) - seconds)
+        job_seconds[rule] += seconds + parallel
+        computing[rule] += parallel
         jobs[rule] += 1
-    computing: dict[str, float] = defaultdict(float)
     for path in (folder / "logs").rglob("*.log"):
         rule = path.relative_to(folder / "logs").parts[0].removesuffix(".log")
         for seconds in re.findall(r"done in ([0-9.]+) s", path.read_text("utf-8")):
