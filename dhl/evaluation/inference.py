@@ -21,7 +21,7 @@ from dhl.models.authors_input import MEAN_BGR
 from dhl.models.padded_denoiser import border_of
 from dhl.models.receptive_field import receptive_field
 from dhl.progress import Progress
-from dhl.training.device import find_device
+from dhl.training.device import find_device, keep_freed_memory
 
 TILE = 256
 GRID = 32  # px; tiles and margins are multiples of it, and it of every network's stride
@@ -69,6 +69,8 @@ def denoise_file(
     network = None if model is None else _load_denoiser(model)
     picture = Picture.read(source)
     chosen = find_device(device)
+    if chosen.type == "cpu":
+        keep_freed_memory()
     if network is not None:
         bands = (run or tile_bands)(
             network.to(chosen), picture.rows, (picture.height, picture.width), device=chosen

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +16,13 @@ from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.run.manifest import processor
 from dhl.training.gpu_slots import gpu_slot
+
+# Parameters of mallopt(3), by the numbers in malloc.h.
+_MALLOPT = {
+    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: free bytes at the end of the heap that are kept
+    -2: 2**26,  # M_TOP_PAD: bytes by which the heap grows
+    -4: 0,  # M_MMAP_MAX: tensors with pages of their own
+}
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -36,6 +46,7 @@ def reserved_device(config: Config) -> Iterator[torch.device]:
     """
     torch.set_num_threads(config.threads)
     if not uses_cuda(config):
+        keep_freed_memory()
         yield find_device(config.device)
         return
     _make_cuda_repeatable()
@@ -48,6 +59,18 @@ def reserved_device(config: Config) -> Iterator[torch.device]:
         device = torch.device("cuda", allowed[index])
         torch.cuda.set_device(device)
         yield device
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed memory for the next tensors, up to 2 GiB.
+
+    Else glibc returns each large tensor to the kernel, which clears the pages of the next one: a
+    third of the time in which Kodak's images are evaluated on a CPU. Elsewhere it does nothing.
+    """
+    library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(library, "mallopt"):
+        for parameter, value in _MALLOPT.items():
+            library.mallopt(parameter, value)
 
 
 def _make_cuda_repeatable() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
+import subprocess
+import sys
 import types
 import uuid
 from collections.abc import Iterator
@@ -74,3 +78,20 @@ def test_a_missing_gpu_is_named(two_gpus, tiny_content, monkeypatch):
     with pytest.raises(UserError) as caught:
         reserved_device(config_on("cuda", tiny_content)).__enter__()
     assert "`cuda`" in caught.value.mistake
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+def test_large_tensors_use_the_memory_of_freed_ones():
+    """Faults are counted in a process of its own: the C library keeps the setting."""
+    script = (
+        "import resource, torch\n"
+        "from dhl.training.device import keep_freed_memory\n"
+        "keep_freed_memory()\n"
+        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(2): before = faults(); torch.ones(2**24); print(faults() - before)\n"
+    )
+    command = [sys.executable, "-c", script]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    first, second = map(int, output.split())
+    pages = 2**26 // resource.getpagesize()
+    assert second < pages / 10 < first
