@@ -63,6 +63,7 @@ class LogHandler(LogHandlerBase):
         self.names: dict[int, str] = {}  # of the jobs by Snakemake's number
         self.results: dict[str, str] = {}  # first output of each job
         self.began = time.monotonic()
+        self.planned_file = ""  # the configuration of the plan
         self.planning: subprocess.Popen[str] | None = None
         self.live: Live | None = None
         self.over = threading.Event()
@@ -136,11 +137,14 @@ class LogHandler(LogHandlerBase):
         if not name:  # a target without a command
             self.state.ended[getattr(record, "rule_name", "")] = 0.0
             return
+        logs = Path(run) / "logs"
         if not self.results:
-            logs = Path(run) / "logs"
             self._print(f"Each job has a log in {logs}; Snakemake's own are in .snakemake/log")
-            arguments = str(getattr(record, "shellcmd", "")), logs
-            threading.Thread(target=self._plan, args=arguments, daemon=True).start()
+        # The first job may be a copy, which names no configuration.
+        found = _CONFIGFILE.search(str(getattr(record, "shellcmd", "")))
+        if found is not None and not self.planned_file:
+            self.planned_file = found[1]
+            threading.Thread(target=self._plan, args=(logs,), daemon=True).start()
         self.names[record.__dict__["jobid"]] = name
         self.results[name] = next(iter(getattr(record, "output", None) or ()), "")
         with self.guard:
@@ -155,7 +159,7 @@ class LogHandler(LogHandlerBase):
         if name == "preview":
             self._print(f"Look at the first images and rows: {self.results[name]}")
 
-    def _plan(self, command: str, logs: Path) -> None:
+    def _plan(self, logs: Path) -> None:
         """Let another process plan the run, because that needs torch and some seconds.
 
         If it fails, the view has no estimate.
@@ -163,12 +167,11 @@ class LogHandler(LogHandlerBase):
         self.state.earlier = frozenset(
             path.relative_to(logs).as_posix().removesuffix(".log") for path in logs.rglob("*.log")
         )
-        found = _CONFIGFILE.search(command)
-        if found is None or self.over.wait(SECONDS_BEFORE_PLAN):
+        if self.over.wait(SECONDS_BEFORE_PLAN):
             return
         plan = [sys.executable, "-m", "dhl", "plan", "--json", "--no-measurement"]
         self.planning = subprocess.Popen(
-            [*plan, "--configfile", found[1]],
+            [*plan, "--configfile", self.planned_file],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
         )  # fmt: skip
         text, _ = self.planning.communicate()

@@ -51,6 +51,15 @@ def test_jobs_are_followed_by_the_path_of_their_log(view):
     assert view._summary().startswith("1 of 2 jobs in 0 s")
 
 
+def test_the_first_job_with_a_configuration_starts_the_plan(view):
+    begin(view, configuration=1, data=2)
+    for number, command in enumerate(["cp a.yaml b", "dhl data --configfile a.yaml > log", "dhl"]):
+        started = job(number, f"results/x/logs/data/{number}.log")
+        started.__dict__["shellcmd"] = command
+        view.handle(started)
+    assert view.planned_file == "a.yaml"
+
+
 def test_the_end_of_a_run_waits_for_no_timer(view):
     timer = threading.Timer(60, lambda: None)
     timer.start()
