@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import build_architecture
+import build_figure
 import build_replication
 import build_results
 import yaml
@@ -181,4 +182,4 @@ if __name__ == "__main__":
         for name, content in blocks.items():
             page = with_block(page, name, content)
         path.write_text(page, "utf-8")
-    build_results.draw_figure()
+    build_figure.draw_figure()

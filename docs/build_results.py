@@ -1,14 +1,12 @@
-"""Tables and the figure of README.md and docs/results.md, from the committed reference runs."""
+"""Tables of README.md and docs/results.md, from the committed reference runs."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
+from types import SimpleNamespace
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dhl.analysis.published import PROTOCOL, read_calibration
 from dhl.analysis.scores import DIRECTION
@@ -18,12 +16,12 @@ from dhl.config.methods import METHODS, TABLES, TASKS
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
 from dhl.files import PROJECT
-from dhl.report.figure_style import STYLES, draw_method, drawing_style
 from dhl.report.formats import format_share
 from dhl.run.folder import RunFolder
 
 REFERENCE = PROJECT / "results" / "reference"
 RESULTS = RunFolder(REFERENCE / "photos")  # the answer
+SWAPPED = RunFolder(REFERENCE / "photos-swapped")  # the answer on the other photographs
 FFDNET = RunFolder(REFERENCE / "photos-ffdnet")  # its question with a published denoiser
 MINI = RunFolder(REFERENCE / "mini")
 DRAWS = RunFolder(REFERENCE / "mini-draws")
@@ -35,8 +33,6 @@ FURTHER = (
     ("classification", "cross_entropy"),
     ("segmentation", "cross_entropy"),
 )
-WIDTH = 7.2  # inches
-FIGURE = PROJECT / "docs" / "images" / "accuracy.svg"
 ORIGINS = {
     "paper": "Claims of the paper",
     "control": "Controls that the paper lacks",
@@ -46,6 +42,11 @@ ORIGINS = {
 COMPARED = (
     "cbm3d-over-noisy", "separate-over-noisy", "joint-over-separate", "joint-over-cbm3d",
     "joint-over-separate-matched", "cross-over-cross-matched",
+)  # fmt: skip
+# Comparisons of top-1 in both runs of the photographs; the first decides, see docs/photos.md.
+POOLED = (
+    "joint-over-separate-matched", "joint-over-separate", "joint-perceptual-over-separate-matched",
+    "joint-over-joint-perceptual",
 )  # fmt: skip
 SOURCES = {"units_": "images", "seed_": "denoisers", "network_": "task networks"}
 METRIC_NAMES = {
@@ -180,6 +181,33 @@ def sources_block(folder: RunFolder) -> str:
     return markdown(head, rows)
 
 
+def pooled_block() -> str:
+    """Return comparisons of `photos`, of `photos-swapped`, and their mean over all photographs."""
+    runs = [pd.read_csv(run.claims) for run in (RESULTS, SWAPPED)]
+    head, lines = [], []
+    for sigma, name in itertools.product((None, 60), POOLED):
+        own = []
+        for claims in runs:
+            level = claims["sigma"].isna() if sigma is None else claims["sigma"] == sigma
+            (row,) = claims[level & (claims["claim"] == f"classification-{name}")].itertuples()
+            own.append(row)
+        both = pooled(own)
+        head = [f"{row.n} photographs" for row in (*own, both)]
+        title = f"{METHODS[both.method_a].label} above {METHODS[both.method_b].label}"
+        level = "both σ" if sigma is None else f"σ {sigma}"
+        lines.append([f"{title}, {level}", *(difference(row, "") for row in (*own, both))])
+    return markdown(["top-1", *head], lines)
+
+
+def pooled(rows: list) -> SimpleNamespace:
+    """Return the mean of independent differences, weighted by images, with its interval."""
+    count = sum(row.n for row in rows)
+    mean = sum(row.n * row.difference for row in rows) / count
+    half = math.hypot(*(row.n * (row.high - row.low) / 2 for row in rows)) / count
+    shared = {name: getattr(rows[0], name) for name in ("metric", "method_a", "method_b")}
+    return SimpleNamespace(n=count, difference=mean, low=mean - half, high=mean + half, **shared)
+
+
 def repeated_line(folder: RunFolder, once: RunFolder) -> str:
     """Say what several trainings changed of the comparisons of a run with one."""
     several, single = summary_of(folder), summary_of(once)
@@ -302,36 +330,3 @@ def calibration_block() -> str:
     ]  # fmt: skip
     most = compared["difference"].abs().max()
     return f"{markdown(head, cells)}\n\nThe largest difference is {most:.2f} dB."
-
-
-def figure_source() -> str:
-    """Return the digests of the tables that the figure shows, for its metadata."""
-    paths = [RESULTS.table(TABLES[part]) for part, _ in TASK_METRICS]
-    return ", ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
-
-
-def draw_figure() -> None:
-    """Draw both metrics over sigma, and below them the difference to `separate`."""
-    with drawing_style():
-        figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
-        panels = figure.subplots(2, 2, sharex=True)
-        for column, (part, metric) in zip(panels.T, TASK_METRICS):
-            rows = averages(RESULTS, part, metric).pivot(index="method", columns="sigma")["value"]
-            draw_values(column[0], 100 * rows)
-            column[0].set(title=f"{METRIC_NAMES[metric]} in %")
-            draw_values(column[1], 100 * (rows - rows.loc["separate"]).drop(["clean", "noisy"]))
-            column[1].set(title="Difference to Separate in points", xlabel="sigma of the noise")
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
-        FIGURE.parent.mkdir(exist_ok=True)
-        metadata = {"Date": None, "Creator": None, "Description": figure_source()}
-        figure.savefig(FIGURE, metadata=metadata, facecolor="white")
-
-
-def draw_values(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw one line per method over sigma."""
-    for method in METHODS:
-        if method in rows.index:
-            own = rows.loc[method]
-            draw_method(axes, METHODS[method].label, STYLES[method], sigmas=own.index, values=own)
-    axes.set_xticks(rows.columns)
