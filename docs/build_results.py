@@ -295,6 +295,8 @@ def result_blocks() -> dict[str, str]:
         "further": table_block(RESULTS, FURTHER),
         "psnr": table_block(RESULTS, (("denoising", "psnr"),)),
         "claims": claims_block(RESULTS),
+        "swapped": table_block(SWAPPED, (TASK_METRICS[0], *FURTHER[:2])),
+        "pooled": pooled_block(),
         "ffdnet-tasks": table_block(FFDNET, (*TASK_METRICS, *FURTHER)),
         "ffdnet-psnr": table_block(FFDNET, (("denoising", "psnr"),)),
         "ffdnet-claims": claims_block(FFDNET),
