@@ -188,8 +188,8 @@ def pooled_block() -> str:
     for sigma, name in itertools.product((None, 60), POOLED):
         own = []
         for claims in runs:
-            level = claims["sigma"].isna() if sigma is None else claims["sigma"] == sigma
-            (row,) = claims[level & (claims["claim"] == f"classification-{name}")].itertuples()
+            at_sigma = claims["sigma"].isna() if sigma is None else claims["sigma"] == sigma
+            (row,) = claims[at_sigma & (claims["claim"] == f"classification-{name}")].itertuples()
             own.append(row)
         both = pooled(own)
         head = [f"{row.n} photographs" for row in (*own, both)]

@@ -269,12 +269,8 @@ def test_pictures_of_several_sizes_are_measured(tiny_content, run_copy, tmp_path
 
 def test_examples_are_spread_over_the_set(tiny_run):
     images = load_split(tiny_run.data("classification"), "train")
-    assert CollectedArrays(images, "classification", ["noisy"], examples=4).examples == [
-        0,
-        7,
-        15,
-        23,
-    ]
+    arrays = CollectedArrays(images, "classification", ["noisy"], examples=4)
+    assert arrays.examples == [0, 7, 15, 23]
 
 
 class Lazy(Sequence):
