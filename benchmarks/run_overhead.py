@@ -9,11 +9,13 @@ wall time.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
 from collections import defaultdict
 from pathlib import Path
+
+from dhl.run.folder import RunFolder
+from dhl.run.results import read_benchmarks
 
 
 def main() -> None:
@@ -23,25 +25,19 @@ def main() -> None:
     folder = parser.parse_args().folder
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     capacity = manifest["wall_seconds"] * manifest["hardware"]["cores"]
-    job_seconds: dict[str, float] = defaultdict(float)
-    computing: dict[str, float] = defaultdict(float)
-    jobs: dict[str, int] = defaultdict(int)
-    for path in (folder / "benchmarks").rglob("*.tsv"):
-        rule = path.relative_to(folder / "benchmarks").parts[0]
-        job = dict(zip(*csv.reader(path.read_text("utf-8").splitlines(), delimiter="\t")))
-        seconds = float(job["s"])
-        parallel = max(0.0, float(job["cpu_time"]) - seconds)
-        job_seconds[rule] += seconds + parallel
-        computing[rule] += parallel
-        jobs[rule] += 1
+    jobs = read_benchmarks(RunFolder(folder))
+    jobs["parallel"] = (jobs["cpu_time"] - jobs["s"]).clip(lower=0).fillna(0)
+    jobs["busy"] = jobs["s"] + jobs["parallel"]
+    by_rule = jobs.groupby("rule")
+    computing = defaultdict(float, by_rule["parallel"].sum())
     for path in (folder / "logs").rglob("*.log"):
         rule = path.relative_to(folder / "logs").parts[0].removesuffix(".log")
         for seconds in re.findall(r"done in ([0-9.]+) s", path.read_text("utf-8")):
             computing[rule] += float(seconds)
     print("rule | jobs | seconds | of them computing")
-    for rule in sorted(job_seconds, key=job_seconds.get, reverse=True):
-        print(f"{rule} | {jobs[rule]} | {job_seconds[rule]:.0f} | {computing[rule]:.0f}")
-    busy = sum(job_seconds.values())
+    for rule, seconds in by_rule["busy"].sum().sort_values(ascending=False).items():
+        print(f"{rule} | {by_rule.size()[rule]} | {seconds:.0f} | {computing[rule]:.0f}")
+    busy = jobs["busy"].sum()
     work = sum(computing.values())
     print(f"wall {manifest['wall_seconds']:.0f} s on {manifest['hardware']['cores']} cores")
     print(f"computing {work / capacity:.1%}, start-up and files {(busy - work) / capacity:.1%}, "

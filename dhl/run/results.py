@@ -177,10 +177,14 @@ def read_image_rows(path: Path) -> pd.DataFrame:
     return read_some_columns(path, older, optional=FURTHER_METRICS)
 
 
-def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
-    """Read the time (`s`, seconds) and memory (`max_rss`, MiB) of each job from Snakemake's files.
+_MEASURED = ["s", "max_rss", "cpu_time"]
 
-    A missing value is NaN. Empty and unreadable files are skipped.
+
+def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
+    """Read the time (`s`, seconds), memory (`max_rss`, MiB) and CPU time of each job.
+
+    They are in files that Snakemake writes. A missing value is NaN. Empty and unreadable files are
+    skipped.
     """
     import pandas as pd
 
@@ -190,10 +194,10 @@ def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
             jobs = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
             continue
-        jobs = jobs.reindex(columns=["s", "max_rss"]).apply(pd.to_numeric, errors="coerce")
+        jobs = jobs.reindex(columns=_MEASURED).apply(pd.to_numeric, errors="coerce")
         rule = path.relative_to(folder.benchmarks).with_suffix("").parts[0]
         rows += jobs.assign(rule=rule).to_dict("records")
-    return pd.DataFrame(rows, columns=["rule", "s", "max_rss"])
+    return pd.DataFrame(rows, columns=["rule", *_MEASURED])
 
 
 def _parse(path: Path) -> pd.DataFrame:
