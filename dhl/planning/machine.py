@@ -6,7 +6,6 @@ On a CPU, CPU time is measured, which other work on the machine changes little.
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from dhl.evaluation.untrained import BATCHES, PROFILE_NF, batch_pixels, cbm3d_pa
 from dhl.models.build import build_network
 from dhl.planning.flops import forward_flops, network_name, step_flops, training_shape
 from dhl.planning.image_counts import PartCounts
+from dhl.run.manifest import usable_cores
 from dhl.run.model_graph import ModelSpec, all_models, model_spec
 from dhl.training.device import (
     autocast,
@@ -93,7 +93,7 @@ def measure_machine(
             came=f"--tflops {tflops:g}",
             do="give the sustained rate of one training in 10^12 operations per second.",
         )
-    cores = cores or _all_cores()
+    cores = cores or usable_cores()
     gpu_jobs = _gpu_jobs(config)
     side_by_side = min(max(1, cores // config.threads), gpu_jobs or cores, MOST_MEASUREMENTS)
     given = None if tflops is None else Rates(1e12 * tflops, 1e12 * tflops)
@@ -111,7 +111,7 @@ def reference_machine(config: Config, *, cores: int | None = None) -> Machine:
     names = {network_name(model_spec(config, key)) for key in all_models(config)}
     rates = dict.fromkeys(names, Rates(3e10, 3e10))
     untrained = {"cbm3d": 7e-6, "cbm3d-package": 3e-5, "cbm3d-2020": 9e-4, "mcwnnm": 1.3e-3}
-    return Machine("AMD EPYC", cores or _all_cores(), 0, "reference", 3.5, rates, untrained)
+    return Machine("AMD EPYC", cores or usable_cores(), 0, "reference", 3.5, rates, untrained)
 
 
 def _measure(
@@ -126,12 +126,6 @@ def _measure(
         if (name := network_name(spec)) not in rates:
             rates[name] = given or _network_rates(config, counts, spec, device)
     return start, rates, _baseline_seconds(config, device)
-
-
-def _all_cores() -> int:
-    """Count the cores that this process may use."""
-    usable = getattr(os, "sched_getaffinity", None)  # Linux
-    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def _gpu_jobs(config: Config) -> int:

@@ -15,6 +15,11 @@ from dhl.planning.schedule import Job, wall_seconds
 _LINE = re.compile(r"(\d+) of (\d+), about (\d+) s left ?(.*)")
 _TAIL = 2000  # bytes at the end of a log
 LEAST_SECONDS = 1.0  # that a running job still needs
+# The plan counts as much as `PLAN_WEIGHT` times the measured seconds, and at most as `MOST_WEIGHT`
+# seconds. So the first jobs of a run, which are often unusual, correct a nearly right plan a little;
+# a plan that is wrong by far, as on a GPU, they correct at once.
+PLAN_WEIGHT = 3.0
+MOST_WEIGHT = 1200.0
 
 
 class LoggedProgress(NamedTuple):
@@ -67,16 +72,11 @@ def seconds_left(state: RunState, now: float) -> float | None:
     if not state.planned:
         return None
     progress = {name: read_progress(job.log) for name, job in state.running.items()}
-    scales = _scales(state, progress, now)
-    overall = scales[""]
-    jobs = []
-    for name in _waiting(state):
-        job = state.planned[name]
-        jobs.append(replace(job, seconds=job.seconds * scales.get(job.rule, overall)))
+    scaled = _scaled_plan(state, progress, now)
+    jobs = [scaled[name] for name in _waiting(state)]
     for name, running in state.running.items():
-        known, job = progress[name], state.planned.get(name, Job(name, LEAST_SECONDS))
-        whole = job.seconds * scales.get(job.rule, overall)
-        left = known.seconds_left if known else whole - (now - running.started)
+        known, job = progress[name], scaled.get(name, Job(name, LEAST_SECONDS))
+        left = known.seconds_left if known else job.seconds - (now - running.started)
         jobs.append(replace(job, seconds=max(LEAST_SECONDS, left)))
     names = {job.name for job in jobs}
     jobs = [
@@ -86,23 +86,42 @@ def seconds_left(state: RunState, now: float) -> float | None:
     return wall_seconds(jobs, cores=state.cores, gpu_jobs=state.gpu_jobs)
 
 
-def _scales(
+def _scaled_plan(
     state: RunState, progress: dict[str, LoggedProgress | None], now: float
-) -> dict[str, float]:
-    """Return true over planned seconds by rule; the key "" is that of all jobs."""
+) -> dict[str, Job]:
+    """Return the planned jobs, with their seconds corrected by the jobs that were measured.
+
+    The correction of a job is the ratio of true to planned seconds over the jobs of its kind, drawn
+    to that of its rule; the rule's is drawn to that of all jobs, and that to 1.
+    """
     true: defaultdict[str, float] = defaultdict(float)
     planned: defaultdict[str, float] = defaultdict(float)
     measured = dict(state.ended)
     for name, known in progress.items():
         if known is not None:
             measured[name] = now - state.running[name].started + known.seconds_left
-    for name, seconds in measured.items():
-        if (job := state.planned.get(name)) is not None:
-            for rule in (job.rule, ""):
-                true[rule] += seconds
-                planned[rule] += job.seconds
-    scales = {rule: true[rule] / planned[rule] for rule in true if planned[rule]}
-    return {"": 1.0} | scales
+    for name in measured.keys() & state.planned.keys():
+        for group in _groups(name):
+            true[group] += measured[name]
+            planned[group] += state.planned[name].seconds
+    scaled = {}
+    for name, job in state.planned.items():
+        scale = 1.0
+        for group in _groups(name):
+            if planned[group]:
+                weight = min(MOST_WEIGHT, PLAN_WEIGHT * true[group])
+                scale = (true[group] + weight * scale) / (planned[group] + weight)
+        scaled[name] = replace(job, seconds=job.seconds * scale)
+    return scaled
+
+
+def _groups(name: str) -> tuple[str, str, str]:
+    """Return the groups of a job, the widest first: all jobs, its rule, and its kind.
+
+    The kind is, for instance, `train/joint-classification`.
+    """
+    rule, _, rest = name.partition("/")
+    return "", rule, f"{rule}/{rest.partition('/')[0]}"
 
 
 def _waiting(state: RunState) -> Iterator[str]:

@@ -131,9 +131,7 @@ def _hardware(folder: RunFolder) -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": usable_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "trained_on": "; ".join(_trained_on(folder)) or "none",
     }
@@ -147,6 +145,12 @@ def _trained_on(folder: RunFolder) -> list[str]:
             with open(path, newline="", encoding="utf-8") as file:
                 found |= {f"{row['device']} in {row['precision']}" for row in csv.DictReader(file)}
     return sorted(found)
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    usable = getattr(os, "sched_getaffinity", None)  # Linux
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def processor() -> str:

@@ -33,14 +33,40 @@ def test_a_run_that_has_not_begun_takes_the_planned_time():
     assert seconds_left(state(), 0) == 36
 
 
-def test_jobs_that_took_twice_as_long_double_the_rest():
-    assert seconds_left(state(ended={"data/denoising": 8}), 0) == 2 * 32
+def corrected(true: float, planned: float, wider: float = 1.0) -> float:
+    """The correction by a few measured seconds: the plan counts as much as three times of them."""
+    return (true + 3 * true * wider) / (planned + 3 * true)
+
+
+def test_one_slow_job_corrects_the_rest_a_little():
+    assert corrected(8, 4) == 8 / 7
+    assert seconds_left(state(ended={"data/denoising": 8}), 0) == pytest.approx(8 / 7 * 32)
 
 
 def test_each_rule_has_its_own_speed():
     ended = {"data/denoising": 4, "train/separate/sigma30": 30}
-    overall = (4 + 30) / (4 + 10)
-    assert seconds_left(state(ended=ended), 0) == pytest.approx(3 * 20 + overall * 2)
+    overall = corrected(34, 14)
+    train = corrected(30, 10, overall)
+    assert seconds_left(state(ended=ended), 0) == pytest.approx(train * 20 + overall * 2)
+
+
+@pytest.mark.parametrize("kind", ["joint", "matched"])
+def test_each_kind_of_training_has_its_own_speed(kind):
+    names = [f"train/joint/sigma{sigma}" for sigma in range(100)] + [f"train/{kind}/last"]
+    planned = {name: Job(name, 100) for name in names}
+    to_run = Counter(train=len(names))
+    run = RunState(planned=planned, to_run=to_run, ended=dict.fromkeys(names[:-1], 200.0))
+    # 10,000 planned seconds against 1,200 of the plan: all three groups, or two of them.
+    scale = 1.0
+    for _group in range(3 if kind == "joint" else 2):
+        scale = (20_000 + 1200 * scale) / (10_000 + 1200)
+    assert seconds_left(run, 0) == pytest.approx(100 * scale)
+
+
+def test_a_plan_that_is_wrong_by_far_is_corrected_by_the_first_training():
+    planned = {name: Job(name, 1000) for name in ("train/a/sigma30", "train/b/sigma30")}
+    run = RunState(planned=planned, to_run=Counter(train=2), ended={"train/a/sigma30": 10})
+    assert 10 < seconds_left(run, 0) < 12
 
 
 def test_a_running_job_is_estimated_by_the_progress_in_its_log(tmp_path):
@@ -52,9 +78,10 @@ def test_a_running_job_is_estimated_by_the_progress_in_its_log(tmp_path):
         ended={"data/denoising": 4},
         running={"train/separate/sigma30": RunningJob(log, started=100)},
     )
-    # 30 s before now and 30 s after it, planned were 10: six times the plan of the next training.
-    overall = (4 + 60) / (4 + 10)
-    assert seconds_left(now, 130) == pytest.approx(30 + 6 * 20 + overall * 2)
+    # 30 s before now and 30 s after it; 10 were planned.
+    overall = corrected(4 + 60, 4 + 10)
+    train = corrected(60, 10, overall)
+    assert seconds_left(now, 130) == pytest.approx(30 + train * 20 + overall * 2)
 
 
 def test_a_job_without_progress_is_estimated_by_its_plan(tmp_path):
