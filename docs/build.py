@@ -1,7 +1,7 @@
 """Write the generated parts of the documentation: `make docs`.
 
 These are config/schema.json, the tables of keys in docs/configuration.md, the tables of results,
-the list of packages, the diagram of imports, and the figure of the README.
+the list of packages, the diagram of imports, and the table and figure of the README.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def generated_blocks() -> dict[Path, dict[str, str]]:
     packages = {"packages": build_architecture.package_table()}
     diagram = {"imports": build_architecture.diagram()}
     return {
-        PROJECT / "README.md": {"answer": build_results.short_block()} | packages,
+        PROJECT / "README.md": {"answer": build_results.short_block()},
         PROJECT / "docs" / "architecture.md": packages | diagram,
         PROJECT / "docs" / "results.md": build_results.result_blocks(),
         PROJECT / "docs" / "replication.md": build_replication.replication_blocks(),

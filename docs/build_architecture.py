@@ -1,4 +1,4 @@
-"""The list of packages and the diagram of imports in README.md and docs/architecture.md."""
+"""The list of packages and the diagram of imports in docs/architecture.md."""
 
 from __future__ import annotations
 

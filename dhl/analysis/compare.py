@@ -59,7 +59,8 @@ class RunComparison:
         Of the intervals of differences; the level of the tests is 1 - confidence.
     cells : DataFrame with `dhl.run.results.COMPARISON_COLUMNS`
         First the cells of a in its order, then those only in b. PSNR in dB, else fractions;
-        differences are b - a, `ci_*` is their interval over images.
+        differences are b - a, `ci_*` is their interval over images,
+        and over trainings where a run has several.
     settings : tuple of (name, in a, in b)
         The differences between the manifests.
     verdicts : dict of (claim, sigma) to (in a, in b)

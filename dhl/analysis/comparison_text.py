@@ -160,7 +160,7 @@ def _tests(comparison: RunComparison) -> list[str]:
     paired = [level for level in levels if level not in comparison.unpaired]
     lines = [
         f"Moved: p below {1 - comparison.confidence:g} after Holm's correction for "
-        f"{len(cells)} cells. Intervals are over images."
+        f"{len(cells)} cells. Intervals are over images, and over several trainings."
     ]
     if paired:
         lines.append(f"Tested image by image: {_grouped(paired)}.")

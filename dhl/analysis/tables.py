@@ -281,7 +281,7 @@ def _caption(averages: pd.DataFrame, config: Config, part: str) -> str:
     text = (
         f"{part_name(part).capitalize()}: {metrics}. Data set {config.parts[part].data.name}, "
         f"n = {counts} images{_units(ours)}, protocol {protocols}. In brackets: {level} interval "
-        "for other test images"
+        "over test images"
     )
     kinds = {method.partition("-")[0] for method in config.parts[part].methods}
     guided = part in TASKS or kinds & set(GUIDED)
@@ -324,6 +324,6 @@ def _legend(config: Config, part: str, paper: PublishedTable) -> str:
     absent = [m for m in paper.methods if m not in config.parts[part].methods]
     others = f" Rows of it that were not run: {', '.join(absent)}." if absent else ""
     return (
-        f"Columns named paper: {known}; its images are others unless the data set is the same. "
+        f"Columns named paper: {known}, on its images, which may differ from ours. "
         f"n.t.: not transcribed; dash, or no such column: not in the paper.{others}"
     )

@@ -54,8 +54,9 @@ def overall_verdict(average: str, verdicts: Iterable[str]) -> str:
 def combined_verdict(verdicts: Iterable[str]) -> str:
     """Judge a claim of several comparisons.
 
-    One that fails decides; then one that is not reproduced, tested or clear. The claim is
-    reproduced if all comparisons are.
+    If one comparison fails, the claim fails. Otherwise, if one is inconclusive or not tested, the
+    claim is inconclusive; it is not tested if none was tested. It is reproduced if all are, and
+    holds for these weights if some only do that.
     """
     found = set(verdicts)
     if not found - {NOT_TESTED}:

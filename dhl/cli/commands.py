@@ -59,7 +59,7 @@ def run_data_download(arguments: Arguments, config: Config, folder: RunFolder) -
 def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Check that the data of a configuration is complete, and that a run can start with it.
 
-    The data is read as the run reads it; nothing is downloaded and written.
+    The data is read as the run reads it; nothing is downloaded or written.
     """
     from dhl.data.check import check_data
 
@@ -267,7 +267,7 @@ def run_export(arguments: Arguments) -> None:
 
 
 def run_reference(arguments: Arguments) -> None:
-    """Write what tables and verdicts can be computed from again, as a small folder.
+    """Write a small folder from which tables and verdicts can be computed again.
 
     It has tables, verdicts, configuration, manifest, the compressed results of each image, and the
     photographs and digits that the images were made from. `dhl compare` and `dhl verify` read it

@@ -120,7 +120,9 @@ UNCONFIGURED: tuple[tuple, ...] = (
         _arg("run_b", type=Path, metavar="RUN_B", help="such as results/mini; deltas are B - A"),
         _arg("--all", action="store_true", help="print every cell, not only moved cells"),
         _arg("--csv", type=Path, metavar="FILE", help="write every cell as tidy CSV"),
-        _arg("--strict", action="store_true", help="count changed verdicts and unpaired cells too"),
+        _arg(
+            "--strict", action="store_true", help="fail also for changed verdicts and missing cells"
+        ),
     ),
     (
         "export",

@@ -86,8 +86,8 @@ class Imagenette(ClassifiedPictures):
 class ImagenetSamples(ClassifiedPictures):
     """One photograph of each class of ImageNet, downloadable without an account.
 
-    The classes of one half are tested on, but for those on which settings were chosen. Of the other
-    half, four of five classes are for training and one for choosing settings.
+    The classes of one half are for testing, without those on which settings were chosen. Of each
+    five classes of the other half, four are for training and one is for choosing settings.
     """
 
     kind: Literal["imagenet-samples"] = Field(description="one photograph of each ImageNet class")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -64,8 +65,11 @@ class TNRD(nn.Module):
         channels = 255 * noisy.reshape(-1, 1, *noisy.shape[2:])
         filters = self.width
         at_once = max(1, RESPONSES // (filters * noisy[0, 0].numel()))
-        # Rounded to bfloat16, grey levels would have an error of a whole level.
-        with torch.autocast(noisy.device.type, enabled=False):
+        # Rounded to bfloat16, grey levels would have an error of a whole level. The meta device, on
+        # which operations are counted, has no autocast.
+        device = noisy.device.type
+        autocasts = torch.amp.is_autocast_available(device)
+        with torch.autocast(device, enabled=False) if autocasts else nullcontext():
             parts = [self._denoised(part) for part in channels.split(at_once)]
         return torch.cat(parts).view(noisy.shape) / 255
 

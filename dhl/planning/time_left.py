@@ -15,9 +15,9 @@ from dhl.planning.schedule import Job, wall_seconds
 _LINE = re.compile(r"(\d+) of (\d+), about (\d+) s left ?(.*)")
 _TAIL = 2000  # bytes at the end of a log
 LEAST_SECONDS = 1.0  # that a running job still needs
-# The plan counts as much as `PLAN_WEIGHT` times the measured seconds, and at most as `MOST_WEIGHT`
-# seconds. So the first jobs of a run, which are often unusual, correct a nearly right plan a little;
-# a plan that is wrong by far, as on a GPU, they correct at once.
+# The plan weighs `PLAN_WEIGHT` times as much as the measured seconds, and at most `MOST_WEIGHT`
+# seconds. The first jobs of a run are often unusual: they correct a nearly right plan by little,
+# and a plan that is wrong by far, as on a GPU, at once.
 PLAN_WEIGHT = 3.0
 MOST_WEIGHT = 1200.0
 

@@ -166,7 +166,8 @@ def _few_units(claims: list[dict[str, Any]], least: int) -> list[tuple[str, str]
     if fewest["n"] > count:
         parts = dict.fromkeys(row["part"] for row in rows if row["unit"] == fewest["unit"])
         where = listed(map(part_name, parts))
-        return [(name, f"The test images of {where} come from them: they are the tests' units.")]
+        text = f"The test images of {where} come from them. Tests are over {fewest['unit']}."
+        return [(name, text)]
     return [(name, "Only large differences can be told from chance.")] if count < _FEW else []
 
 

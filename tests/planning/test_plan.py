@@ -253,6 +253,15 @@ def test_the_program_plans_for_this_machine_and_writes_nothing(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["paper", "photos"])
+def test_runs_on_public_data_are_planned_without_the_data(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # without downloads
+    path = PROJECT / f"config/{name}.yaml"
+    assert main(["plan", "--no-measurement", "--json", "--configfile", str(path)]) == 0
+    seconds = {job["name"]: job["seconds"] for job in json.loads(capsys.readouterr().out)["jobs"]}
+    assert all(seconds[f"train/{key}"] > 0 for key in all_models(load_config(path)))
+
+
 def test_the_rows_of_the_table_add_up_all_jobs(laboratory):
     table = to_text(laboratory).split("\n\n")[1].splitlines()
     rows = json.loads(to_json(laboratory))["rows"]
