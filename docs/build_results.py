@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import pandas as pd
 
+from dhl.analysis.measurements import read_measurements
 from dhl.analysis.published import PROTOCOL, read_calibration
 from dhl.analysis.scores import DIRECTION
 from dhl.analysis.sensitivity import denoiser_label, main_metric, reader_label
+from dhl.analysis.statistics import mean_of, share_interval
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import METHODS, TABLES, TASKS
 from dhl.config.parse import load_config
@@ -46,7 +48,7 @@ COMPARED = (
 # Comparisons of top-1 in both runs of the photographs; the first decides, see docs/photos.md.
 POOLED = (
     "joint-over-separate-matched", "joint-over-separate", "joint-perceptual-over-separate-matched",
-    "joint-over-joint-perceptual",
+    "joint-over-joint-perceptual", "joint-over-cbm3d",
 )  # fmt: skip
 SOURCES = {"units_": "images", "seed_": "denoisers", "network_": "task networks"}
 METRIC_NAMES = {
@@ -208,6 +210,24 @@ def pooled(rows: list) -> SimpleNamespace:
     return SimpleNamespace(n=count, difference=mean, low=mean - half, high=mean + half, **shared)
 
 
+def control_block() -> str:
+    """Return the share of `joint`'s gain in mIoU that longer training without labels has."""
+    rows = []
+    for folder in (RESULTS, MINI, DRAWS, LABORATORY):
+        config = load_config(folder.config)
+        part = config.parts["segmentation"]
+        measured = [read_measurements(config, folder, "segmentation", one) for one in part.sigmas]
+        control, joint = (
+            mean_of([one.estimate(method, "miou") - one.estimate("separate", "miou")
+                     for one in measured])
+            for method in ("separate-matched", "joint")
+        )  # fmt: skip
+        share = share_interval(control, joint, measured[0].units, confidence=0.95)
+        value, low, high = map(format_share, share)
+        rows.append([f"`{config.run}`", str(config.seeds), f"{value} ({low} to {high})"])
+    return markdown(["run", "trainings of a denoiser", "share of the gain"], rows)
+
+
 def repeated_line(folder: RunFolder, once: RunFolder) -> str:
     """Say what several trainings changed of the comparisons of a run with one."""
     several, single = summary_of(folder), summary_of(once)
@@ -218,7 +238,8 @@ def repeated_line(folder: RunFolder, once: RunFolder) -> str:
     reproduced = (several["verdict_adjusted"] == "reproduced") & held
     return (
         f"Of {len(single)} differences, {outside.sum()} are outside the 95 % interval that one "
-        f"training gave. Of {held.sum()} that *hold for these weights* there, {reproduced.sum()} "
+        "training gave; it is one of the three, so with others there would be more. "
+        f"Of {held.sum()} that *hold for these weights* there, {reproduced.sum()} "
         "are *reproduced*."
     )
 
@@ -295,6 +316,7 @@ def result_blocks() -> dict[str, str]:
         "further": table_block(RESULTS, FURTHER),
         "psnr": table_block(RESULTS, (("denoising", "psnr"),)),
         "claims": claims_block(RESULTS),
+        "control": control_block(),
         "swapped": table_block(SWAPPED, (TASK_METRICS[0], *FURTHER[:2])),
         "pooled": pooled_block(),
         "ffdnet-tasks": table_block(FFDNET, (*TASK_METRICS, *FURTHER)),

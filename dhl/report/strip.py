@@ -13,7 +13,7 @@ from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 
 _ORDER = ("segmentation", "classification", "denoising")  # the first with results is shown
-_SHOWN = ("noisy", "cbm3d", "separate", "joint", "joint-segmentation")
+_SHOWN = ("noisy", "cbm3d", "separate", "separate-matched", "joint", "joint-segmentation")
 
 
 def read_strip(config: Config, folder: RunFolder) -> dict[str, Any] | None:
