@@ -13,7 +13,7 @@ from dhl.analysis.published import PROTOCOL, read_calibration
 from dhl.analysis.scores import DIRECTION
 from dhl.analysis.sensitivity import denoiser_label, main_metric, reader_label
 from dhl.analysis.statistics import mean_of, share_interval
-from dhl.analysis.tables import UNITS
+from dhl.analysis.units import UNITS
 from dhl.config.methods import METHODS, TABLES, TASKS
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
@@ -55,6 +55,11 @@ METRIC_NAMES = {
     "psnr": "PSNR", "ssim": "SSIM", "top1": "top-1", "top5": "top-5", "miou": "mIoU",
     "cross_entropy": "cross-entropy", "gmsd": "GMSD", "gradient": "relative gradient",
 }  # fmt: skip
+# Here with fewer decimals than in a run's tables.
+PRINTED = UNITS | {
+    "ssim": UNITS["ssim"]._replace(decimals=3),
+    "cross_entropy": UNITS["cross_entropy"]._replace(decimals=2),
+}
 
 
 def table_block(
@@ -70,7 +75,7 @@ def table_block(
             if sigmas and sigma not in sigmas:
                 continue
             values = rows.set_index("method")["value"]
-            column = {method: printed(value, metric) for method, value in values.items()}
+            column = {method: PRINTED[metric].number(value) for method, value in values.items()}
             methods |= dict.fromkeys(column)
             name = METRIC_NAMES[metric]
             name += f" in {part}" if name in repeated else ""
@@ -86,13 +91,6 @@ def averages(folder: RunFolder, part: str, metric: str) -> pd.DataFrame:
     """Read the values of a metric over all test images."""
     table = pd.read_csv(folder.table(TABLES[part]))
     return table[(table["image_id"] == "average") & (table["metric"] == metric)]
-
-
-def printed(value: float, metric: str) -> str:
-    """Return a value as the tables print it: accuracy and mIoU in percent."""
-    plain = {"psnr": (1, 2), "ssim": (1, 3), "cross_entropy": (1, 2)}
-    factor, decimals = plain.get(metric, (100, 1))
-    return f"{factor * value:.{decimals}f}"
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
@@ -147,22 +145,13 @@ def difference(row, kind: str) -> str:
     if isinstance(getattr(row, "over", None), str):
         value, low, high = map(format_share, (row.share, row.share_low, row.share_high))
         return f"{value} ({low} to {high})" if math.isfinite(row.share_low) else "unknown"
-    factor, unit, decimals = unit_of(row)
-    shown = interval(row, kind)
-    return f"{factor * row.difference:+.{decimals}f} {unit} ({shown})".replace("  ", " ")
+    return f"{UNITS[row.metric].difference(row.difference)} ({interval(row, kind)})"
 
 
 def interval(row, kind: str) -> str:
     """Return the interval of a difference; `kind` is the beginning of its columns."""
-    factor, _, decimals = unit_of(row)
-    ends = [factor * getattr(row, f"{kind}{end}") for end in ("low", "high")]
-    return " to ".join(f"{end:+.{decimals}f}" for end in ends if math.isfinite(end)) or "–"
-
-
-def unit_of(row) -> tuple[float, str, int]:
-    """Return factor, name and decimals of the unit that a row's difference is printed in."""
-    _, factor, decimals, _, unit = UNITS[row.metric]
-    return factor, unit, decimals
+    low, high = getattr(row, f"{kind}low"), getattr(row, f"{kind}high")
+    return UNITS[row.metric].interval(low, high) if math.isfinite(low) else "–"
 
 
 def summary_of(folder: RunFolder) -> pd.DataFrame:
@@ -348,7 +337,7 @@ def calibration_block() -> str:
         [
             f"{row.method}, {'crops' if row.region == 'crop' else row.image_id}",
             f"{row.sigma:g}", f"{row.published:.2f} ({row.source})", f"{row.value:.2f}",
-            f"{row.difference:+.2f}", f"{complete[row.method, row.sigma]:.2f}",
+            UNITS["psnr"].signed(row.difference), f"{complete[row.method, row.sigma]:.2f}",
         ]
         for row in compared.itertuples()
     ]  # fmt: skip

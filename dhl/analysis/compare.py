@@ -32,7 +32,7 @@ from dhl.analysis.run_results import (
     read_images,
 )
 from dhl.analysis.statistics import Source
-from dhl.analysis.tables import UNITS
+from dhl.analysis.units import UNITS
 from dhl.errors import UserError
 from dhl.run.results import COMPARISON_COLUMNS, edited_by_hand
 
@@ -143,9 +143,8 @@ def compare(first: RunResults, second: RunResults) -> RunComparison:
 
 def prints_the_same(value_a: float, value_b: float, metric: str) -> bool:
     """Tell whether the tables print two values alike, or their difference as zero."""
-    _, factor, decimals, _, _ = UNITS[metric]
-    texts = [f"{factor * value:.{decimals}f}" for value in (value_a, value_b)]
-    return texts[0] == texts[1] or float(f"{factor * (value_b - value_a):.{decimals}f}") == 0
+    number = UNITS[metric].number
+    return number(value_a) == number(value_b) or float(number(value_b - value_a)) == 0
 
 
 def pair_images(first: RunResults, second: RunResults, part: str, sigma: float) -> Paired | str:

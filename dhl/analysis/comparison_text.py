@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from dhl.analysis.compare import MOVED, ONLY_A, ONLY_B, SAME, WITHIN_CHANCE, RunComparison
-from dhl.analysis.tables import UNITS
+from dhl.analysis.units import UNITS
 from dhl.config.methods import TASKS, is_trained
 from dhl.sigma import format_sigma
 
@@ -80,22 +80,14 @@ def _table(comparison: RunComparison, shown: tuple[str, ...]) -> list[str]:
 
 def _row(cell: dict) -> tuple[str, ...]:
     """Write a cell in the metric's unit and precision."""
-    name, factor, decimals, unit, _ = UNITS[cell["metric"]]
-    low, high = (_signed(factor * cell[end], decimals) for end in ("ci_low", "ci_high"))
-    p_value = cell["p_adjusted"]
+    unit, p_value = UNITS[cell["metric"]], cell["p_adjusted"]
     return (
         cell["part"], format_sigma(cell["sigma"]), cell["method"],
-        f"{name} ({unit})" if unit else name,
-        f"{factor * cell['value_a']:.{decimals}f}", f"{factor * cell['value_b']:.{decimals}f}",
-        _signed(factor * cell["difference"], decimals), f"{low} to {high}",
+        f"{unit.title} ({unit.symbol})".removesuffix(" ()"),
+        unit.number(cell["value_a"]), unit.number(cell["value_b"]),
+        unit.signed(cell["difference"]), unit.interval(cell["ci_low"], cell["ci_high"]),
         "< 0.0001" if p_value < 0.0001 else f"{p_value:.4f}", cell["verdict"],
     )  # fmt: skip
-
-
-def _signed(value: float, decimals: int) -> str:
-    """Print a number with its sign, and no negative zero."""
-    text = f"{value:+.{decimals}f}"
-    return f"{0:.{decimals}f}" if float(text) == 0 else text
 
 
 def _alone(cells: pd.DataFrame) -> list[str]:
@@ -114,7 +106,7 @@ def _alone(cells: pd.DataFrame) -> list[str]:
             )
             texts = cell | {
                 "sigma": f"sigma {format_sigma(cell['sigma'])}",
-                "metric": UNITS[cell["metric"]][0],
+                "metric": UNITS[cell["metric"]].title,
             }
             names[", ".join(texts[name] for name in level)] = None
         lines += [f"Only in {verdict[-1].upper()}: {'; '.join(names)}."] if names else []

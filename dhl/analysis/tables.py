@@ -17,6 +17,7 @@ from dhl.analysis.measurements import Measurements, read_measurements
 from dhl.analysis.published import NOT_IN_PAPER, PublishedTable, read_published
 from dhl.analysis.scores import BOUNDS, DIRECTION, SCORES, TARGET, goodness
 from dhl.analysis.table_formats import DIALECTS, Dialect
+from dhl.analysis.units import UNITS
 from dhl.config.methods import (
     FURTHER_METRICS,
     METRICS,
@@ -35,17 +36,6 @@ from dhl.sigma import format_sigma
 
 NOT_MEASURED, FAILED = "not measured", "failed"
 
-# Per metric: name, factor, decimals, unit of a value, unit of a difference.
-UNITS = {
-    "psnr": ("PSNR", 1, 2, "dB", "dB"),
-    "ssim": ("SSIM", 1, 4, "", ""),
-    "top1": ("Top-1 accuracy", 100, 1, "%", "points"),
-    "top5": ("Top-5 accuracy", 100, 1, "%", "points"),
-    "miou": ("mIoU", 100, 1, "%", "points"),
-    "cross_entropy": ("Cross-entropy", 1, 3, "nat", "nat"),
-    "gmsd": ("GMSD", 1, 4, "", ""),
-    "gradient": ("Relative gradient", 1, 3, "", ""),
-}
 _PAPER_DATA = {
     "denoising": "Kodak",
     "classification": "ILSVRC2012 val",
@@ -211,19 +201,13 @@ def _images(
 Block = dict[tuple[str, str], dict]  # (method, metric) -> row of one sigma
 
 
-def _number(value: float, metric: str) -> str:
-    """Print a value in the metric's unit and precision."""
-    _, factor, decimals, _, _ = UNITS[metric]
-    return f"{factor * value:.{decimals}f}"
-
-
 def _theirs(block: Block, method: str, metrics: list[str], dialect: Dialect) -> str:
     """Print the published values of a method."""
     texts = []
     for metric in metrics:
         row = block[method, metric]
         if not pd.isna(row["published"]):
-            texts.append(_number(row["published"], metric))
+            texts.append(UNITS[metric].number(row["published"]))
         else:
             texts.append(dialect.none if row["status"] == NOT_IN_PAPER else "n.t.")
     nothing = all(pd.isna(block[method, metric]["published"]) for metric in metrics)
@@ -234,7 +218,10 @@ def _ours(
     block: Block, methods: tuple[str, ...], metrics: tuple[str, ...], dialect: Dialect
 ) -> list[str]:
     """Print our values of a sigma, marked and with their intervals, one text per method."""
-    marks = {metric: _marks(block, methods, metric) for metric in metrics}
+    marks = {
+        metric: mark_best({method: block[method, metric]["value"] for method in methods}, metric)
+        for metric in metrics
+    }
     cells = []
     for method in methods:
         rows = {metric: block[method, metric] for metric in metrics}
@@ -244,25 +231,28 @@ def _ours(
             continue
         values, intervals = [], []
         for metric, row in rows.items():
+            number = UNITS[metric].number
             mark = getattr(dialect, marks[metric].get(method, "plain"))
-            spread = dialect.spread.format(_number(row["seed_std"], metric))
-            value = mark.format(_number(row["value"], metric))
+            spread = dialect.spread.format(number(row["seed_std"]))
+            value = mark.format(number(row["value"]))
             values.append(value + spread if row["seeds"] > 1 else value)
             ends = [row[end] for end in ("ci_low", "ci_high")]
             known = not any(map(pd.isna, ends))
-            printed = (_number(end, metric) for end in ends)
-            intervals.append(dialect.span.format(*printed) if known else dialect.none)
+            intervals.append(dialect.span.format(*map(number, ends)) if known else dialect.none)
         cells.append(" / ".join(values) + dialect.interval.format(" / ".join(intervals)))
     return cells
 
 
-def _marks(block: Block, methods: tuple[str, ...], metric: str) -> dict[str, str]:
-    """Return which methods are `best` and `second`."""
-    _, factor, decimals, _, _ = UNITS[metric]
+def mark_best(values: dict[str, float], metric: str) -> dict[str, str]:
+    """Return which methods are `best` and `second` as printed, by the value of each method.
+
+    Methods that print the same have the same mark; if all do, none has one.
+    """
+    unit = UNITS[metric]
     printed = {
-        method: round(factor * goodness(block[method, metric]["value"], metric), decimals)
-        for method in methods
-        if method not in _UNRANKED and not pd.isna(block[method, metric]["value"])
+        method: round(unit.factor * goodness(value, metric), unit.decimals)
+        for method, value in values.items()
+        if method not in _UNRANKED and not pd.isna(value)
     }
     levels = sorted(set(printed.values()), reverse=True)
     if len(levels) < 2:
@@ -301,8 +291,7 @@ def _caption(averages: pd.DataFrame, config: Config, part: str) -> str:
 
 def _describe(metric: str) -> str:
     """Name a metric with its unit, and its best value if it is not the highest."""
-    name, _, _, unit, _ = UNITS[metric]
-    text = f"{name} in {unit}".removesuffix(" in ")
+    text = f"{UNITS[metric].title} in {UNITS[metric].symbol}".removesuffix(" in ")
     if metric in TARGET:
         return f"{text} (best: {TARGET[metric]:g}, as the clean image)"
     return text if DIRECTION[metric] > 0 else f"{text} (lower is better)"

@@ -9,8 +9,9 @@ import numpy as np
 
 from dhl.analysis.claims_file import ClaimsFile
 from dhl.analysis.reach import is_trained_here, is_trial
+from dhl.analysis.tables import table_averages
 from dhl.config.architectures import PUBLISHED
-from dhl.config.methods import TASK_NETWORKS, TASKS, label_of, part_name, table_number
+from dhl.config.methods import TASK_NETWORKS, TASKS, label_of, part_name
 from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
 from dhl.report.content import read_deviations
@@ -18,7 +19,7 @@ from dhl.report.names import listed, noise_name
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
-from dhl.run.results import AVERAGE, TABLE_COLUMNS, open_arrays, read_csv
+from dhl.run.results import open_arrays
 from dhl.sigma import format_sigma
 
 _FEW = 12  # test images
@@ -27,13 +28,11 @@ _FEW = 12  # test images
 def tested_on(config: Config, folder: RunFolder) -> list[str]:
     """Say what was tested on: data, noise, test images and trainings, one phrase each."""
     parts = list(config.parts)
-    counts = {part: count_test_images(folder, part) for part in parts}
     by_data: dict[str, list[str]] = {}
     for part in parts:
         by_data.setdefault(config.parts[part].data.name, []).append(part)
-    numbers = {part: f"{count:,}" if count else "no measured" for part, count in counts.items()}
     data = [
-        f"{name}: {listed(numbers[part] for part in group)} test images for "
+        f"{name}: {listed(_test_images(config, folder, part) for part in group)} test images for "
         f"{listed(map(part_name, group))}"
         for name, group in by_data.items()
     ]
@@ -52,6 +51,12 @@ def tested_on(config: Config, folder: RunFolder) -> list[str]:
         trainings = "no network is trained"
     noise = f"{noise_name(config)}, sigma {levels}"
     return [*data, noise, *_denoiser_with_weights(config), trainings]
+
+
+def _test_images(config: Config, folder: RunFolder, part: str) -> str:
+    """Print the number of test images behind the averages of a part's table."""
+    count = table_averages(config, part, folder)["n"].max()
+    return f"{count:,.0f}" if count > 0 else "no measured"
 
 
 def _denoiser_with_weights(config: Config) -> list[str]:
@@ -73,13 +78,6 @@ def at_sigma(config: Config) -> str:
     """Say at which sigmas the averages of the run are."""
     levels = {sigma for part in config.parts for sigma in config.parts[part].sigmas}
     return "means over sigma" if len(levels) > 1 else f"at sigma {format_sigma(levels.pop())}"
-
-
-def count_test_images(folder: RunFolder, part: str) -> int:
-    """Return the number of test images behind the averages of a part's table."""
-    table = read_csv(folder.table(table_number(part)), TABLE_COLUMNS)
-    largest = table.loc[table["image_id"] == AVERAGE, "n"].max()
-    return int(largest) if largest > 0 else 0
 
 
 def limits(

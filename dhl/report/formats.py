@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from dhl.analysis.scores import DIRECTION
-from dhl.analysis.tables import UNITS
+from dhl.analysis.units import UNITS, signed
 from dhl.config.methods import label_of, part_name
 from dhl.report.content import variant
 from dhl.report.names import listed
@@ -21,48 +21,29 @@ NONE = "–"
 
 def format_value(value: float, metric: str) -> str:
     """Print a value in the metric's unit and precision."""
-    _, factor, decimals, unit, _ = UNITS[metric]
-    if pd.isna(value):
-        return NONE
-    return f"{factor * value:.{decimals}f} {unit}".rstrip()
+    return NONE if pd.isna(value) else UNITS[metric].value(value)
 
 
 def format_number(value: float, metric: str) -> str:
     """Print a value in the metric's precision, without its unit."""
-    return format_value(value, metric).partition(" ")[0]
+    return NONE if pd.isna(value) else UNITS[metric].number(value)
 
 
 def format_difference(value: float, metric: str) -> str:
     """Print a difference with its sign; fractions in percentage points."""
-    _, factor, decimals, _, unit = UNITS[metric]
-    if pd.isna(value):
-        return NONE
-    return f"{_signed(factor * value, decimals)} {unit}".rstrip()
-
-
-def format_bounds(low: float, high: float, metric: str) -> str:
-    """Print an interval of a difference."""
-    _, factor, decimals, _, _ = UNITS[metric]
-    return f"{_signed(factor * low, decimals)} to {_signed(factor * high, decimals)}"
+    return NONE if pd.isna(value) else UNITS[metric].difference(value)
 
 
 def format_interval(row: dict[str, Any], metric: str, kind: str = "") -> str:
     """Print the interval of a difference: all sources of error, or `units_`, `seed_`, ..."""
-    ends = [row[f"{kind}{end}"] for end in ("low", "high")]
-    if not all(map(math.isfinite, ends)):
-        return "unknown"
-    return format_bounds(ends[0], ends[1], metric)
+    low, high = row[f"{kind}low"], row[f"{kind}high"]
+    known = math.isfinite(low) and math.isfinite(high)
+    return UNITS[metric].interval(low, high) if known else "unknown"
 
 
 def format_share(value: float) -> str:
     """Print a share in percent."""
-    return f"{100 * value:.0f} %".replace("-", "−") if math.isfinite(value) else NONE
-
-
-def _signed(value: float, decimals: int) -> str:
-    """Print a number with its sign, a true minus and no negative zero."""
-    text = f"{value:+.{decimals}f}"
-    return "0" + text[2:] if float(text) == 0 else text.replace("-", "−")
+    return f"{100 * value:.0f} %" if math.isfinite(value) else NONE
 
 
 def short_claim(claim: dict[str, Any]) -> str:
@@ -95,18 +76,18 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "measure": format_value,
     "signed": format_difference,
     "interval": format_interval,
-    "bounds": format_bounds,
-    "signed_number": lambda value, metric: format_difference(value, metric).partition(" ")[0],
+    "bounds": lambda low, high, metric: UNITS[metric].interval(low, high),
+    "signed_number": lambda value, metric: UNITS[metric].signed(value) if pd.notna(value) else NONE,
     "share": format_share,
     "short_claim": short_claim,
     "listed": listed,
     "p_value": format_p,
     "count": lambda number: f"{number:,.0f}" if pd.notna(number) else NONE,
-    "plain_signed": lambda number: _signed(number, 2) if pd.notna(number) else NONE,
+    "plain_signed": lambda number: signed(number, 2) if pd.notna(number) else NONE,
     "sigma": format_sigma,
     "duration": format_duration,
     "number": format_number,
-    "metric_name": lambda metric: UNITS[metric][0],
+    "metric_name": lambda metric: UNITS[metric].title,
     "method_label": label_of,
     "part_name": part_name,
     "variant": variant,

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dhl.analysis.scores import goodness
-from dhl.analysis.tables import UNITS, table_averages
+from dhl.analysis.tables import mark_best, table_averages
 from dhl.config.methods import METRICS, base_of, is_baseline
 from dhl.config.schema import Config
 from dhl.run.evaluations import evaluated_draws, evaluated_models, experiments, studied
@@ -73,26 +70,20 @@ def main_table(config: Config, numbers: list[dict[str, Any]], part: str) -> list
     -------
     list of dict
         A row per method: `method`, and `cells`, its rows of `numbers` by sigma. A cell has `best`:
-        whether its printed value is the best at its sigma. The clean image is not ranked.
+        whether the table marks it as the best at its sigma.
     """
     metric, methods = METRICS[base_of(part)][0], config.parts[part].methods
-    _, factor, decimals, _, _ = UNITS[metric]
     grid = {
         (row["method"], row["sigma"]): row
         for row in numbers
         if (row["part"], row["metric"]) == (part, metric)
     }
-    printed = {
-        key: round(factor * goodness(row["value"], metric), decimals) for key, row in grid.items()
-    }
-    table = []
-    for method in methods:
-        cells = []
-        for sigma in config.parts[part].sigmas:
-            rivals = [printed[other, sigma] for other in methods if other != "clean"]
-            best = method != "clean" and printed[method, sigma] >= np.fmax.reduce(rivals)
-            cells.append(grid[method, sigma] | {"best": bool(best)})
-        table.append({"method": method, "cells": cells})
+    table: list[dict[str, Any]] = [{"method": method, "cells": []} for method in methods]
+    for sigma in config.parts[part].sigmas:
+        marks = mark_best({method: grid[method, sigma]["value"] for method in methods}, metric)
+        for line in table:
+            best = marks.get(line["method"]) == "best"
+            line["cells"].append(grid[line["method"], sigma] | {"best": best})
     return table
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 from dhl.analysis.claims_file import read_claims_file
 from dhl.analysis.reach import is_trial
 from dhl.analysis.sensitivity import main_metric
-from dhl.analysis.tables import FAILED, UNITS
+from dhl.analysis.tables import FAILED
+from dhl.analysis.units import UNITS
 from dhl.config.methods import METHODS, TASKS, Method, label_of, table_number
 from dhl.config.plugins import is_reference, load_plugin
 from dhl.config.schema import Config
@@ -212,7 +213,7 @@ def _describe_plot(config: Config, folder: RunFolder, part: str, metric: str) ->
             for sigma, value in zip(rows["sigma"], rows["value"], strict=True)
         ]
         lines.append(f"{label_of(str(method))}: {', '.join(points)}")
-    return f"{UNITS[metric][0]} over sigma. {'; '.join(lines)}."
+    return f"{UNITS[metric].title} over sigma. {'; '.join(lines)}."
 
 
 def _describe_experiment(config: Config, folder: RunFolder, name: str) -> str:

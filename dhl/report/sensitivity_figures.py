@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dhl.analysis.sensitivity import denoiser_label, main_metric, reader_label
-from dhl.analysis.tables import UNITS
+from dhl.analysis.units import UNITS
 from dhl.config.methods import TASKS
 from dhl.config.schema import Config
 from dhl.report.figure_style import WIDTH
@@ -53,14 +53,14 @@ def task_weight(config: Config, folder: RunFolder) -> Figure:
 def _draw_trade_off(axes: Axes, rows: pd.DataFrame, task: str) -> None:
     """Draw the curve of one task; the labels of its points are the weights."""
     metric = main_metric(task)
-    name, factor, _, unit, _ = UNITS[metric]
+    unit = UNITS[metric]
     columns = ["value", "difference", "difference_low", "difference_high"]
     grid = rows.pivot(index="task_weight", columns="metric", values=columns).sort_index()
-    x, y = grid["value", "psnr"], factor * grid["value", metric]
+    x, y = grid["value", "psnr"], unit.factor * grid["value", metric]
     # The bars are the interval of the paired difference to weight 0, moved to the value.
     bars = [
-        factor * (grid["difference", metric] - grid["difference_low", metric]),
-        factor * (grid["difference_high", metric] - grid["difference", metric]),
+        unit.factor * (grid["difference", metric] - grid["difference_low", metric]),
+        unit.factor * (grid["difference_high", metric] - grid["difference", metric]),
     ]
     axes.errorbar(
         x, y, yerr=np.nan_to_num(bars).clip(0), color=_LINE, marker="o", linewidth=1.3,
@@ -74,7 +74,8 @@ def _draw_trade_off(axes: Axes, rows: pd.DataFrame, task: str) -> None:
         )  # fmt: skip
     axes.margins(x=0.2, y=0.16)
     sigma = format_sigma(rows["sigma"].iloc[0])
-    axes.set(title=f"{task.capitalize()}, sigma {sigma}", ylabel=f"{name} in {unit}")
+    title = f"{task.capitalize()}, sigma {sigma}"
+    axes.set(title=title, ylabel=f"{unit.title} in {unit.symbol}")
 
 
 def _groups(x: pd.Series, y: pd.Series) -> list[list[float]]:
@@ -142,8 +143,8 @@ def transfer(config: Config, folder: RunFolder) -> Figure:
         axes.set_yticklabels([denoiser_label(config, key) for key in denoisers])
         labels = [reader_label(config, key) for key in readers]
         axes.set_xticklabels(labels, rotation=20, ha="right", rotation_mode="anchor")
-        name, _, _, unit, _ = UNITS[metric]
-        axes.set_title(f"{task.capitalize()}:\n{name} in {unit}", fontsize=9)
+        unit = UNITS[metric]
+        axes.set_title(f"{task.capitalize()}:\n{unit.title} in {unit.symbol}", fontsize=9)
         axes.set(xlabel="", ylabel="")
         _add_scale(figure, [axes], metric, location="bottom")
     return figure
@@ -153,11 +154,10 @@ def _add_scale(
     figure: Figure, panels: list[Axes], metric: str, *, location: Literal["right", "bottom"]
 ) -> None:
     """Add the scale of the colours of matrices that share it."""
-    _, _, _, _, unit = UNITS[metric]
     scale = figure.colorbar(
         panels[0].collections[0], ax=panels, location=location, aspect=18, pad=0.03
     )
-    scale.set_label(f"Difference, {unit}", fontsize=8.5)
+    scale.set_label(f"Difference, {UNITS[metric].difference_symbol}", fontsize=8.5)
     scale.ax.tick_params(labelsize=8)
     if scale.solids is not None:
         scale.solids.set_rasterized(False)  # vectors in SVG and PDF
@@ -196,14 +196,15 @@ def _draw_matrix(
         )
         for content in ("value", "difference")
     }
-    _, factor, decimals, _, _ = UNITS[metric]
+    unit = UNITS[metric]
     values = grids["value"].to_numpy(float)
-    texts = [[f"{factor * value:.{decimals}f}" for value in line] for line in values]
+    texts = [[unit.number(value) for value in line] for line in values]
     # A reference has the colour of a zero difference; a failed result has no colour.
     colors = grids["difference"].fillna(0).where(grids["value"].notna())
+    limit = 1.6 * unit.factor * reach
     seaborn.heatmap(
-        factor * colors.astype(float), ax=axes, annot=texts, fmt="", annot_kws={"fontsize": 8.5},
-        cmap="PuOr_r", vmin=-1.6 * factor * reach, vmax=1.6 * factor * reach, cbar=False,
+        unit.factor * colors.astype(float), ax=axes, annot=texts, fmt="",
+        annot_kws={"fontsize": 8.5}, cmap="PuOr_r", vmin=-limit, vmax=limit, cbar=False,
         linewidths=1,
         xticklabels=names[1], yticklabels=names[0],
     )  # fmt: skip

@@ -13,15 +13,14 @@ from matplotlib.figure import Figure
 
 from dhl.analysis.measurements import read_measurements
 from dhl.analysis.statistics import infer
-from dhl.analysis.tables import UNITS
-from dhl.config.methods import TASKS, label_of, table_number
+from dhl.analysis.tables import table_averages
+from dhl.analysis.units import UNITS
+from dhl.config.methods import TASKS, label_of
 from dhl.config.schema import Config
-from dhl.errors import UserError
 from dhl.report.figure_style import WIDTH, MethodStyle, draw_method, styles_of
 from dhl.report.names import sigma_axis
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
-from dhl.run.results import AVERAGE, TABLE_COLUMNS, read_csv
 from dhl.sigma import format_sigma
 
 PLOTTED = {
@@ -43,21 +42,11 @@ def read_averages(config: Config, folder: RunFolder, part: str, metric: str) -> 
     DataFrame with `dhl.run.results.TABLE_COLUMNS`
         Rows without a value are left out; methods have the order of the configuration.
     """
-    path = folder.table(table_number(part))
-    table = read_csv(path, TABLE_COLUMNS)
-    methods = list(config.parts[part].methods)
-    rows = table[
-        (table["metric"] == metric) & (table["image_id"] == AVERAGE) & table["method"].isin(methods)
-    ].dropna(subset=["value"])
-    if rows.empty and table["status"].astype(str).str.startswith("failed").any():
-        raise NothingToShow(f"the {metric} of {part}: all methods failed")
+    table = table_averages(config, part, folder)
+    rows = table[table["metric"] == metric].dropna(subset=["value"])
     if rows.empty:
-        raise UserError(
-            f"Table {table_number(part)} has no {metric} of the configured methods.",
-            came=f"no such row with a value in {path}",
-            do="delete the file and run `make report` again.",
-        )
-    order = rows["method"].map(methods.index)
+        raise NothingToShow(f"the {metric} of {part}: no method has a value")
+    order = rows["method"].map(config.parts[part].methods.index)
     return rows.assign(_order=order).sort_values(["_order", "sigma"]).drop(columns="_order")
 
 
@@ -121,16 +110,16 @@ def _draw(
     styles = styles_of(config)
     handles: dict[str, Any] = {}
     for (above, below), ((_, metric), rows) in zip(panels.T, columns.items(), strict=True):
-        name, factor, _, unit, difference_unit = UNITS[metric]
-        rows[["value", "ci_low", "ci_high", "difference", *_BOUNDS]] *= factor
+        unit = UNITS[metric]
+        rows[["value", "ci_low", "ci_high", "difference", *_BOUNDS]] *= unit.factor
         methods = [name for name in dict.fromkeys(rows["method"]) if name not in hidden]
         _draw_methods(above, rows, ("value", "ci_low", "ci_high"),
                       {method: styles[method] for method in methods})  # fmt: skip
         compared = [method for method in methods if method not in ("clean", "noisy")]
         _draw_methods(below, rows, ("difference", *_BOUNDS),
                       {method: styles[method] for method in compared})  # fmt: skip
-        above.set_title(f"{name}, {unit}")
-        below.set_title(f"Minus {label_of(REFERENCE)}, {difference_unit}")
+        above.set_title(f"{unit.title}, {unit.symbol}")
+        below.set_title(f"Minus {label_of(REFERENCE)}, {unit.difference_symbol}")
         below.set_xlabel(textwrap.fill(sigma_axis(config), 60 // len(columns)), fontsize=9)
         handles |= dict(zip(*above.get_legend_handles_labels()[::-1], strict=True))
     ncols = 3 if max(map(len, handles)) <= _WIDE else 2

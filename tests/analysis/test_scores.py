@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dhl.analysis.scores import DIRECTION, SCORES, goodness, known_features, known_score
-from dhl.analysis.tables import UNITS
+from dhl.analysis.units import UNITS
 from dhl.config.methods import METRICS
 
 
