@@ -30,7 +30,7 @@ from dhl.config.methods import (
 )
 from dhl.config.schema import Config
 from dhl.run.folder import RunFolder
-from dhl.run.model_keys import GUIDED
+from dhl.run.model_keys import TASK_DEPENDENT
 from dhl.run.results import AVERAGE, TABLE_COLUMNS, edited_by_hand, read_csv, result_path, write_csv
 from dhl.sigma import format_sigma
 
@@ -274,9 +274,9 @@ def _caption(averages: pd.DataFrame, config: Config, part: str) -> str:
         "over test images"
     )
     kinds = {method.partition("-")[0] for method in config.parts[part].methods}
-    guided = part in TASKS or kinds & set(GUIDED)
+    dependent = part in TASKS or kinds & set(TASK_DEPENDENT)
     seeds = max(ours["seeds"], default=0)
-    trainings = {"denoiser": seeds, "task network": config.task_seeds if guided else 1}
+    trainings = {"denoiser": seeds, "task network": config.task_seeds if dependent else 1}
     if several := [f"{count} of each {what}" for what, count in trainings.items() if count > 1]:
         text += f" and trainings, {' and '.join(several)}"
     if seeds > 1:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dhl.run.folder import RunFolder
 
 Arguments = argparse.Namespace
-PUBLISHED = "config/published.csv"
+PUBLISHED_VALUES = "config/published.csv"
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def run_table(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Make the table of a part."""
     from dhl.analysis.tables import write_table
 
-    write_table(config, arguments.part, folder, project_file(PUBLISHED))
+    write_table(config, arguments.part, folder, project_file(PUBLISHED_VALUES))
 
 
 def run_claims(arguments: Arguments, config: Config, folder: RunFolder) -> None:
@@ -176,7 +176,7 @@ def run_report(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     from dhl.report.page import write_report
 
     write_report(
-        config, folder, templates=project_file("report"), published=project_file(PUBLISHED)
+        config, folder, templates=project_file("report"), published=project_file(PUBLISHED_VALUES)
     )
 
 

@@ -1,8 +1,9 @@
-"""The rows of the tables: the label of each method, and the trained model behind it."""
+"""The parts of the paper, and a row for each method: its label, kind, parts and trained model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 TASKS = ("classification", "segmentation")
 PARTS = ("denoising", *TASKS)
@@ -16,100 +17,113 @@ FURTHER_METRICS = ("cross_entropy", "gmsd", "gradient")  # not in the paper's ta
 TASK_NETWORKS = {"classification": "classifier", "segmentation": "segmenter"}
 OTHER_TASK = {"classification": "segmentation", "segmentation": "classification"}
 
+# The kinds of methods:
+#   input      the clean or the noisy images, as they are
+#   untrained  a denoiser without training, which runs image by image on the CPU, as plug-ins do
+#   batched    a denoiser without training, which runs on batches, on a GPU if there is one
+#   peer       a denoiser of others that is trained here, with its own network and recipes
+#   trained    the paper's denoiser, trained alone, jointly or as a control; a retrained network
+Kind = Literal["input", "untrained", "batched", "peer", "trained"]
+
 
 @dataclass(frozen=True)
 class Method:
-    """A method as a row of the tables."""
+    """A method as a row of the tables; the defaults are those of a plug-in."""
 
     label: str  # in tables and figures
     explanation: str  # one sentence for the report
-    in_paper: bool  # whether the paper's tables have this row
+    kind: Kind = "untrained"
+    parts: tuple[str, ...] = PARTS  # whose configuration may list it
+    in_paper: bool = False  # whether the paper's tables have this row
+    model: str = ""  # the name of its trained model, if it is not the method's
 
 
 METHODS = {
-    "clean": Method("Clean image", "No noise: the ceiling.", False),
-    "noisy": Method("Noisy image", "No denoiser.", True),
-    "cbm3d": Method("CBM3D", "BM3D for colour images with white noise.", True),
-    "cbm3d-package": Method("CBM3D (package)", "The same by the authors' package bm3d.", False),
+    "clean": Method("Clean image", "No noise: the ceiling.", "input", TASKS),
+    "noisy": Method("Noisy image", "No denoiser.", "input", in_paper=True),
+    "cbm3d": Method("CBM3D", "BM3D for colour images with white noise.", "batched", in_paper=True),
+    "cbm3d-package": Method("CBM3D (package)", "The same by the authors' package bm3d."),
     "cbm3d-2020": Method(
-        "CBM3D (2020)", "The package's later version, with exact transform variances.", False
+        "CBM3D (2020)", "The package's later version, with exact transform variances."
     ),
     "mcwnnm": Method(
-        "MCWNNM", "Groups of similar patches as matrices of low rank; not trained.", True
+        "MCWNNM", "Groups of similar patches as matrices of low rank; not trained.",
+        "batched", in_paper=True,
     ),
-    "tnrd": Method("TNRD", "A trained diffusion, one network per sigma.", True),
-    "dncnn": Method("DnCNN", "A learned denoiser, one network per sigma.", True),
-    "separate": Method("Separate", "The denoiser trained for MSE alone (lambda = 0).", True),
+    "tnrd": Method("TNRD", "A trained diffusion, one network per sigma.", "peer", in_paper=True),
+    "dncnn": Method("DnCNN", "A learned denoiser, one network per sigma.", "peer", in_paper=True),
+    "separate": Method(
+        "Separate", "The denoiser trained for MSE alone (lambda = 0).", "trained", in_paper=True
+    ),
     "separate-matched": Method(
         "Separate, matched",
         "The separate denoiser, trained further with the images, steps and schedule of the joint "
         "one, still with lambda = 0: the control for longer training.",
-        False,
+        "trained", TASKS, model="matched-{task}",
     ),
-    "joint": Method("Joint", "The denoiser trained with the loss of this task.", True),
-    "cross": Method("Joint, cross-task", "The denoiser trained with the other task's loss.", True),
+    "joint": Method(
+        "Joint", "The denoiser trained with the loss of this task.",
+        "trained", TASKS, in_paper=True, model="joint-{task}",
+    ),
+    "cross": Method(
+        "Joint, cross-task", "The denoiser trained with the other task's loss.",
+        "trained", TASKS, in_paper=True, model="joint-{other_task}",
+    ),
     "cross-matched": Method(
         "Cross-task, matched",
         "The separate denoiser, trained further with the images, steps and schedule of the "
         "cross-task one, still with lambda = 0: the control for the other task's images.",
-        False,
+        "trained", TASKS, model="matched-{other_task}",
     ),
     "joint-permuted": Method(
         "Permuted labels",
         "The joint loss with the label of another image of the batch, which says nothing about "
         "this image: the control for labels that belong to their images.",
-        False,
+        "trained", TASKS, model="permuted-{task}",
     ),
     "joint-perceptual": Method(
         "Perceptual loss",
         "Instead of the task's loss, the distance between the task network's features of the "
         "denoised and of the clean image: the control for guidance without labels.",
-        False,
+        "trained", TASKS, model="perceptual-{task}",
     ),
     "retrained": Method(
         "Retrained network",
         "No denoiser: the task network itself trained on noisy images of this sigma.",
-        False,
+        "trained", TASKS, model="retrained-{task}",
     ),
     "joint-classification": Method(
-        "Joint (classification)", "The denoiser trained with the classifier's loss.", False
+        "Joint (classification)", "The denoiser trained with the classifier's loss.",
+        "trained", ("denoising",),
     ),
     "joint-segmentation": Method(
-        "Joint (segmentation)", "The denoiser trained with the segmenter's loss.", True
+        "Joint (segmentation)", "The denoiser trained with the segmenter's loss.",
+        "trained", ("denoising",), in_paper=True,
     ),
     **{
         f"matched-{task}": Method(
             f"Matched ({task})",
             "The separate denoiser, trained further with the images, steps and schedule of "
             f"Joint ({task}), still with lambda = 0: its control.",
-            False,
-        )
-        for task in TASKS
-    },
-}
-
-ALLOWED = {
-    "denoising": (
-        "noisy", "cbm3d", "cbm3d-package", "cbm3d-2020", "mcwnnm", "tnrd", "dncnn", "separate",
-        "joint-classification", "joint-segmentation",
-        "matched-classification", "matched-segmentation",
-    ),
-    **{
-        task: (
-            "clean", "noisy", "cbm3d", "cbm3d-package", "cbm3d-2020", "mcwnnm", "tnrd", "dncnn",
-            "separate", "separate-matched", "joint", "cross", "cross-matched", "joint-permuted",
-            "joint-perceptual", "retrained",
+            "trained", ("denoising",),
         )
         for task in TASKS
     },
 }  # fmt: skip
 
-BASELINES = ("cbm3d", "cbm3d-package", "cbm3d-2020", "mcwnnm")
-# Those that denoise whole batches, on a GPU if there is one.
-BATCHED = ("cbm3d", "mcwnnm")
-# Denoisers of others that are trained here, each with its own network and recipes.
-PEERS = ("tnrd", "dncnn")
-UNTRAINED = ("clean", "noisy", *BASELINES)
+
+def _of_kind(*kinds: Kind) -> tuple[str, ...]:
+    """Return the names of the methods of these kinds."""
+    return tuple(name for name, method in METHODS.items() if method.kind in kinds)
+
+
+ALLOWED = {
+    part: tuple(name for name, method in METHODS.items() if part in method.parts) for part in PARTS
+}
+BASELINES = _of_kind("untrained", "batched")
+BATCHED = _of_kind("batched")
+PEERS = _of_kind("peer")
+TRAINED = _of_kind("peer", "trained")
 # Names that no plug-in may have.
 NOT_METHODS = (*METHODS, "task-network")
 
@@ -144,20 +158,12 @@ def is_baseline(method: str) -> bool:
 
 def is_trained(method: str) -> bool:
     """Tell whether a method's results depend on the random draws of a training."""
-    return method in METHODS and method not in UNTRAINED
+    return method in TRAINED
 
 
 def model_of(method: str, part: str) -> str | None:
     """Return the name of the trained denoiser or network behind a row; None if it is untrained."""
     if not is_trained(method):
         return None
-    names = {
-        "separate-matched": f"matched-{part}",
-        "joint": f"joint-{part}",
-        "cross": f"joint-{OTHER_TASK.get(part)}",
-        "cross-matched": f"matched-{OTHER_TASK.get(part)}",
-        "joint-permuted": f"permuted-{part}",
-        "joint-perceptual": f"perceptual-{part}",
-        "retrained": f"retrained-{part}",
-    }
-    return names.get(method, method)
+    model = METHODS[method].model or method
+    return model.format(task=part, other_task=OTHER_TASK.get(part))

@@ -139,7 +139,7 @@ def _methods(config: Config) -> dict[str, Method]:
     plugins = {}
     for name, reference in config.plugin_methods.items():
         summary = load_plugin(reference).summary or "It has no docstring."
-        plugins[name] = Method(label_of(name), f"Plug-in, {reference}: {summary}", in_paper=False)
+        plugins[name] = Method(label_of(name), f"Plug-in, {reference}: {summary}")
     return METHODS | plugins
 
 

@@ -7,7 +7,7 @@ from dhl.seeding import Draw, seed_suffix
 from dhl.sigma import format_sigma
 
 # Models that depend on a task network: they are trained once for each of its trainings.
-GUIDED = ("joint", "permuted", "perceptual", "retrained")
+TASK_DEPENDENT = ("joint", "permuted", "perceptual", "retrained")
 
 
 def sigma_key(name: str, sigma: float, *, factor: float = 1) -> str:
@@ -23,7 +23,8 @@ def key_in_draw(key: str, draw: Draw) -> str:
     name, _, variant = key.partition("/")
     if variant == "clean":
         return key + seed_suffix(draw.task)
-    return key + (draw.suffix if name.partition("-")[0] in GUIDED else seed_suffix(draw.seed))
+    dependent = name.partition("-")[0] in TASK_DEPENDENT
+    return key + (draw.suffix if dependent else seed_suffix(draw.seed))
 
 
 def times_suffix(factor: float) -> str:

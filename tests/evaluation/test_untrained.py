@@ -17,6 +17,7 @@ from real_images import KODAK, needs
 from skimage import data as pictures
 from skimage.metrics import peak_signal_noise_ratio
 
+from dhl.config.methods import BASELINES, BATCHED
 from dhl.config.parse import parse_config
 from dhl.data.folder import read_image
 from dhl.data.image_set import load_split
@@ -50,6 +51,11 @@ def gain(clean: np.ndarray, noisy: np.ndarray, denoised: np.ndarray) -> float:
     before, after = (peak_signal_noise_ratio(clean, image, data_range=1)
                      for image in (noisy, denoised.astype(float)))  # fmt: skip
     return after - before
+
+
+def test_each_untrained_method_has_a_function():
+    assert set(untrained.BATCHES) == set(BATCHED)
+    assert {*untrained.BATCHES, *PROFILE_NF} == set(BASELINES)
 
 
 @pytest.mark.parametrize("sigma", [15, 30, 60])

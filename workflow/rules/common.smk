@@ -55,7 +55,7 @@ except UserError as error:
 
 os.environ.setdefault(SECRETS, secrets_of(CONFIG))
 
-PUBLISHED = project_file("config/published.csv")
+PUBLISHED_VALUES = project_file("config/published.csv")
 CALIBRATION = project_file("config/calibration.csv")
 RUN = RunFolder(Path("results") / CONFIG.run)
 ROOT = str(RUN.root)
@@ -206,7 +206,7 @@ def plugin_files():
 def files_before_the_run():
     """Yield the files that jobs can read: the user's, the checkout's, and earlier results."""
     yield from (path for path in RUN.root.rglob("*") if path.is_file())
-    yield from (PUBLISHED, CALIBRATION, *project_file("report").rglob("*"))
+    yield from (PUBLISHED_VALUES, CALIBRATION, *project_file("report").rglob("*"))
     specs = (model_spec(CONFIG, key) for key in all_models(CONFIG))
     weights = [spec.given_weights for spec in specs if spec.given_weights is not None]
     yield from map(Path, [*plugin_files(), *weights])

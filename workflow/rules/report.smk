@@ -32,7 +32,7 @@ rule preview:
 rule table:
     input:
         evaluations=lambda w: evaluations(TABLE_PARTS[w.number]),
-        published=PUBLISHED,
+        published=PUBLISHED_VALUES,
     output:
         csv=shown(
             f"{ROOT}/tables/table{{number}}.csv", "Tables", "table", table="{number}"
@@ -163,7 +163,7 @@ rule report:
         sensitivity=sensitivity(),
         figures=figures(),
         preview=RUN.preview,
-        published=PUBLISHED,
+        published=PUBLISHED_VALUES,
         calibration=CALIBRATION,
         templates=[path for path in project_file("report").rglob("*") if path.is_file()],
     output:
