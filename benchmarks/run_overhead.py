@@ -14,6 +14,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from dhl.config.parse import load_config
 from dhl.run.folder import RunFolder
 from dhl.run.results import read_benchmarks
 
@@ -25,7 +26,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     capacity = manifest["wall_seconds"] * manifest["hardware"]["cores"]
-    jobs = read_benchmarks(RunFolder(folder))
+    jobs = read_benchmarks(load_config(folder / "config.yaml"), RunFolder(folder))
     jobs["parallel"] = (jobs["cpu_time"] - jobs["s"]).clip(lower=0).fillna(0)
     jobs["busy"] = jobs["s"] + jobs["parallel"]
     by_rule = jobs.groupby("rule")

@@ -19,6 +19,7 @@ from dhl.config.parse import parse_config
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.files import stored
+from dhl.run.contents import results_of
 from dhl.run.evaluations import evaluated_draws
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest, recorded_digests
@@ -108,8 +109,12 @@ def read_run_results(root: Path) -> RunResults:
     """
     folder = RunFolder(root)
     manifest = read_manifest(folder)
+    try:
+        config: Config | str = parse_config(manifest["configuration"], source=str(folder.manifest))
+    except UserError as error:
+        config = error.mistake.removesuffix(".")
     averages: dict[Cell, Average] = {}
-    for path in sorted((root / "tables").glob("table[1-3]*.csv")):
+    for path in _tables(folder, config):
         part = part_of_table(path.stem.removeprefix("table"))
         averages |= _read_averages(folder, manifest, part)
     if not averages:
@@ -119,10 +124,6 @@ def read_run_results(root: Path) -> RunResults:
             do="complete the run with `make report`, or name another folder.",
         )
     confidence = _read_confidence(folder, manifest)  # raises if the configuration is absent
-    try:
-        config: Config | str = parse_config(manifest["configuration"], source=str(folder.manifest))
-    except UserError as error:
-        config = error.mistake.removesuffix(".")
     verdicts = _read_verdicts(folder, manifest)
     return RunResults(folder, manifest, config, confidence, averages, verdicts)
 
@@ -157,6 +158,13 @@ def read_images(run: RunResults, part: str, sigma: float) -> Images | str:
     record = read_some_columns(noise, ("image_id", "sha256"))
     digests = dict(zip(record["image_id"], record["sha256"], strict=True))
     return Images(paths[0], measurements, digests)
+
+
+def _tables(folder: RunFolder, config: Config | str) -> list[Path]:
+    """List the tables of a configuration that a run has; if it is unknown, all tables."""
+    if isinstance(config, str):
+        return sorted((folder.root / "tables").glob("table[1-3]*.csv"))
+    return [path for path in results_of(config, folder, "table") if path.suffix == ".csv"]
 
 
 def _check_digest(folder: RunFolder, manifest: dict[str, Any], path: Path) -> None:

@@ -231,12 +231,14 @@ def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
 def run_verify(arguments: Arguments) -> None:
     """Compare the files of a run with its manifest, and name those that it does not list."""
-    from dhl.run.manifest import check_untouched, not_compared
+    from dhl.run.manifest import check_untouched, not_compared, other_files
 
     check_untouched(arguments.run)
     print(f"{arguments.run}: every file is as the manifest says.")
     if others := not_compared(arguments.run):
         print(f"Not compared: {', '.join(others)}")
+    if others := other_files(arguments.run):
+        print(f"Not of the run's configuration, and not compared: {', '.join(others)}")
 
 
 def run_compare(arguments: Arguments) -> int:

@@ -171,7 +171,7 @@ def _size(folder: RunFolder, key: str) -> dict[str, Any]:
     return network_size(network, content["role"])
 
 
-def read_costs(folder: RunFolder) -> list[dict[str, Any]]:
+def read_costs(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
     """Sum Snakemake's benchmark files by rule.
 
     Returns
@@ -180,7 +180,7 @@ def read_costs(folder: RunFolder) -> list[dict[str, Any]]:
         `rule`, number of `jobs`, `seconds` of all jobs and of the `longest`, and `peak_mib`, the
         highest memory in MiB; empty without benchmark files.
     """
-    costs = read_benchmarks(folder).groupby("rule").agg(
+    costs = read_benchmarks(config, folder).groupby("rule").agg(
         jobs=("s", "size"), seconds=("s", "sum"), longest=("s", "max"), peak_mib=("max_rss", "max")
     )  # fmt: skip
     costs = costs.sort_values("seconds", ascending=False, kind="stable")

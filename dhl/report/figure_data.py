@@ -47,7 +47,7 @@ def figure_data(config: Config, folder: RunFolder, name: str) -> pd.DataFrame:
         if name == "overview":
             return _over_sigma(config, folder, overview_metrics(config))
         if name == "training_curves":
-            return _curves(folder)
+            return _curves(config, folder)
         if name in EXPERIMENT_FIGURES:
             return read_experiment(folder, EXPERIMENT_FIGURES[name])
         return _examples(config, folder, FIGURE_PARTS[name])
@@ -73,10 +73,10 @@ def _over_sigma(config: Config, folder: RunFolder, plotted: list[tuple[str, str]
     )
 
 
-def _curves(folder: RunFolder) -> pd.DataFrame:
+def _curves(config: Config, folder: RunFolder) -> pd.DataFrame:
     curves = [
         curve.assign(model=family, sigma=sigma)
-        for family, grid in read_curves(folder).items()
+        for family, grid in read_curves(config, folder).items()
         for sigma, curve in sorted(grid.items(), key=lambda item: item[0] or 0)
     ]
     return pd.concat(curves, ignore_index=True)

@@ -20,8 +20,9 @@ from dhl.report import example_figures as examples
 from dhl.report import sensitivity_figures
 from dhl.report.figure_style import WIDTH, drawing_style, save_figure
 from dhl.report.sigma_figures import PLOTTED, metric_over_sigma, overview
+from dhl.run.contents import results_of
 from dhl.run.evaluations import studies
-from dhl.run.failures import NothingToShow, failure_of
+from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.outputs import figure_names
 from dhl.run.results import TRAINING_COLUMNS, read_csv
@@ -31,7 +32,7 @@ from dhl.training.signals import end_with_parent
 
 def training_curves(config: Config, folder: RunFolder) -> Figure:
     """Draw the loss of every training over its steps, in one panel per kind of loss."""
-    families = read_curves(folder)
+    families = read_curves(config, folder)
     panels: dict[str, list[str]] = {}
     for family, curves in families.items():
         panels.setdefault(_loss_of(next(iter(curves.values()))), []).append(family)
@@ -88,7 +89,7 @@ def _family_title(family: str) -> str:
     return f"{first}, {rest}" if rest else first
 
 
-def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]]:
+def read_curves(config: Config, folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]]:
     """Read the curves of the first training of each model, by family of models and then by sigma.
 
     The studies' models with other task weights are left out, because their losses cannot be
@@ -102,10 +103,10 @@ def read_curves(folder: RunFolder) -> dict[str, dict[float | None, pd.DataFrame]
     """
     root = folder.training("any").parent
     families: dict[str, dict[float | None, pd.DataFrame]] = {}
-    for path in sorted(root.rglob("*.csv")):
+    for path in results_of(config, folder, "training"):
         key = path.relative_to(root).with_suffix("")
         variant, draw = split_draw(key.name)
-        if draw != FIRST or "-times" in variant or failure_of(path) is not None:
+        if draw != FIRST or "-times" in variant:
             continue
         # A model's key is `<family>/<variant>`, and the variant `sigma<number>` or a word.
         sigma = float(key.name.removeprefix("sigma")) if key.name.startswith("sigma") else None

@@ -129,7 +129,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "deviations": content.read_deviations(config, deviations),
         "sources": _sources(config, templates),
         "photographs": _photographs(config),
-        "costs": content.read_costs(folder),
+        "costs": content.read_costs(config, folder),
     }
     return environment(templates, FILTERS).get_template("index.html.j2").render(context)
 
@@ -197,7 +197,7 @@ def _alternative_text(config: Config, folder: RunFolder, name: str) -> str:
             return " ".join(plotted)
         if name in PLOTTED:
             return _describe_plot(config, folder, *PLOTTED[name])
-        curves = read_curves(folder)
+        curves = read_curves(config, folder)
         count = sum(map(len, curves.values()))
         return f"Training loss over steps of {count} trainings: {', '.join(curves)}."
     except NothingToShow as nothing:

@@ -10,9 +10,16 @@ from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.run.downloads import needed_sets
 from dhl.run.evaluations import denoised_files, evaluations, experiments, studies
+from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models
-from dhl.run.outputs import FIGURE_FORMATS, TABLE_FORMATS, figure_names
+from dhl.run.outputs import (
+    FIGURE_FORMATS,
+    OUTPUTS,
+    TABLE_FORMATS,
+    benchmark_for,
+    figure_names,
+)
 from dhl.seeding import FIRST, Draw
 
 
@@ -22,6 +29,22 @@ def files_of(config: Config, folder: RunFolder, *names: str) -> list[Path]:
     A file of `download`, `skipped` or a figure's numbers may be absent in a complete run.
     """
     return [path for name in names for path in _FILES[name](config, folder)]
+
+
+def results_of(config: Config, folder: RunFolder, *names: str) -> list[Path]:
+    """List the files of the named outputs that a run has, sorted, without failed results.
+
+    A run that was repeated with another configuration can have further files of the first one.
+    """
+    paths = set(files_of(config, folder, *names))
+    return sorted(path for path in paths if path.is_file() and failure_of(path) is None)
+
+
+def benchmarks_of(config: Config, folder: RunFolder) -> list[Path]:
+    """List the files in which Snakemake writes the time and memory of each job, sorted."""
+    names = [output.name for output in OUTPUTS if output.benchmark]
+    paths = files_of(config, folder, *names)
+    return sorted({folder.benchmarks / benchmark_for(path) for path in paths})
 
 
 def incomplete_run(folder: RunFolder, missing: Sequence[Path]) -> UserError:

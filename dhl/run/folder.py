@@ -29,6 +29,10 @@ class RunFolder:
         """Return the path of the output `name`, with wildcards in braces."""
         return str(self.root / BY_NAME[name].pattern)
 
+    def benchmark(self, name: str) -> str:
+        """Return the path of the time and memory of an output's jobs, with wildcards in braces."""
+        return str(self.benchmarks / BY_NAME[name].benchmark)
+
     def path(self, name: str, **wildcards: object) -> Path:
         """Return the path of the output `name`."""
         return self.root / BY_NAME[name].pattern.format(**wildcards)

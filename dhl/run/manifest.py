@@ -21,8 +21,10 @@ from dhl.config.plugins import load_plugin
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.files import PROJECT
+from dhl.run.contents import results_of
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
+from dhl.run.outputs import BY_NAME
 from dhl.run.results import (
     check_as_written,
     edited_by_hand,
@@ -42,6 +44,8 @@ CODE = (
     "constraints.txt", "pyproject.toml",
 )  # fmt: skip
 SCRATCH = ("checkpoints", "benchmarks", "logs")
+# The outputs that a manifest vouches for. The pages link to it, and have records of their own.
+RESULTS = tuple(BY_NAME.keys() - {"manifest", "preview", "report"})
 
 
 def write_manifest(config: Config, folder: RunFolder) -> None:
@@ -54,34 +58,37 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
     """
     if folder.config.exists() and load_config(folder.config) != config:
         raise edited_by_hand(folder.config, "not the configuration of this command")
-    for path in result_files(folder):
+    files = results_of(config, folder, *RESULTS)
+    for path in files:
         check_as_written(path)
     manifest = {
         "run": config.run,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **_commit(PROJECT),
         "versions": {"python": platform.python_version(), **_versions()},
-        "hardware": _hardware(folder),
+        "hardware": _hardware(config, folder),
         "deployment": "conda" if "CONDA_PREFIX" in os.environ else "environment",
         "base_seed": config.base_seed,
         "wall_seconds": _wall_seconds(),
-        "compute_seconds": round(float(read_benchmarks(folder)["s"].sum()), 1),
+        "compute_seconds": round(float(read_benchmarks(config, folder)["s"].sum()), 1),
         "configuration": config.model_dump(mode="json"),
         "plugins": {
             str(path): file_digest(path)
             for path in dict.fromkeys(load_plugin(name).path for name in config.plugins)
         },
-        "files": {
-            str(path.relative_to(folder.root)): file_digest(path) for path in result_files(folder)
-        },
+        "files": {str(path.relative_to(folder.root)): file_digest(path) for path in files},
+        # Of an earlier configuration of the run, or the user's own.
+        "other_files": [
+            str(path.relative_to(folder.root)) for path in sorted({*files_in(folder)} - {*files})
+        ],
     }
     with result_path(folder.manifest) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     shutil.rmtree(folder.finished, ignore_errors=True)  # the models were used: Snakemake kept them
 
 
-def result_files(folder: RunFolder) -> list[Path]:
-    """List a run's result files in a fixed order, without the manifest and the report."""
+def files_in(folder: RunFolder) -> list[Path]:
+    """List the files in a run's folder, sorted, without manifest, report and scratch files."""
     return [
         path
         for path in sorted(folder.root.rglob("*"))
@@ -123,7 +130,7 @@ def _commit(checkout: Path) -> dict[str, Any]:
     return {"commit": commit, "dirty": bool(changes)}
 
 
-def _hardware(folder: RunFolder) -> dict[str, Any]:
+def _hardware(config: Config, folder: RunFolder) -> dict[str, Any]:
     """Describe the machine that writes the manifest, and the devices of the trainings."""
     import psutil
 
@@ -133,17 +140,16 @@ def _hardware(folder: RunFolder) -> dict[str, Any]:
         "processor": processor(),
         "cores": usable_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "trained_on": "; ".join(_trained_on(folder)) or "none",
+        "trained_on": "; ".join(_trained_on(config, folder)) or "none",
     }
 
 
-def _trained_on(folder: RunFolder) -> list[str]:
+def _trained_on(config: Config, folder: RunFolder) -> list[str]:
     """List the devices and number formats in a run's training curves."""
     found = set()
-    for path in folder.training("any").parent.rglob("*.csv"):
-        if failure_of(path) is None:
-            with open(path, newline="", encoding="utf-8") as file:
-                found |= {f"{row['device']} in {row['precision']}" for row in csv.DictReader(file)}
+    for path in results_of(config, folder, "training"):
+        with open(path, newline="", encoding="utf-8") as file:
+            found |= {f"{row['device']} in {row['precision']}" for row in csv.DictReader(file)}
     return sorted(found)
 
 
@@ -201,6 +207,7 @@ class _Manifest(BaseModel):
     configuration: dict[str, Any]
     plugins: dict[str, str] = {}
     files: dict[str, str]
+    other_files: list[str] = []
     reference: dict[str, str] = {}
 
 
@@ -221,11 +228,13 @@ def recorded_digests(manifest: dict[str, Any]) -> dict[str, str]:
 def verify(root: Path) -> list[str]:
     """Return a line per file of a run that was changed, removed or added since its manifest.
 
-    The report is made after the manifest; it is compared with its own record.
+    `other_files` are not compared. The report is made after the manifest; it is compared with its
+    own record.
     """
     folder = RunFolder(root)
-    recorded = recorded_digests(read_manifest(folder))
-    present = {str(path.relative_to(folder.root)): path for path in result_files(folder)}
+    recorded, others = recorded_digests(read_manifest(folder)), other_files(root)
+    present = {str(path.relative_to(folder.root)): path for path in files_in(folder)}
+    present = {name: path for name, path in present.items() if name not in others}
     lines = [f"removed  {name}" for name in recorded if name not in present]
     lines += [f"added    {name}" for name in present if name not in recorded]
     lines += [
@@ -244,10 +253,10 @@ def not_compared(root: Path) -> list[str]:
     """Return the names in a run's folder that `verify` does not look at.
 
     These are folders of logs and other scratch files, a page without a record, hidden files, and
-    links to folders or to nothing.
+    links to folders or to nothing; `other_files` are listed there.
     """
     folder = RunFolder(root)
-    looked_at = {*result_files(folder), folder.manifest}
+    looked_at = {*files_in(folder), folder.manifest}
     looked_at |= {page for page in (folder.preview, folder.report) if record_of(page).exists()}
     looked_at |= set(map(record_of, looked_at))
     found = set()
@@ -256,6 +265,15 @@ def not_compared(root: Path) -> list[str]:
         if (path.is_file() or path.is_symlink()) and path not in looked_at:
             found.add(f"{top}/" if top in SCRATCH else str(path.relative_to(root)))
     return sorted(found)
+
+
+def other_files(root: Path) -> list[str]:
+    """Return the names of the files that were there, but are not of the run's configuration.
+
+    A manifest of an older version lists none: it has their digests.
+    """
+    names = read_manifest(RunFolder(root)).get("other_files", [])
+    return [name for name in names if (root / name).exists()]
 
 
 def check_untouched(root: Path) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from dhl.config.methods import TABLES
 from dhl.errors import UserError
@@ -45,6 +46,7 @@ class Output:
     command: str  # the arguments of `dhl`, with the same wildcards; empty: the workflow writes it
     description: str
     archived: bool = True  # whether `dhl export` includes it; weights are included on request
+    benchmark: str = ""  # Snakemake's file with the job's time and memory, below `benchmarks`
 
 
 OUTPUTS = (
@@ -52,36 +54,43 @@ OUTPUTS = (
     Output("download", "downloads/{set}.json", "data download {set}",
            "The archives of a downloaded data set with their digests, and its size"),
     Output("images", "data/{part}.npz", "data make --part {part}",
-           "The clean images of a part, or the list of their files", archived=False),
+           "The clean images of a part, or the list of their files", archived=False,
+           benchmark="data/{part}.tsv"),
     Output("skipped", "data/{part}.skipped.csv", "data make --part {part}",
            "The damaged images of a part, which were left out"),
     Output("sheet", "data/{part}.png", "data make --part {part}",
            "A sheet of the first images of each split", archived=False),
     Output("noise", "noise/{part}/sigma{sigma}.csv", "noise --part {part} --sigma {sigma}",
-           "Seed, digest and moments of the noise of each test image at one sigma"),
+           "Seed, digest and moments of the noise of each test image at one sigma",
+           benchmark="noise/{part}-sigma{sigma}.tsv"),
     Output("baseline", "baselines/{part}/{method}-sigma{sigma}/{shard}.npz",
            "baseline --part {part} --method {method} --sigma {sigma} --shard {shard}",
-           "The images that an untrained method denoised", archived=False),
+           "The images that an untrained method denoised", archived=False,
+           benchmark="baseline/{part}-{method}-sigma{sigma}/{shard}.tsv"),
     Output("preview", "report/preview.html", "preview",
-           "Data, noise and untrained methods, before the trainings end", archived=False),
+           "Data, noise and untrained methods, before the trainings end", archived=False,
+           benchmark="preview/preview.tsv"),
     Output("model", "models/{model}.pt", "train {model}", "The weights of a trained network",
            archived=False),
     Output("training", "training/{model}.csv", "train {model}",
-           "The loss of a training over its steps"),
+           "The loss of a training over its steps", benchmark="train/{model}.tsv"),
     Output("evaluation", "evaluation/{part}/sigma{sigma}{draw}.csv",
            "evaluate --part {part} --sigma {sigma} --task-seed {task} --seed {seed}",
-           "The results of every method at one sigma, one row per image"),
+           "The results of every method at one sigma, one row per image",
+           benchmark="evaluate/{part}-sigma{sigma}{draw}.tsv"),
     Output("arrays", "evaluation/{part}/sigma{sigma}{draw}.npz",
            "evaluate --part {part} --sigma {sigma} --task-seed {task} --seed {seed}",
            "Confusion matrices, and example images of every method", archived=False),
     Output("table", "tables/table{number}.{suffix}", "table --part {part}",
-           "A table of the paper with the values of this run"),
+           "A table of the paper with the values of this run", benchmark="table/{number}.tsv"),
     Output("claims", "claims.csv", "claims",
-           "The verdict on each claim, with difference, interval and tests"),
+           "The verdict on each claim, with difference, interval and tests",
+           benchmark="claims/claims.tsv"),
     Output("sensitivity", "sensitivity.csv", "sensitivity",
-           "Other task weights, wrong noise levels and other task networks"),
+           "Other task weights, wrong noise levels and other task networks",
+           benchmark="sensitivity/sensitivity.tsv"),
     Output("figure", "figures/{figure}.{suffix}", "figures",
-           "A figure of the report, or its numbers"),
+           "A figure of the report, or its numbers", benchmark="figures/figures.tsv"),
     Output("manifest", "manifest.json", "manifest",
            "Versions, hardware, configuration and the digest of each file of the run"),
     Output("report", "report/index.html", "report",
@@ -117,16 +126,29 @@ def figure_names(parts: Iterable[str], studies: Iterable[str] = ()) -> tuple[str
 
 def command_for(path: Path) -> str | None:
     """Return the command that writes a file of a run; None for any other path."""
+    output, named = _match(path)
+    if output is None or not output.command:
+        return None
+    if "number" in named:
+        named["part"] = part_of_table(named["number"])
+    if "draw" in named:
+        named |= dataclasses.asdict(split_draw(named["draw"])[1])
+    return f"dhl {output.command.format(**named)}"
+
+
+def benchmark_for(path: Path) -> str:
+    """Return the name of the file with a job's time and memory; `path` is an output of the job."""
+    output, named = _match(path)
+    return output.benchmark.format(**named) if output else ""
+
+
+def _match(path: Path) -> tuple[Output | None, dict[str, Any]]:
+    """Return the output that a file of a run belongs to, and the values of its wildcards."""
     for output in OUTPUTS:
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>{\1})", re.escape(output.pattern))
         if found := re.search(rf"(?:^|/){pattern.format(**WILDCARDS)}$", Path(path).as_posix()):
-            named = found.groupdict()
-            if "number" in named:
-                named["part"] = part_of_table(named["number"])
-            if "draw" in named:
-                named |= dataclasses.asdict(split_draw(named["draw"])[1])
-            return f"dhl {output.command.format(**named)}" if output.command else None
-    return None
+            return output, found.groupdict()
+    return None, {}
 
 
 def missing_file(path: Path) -> UserError:

@@ -32,7 +32,7 @@ from dhl.run.contents import files_of, incomplete_run
 from dhl.run.export import check_outside
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
-from dhl.run.manifest import check_untouched, read_manifest, result_files
+from dhl.run.manifest import check_untouched, files_in, read_manifest
 from dhl.run.results import open_arrays
 
 COPIED = ("config", "table", "claims", "sensitivity")
@@ -57,7 +57,7 @@ def write_reference(root: Path, output: Path) -> None:
     check_outside(folder, output)
     check_untouched(root)
     contents = _contents(load_config(folder.config), folder)
-    others = {path.relative_to(output).as_posix() for path in result_files(target)} - set(contents)
+    others = {path.relative_to(output).as_posix() for path in files_in(target)} - set(contents)
     if others:
         raise UserError(
             f"The folder {output} has files that do not belong to the reference.",

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dhl.config.methods import FURTHER_METRICS
+from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.files import atomic_path, stored
+from dhl.run.contents import benchmarks_of
 from dhl.run.folder import RunFolder
 from dhl.run.free_text import from_cell, to_cell
 from dhl.run.outputs import how_to_make, missing_file
@@ -180,16 +182,16 @@ def read_image_rows(path: Path) -> pd.DataFrame:
 _MEASURED = ["s", "max_rss", "cpu_time"]
 
 
-def read_benchmarks(folder: RunFolder) -> pd.DataFrame:
+def read_benchmarks(config: Config, folder: RunFolder) -> pd.DataFrame:
     """Read the time (`s`, seconds), memory (`max_rss`, MiB) and CPU time of each job.
 
-    They are in files that Snakemake writes. A missing value is NaN. Empty and unreadable files are
-    skipped.
+    They are in files that Snakemake writes. A missing value is NaN. Missing, empty and unreadable
+    files are skipped.
     """
     import pandas as pd
 
     rows = []
-    for path in sorted(folder.benchmarks.rglob("*.tsv")):
+    for path in filter(Path.exists, benchmarks_of(config, folder)):
         try:
             jobs = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):

@@ -197,8 +197,8 @@ def test_with_several_trainings_values_are_averages_with_their_spread(tmp_path):
 
 
 def test_curves_of_other_weights_are_not_drawn_among_the_others(studied_run):
-    _, folder = studied_run
-    curves = read_curves(folder)
+    config, folder = studied_run
+    curves = read_curves(config, folder)
     assert set(curves["joint-classification"]) == {SIGMA, OTHER_SIGMA}
     assert folder.training(f"{JOINT}-times10").exists()
     assert curves["joint-classification-resnet"][30]["loss"].notna().all()

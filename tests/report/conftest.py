@@ -31,9 +31,9 @@ def folder(config, drawn_run, tmp_path_factory) -> RunFolder:
     left_out = shutil.ignore_patterns("*.pdf")
     folder = RunFolder(shutil.copytree(drawn_run.root, root, ignore=left_out))
     for name, seconds, memory in (
-        ("train/a", 10.5, 500),
-        ("train/x/b", 20, 700),
-        ("one", "-", "-"),
+        ("train/classifier/clean", 10.5, 500),
+        ("train/joint-classification/sigma30", 20, 700),
+        ("claims/claims", "-", "-"),
     ):
         path = folder.benchmarks / f"{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)

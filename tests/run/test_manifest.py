@@ -17,6 +17,7 @@ from settings import changed
 from dhl.data.image_set import load_split
 from dhl.errors import UserError
 from dhl.report.templates import read_asset
+from dhl.run.contents import benchmarks_of
 from dhl.run.export import export_run
 from dhl.run.fingerprints import settings_digest
 from dhl.run.folder import RunFolder
@@ -173,13 +174,12 @@ def test_the_manifest_says_on_which_device_networks_were_trained(tiny_config, ru
 
 
 def test_compute_time_is_the_sum_of_the_benchmarks(tiny_config, run_copy):
-    for index, seconds in enumerate((1.5, 2.25)):
-        path = run_copy.benchmarks / f"train/{index}.tsv"
+    contents = [f"s\th:m:s\n{seconds}\t0:00:01\n".encode() for seconds in (1.5, 2.25)]
+    # None of these says how long its job took.
+    contents += [b"", b"s\th:m:s\n", b"s\th:m:s\n-\t-\n", b"s\n\xff\xfe\n", b"a\tb\n7\t8\n"]
+    for path, content in zip(benchmarks_of(tiny_config, run_copy), contents, strict=False):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"s\th:m:s\n{seconds}\t0:00:01\n")
-    contents = (b"", b"s\th:m:s\n", b"s\th:m:s\n-\t-\n", b"s\n\xff\xfe\n", b"a\tb\n7\t8\n")
-    for index, content in enumerate(contents):  # none of them says how long its job took
-        (run_copy.benchmarks / f"silent{index}.tsv").write_bytes(content)
+        path.write_bytes(content)
     write_manifest(tiny_config, run_copy)
     seconds = json.loads(run_copy.manifest.read_text())["compute_seconds"]
     assert seconds == pytest.approx(3.75, abs=0.06)

@@ -11,7 +11,10 @@ import pytest
 from settings import shipped, write_settings
 from workflow_runs import finish, planned, snakemake
 
+from dhl.config.parse import load_config
 from dhl.files import PROJECT
+from dhl.run.contents import benchmarks_of
+from dhl.run.folder import RunFolder
 from dhl.run.manifest import verify
 from dhl.run.results import TABLE_COLUMNS, read_csv
 
@@ -41,7 +44,14 @@ def test_manifest_lists_the_results_and_verifies(smoke):
     manifest = json.loads((root / "manifest.json").read_text())
     assert manifest["base_seed"] == 1706
     assert "models/joint-segmentation/sigma30.pt" in manifest["files"]
+    assert manifest["other_files"] == []
     assert verify(root) == []
+
+
+def test_the_time_of_each_job_is_in_a_known_file(smoke):
+    folder = RunFolder(smoke / "results/smoke")
+    known = benchmarks_of(load_config(folder.config), folder)
+    assert known == sorted(folder.benchmarks.rglob("*.tsv"))
 
 
 def test_snakemakes_own_report_has_tables_verdicts_and_figures_with_captions(smoke, tmp_path):

@@ -26,7 +26,7 @@ rule data:
     log:
         f"{ROOT}/logs/data/{{part}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/data/{{part}}.tsv"
+        RUN.benchmark("images")
     priority: 20  # before the trainings, for the preview
     conda:
         "../../environment.yml"
@@ -50,7 +50,7 @@ rule noise:
     log:
         f"{ROOT}/logs/noise/{{part}}/sigma{{sigma}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/noise/{{part}}-sigma{{sigma}}.tsv"
+        RUN.benchmark("noise")
     priority: 20
     conda:
         "../../environment.yml"
@@ -74,7 +74,7 @@ rule baseline:
     log:
         f"{ROOT}/logs/baseline/{{part}}/{{method}}-sigma{{sigma}}/{{shard}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/baseline/{{part}}-{{method}}-sigma{{sigma}}/{{shard}}.tsv"
+        RUN.benchmark("baseline")
     priority: 20
     retries: RETRIES
     conda:

@@ -13,7 +13,7 @@ rule evaluate:
     log:
         f"{ROOT}/logs/evaluate/{{part}}/sigma{{sigma}}{{draw}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/{{part}}-sigma{{sigma}}{{draw}}.tsv"
+        RUN.benchmark("evaluation")
     retries: RETRIES
     conda:
         "../../environment.yml"

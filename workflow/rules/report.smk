@@ -17,7 +17,7 @@ rule preview:
     log:
         f"{ROOT}/logs/preview.log",
     benchmark:
-        f"{ROOT}/benchmarks/preview/preview.tsv"
+        RUN.benchmark("preview")
     priority: 20
     conda:
         "../../environment.yml"
@@ -43,7 +43,7 @@ rule table:
     log:
         f"{ROOT}/logs/table/{{number}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/table/{{number}}.tsv"
+        RUN.benchmark("table")
     wildcard_constraints:
         number="|".join(TABLE_PARTS),
     conda:
@@ -67,7 +67,7 @@ rule claims:
     log:
         f"{ROOT}/logs/claims.log",
     benchmark:
-        f"{ROOT}/benchmarks/claims/claims.tsv"
+        RUN.benchmark("claims")
     conda:
         "../../environment.yml"
     params:
@@ -86,7 +86,7 @@ rule sensitivity:
     log:
         f"{ROOT}/logs/sensitivity.log",
     benchmark:
-        f"{ROOT}/benchmarks/sensitivity/sensitivity.tsv"
+        RUN.benchmark("sensitivity")
     conda:
         "../../environment.yml"
     params:
@@ -109,7 +109,7 @@ rule figures:
     log:
         f"{ROOT}/logs/figures.log",
     benchmark:
-        f"{ROOT}/benchmarks/figures/figures.tsv"
+        RUN.benchmark("figure")
     conda:
         "../../environment.yml"
     threads: 2

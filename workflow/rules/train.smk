@@ -10,7 +10,7 @@ rule train:
     log:
         f"{ROOT}/logs/train/{{model}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/train/{{model}}.tsv"
+        RUN.benchmark("training")
     # The longest chain of trainings first: else a training can be alone at the end.
     priority: lambda w: 10 + WAITING_MODELS.get(w.model, 0)
     retries: RETRIES
