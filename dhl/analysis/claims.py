@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from dhl.analysis import statistics, verdicts
 from dhl.analysis.claims_file import Claim, ClaimsFile, read_claims_file
 from dhl.analysis.measurements import Measurements, read_measurements
 from dhl.analysis.reach import Reach
-from dhl.analysis.scores import DIRECTION
+from dhl.analysis.scores import DIRECTION, compared_features
 from dhl.config.methods import METRICS, label_of
 from dhl.config.schema import Config
 from dhl.files import project_file
@@ -42,9 +43,31 @@ class PartResults:
         """The units of the test images, by kind."""
         return self.measurements[0].units
 
+    @cached_property
+    def compared(self) -> list[Measurements]:
+        """The measurements with the features that comparisons are made of."""
+        return [
+            replace(
+                one,
+                features={
+                    (method, metric): compared_features(features, metric)
+                    for (method, metric), features in one.features.items()
+                },
+            )
+            for one in self.measurements
+        ]
+
     def score(self, method: str, metric: str) -> float:
         """Return a metric over all images, trainings and sigmas; NaN if it was not measured."""
         return float(np.mean([one.score(method, metric) for one in self.measurements]))
+
+    def gap(self, claim: Claim) -> float:
+        """Return the difference a - b over all sigmas; NaN if one was not measured."""
+        first, second = (
+            np.mean([one.score(method, claim.metric) for one in self.compared])
+            for method in (claim.a, claim.b)
+        )
+        return float(first - second)
 
     def difference(self, claim: Claim) -> list[statistics.Estimate]:
         """Return the difference a - b at each sigma."""
@@ -59,9 +82,7 @@ class PartResults:
 
     def _gap(self, first: str, second: str, metric: str) -> list[statistics.Estimate]:
         """Return the difference of two methods at each sigma."""
-        return [
-            one.estimate(first, metric) - one.estimate(second, metric) for one in self.measurements
-        ]
+        return [one.estimate(first, metric) - one.estimate(second, metric) for one in self.compared]
 
     def tested(self, claim: Claim) -> list[statistics.Estimate]:
         """Return, at each sigma, the value that the claim says is above zero."""
@@ -124,11 +145,12 @@ def compute_claims(
     -------
     DataFrame with `dhl.run.results.CLAIM_COLUMNS`
         For each comparison, a row per sigma, then a row with an empty sigma for the average over
-        all. Accuracies and mIoU are fractions, PSNR is in dB. `difference` is a - b. Its interval
-        `low` to `high` has all sources of error; `units_*`, `seed_*` and `network_*` have one each:
-        test images, trainings of the denoisers, trainings of the task network. A slope is per 10
-        units of sigma. `p_adjusted` and `verdict_adjusted` are corrected for the number of
-        comparisons. If a comparison is not tested, `reason` says why.
+        all. Accuracies and mIoU are fractions, PSNR is in dB. `difference` is a - b; for a metric
+        with a target, by how much a is nearer to it, image by image. Its interval `low` to `high`
+        has all sources of error; `units_*`, `seed_*` and `network_*` have one each: test images,
+        trainings of the denoisers, trainings of the task network. A slope is per 10 units of sigma.
+        `p_adjusted` and `verdict_adjusted` are corrected for the number of comparisons. If a
+        comparison is not tested, `reason` says why.
 
     Raises
     ------
@@ -180,7 +202,7 @@ def _compare(results: PartResults, claim: Claim, reach: Reach) -> dict:
         "mean_a": results.score(claim.a, claim.metric),
         "mean_b": results.score(claim.b, claim.metric), "reason": "",
     }  # fmt: skip
-    row["difference"] = row["mean_a"] - row["mean_b"]
+    row["difference"] = results.gap(claim)
     if reason := _missing(results, claim):
         return row | {"verdict": verdicts.NOT_TESTED, "reason": reason}
     confidence = results.config.statistics.confidence
@@ -231,7 +253,7 @@ def _numbers(results: PartResults, claim: Claim, difference: statistics.Estimate
 
 def _stacked(results: PartResults, method: str, metric: str) -> np.ndarray:
     """Return a method's features at all sigmas, (n, sigmas * s * t, k)."""
-    every = [one.features[method, metric] for one in results.measurements]
+    every = [one.features[method, metric] for one in results.compared]
     return np.concatenate([one.reshape(len(one), -1, one.shape[-1]) for one in every], axis=1)
 
 

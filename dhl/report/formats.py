@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from dhl.analysis.scores import DIRECTION
+from dhl.analysis.scores import TARGET, comparative
 from dhl.analysis.tables import UNITS
 from dhl.config.methods import label_of, part_name
 from dhl.report.content import variant
@@ -70,7 +70,7 @@ def short_claim(claim: dict[str, Any]) -> str:
     first, second = label_of(claim["method_a"]), label_of(claim["method_b"])
     if claim["over"]:
         return f"{first} keeps the gain of {second} over {label_of(claim['over'])}"
-    return f"{first} {'above' if DIRECTION[claim['metric']] > 0 else 'below'} {second}"
+    return f"{first} {comparative(claim['metric'])} {second}"
 
 
 def format_p(value: float) -> str:
@@ -107,6 +107,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "duration": format_duration,
     "number": format_number,
     "metric_name": lambda metric: UNITS[metric][0],
+    "target": TARGET.get,
     "method_label": label_of,
     "part_name": part_name,
     "variant": variant,

@@ -76,7 +76,7 @@ def test_the_paper_is_covered(part):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("version: 4", "version: four"), ("claims:", "klaims:"), ("better:", "bettr:")],
+    [("version: 5", "version: five"), ("claims:", "klaims:"), ("better:", "bettr:")],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path, old, new):
     path = tmp_path / "claims.yaml"
@@ -116,6 +116,38 @@ def test_rows_agree_with_pandas_and_scipy(folder, claims):
     assert summary["slope"] == pytest.approx(np.mean(slopes))
     ends = tuple(reference.confidence_interval())
     assert (summary["slope_low"], summary["slope_high"]) == pytest.approx(ends)
+
+
+def test_the_gradient_is_better_if_it_is_nearer_to_that_of_the_clean_image(config, tmp_path):
+    """Both methods are above 1, as with noise left: the one with more gradient loses."""
+    folder = write_synthetic_run(config, tmp_path, images=12)
+    rng = np.random.default_rng(1)
+    ranges = {"separate": (0.9, 1.2), "joint-segmentation": (1.1, 1.4),
+              "joint-classification": (0.98, 1.02)}  # fmt: skip
+    levels = {method: rng.uniform(*ends, 12) for method, ends in ranges.items()}
+    for sigma in SIGMAS:
+        frame = pd.read_csv(path := folder.evaluation("denoising", sigma))
+        for method, values in levels.items():
+            frame.loc[frame["method"] == method, "gradient"] = values
+        frame.to_csv(path, index=False)
+    claims = compute_claims(config, folder)
+    far = np.abs(levels["separate"] - 1)
+    for task, word in (("segmentation", "does not hold for"), ("classification", "holds for")):
+        own = levels[f"joint-{task}"]
+        nearer = far - np.abs(own - 1)
+        rows, summary = rows_of(claims, f"denoising-gradient-joint-{task}-over-separate")
+        reference = stats.ttest_1samp(nearer, 0)
+        for row in [*rows.to_dict("records"), summary]:
+            assert row["difference"] == pytest.approx(nearer.mean())
+            assert row["p_value"] == pytest.approx(reference.pvalue)
+            ends = tuple(reference.confidence_interval())
+            assert (row["low"], row["high"]) == pytest.approx(ends)
+            assert (row["wins"], row["losses"]) == ((nearer > 0).sum(), (nearer < 0).sum())
+            assert row["mean_a"] == pytest.approx(own.mean())
+        assert summary["slope"] == pytest.approx(0)
+        assert summary["verdict"] == f"{word} these weights"
+    _, summary = rows_of(claims, "denoising-gradient-joint-segmentation-over-separate")
+    assert summary["mean_a"] > summary["mean_b"] > 1
 
 
 def test_miou_is_that_of_a_loop(folder, claims):

@@ -87,6 +87,16 @@ def test_a_claim_names_its_sources_of_error_and_the_unit_that_carries_it(config,
     assert "chelsea carries 72 % of the difference." in measure
 
 
+def test_a_claim_about_a_measure_with_a_best_value_says_which_is_nearer(page):
+    claim = claims_of(page)["denoising-gradient-joint-segmentation-over-separate"]
+    assert next(claim.find("span", class_="short")).text == (
+        "Joint (segmentation) nearer to 1 than Separate"
+    )
+    measure = next(claim.find("p", class_="measure")).text
+    assert "by how much Joint (segmentation) is nearer to 1 than Separate, mean over" in measure
+    assert "Nearer to 1 by" in [head.text for head in claim.find("th")]
+
+
 def test_claims_are_grouped_by_their_origin(folder, page):
     rows = read_csv(folder.claims, CLAIM_COLUMNS)
     for origin in ("paper", "control", "beyond"):
