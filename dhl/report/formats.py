@@ -66,11 +66,16 @@ def _signed(value: float, decimals: int) -> str:
 
 
 def short_claim(claim: dict[str, Any]) -> str:
-    """Name the methods of a claim: `Joint above Separate`, `Cross keeps Joint's gain over ...`."""
-    first, second = label_of(claim["method_a"]), label_of(claim["method_b"])
-    if claim["over"]:
-        return f"{first} keeps the gain of {second} over {label_of(claim['over'])}"
-    return f"{first} {comparative(claim['metric'])} {second}"
+    """Name the methods of a row of a claim: see `name_comparison`."""
+    methods = (claim["method_a"], claim["method_b"], claim["over"])
+    return name_comparison(*methods, metric=claim["metric"])
+
+
+def name_comparison(a: str, b: str, over: str, *, metric: str) -> str:
+    """Name compared methods: `Joint above Separate`, `Cross keeps the gain of Joint over ...`."""
+    if over:
+        return f"{label_of(a)} keeps the gain of {label_of(b)} over {label_of(over)}"
+    return f"{label_of(a)} {comparative(metric)} {label_of(b)}"
 
 
 def format_p(value: float) -> str:
