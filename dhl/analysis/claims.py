@@ -152,6 +152,9 @@ def compute_claims(
         `p_adjusted` and `verdict_adjusted` are corrected for the number of comparisons. If a
         comparison is not tested, `reason` says why.
 
+        A comparison of a share has `share`, `share_low` and `share_high` instead of a difference,
+        its intervals, its slope and its effect on images; `p_value` tests the share against a half.
+
     Raises
     ------
     UserError
@@ -185,7 +188,7 @@ def _judge(results: PartResults, claim: Claim, reach: Reach) -> list[dict]:
     for index, one in enumerate(results.measurements):
         rows.append(_compare(results.at(index), claim, reach) | {"sigma": one.sigma})
     summary = _compare(results, claim, reach)
-    if len(rows) > 1 and summary["verdict"] != verdicts.NOT_TESTED:
+    if len(rows) > 1 and summary["verdict"] != verdicts.NOT_TESTED and not claim.over:
         summary |= _trend(results, claim)
     summary["verdict"] = verdicts.overall_verdict(
         summary["verdict"], (row["verdict"] for row in rows)
@@ -202,17 +205,15 @@ def _compare(results: PartResults, claim: Claim, reach: Reach) -> dict:
         "mean_a": results.score(claim.a, claim.metric),
         "mean_b": results.score(claim.b, claim.metric), "reason": "",
     }  # fmt: skip
-    row["difference"] = results.gap(claim)
+    if not claim.over:
+        row["difference"] = results.gap(claim)
     if reason := _missing(results, claim):
         return row | {"verdict": verdicts.NOT_TESTED, "reason": reason}
     confidence = results.config.statistics.confidence
-    difference = statistics.mean_of(results.difference(claim))
     tested = statistics.mean_of(results.tested(claim))
-    row |= _numbers(results, claim, difference)
     found = statistics.infer(tested, results.units, confidence=confidence)
-    row["p_value"] = found.p_value
-    if claim.over:
-        row |= _share(results, claim)
+    row |= _counts(results, tested) | {"p_value": found.p_value}
+    row |= _share(results, claim) if claim.over else _difference(results, claim)
     reason = reach.why_not_tested(
         claim, results.measurements, tested=tested.value, share_low=row["share_low"]
     )
@@ -225,23 +226,31 @@ def _compare(results: PartResults, claim: Claim, reach: Reach) -> dict:
     return row | {"verdict": word, "reason": scope}
 
 
-def _numbers(results: PartResults, claim: Claim, difference: statistics.Estimate) -> dict:
+def _counts(results: PartResults, tested: statistics.Estimate) -> dict:
+    """Return the numbers of images, units and trainings behind a comparison."""
+    kind, count = results.measurements[0].fewest_units
+    return {
+        "n": len(tested.images), "unit": kind, "units": count,
+        "seeds": len(tested.trainings), "networks": len(tested.networks),
+    }  # fmt: skip
+
+
+def _difference(results: PartResults, claim: Claim) -> dict:
     """Return the columns that describe a difference and its sources of error."""
+    difference = statistics.mean_of(results.difference(claim))
     units, confidence = results.units, results.config.statistics.confidence
     found = statistics.infer(difference, units, confidence=confidence)
     of_units = {name: found.sources[name] for name in units if name in found.sources}
     images = statistics.combine(difference.value, of_units, confidence=confidence)
     row: dict = {
-        "low": found.low, "high": found.high, "n": len(difference.images),
+        "low": found.low, "high": found.high,
         "units_low": images.low, "units_high": images.high,
-        "seeds": len(difference.trainings), "networks": len(difference.networks),
     }  # fmt: skip
     for name, prefix in (("trainings", "seed"), ("networks", "network")):
         if name in found.sources:
             ends = found.sources[name].interval(difference.value, confidence=confidence)
             row |= dict(zip((f"{prefix}_low", f"{prefix}_high"), ends, strict=True))
     kind, count = results.measurements[0].fewest_units
-    row |= {"unit": kind, "units": count}
     if count < len(difference.images):
         name, share = statistics.largest_share(difference, units[kind])
         row |= {"largest_unit": name, "largest_share": share}

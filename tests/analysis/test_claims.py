@@ -170,6 +170,11 @@ def test_the_share_that_cross_task_training_keeps(folder, claims):
     assert summary["share"] == pytest.approx((cross - separate) / (joint - separate))
     assert summary["share_low"] < summary["share"] < summary["share_high"]
     assert (summary["share_low"] > 0.5) == (summary["p_value"] < 0.05)
+    shares = claims[claims["over"] != ""]
+    assert shares[["n", "units", "seeds", "networks", "p_value"]].notna().all(axis=None)
+    of_a_difference = ["difference", "low", "high", "units_low", "units_high", "wins", "losses",
+                       "effect_size", "largest_share", "slope", "slope_low"]  # fmt: skip
+    assert shares[of_a_difference].isna().all(axis=None)
 
 
 def test_verdicts_follow_the_corrected_p_value(claims):
