@@ -13,7 +13,7 @@ from dhl.run.folder import RunFolder
 FIDELITY = (
     ("5", "Separate - Joint, PSNR in dB", "separate-over-joint-{task}"),
     ("control", "Matched - Joint, PSNR in dB", "matched-{task}-over-joint-{task}"),
-    ("5", "Joint - Separate, relative gradient", "gradient-joint-{task}-over-separate"),
+    ("5", "Joint nearer to 1, relative gradient", "gradient-joint-{task}-over-separate"),
 )
 TASK = (
     ("2", "separate-over-noisy"),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dhl.analysis.measurements import read_measurements
 from dhl.analysis.published import PROTOCOL, read_calibration
-from dhl.analysis.scores import DIRECTION
+from dhl.analysis.scores import comparative
 from dhl.analysis.sensitivity import denoiser_label, main_metric, reader_label
 from dhl.analysis.statistics import mean_of, share_interval
 from dhl.analysis.units import UNITS
@@ -134,7 +134,7 @@ def claim_title(row) -> str:
     where = f"{row.part.capitalize()}, {METRIC_NAMES[row.metric]}"
     if isinstance(row.over, str):
         return f"{where}: {first} keeps the gain of {second} over {METHODS[row.over].label}"
-    return f"{where}: {first} {'above' if DIRECTION[row.metric] > 0 else 'below'} {second}"
+    return f"{where}: {first} {comparative(row.metric)} {second}"
 
 
 def difference(row, kind: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from dhl.analysis import statistics, verdicts
 from dhl.analysis.claims_file import Claim, ClaimsFile, read_claims_file
 from dhl.analysis.measurements import Measurements, read_measurements
 from dhl.analysis.reach import Reach
-from dhl.analysis.scores import DIRECTION
+from dhl.analysis.scores import DIRECTION, compared_features
 from dhl.config.methods import METRICS, label_of
 from dhl.config.schema import Config
 from dhl.files import project_file
@@ -42,9 +43,31 @@ class PartResults:
         """The units of the test images, by kind."""
         return self.measurements[0].units
 
+    @cached_property
+    def compared(self) -> list[Measurements]:
+        """The measurements with the features that comparisons are made of."""
+        return [
+            replace(
+                one,
+                features={
+                    (method, metric): compared_features(features, metric)
+                    for (method, metric), features in one.features.items()
+                },
+            )
+            for one in self.measurements
+        ]
+
     def score(self, method: str, metric: str) -> float:
         """Return a metric over all images, trainings and sigmas; NaN if it was not measured."""
         return float(np.mean([one.score(method, metric) for one in self.measurements]))
+
+    def gap(self, claim: Claim) -> float:
+        """Return the difference a - b over all sigmas; NaN if one was not measured."""
+        first, second = (
+            np.mean([one.score(method, claim.metric) for one in self.compared])
+            for method in (claim.a, claim.b)
+        )
+        return float(first - second)
 
     def difference(self, claim: Claim) -> list[statistics.Estimate]:
         """Return the difference a - b at each sigma."""
@@ -59,9 +82,7 @@ class PartResults:
 
     def _gap(self, first: str, second: str, metric: str) -> list[statistics.Estimate]:
         """Return the difference of two methods at each sigma."""
-        return [
-            one.estimate(first, metric) - one.estimate(second, metric) for one in self.measurements
-        ]
+        return [one.estimate(first, metric) - one.estimate(second, metric) for one in self.compared]
 
     def tested(self, claim: Claim) -> list[statistics.Estimate]:
         """Return, at each sigma, the value that the claim says is above zero."""
@@ -124,11 +145,15 @@ def compute_claims(
     -------
     DataFrame with `dhl.run.results.CLAIM_COLUMNS`
         For each comparison, a row per sigma, then a row with an empty sigma for the average over
-        all. Accuracies and mIoU are fractions, PSNR is in dB. `difference` is a - b. Its interval
-        `low` to `high` has all sources of error; `units_*`, `seed_*` and `network_*` have one each:
-        test images, trainings of the denoisers, trainings of the task network. A slope is per 10
-        units of sigma. `p_adjusted` and `verdict_adjusted` are corrected for the number of
-        comparisons. If a comparison is not tested, `reason` says why.
+        all. Accuracies and mIoU are fractions, PSNR is in dB. `difference` is a - b; for a metric
+        with a target, by how much a is nearer to it, image by image. Its interval `low` to `high`
+        has all sources of error; `units_*`, `seed_*` and `network_*` have one each: test images,
+        trainings of the denoisers, trainings of the task network. A slope is per 10 units of sigma.
+        `p_adjusted` and `verdict_adjusted` are corrected for the number of comparisons. If a
+        comparison is not tested, `reason` says why.
+
+        A comparison of a share has `share`, `share_low` and `share_high` instead of a difference,
+        its intervals, its slope and its effect on images; `p_value` tests the share against a half.
 
     Raises
     ------
@@ -163,7 +188,7 @@ def _judge(results: PartResults, claim: Claim, reach: Reach) -> list[dict]:
     for index, one in enumerate(results.measurements):
         rows.append(_compare(results.at(index), claim, reach) | {"sigma": one.sigma})
     summary = _compare(results, claim, reach)
-    if len(rows) > 1 and summary["verdict"] != verdicts.NOT_TESTED:
+    if len(rows) > 1 and summary["verdict"] != verdicts.NOT_TESTED and not claim.over:
         summary |= _trend(results, claim)
     summary["verdict"] = verdicts.overall_verdict(
         summary["verdict"], (row["verdict"] for row in rows)
@@ -180,17 +205,15 @@ def _compare(results: PartResults, claim: Claim, reach: Reach) -> dict:
         "mean_a": results.score(claim.a, claim.metric),
         "mean_b": results.score(claim.b, claim.metric), "reason": "",
     }  # fmt: skip
-    row["difference"] = row["mean_a"] - row["mean_b"]
+    if not claim.over:
+        row["difference"] = results.gap(claim)
     if reason := _missing(results, claim):
         return row | {"verdict": verdicts.NOT_TESTED, "reason": reason}
     confidence = results.config.statistics.confidence
-    difference = statistics.mean_of(results.difference(claim))
     tested = statistics.mean_of(results.tested(claim))
-    row |= _numbers(results, claim, difference)
     found = statistics.infer(tested, results.units, confidence=confidence)
-    row["p_value"] = found.p_value
-    if claim.over:
-        row |= _share(results, claim)
+    row |= _counts(results, tested) | {"p_value": found.p_value}
+    row |= _share(results, claim) if claim.over else _difference(results, claim)
     reason = reach.why_not_tested(
         claim, results.measurements, tested=tested.value, share_low=row["share_low"]
     )
@@ -203,23 +226,31 @@ def _compare(results: PartResults, claim: Claim, reach: Reach) -> dict:
     return row | {"verdict": word, "reason": scope}
 
 
-def _numbers(results: PartResults, claim: Claim, difference: statistics.Estimate) -> dict:
+def _counts(results: PartResults, tested: statistics.Estimate) -> dict:
+    """Return the numbers of images, units and trainings behind a comparison."""
+    kind, count = results.measurements[0].fewest_units
+    return {
+        "n": len(tested.images), "unit": kind, "units": count,
+        "seeds": len(tested.trainings), "networks": len(tested.networks),
+    }  # fmt: skip
+
+
+def _difference(results: PartResults, claim: Claim) -> dict:
     """Return the columns that describe a difference and its sources of error."""
+    difference = statistics.mean_of(results.difference(claim))
     units, confidence = results.units, results.config.statistics.confidence
     found = statistics.infer(difference, units, confidence=confidence)
     of_units = {name: found.sources[name] for name in units if name in found.sources}
     images = statistics.combine(difference.value, of_units, confidence=confidence)
     row: dict = {
-        "low": found.low, "high": found.high, "n": len(difference.images),
+        "low": found.low, "high": found.high,
         "units_low": images.low, "units_high": images.high,
-        "seeds": len(difference.trainings), "networks": len(difference.networks),
     }  # fmt: skip
     for name, prefix in (("trainings", "seed"), ("networks", "network")):
         if name in found.sources:
             ends = found.sources[name].interval(difference.value, confidence=confidence)
             row |= dict(zip((f"{prefix}_low", f"{prefix}_high"), ends, strict=True))
     kind, count = results.measurements[0].fewest_units
-    row |= {"unit": kind, "units": count}
     if count < len(difference.images):
         name, share = statistics.largest_share(difference, units[kind])
         row |= {"largest_unit": name, "largest_share": share}
@@ -231,7 +262,7 @@ def _numbers(results: PartResults, claim: Claim, difference: statistics.Estimate
 
 def _stacked(results: PartResults, method: str, metric: str) -> np.ndarray:
     """Return a method's features at all sigmas, (n, sigmas * s * t, k)."""
-    every = [one.features[method, metric] for one in results.measurements]
+    every = [one.features[method, metric] for one in results.compared]
     return np.concatenate([one.reshape(len(one), -1, one.shape[-1]) for one in every], axis=1)
 
 

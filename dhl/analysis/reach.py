@@ -8,6 +8,7 @@ from dhl.analysis.claims_file import Claim, Limits
 from dhl.analysis.measurements import Measurements
 from dhl.analysis.published import published_level
 from dhl.config.methods import (
+    BASELINES,
     PEERS,
     TASK_METRICS,
     TASK_NETWORKS,
@@ -19,6 +20,8 @@ from dhl.config.methods import (
 from dhl.config.schema import Config
 from dhl.run.model_graph import ModelSpec, all_models, model_spec
 from dhl.run.model_keys import sigma_key, task_network_key
+
+_OTHERS = (*BASELINES, *PEERS)  # the denoisers that the paper's Table 1 compares Separate with
 
 
 class Reach:
@@ -61,6 +64,7 @@ class Reach:
             self._few_units(measurements[0])
             or self._trial()
             or self._untrained_task_network()
+            or self._given_denoiser(claim)
             or self._unknown_level(claim, measurements)
             or self._short_training(claim, tested)
             or self._no_gain(claim, share_low)
@@ -69,7 +73,7 @@ class Reach:
     def single_trainings(self, claim: Claim) -> str:
         """Return which networks behind a comparison were trained only once; empty if none was."""
         found = []
-        specs = self._models(claim)
+        specs = self._models(*claim.methods)
         if self.config.seeds == 1 and any(spec.recipe is not None for spec in specs):
             found.append("each denoiser was trained once")
         if self.config.task_seeds == 1:
@@ -83,10 +87,10 @@ class Reach:
             ]
         return "; ".join(found)
 
-    def _models(self, claim: Claim) -> list[ModelSpec]:
-        """Return the trained or published networks behind the methods, at the first sigma."""
+    def _models(self, *methods: str) -> list[ModelSpec]:
+        """Return the trained or published networks behind methods, at the first sigma."""
         sigma = self.config.parts[self.part].sigmas[0]
-        names = filter(None, (model_of(method, self.part) for method in claim.methods))
+        names = filter(None, (model_of(method, self.part) for method in methods))
         return [model_spec(self.config, sigma_key(name, sigma)) for name in names]
 
     def _few_units(self, measurements: Measurements) -> str:
@@ -110,6 +114,17 @@ class Reach:
         return (
             f"the {TASK_NETWORKS[self.part]} reaches {100 * self._clean:.1f} % on clean images, "
             f"below {100 * self.limits.clean[metric]:g} %: it is not trained enough"
+        )
+
+    def _given_denoiser(self, claim: Claim) -> str:
+        """Name a `separate` that is not trained: whether training for MSE is best is not seen."""
+        if self.part != "denoising" or claim.a != "separate" or claim.b not in _OTHERS:
+            return ""
+        if any(spec.recipe is not None for spec in self._models(claim.a)):
+            return ""
+        return (
+            f"{label_of(claim.a)} has given weights, which this run did not train, so it does not "
+            "test training for MSE"
         )
 
     def _unknown_level(self, claim: Claim, measurements: list[Measurements]) -> str:

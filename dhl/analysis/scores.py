@@ -6,7 +6,11 @@ Features have shape (n, ..., k), per image and training; a score maps mean featu
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+
+Value = TypeVar("Value", float, np.ndarray)
 
 # Sums in another order leave rounding errors of about 1e-13 pixels for an absent class.
 _RARE = 1e-9
@@ -141,16 +145,47 @@ BOUNDS = {
     **dict.fromkeys(("psnr", "cross_entropy", "gradient"), (0.0, float("inf"))),
     "ssim": (-1.0, 1.0),
 }
-# The sign of a difference that is an improvement. A denoiser blurs, so more gradient is better; but
-# noise has more than the clean image: in tables, `goodness` ranks.
+# The sign of a difference that is an improvement. For a metric with a `TARGET`, it is that of a
+# difference of `goodness`.
 DIRECTION = {
     "psnr": 1, "ssim": 1, "top1": 1, "top5": 1, "miou": 1, "cross_entropy": -1, "gmsd": -1,
     "gradient": 1,
 }  # fmt: skip
-TARGET = {"gradient": 1.0}  # the best value of a metric that can be too high
+# The best value of a metric that can be too high: a blurred image has less gradient than the clean
+# one, and an image with noise left has more.
+TARGET = {"gradient": 1.0}
 
 
-def goodness(value: float, metric: str) -> float:
+def comparative(metric: str) -> str:
+    """Return how a better method relates to a worse one: `above`, `below`, `nearer to 1 than`."""
+    if metric in TARGET:
+        return f"nearer to {TARGET[metric]:g} than"
+    return "above" if DIRECTION[metric] > 0 else "below"
+
+
+def compared_features(features: np.ndarray, metric: str) -> np.ndarray:
+    """Return the features that comparisons of methods are made of.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, ..., k)
+        For a metric with a `TARGET`, from `known_features`.
+    metric : str
+        A key of `SCORES`.
+
+    Returns
+    -------
+    ndarray of shape (n, ..., k)
+        The features themselves; for a metric with a `TARGET`, those of each image's `goodness`. The
+        mean of the metric itself would let a blurred image make up for one with noise left.
+    """
+    if metric not in TARGET:
+        return features
+    known = features[..., 1] > 0
+    return known_features(np.where(known, goodness(features[..., 0], metric), np.nan))
+
+
+def goodness(value: Value, metric: str) -> Value:
     """Return a number that is higher for a better value of a metric.
 
     For a metric with a `TARGET` it is the distance from the target, negative.

@@ -56,7 +56,7 @@ def combined_verdict(verdicts: Iterable[str]) -> str:
 
     If one comparison fails, the claim fails. Otherwise, if one is inconclusive or not tested, the
     claim is inconclusive; it is not tested if none was tested. It is reproduced if all are, and
-    holds for these weights if some only do that.
+    holds for these weights if some only do that. A comparison that the run lacks is not tested.
     """
     found = set(verdicts)
     if not found - {NOT_TESTED}:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dhl.analysis.claims_file import ClaimEntry, ClaimsFile, Clause
+from dhl.analysis.claims_file import Claim, ClaimEntry, ClaimsFile, Clause
 from dhl.analysis.verdicts import NOT_TESTED, POSITIVE, combined_verdict
+from dhl.config.methods import TASKS
+from dhl.report.formats import name_comparison
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Phrase:
 class Answer:
     """The answer to one claim of the paper.
 
-    `agreed` of `compared` comparisons hold; `reasons` say why others are not tested.
+    `agreed` of `compared` comparisons hold; `reasons` say why others are not tested. `absent` names
+    those that the run lacks, or a part that it lacks: they count as not tested.
     """
 
     title: str
@@ -54,6 +57,7 @@ class Answer:
     compared: int
     images: tuple[int, ...]
     reasons: tuple[str, ...]
+    absent: tuple[str, ...]
     phrases: tuple[Phrase, ...]
 
 
@@ -76,7 +80,8 @@ def read_answers(file: ClaimsFile, claims: list[dict[str, Any]]) -> list[Answer]
         phrases: list[Phrase] = []
         for clause in claim.clauses:
             phrases += _phrase(file, clause, known, phrases[:1])
-        verdicts = [row["verdict_adjusted"] for row in deciding]
+        absent = _absent(file, entries, known)
+        verdicts = [row["verdict_adjusted"] for row in deciding] + [NOT_TESTED] * len(absent)
         untested = (row["reason"] for row in deciding if row["verdict"] == NOT_TESTED)
         answers.append(
             Answer(
@@ -89,10 +94,29 @@ def read_answers(file: ClaimsFile, claims: list[dict[str, Any]]) -> list[Answer]
                 compared=len(verdicts),
                 images=tuple(dict.fromkeys(int(row["n"]) for row in rows if row["n"] > 0)),
                 reasons=tuple(dict.fromkeys(untested)),
+                absent=_names(absent, parts={row["part"] for row in claims}),
                 phrases=tuple(phrases) if deciding else (),
             )
         )
     return answers
+
+
+def _absent(
+    file: ClaimsFile, entries: list[ClaimEntry], known: dict[str, dict[str, Any]]
+) -> list[Claim]:
+    """Return the comparisons of the paper's claim that the run lacks."""
+    every = [claim for entry in entries for claim in file.expand(entry)]
+    return [claim for claim in every if claim.origin == "paper" and claim.id not in known]
+
+
+def _names(absent: list[Claim], *, parts: set[str]) -> tuple[str, ...]:
+    """Name comparisons by their methods, or by their part if the run has none of that part."""
+    names = []
+    for claim in absent:
+        name = name_comparison(claim.a, claim.b, claim.over, metric=claim.metric)
+        name += f" in {claim.part}" if claim.part in TASKS else ""
+        names.append(name if claim.part in parts else claim.part)
+    return tuple(dict.fromkeys(names))
 
 
 def _rows(

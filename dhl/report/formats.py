@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from dhl.analysis.scores import DIRECTION
+from dhl.analysis.scores import TARGET, comparative
 from dhl.analysis.units import UNITS, signed
 from dhl.config.methods import label_of, part_name
 from dhl.report.content import variant
@@ -47,11 +47,16 @@ def format_share(value: float) -> str:
 
 
 def short_claim(claim: dict[str, Any]) -> str:
-    """Name the methods of a claim: `Joint above Separate`, `Cross keeps Joint's gain over ...`."""
-    first, second = label_of(claim["method_a"]), label_of(claim["method_b"])
-    if claim["over"]:
-        return f"{first} keeps the gain of {second} over {label_of(claim['over'])}"
-    return f"{first} {'above' if DIRECTION[claim['metric']] > 0 else 'below'} {second}"
+    """Name the methods of a row of a claim: see `name_comparison`."""
+    methods = (claim["method_a"], claim["method_b"], claim["over"])
+    return name_comparison(*methods, metric=claim["metric"])
+
+
+def name_comparison(a: str, b: str, over: str, *, metric: str) -> str:
+    """Name compared methods: `Joint above Separate`, `Cross keeps the gain of Joint over ...`."""
+    if over:
+        return f"{label_of(a)} keeps the gain of {label_of(b)} over {label_of(over)}"
+    return f"{label_of(a)} {comparative(metric)} {label_of(b)}"
 
 
 def format_p(value: float) -> str:
@@ -88,6 +93,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "duration": format_duration,
     "number": format_number,
     "metric_name": lambda metric: UNITS[metric].title,
+    "target": TARGET.get,
     "method_label": label_of,
     "part_name": part_name,
     "variant": variant,

@@ -76,7 +76,7 @@ def test_the_paper_is_covered(part):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("version: 4", "version: four"), ("claims:", "klaims:"), ("better:", "bettr:")],
+    [("version: 5", "version: five"), ("claims:", "klaims:"), ("better:", "bettr:")],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path, old, new):
     path = tmp_path / "claims.yaml"
@@ -118,6 +118,38 @@ def test_rows_agree_with_pandas_and_scipy(folder, claims):
     assert (summary["slope_low"], summary["slope_high"]) == pytest.approx(ends)
 
 
+def test_the_gradient_is_better_if_it_is_nearer_to_that_of_the_clean_image(config, tmp_path):
+    """Both methods are above 1, as with noise left: the one with more gradient loses."""
+    folder = write_synthetic_run(config, tmp_path, images=12)
+    rng = np.random.default_rng(1)
+    ranges = {"separate": (0.9, 1.2), "joint-segmentation": (1.1, 1.4),
+              "joint-classification": (0.98, 1.02)}  # fmt: skip
+    levels = {method: rng.uniform(*ends, 12) for method, ends in ranges.items()}
+    for sigma in SIGMAS:
+        frame = pd.read_csv(path := folder.evaluation("denoising", sigma))
+        for method, values in levels.items():
+            frame.loc[frame["method"] == method, "gradient"] = values
+        frame.to_csv(path, index=False)
+    claims = compute_claims(config, folder)
+    far = np.abs(levels["separate"] - 1)
+    for task, word in (("segmentation", "does not hold for"), ("classification", "holds for")):
+        own = levels[f"joint-{task}"]
+        nearer = far - np.abs(own - 1)
+        rows, summary = rows_of(claims, f"denoising-gradient-joint-{task}-over-separate")
+        reference = stats.ttest_1samp(nearer, 0)
+        for row in [*rows.to_dict("records"), summary]:
+            assert row["difference"] == pytest.approx(nearer.mean())
+            assert row["p_value"] == pytest.approx(reference.pvalue)
+            ends = tuple(reference.confidence_interval())
+            assert (row["low"], row["high"]) == pytest.approx(ends)
+            assert (row["wins"], row["losses"]) == ((nearer > 0).sum(), (nearer < 0).sum())
+            assert row["mean_a"] == pytest.approx(own.mean())
+        assert summary["slope"] == pytest.approx(0)
+        assert summary["verdict"] == f"{word} these weights"
+    _, summary = rows_of(claims, "denoising-gradient-joint-segmentation-over-separate")
+    assert summary["mean_a"] > summary["mean_b"] > 1
+
+
 def test_miou_is_that_of_a_loop(folder, claims):
     rows, _ = rows_of(claims, "segmentation-joint-over-separate")
     row = rows[rows["sigma"] == 45].iloc[0]
@@ -138,6 +170,11 @@ def test_the_share_that_cross_task_training_keeps(folder, claims):
     assert summary["share"] == pytest.approx((cross - separate) / (joint - separate))
     assert summary["share_low"] < summary["share"] < summary["share_high"]
     assert (summary["share_low"] > 0.5) == (summary["p_value"] < 0.05)
+    shares = claims[claims["over"] != ""]
+    assert shares[["n", "units", "seeds", "networks", "p_value"]].notna().all(axis=None)
+    of_a_difference = ["difference", "low", "high", "units_low", "units_high", "wins", "losses",
+                       "effect_size", "largest_share", "slope", "slope_low"]  # fmt: skip
+    assert shares[of_a_difference].isna().all(axis=None)
 
 
 def test_verdicts_follow_the_corrected_p_value(claims):

@@ -181,6 +181,23 @@ def test_published_weights_have_one_training_and_no_scope(tmp_path):
     assert summary["verdict"] == "reproduced" and summary["reason"] == ""
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_given_weights_do_not_test_training_for_mse(tmp_path, given):
+    content = shipped("kodak-cpu")
+    denoising = content["parts"]["denoising"] | {"methods": ["noisy", "cbm3d", "separate"]}
+    denoising["denoiser"] = {"name": "ffdnet", "weights": "published"}
+    recipe = denoising["training"]["separate"]
+    denoising["training"] = {"separate": None if given else recipe}
+    denoising["sigmas"] = [25, 50]
+    content["parts"] = {"denoising": denoising}
+    config = parse_config(content, source="given")
+    folder = write_synthetic_run(config, tmp_path, images=24)
+    rows, summary = rows_of(compute_claims(config, folder), "denoising-separate-over-cbm3d")
+    verdicts = {*rows["verdict"], summary["verdict"]}
+    assert (verdicts == {"not tested"}) == given
+    assert summary["reason"].startswith("Separate has given weights") == given
+
+
 def test_a_user_s_method_may_not_win_over_a_denoiser_that_was_trained_briefly(tmp_path):
     plugin = tmp_path / "own.py"
     plugin.write_text("def halved(noisy, *, sigma): ...\n")

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from dhl.analysis.scores import DIRECTION, SCORES, goodness, known_features, known_score
+from dhl.analysis.scores import (
+    DIRECTION,
+    SCORES,
+    TARGET,
+    comparative,
+    compared_features,
+    goodness,
+    known_features,
+    known_score,
+)
 from dhl.analysis.units import UNITS
 from dhl.config.methods import METRICS
 
@@ -35,3 +44,21 @@ def test_a_better_value_has_more_goodness(metric, from_best_to_worst):
     found = [goodness(value, metric) for value in from_best_to_worst]
     assert found == sorted(found, reverse=True)
     assert len(set(found)) == len(found)
+
+
+def test_comparisons_of_a_metric_with_a_target_use_the_distance_of_each_image():
+    features = known_features(np.array([[0.9, 1.3], [1.0, np.nan]]))
+    found = compared_features(features, "gradient")
+    np.testing.assert_allclose(known_score(found), [[-0.1, -0.3], [0, np.nan]])
+    np.testing.assert_array_equal(found[..., 1], features[..., 1])
+    assert compared_features(features, "cross_entropy") is features
+
+
+def test_a_metric_with_a_target_allows_for_images_without_a_value():
+    for metric in TARGET:
+        assert (SCORES[metric], DIRECTION[metric]) == (known_score, 1)
+
+
+def test_a_better_method_is_above_below_or_nearer():
+    found = [comparative(metric) for metric in ("psnr", "gmsd", "gradient")]
+    assert found == ["above", "below", "nearer to 1 than"]

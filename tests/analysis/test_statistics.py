@@ -245,21 +245,31 @@ def test_intervals_over_units_contain_the_truth(units, images, alike):
 
 
 @pytest.mark.parametrize("spread", [0.3, 1.0, 4.0])
-@pytest.mark.parametrize(("trainings", "networks"), [(3, 3), (5, 3)])
+@pytest.mark.parametrize(("trainings", "networks"), [(3, 1), (3, 3), (5, 3)])
 @pytest.mark.parametrize(("units", "images"), [(4, 6), (24, 1), (500, 1)])
-def test_intervals_with_three_sources_contain_the_truth(units, images, trainings, networks, spread):
+def test_intervals_with_trainings_contain_the_truth(units, images, trainings, networks, spread):
     rng = np.random.default_rng(units + trainings)
     found = coverage(
         rng, units=units, images=images, alike=0.2,
         trainings=trainings, networks=networks, spread=spread,
     )  # fmt: skip
-    assert 0.93 <= found <= 0.97
+    # With one task network, trainings that spread make intervals too narrow: see the next test.
+    assert (0.91 if networks == 1 else 0.93) <= found <= 0.97
 
 
-def test_two_trainings_are_too_few_if_they_spread_most():
-    rng = np.random.default_rng(15)
-    found = coverage(rng, units=500, images=1, alike=0.0, trainings=2, spread=4.0)
-    assert 0.89 <= found < 0.93
+# Of 40,000 simulated runs; 0.95 is aimed at. `photos` has three trainings and one task network.
+@pytest.mark.parametrize(
+    ("trainings", "spread", "expected"),
+    [(3, 1.0, 0.948), (3, 4.0, 0.936), (3, 12.0, 0.925), (3, 30.0, 0.922), (3, 100.0, 0.930),
+     (2, 4.0, 0.909), (2, 12.0, 0.880), (2, 30.0, 0.871)],
+)  # fmt: skip
+def test_intervals_with_one_task_network_are_too_narrow_if_few_trainings_spread(
+    trainings, spread, expected
+):
+    rng = np.random.default_rng(int(10 * trainings + spread))
+    found = coverage(rng, units=500, images=1, alike=0.0, trainings=trainings, spread=spread)
+    # Four standard errors of 1,000 runs.
+    assert abs(found - expected) <= 4 * np.sqrt(expected * (1 - expected) / 1000)
 
 
 def test_one_training_hides_the_chance_in_the_training():

@@ -54,8 +54,38 @@ def test_the_answers_have_their_verdicts_and_the_reasons(drawn_run, page):
         badge = next(item.find("span", class_="badge"))
         assert badge.text.split(" ", 1)[1] == answer.verdict == item.attributes["data-verdict"]
         reasons = [one.text for one in item.find("p", class_="reason")]
-        assert reasons == [f"Not tested: {'; '.join(answer.reasons)}."] * bool(answer.reasons)
+        assert reasons == [
+            *[f"Not tested: {'; '.join(answer.reasons)}."] * bool(answer.reasons),
+            *[f"Not in this run: {'; '.join(answer.absent)}."] * bool(answer.absent),
+        ]
     assert [one for one in answers[0].reasons if "DnCNN has no published level" in one]
+
+
+def rows_that_hold(drawn_run, lacking=()):
+    """Return the claims of a run, all reproduced, without some."""
+    rows = [row for row in read_claims(drawn_run) if row["claim"] not in lacking]
+    return [row | {"verdict": "reproduced", "verdict_adjusted": "reproduced"} for row in rows]
+
+
+def test_comparisons_that_a_run_lacks_count_as_not_tested(drawn_run):
+    first, second, *_ = read_answers(FILE, rows_that_hold(drawn_run))
+    assert (first.verdict, first.agreed, first.compared) == ("inconclusive", 2, 4)
+    assert first.absent == ("Separate above MCWNNM", "Separate above TNRD")
+    assert (second.verdict, second.agreed, second.compared) == ("reproduced", 6, 6)
+    assert second.absent == ()
+    lacking = ["segmentation-clean-over-separate"]
+    second = read_answers(FILE, rows_that_hold(drawn_run, lacking))[1]
+    assert (second.verdict, second.agreed, second.compared) == ("inconclusive", 5, 6)
+    assert second.absent == ("Clean image above Separate in segmentation",)
+
+
+def test_a_claim_about_both_tasks_needs_both(drawn_run):
+    rows = [row for row in rows_that_hold(drawn_run) if row["part"] != "segmentation"]
+    second = read_answers(FILE, rows)[1]
+    assert (second.verdict, second.agreed, second.compared) == ("inconclusive", 3, 6)
+    assert second.absent == ("segmentation",)
+    rows[0] |= {"verdict_adjusted": "not reproduced"}
+    assert read_answers(FILE, rows)[0].verdict == "not reproduced"
 
 
 def test_a_sentence_names_its_control(page):

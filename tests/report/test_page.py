@@ -47,7 +47,7 @@ def test_each_verdict_is_that_of_the_claims_file(folder, page):
         assert [float(one.attributes["value"]) for one in summary.find("data")] == first
         assert next(claim.find("p", class_="statement")).text == row["statement"]
         measure = next(claim.find("p", class_="measure"))
-        assert float(next(measure.find("data")).attributes["value"]) == row["difference"]
+        assert [float(one.attributes["value"]) for one in measure.find("data")] == first
         text = measure.text.replace("\xa0", " ")
         assert f"n = {row['n']:.0f}." in text
         assert (f"Without the correction: {row['verdict']}." in text) == (
@@ -65,9 +65,30 @@ def test_each_claim_s_rows_are_those_of_the_claims_file(folder, page):
         assert len(lines) == len(single)
         for line, row in zip(lines, single.itertuples(), strict=True):
             shown = [float(node.attributes["value"]) for node in line.find("data")]
-            numbers = (row.mean_a, row.mean_b, row.difference, row.p_value, row.p_adjusted)
+            share = row.share if np.isfinite(row.share_low) else np.nan
+            effect = share if isinstance(row.over, str) else row.difference
+            numbers = (row.mean_a, row.mean_b, effect, row.p_value, row.p_adjusted)
             assert shown == [number for number in numbers if not np.isnan(number)]
             assert next(line.find("td")).text.startswith(row.verdict_adjusted)
+
+
+def test_a_share_that_is_kept_stands_alone_with_its_own_test(folder, page):
+    name = "segmentation-cross-keeps-joint-over-separate"
+    (row,) = (row for row in read_claims(folder) if row["claim"] == name)
+    claim = claims_of(page)[name]
+    measure = next(claim.find("p", class_="measure")).text.replace("\xa0", " ")
+    assert f"that Joint, cross-task keeps, of the gains' means over sigma: {row['share']:.0%}" in (
+        measure.replace(" %", "%")
+    )
+    assert "Tested against a share of 50 %: p " in measure
+    for other in ("minus", "Slope", "Better on", "carries"):
+        assert other not in measure
+    heads = [head.text for head in next(claim.find("thead")).find("th")]
+    assert heads[4:] == ["Share kept", "Interval", "n", "p, against 50 %", "p, corrected"]
+    for line, single in zip(next(claim.find("tbody")).find("tr"), row["rows"], strict=True):
+        cells = [cell.text for cell in line.find("td")]
+        ends = [f"{100 * single[end]:.0f} %" for end in ("share", "share_low", "share_high")]
+        assert cells[3:5] == [ends[0], f"{ends[1]} to {ends[2]}"]
 
 
 def test_a_claim_names_its_sources_of_error_and_the_unit_that_carries_it(config, copy):
@@ -85,6 +106,16 @@ def test_a_claim_names_its_sources_of_error_and_the_unit_that_carries_it(config,
     assert "by trainings alone +5.0 to +6.0" in measure
     assert "of 4 photographs." in measure
     assert "chelsea carries 72 % of the difference." in measure
+
+
+def test_a_claim_about_a_measure_with_a_best_value_says_which_is_nearer(page):
+    claim = claims_of(page)["denoising-gradient-joint-segmentation-over-separate"]
+    assert next(claim.find("span", class_="short")).text == (
+        "Joint (segmentation) nearer to 1 than Separate"
+    )
+    measure = next(claim.find("p", class_="measure")).text
+    assert "by how much Joint (segmentation) is nearer to 1 than Separate, mean over" in measure
+    assert "Nearer to 1 by" in [head.text for head in claim.find("th")]
 
 
 def test_claims_are_grouped_by_their_origin(folder, page):
