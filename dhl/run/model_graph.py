@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dhl.config.architectures import PUBLISHED, entry_of
+from dhl.config.data_sets import PartData
 from dhl.config.methods import PEERS, TASK_NETWORKS, TASKS
 from dhl.config.networks import Network
 from dhl.config.parts import TaskPart
@@ -46,7 +47,7 @@ class ModelSpec:
     part: str  # the part with its training images
     recipe: Recipe | None  # None: the network's published weights are used
     sigma: float | tuple[float, float] | None  # on the 0-255 scale, or a range; None: clean
-    classes: int | None = None  # of a task network
+    data: PartData | None = None  # of a task network
     crop: int | None = None  # side of the task network's input in pixels, if it is fixed
     start: str | None = None  # key of the model whose weights it starts from
     frozen: str | None = None  # key of the task network through which the loss passes
@@ -56,6 +57,11 @@ class ModelSpec:
     def parents(self) -> tuple[str, ...]:
         """Keys of the models that must exist first."""
         return tuple(key for key in (self.start, self.frozen) if key)
+
+    @property
+    def classes(self) -> int | None:
+        """The classes of a task network, None of a denoiser; a user's folder must be there."""
+        return None if self.data is None else self.data.classes_of(self.part)
 
     @property
     def given_weights(self) -> Path | None:
@@ -72,7 +78,8 @@ class ModelSpec:
         options = {"name": self.network.name, **self.network.builder_options()}
         if entry_of(self.role, self.network.name).of_one_sigma:
             options["sigma"] = self.sigma
-        return options if self.classes is None else options | {"classes": self.classes}
+        classes = self.classes
+        return options if classes is None else options | {"classes": classes}
 
     @property
     def seed_name(self) -> str:
@@ -190,8 +197,7 @@ def _task_network(config: Config, task: str, *, label: str = "", draw: Draw = FI
     recipe = part.training.task_network
     if network.weights is None:
         recipe = _given(recipe)
-    classes = part.data.classes_of(task)
-    return ModelSpec(key, role, network, "task", task, recipe, None, classes)
+    return ModelSpec(key, role, network, "task", task, recipe, None, part.data)
 
 
 def _retrained(config: Config, key: str, task: str, level: Level) -> ModelSpec:
