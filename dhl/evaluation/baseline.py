@@ -146,6 +146,12 @@ def _write(
     ):
         images = _guarded(config, job, chain.from_iterable(batches))
         for name, image in zip(clean.ids[positions], images, strict=True):
+            if not np.isfinite(image).all():
+                raise UserError(
+                    f"The method {job.method} has no finite result for an image.",
+                    came=f"NaN or infinite values for `{name}` at sigma {job.sigma:g}",
+                    do="leave out the method or the image, or use another noise model.",
+                )
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, image, allow_pickle=False)
             progress.advance()

@@ -129,6 +129,7 @@ def _similar(patches: Tensor, keys: Tensor, columns: int, size: int) -> Tensor:
         )
         distances = (patches[window.flatten(1)] - patches[key][:, None]).square().sum(2)
         distances.masked_fill_(outside.flatten(1), math.inf)
+        distances[:, len(offset) ** 2 // 2] = -1  # the key itself, also among equal patches
         nearest = distances.topk(size, largest=False).indices
         found.append(window.flatten(1).gather(1, nearest))
     return torch.cat(found)

@@ -35,6 +35,7 @@ STD = (128 / 255,) * 3
 # The segmenter has the blocks before the stage of 192 channels. The first block of the stage of 80
 # channels has no stride, and later ones have dilation 2.
 KEPT, UNSTRIDED, CHANNELS = 11, 5, 112
+STRIDE = 8  # px between two features
 
 
 def efficientnet_lite0(classes: int = 1000) -> Normalised:
@@ -77,13 +78,19 @@ class EfficientNetLargeFOV(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map (N, 3, H, W) on the [0, 1] scale to logits (N, classes, H, W)."""
-        scores = self.score(F.relu(self.fc7(F.relu(self.fc6(self.forward_features(images))))))
-        return F.interpolate(scores, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        height, width = images.shape[-2:]
+        # Whole strides, so that the grid of the features keeps its place in the image.
+        padded = F.pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+        scores = self.score(F.relu(self.fc7(F.relu(self.fc6(self.forward_features(padded))))))
+        size = padded.shape[-2:]
+        scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+        return scores[..., :height, :width]
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """Map (N, 3, H, W) on the [0, 1] scale to features (N, 112, ceil(H / 8), ceil(W / 8)).
+        """Map (N, 3, H, W) on the [0, 1] scale to features (N, 112, H / 8, W / 8).
 
-        For sides that divide by 16, every second feature, from the second on, is the classifier's.
+        H and W are multiples of 8; for multiples of 16, every second feature, from the second on,
+        is the classifier's.
         """
         net: Any = self.features
         features = net._swish(net._bn0(net._conv_stem(self.normalise(images))))

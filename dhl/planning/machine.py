@@ -36,7 +36,8 @@ from dhl.training.device import (
     uses_cuda,
 )
 from dhl.training.gpu_slots import gpus_of_this_machine
-from dhl.training.train import build_objective
+from dhl.training.train import build_objective, recipe_of
+from dhl.training.trainer import explained_step
 
 LEAST_SECONDS = 0.1  # a measurement is repeated for at least this long
 CPU_FLOPS = 1e10  # operations of a measurement on a CPU; a GPU computes the full batch
@@ -177,7 +178,8 @@ def _training_flops(
             losses = objective.losses(images, targets, generator)
         losses["loss"].backward()
 
-    return count * flops / _seconds(train, device)
+    with explained_step(recipe_of(spec), first_step=lambda: True):
+        return count * flops / _seconds(train, device)
 
 
 def _images_at_once(batch: int, flops: float, device: torch.device) -> int:

@@ -86,10 +86,19 @@ def feature_loss(*, denoised: torch.Tensor, clean: torch.Tensor) -> torch.Tensor
 
 
 def centre_crop(images: torch.Tensor, side: int | None) -> torch.Tensor:
-    """Cut the central `side` x `side` px out of images (N, C, H, W); None cuts nothing."""
+    """Cut the central `side` x `side` px out of images (N, C, H, W); None cuts nothing.
+
+    Raises
+    ------
+    ValueError
+        If the images are smaller.
+    """
     if side is None:
         return images
-    top, left = ((length - side) // 2 for length in images.shape[-2:])
+    height, width = images.shape[-2:]
+    if side > min(height, width):
+        raise ValueError(f"{height} x {width} px are left of {side} x {side} px that are compared")
+    top, left = ((length - side) // 2 for length in (height, width))
     return images[..., top : top + side, left : left + side]
 
 

@@ -35,7 +35,7 @@ def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Opti
     weights = dict(network.named_parameters())
     last_layer = list(weights)[-1].rpartition(".")[0]  # in the order of definition
     for name, weight in weights.items():
-        bias = name.endswith(".bias")
+        bias = name.endswith("bias")  # attention has an `in_proj_bias`
         factor = settings.bias_lr if bias else 1.0
         if name.rpartition(".")[0] == last_layer:
             factor *= settings.last_layer_lr

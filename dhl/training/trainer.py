@@ -139,7 +139,7 @@ class Trainer:
             Progress("training", steps, done=self.steps_done) as progress,
             noted_signals() as signal_name,
             torch.random.fork_rng([device] if device.type == "cuda" else []),
-            _advice(self.recipe, first_step=lambda: self.steps_done == 0),
+            explained_step(self.recipe, first_step=lambda: self.steps_done == 0),
         ):
             while self.steps_done < steps:
                 self.step()
@@ -254,7 +254,7 @@ class Trainer:
 
 
 @contextmanager
-def _advice(recipe: Recipe, *, first_step: Callable[[], bool]) -> Iterator[None]:
+def explained_step(recipe: Recipe, *, first_step: Callable[[], bool]) -> Iterator[None]:
     """Turn an out-of-memory error, and any of PyTorch in the first step, into a message."""
     try:
         yield
@@ -271,9 +271,14 @@ def _advice(recipe: Recipe, *, first_step: Callable[[], bool]) -> Iterator[None]
         if not first_step():
             raise
         patch = f"patch {recipe.patch}" if recipe.patch else "complete images"
+        advice = (
+            "use larger images, `patch` or `batch`: a network with pooling needs images of some "
+            "size, and BatchNorm needs more than one value."
+        )
+        if "view size" in reason:
+            advice = "write `flatten` or `reshape` in place of `view`: images are channels_last."
         raise UserError(
             "The first training step failed.",
             came=f"batch {recipe.batch}, {patch}: {reason}",
-            do="use larger images, `patch` or `batch`: a network with pooling needs images "
-            "of some size, and BatchNorm needs more than one value.",
+            do=advice,
         ) from error

@@ -78,6 +78,8 @@ def test_a_class_is_in_one_split_and_its_index_is_that_of_its_synset(
     for one in splits.values():
         assert [name.partition("_")[0] for name in one.ids] == [synsets[i] for i in one.targets]
     assert set(splits["test"].targets % 2) == {tested}
+    # Of the training half's classes in order, every fifth from the third on.
+    assert list(splits["validation"].targets) == list(range(trained + 4, 1000, 10))
     assert set(splits["train"].targets % 2) == set(splits["validation"].targets % 2) == {trained}
     assert not set(splits["train"].ids) & set(splits["validation"].ids)
     assert {tuple(size) for name in ("validation", "test") for size in splits[name].sizes} == {

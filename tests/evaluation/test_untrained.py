@@ -268,6 +268,16 @@ def test_without_the_package_the_message_says_what_to_do(monkeypatch, tiny_confi
     assert "bm3d" in error.value.do
 
 
+def test_an_image_that_is_not_finite_is_refused(tiny_config, run_copy, monkeypatch):
+    path = run_copy.baseline("denoising", "cbm3d", 30)
+    before = path.read_bytes()
+    broken = lambda noisy, **_: [image * np.nan for image in noisy]  # noqa: E731
+    monkeypatch.setitem(untrained.BATCHES, "cbm3d", broken)
+    with pytest.raises(UserError, match="no finite result"):
+        write_baseline(tiny_config, JOB, run_copy, processes=1)
+    assert path.read_bytes() == before
+
+
 def test_changed_noise_is_refused(tiny_config, run_copy):
     path = run_copy.noise("denoising", 30)
     pd.read_csv(path).assign(sha256="0" * 64).to_csv(path, index=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -88,8 +90,11 @@ def test_label_maps_are_cropped_mirrored_and_turned_with_their_images(augment, p
         assert torch.equal(labels, rows * side + columns)
         assert labels.shape[1:] == ((patch or side),) * 2
         orientations |= {(int(one[0, 1] - one[0, 0]), int(one[1, 0] - one[0, 0])) for one in labels}
-    expected = {"none": 1, "mirror": 2, "dihedral": 8}
-    assert len(orientations) == expected[augment]
+    right, left, down, up = 1, -1, side, -side
+    expected = {"none": {(right, down)}, "mirror": {(right, down), (left, down)}}
+    upright = set(itertools.product((right, left), (down, up)))
+    expected["dihedral"] = upright | {(down, right) for right, down in upright}
+    assert orientations == expected[augment]
 
 
 def test_every_position_of_a_crop_occurs():

@@ -15,6 +15,7 @@ from dhl.training.objectives import (
     JointObjective,
     PermutedObjective,
     TaskObjective,
+    centre_crop,
     reconstruction_loss,
     shrink_labels,
     task_loss,
@@ -150,6 +151,11 @@ def test_the_denoising_objective_equals_the_joint_one_without_its_task():
     both = joint.losses(clean, torch.tensor([0, 1, 2, 3, 1]), torch.Generator().manual_seed(4))
     alone = plain.losses(clean, None, torch.Generator().manual_seed(4))
     assert alone["loss"].item() == both["reconstruction_loss"].item()
+
+
+def test_a_crop_larger_than_the_image_is_an_error():
+    with pytest.raises(ValueError, match="30 x 40 px are left of 32 x 32 px"):
+        centre_crop(torch.zeros(1, 3, 30, 40), 32)
 
 
 def test_the_task_network_sees_the_centre_that_no_padding_has_influenced():

@@ -53,6 +53,13 @@ def test_each_weight_has_its_factor_of_rate_and_decay():
     }  # fmt: skip
 
 
+def test_biases_of_attention_are_biases():
+    network = nn.Sequential(nn.MultiheadAttention(4, 1), nn.Linear(4, 1))
+    groups = build_optimizer(network, Optimizer(bias_decay=0.0)).param_groups
+    (plain,) = [group for group in groups if group["weight_decay"] == 0]
+    assert {weight.shape for weight in plain["params"]} == {(12,), (4,), (1,)}
+
+
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_plain_settings_make_one_group_in_the_networks_order(name):
     network = three_layers()

@@ -15,7 +15,7 @@ from dhl.data.image_files import ImageFiles, LabelFiles, Preparation
 from dhl.data.image_set import ImageSet
 from dhl.errors import UserError
 from dhl.seeding import torch_generator
-from dhl.training.batches import FILLING, BatchSampler
+from dhl.training.batches import BatchSampler
 
 CPU = torch.device("cpu")
 SIZES = [(20, 30), (26, 22), (24, 24), (31, 20), (20, 20)]
@@ -75,7 +75,7 @@ def test_a_step_with_its_label_maps_does_not_depend_on_the_steps_before(tmp_path
 def test_a_segmented_image_below_the_patch_is_filled_and_its_filling_is_ignored(tmp_path):
     write_images(tmp_path, with_maps=True)
     images = in_files(tmp_path, with_maps=True)
-    colour = torch.tensor(FILLING[:3])
+    colour = torch.tensor((123, 117, 104))  # ImageNet's mean, in RGB
     for pictures, labels in batches(images, patch=32, augment="none", batch=5):
         numbers = (255 * pictures[:, 2, 0, 0]).round().long().tolist()
         for picture, label, number in zip(pictures, labels, numbers, strict=True):

@@ -284,6 +284,13 @@ def test_a_lack_of_memory_names_the_batch_to_try(error):
     assert "`batch: 3`" in caught.value.do
 
 
+def test_a_view_that_needs_another_memory_layout_is_explained():
+    error = RuntimeError("view size is not compatible with input tensor's size and stride")
+    with pytest.raises(UserError) as caught:
+        fit(Fails(error), LineBatches(), line_recipe())
+    assert "`reshape`" in caught.value.do
+
+
 @pytest.mark.parametrize("patch", [None, 8])
 def test_an_error_in_the_first_step_names_batch_and_patch(patch):
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -308,14 +315,21 @@ def test_an_error_in_a_later_step_is_no_mistake_of_sizes():
 class Dropped(Line):
     """Drops half of the points, so that the draw decides the loss."""
 
+    def __init__(self):
+        super().__init__()
+        self.kept = []
+
     def losses(self, images, targets, generator):
         images = nn.functional.dropout(images, 0.5)
+        self.kept.append(tuple((images != 0).flatten().tolist()))
         return super().losses(images, targets, generator)
 
 
 def test_the_step_alone_decides_the_draw_of_dropout(tmp_path):
     recipe = line_recipe(steps=8, checkpoint_every=3)
-    expected = fit(Dropped(), LineBatches(), recipe)
+    dropped = Dropped()
+    expected = fit(dropped, LineBatches(), recipe)
+    assert len(set(dropped.kept)) > 1
     settings = resumable(tmp_path / "checkpoint.pt")
     with pytest.raises(Stopped):
         fit(Dropped(), SignalledBatches(4, signal.SIGTERM), recipe, settings)
