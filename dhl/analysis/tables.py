@@ -28,6 +28,7 @@ from dhl.config.methods import (
     part_name,
     table_number,
 )
+from dhl.config.plugins import is_reference, noise_name
 from dhl.config.schema import Config
 from dhl.run.folder import RunFolder
 from dhl.run.model_keys import TASK_DEPENDENT
@@ -62,7 +63,7 @@ def build_table(
     UserError
         If a result is missing or was edited by hand.
     """
-    paper = read_published(TABLES[base_of(part)], published)
+    paper = _published(config, part, published)
     rows: list[dict] = []
     for sigma in config.parts[part].sigmas:
         measurements = read_measurements(config, folder, part, sigma)
@@ -85,10 +86,16 @@ def write_table(config: Config, part: str, folder: RunFolder, published: str | P
     frame = build_table(config, part, folder, published)
     number = table_number(part)
     write_csv(frame, folder.table(number), TABLE_COLUMNS)
-    paper = read_published(TABLES[base_of(part)], published)
+    paper = _published(config, part, published)
     for suffix in DIALECTS:
         with result_path(folder.table(number, suffix)) as temporary:
             temporary.write_text(format_table(frame, config, part, paper, suffix), "utf-8")
+
+
+def _published(config: Config, part: str, path: str | Path) -> PublishedTable:
+    """Read the paper's table of a part; with a noise model of the user, it has nothing to say."""
+    paper = read_published(TABLES[base_of(part)], path)
+    return PublishedTable({}) if is_reference(config.noise) else paper
 
 
 def table_averages(config: Config, part: str, folder: RunFolder) -> pd.DataFrame:
@@ -268,10 +275,11 @@ def _caption(averages: pd.DataFrame, config: Config, part: str) -> str:
     counts = ", ".join(str(count) for count in sorted(ours["n"].unique())) or "0"
     protocols = ", ".join(sorted(ours["protocol"].unique())) or "none"
     level = f"{100 * config.statistics.confidence:g} %"
+    noise = f", {noise_name(config.noise)}" if is_reference(config.noise) else ""
     text = (
         f"{part_name(part).capitalize()}: {metrics}. Data set {config.parts[part].data.name}, "
-        f"n = {counts} images{_units(ours)}, protocol {protocols}. In brackets: {level} interval "
-        "over test images"
+        f"n = {counts} images{_units(ours)}, protocol {protocols}{noise}. In brackets: {level} "
+        "interval over test images"
     )
     kinds = {method.partition("-")[0] for method in config.parts[part].methods}
     dependent = part in TASKS or kinds & set(TASK_DEPENDENT)

@@ -293,7 +293,7 @@ def run_denoise(arguments: Arguments) -> None:
     if arguments.method and not arguments.sigma:
         raise UserError(
             "CBM3D needs the noise level of the picture.",
-            came="no `--sigma`",
+            came="no `--sigma`" if arguments.sigma is None else f"--sigma {arguments.sigma:g}",
             do="give the standard deviation on the 0-255 scale, such as `--sigma 25`.",
         )
     if (arguments.sigma and arguments.model) or (arguments.blocks and arguments.method):

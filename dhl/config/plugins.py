@@ -100,6 +100,14 @@ class Plugin:
             ) from None
 
 
+def noise_name(noise: str) -> str:
+    """Return the name of a noise model: of a plug-in, the name of its function in words."""
+    if not is_reference(noise):
+        return "white Gaussian noise"
+    words = load_plugin(noise).name.replace("_", " ").strip()
+    return words if words.endswith("noise") else f"{words} noise"
+
+
 def is_reference(name: str) -> bool:
     """Tell whether a name in the configuration means a plug-in, well formed or not."""
     return ".py" in name

@@ -12,6 +12,7 @@ from dhl.models.checkpoint import DAMAGED, flaw_of
 
 # BatchNorm's step counter: older files lack it, and evaluation does not use it.
 _COUNTER = "num_batches_tracked"
+_PARALLEL = "module."  # before the names of `nn.DataParallel`
 
 
 def load_pretrained(network: nn.Module, path: Path) -> None:
@@ -55,7 +56,10 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
 
 
 def read_tensors(path: Path, *, member: str | None = None) -> dict[str, torch.Tensor]:
-    """Read a dict of tensors, a member of a dict of them, or a model file, onto the CPU."""
+    """Read a dict of tensors, a member of a dict of them, or a model file, onto the CPU.
+
+    The tensors may be the member `state_dict`, and have the prefix of `nn.DataParallel`.
+    """
     mistake = f"The file of weights {path} cannot be read."
     do = "download it again, or correct its path in the configuration."
     try:
@@ -65,6 +69,7 @@ def read_tensors(path: Path, *, member: str | None = None) -> dict[str, torch.Te
     except DAMAGED:
         raise UserError(mistake, came=f"{path}: truncated, or of another kind", do=do) from None
     if isinstance(content, dict):
+        content = content.get("state_dict", content)  # of a checkpoint
         inside = "state" if "format" in content else member
         if inside == member and inside not in content and _of_members(content):
             raise UserError(
@@ -77,7 +82,8 @@ def read_tensors(path: Path, *, member: str | None = None) -> dict[str, torch.Te
         raise UserError(mistake, came=f"{path}: not a dict of tensors", do=do)
     if flaw := flaw_of(content):
         raise UserError(mistake, came=f"{path}: {flaw}", do=do)
-    return content
+    wrapped = all(name.startswith(_PARALLEL) for name in content)
+    return {name.removeprefix(_PARALLEL) if wrapped else name: content[name] for name in content}
 
 
 def _of_members(content: dict) -> bool:

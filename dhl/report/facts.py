@@ -12,10 +12,11 @@ from dhl.analysis.reach import is_trained_here, is_trial
 from dhl.analysis.tables import table_averages
 from dhl.config.architectures import PUBLISHED
 from dhl.config.methods import TASK_NETWORKS, TASKS, label_of, part_name
+from dhl.config.plugins import noise_name
 from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
 from dhl.report.content import read_deviations
-from dhl.report.names import listed, noise_name
+from dhl.report.names import listed
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
@@ -49,7 +50,7 @@ def tested_on(config: Config, folder: RunFolder) -> list[str]:
             trainings += f", {config.task_seeds} of each task network"
     if not _trains(config):
         trainings = "no network is trained"
-    noise = f"{noise_name(config)}, sigma {levels}"
+    noise = f"{noise_name(config.noise)}, sigma {levels}"
     return [*data, noise, *_denoiser_with_weights(config), trainings]
 
 
@@ -176,7 +177,7 @@ def _other_images(config: Config, deviations: Path) -> list[tuple[str, str]]:
     parts = [part for part in config.parts if f"{part.capitalize()} data" in topics]
     other = [*dict.fromkeys(config.parts[part].data.name for part in parts)]
     if "Noise" in topics:
-        other.append(noise_name(config))
+        other.append(noise_name(config.noise))
     if not other:
         return []
     kind = listed([*(["data"] if parts else []), *(["noise"] if "Noise" in topics else [])])

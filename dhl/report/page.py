@@ -16,7 +16,7 @@ from dhl.analysis.sensitivity import main_metric
 from dhl.analysis.tables import FAILED
 from dhl.analysis.units import UNITS
 from dhl.config.methods import METHODS, TASKS, Method, label_of, table_number
-from dhl.config.plugins import is_reference, load_plugin
+from dhl.config.plugins import is_reference, load_plugin, noise_name
 from dhl.config.schema import Config
 from dhl.report import content, facts
 from dhl.report.answers import read_answers
@@ -24,7 +24,6 @@ from dhl.report.example_figures import example_sigma, read_examples
 from dhl.report.figures import read_curves
 from dhl.report.formats import FILTERS, format_value
 from dhl.report.images import browse_images, share_images
-from dhl.report.names import noise_name
 from dhl.report.numbers import Tracer, main_table, read_numbers
 from dhl.report.published_values import count_untranscribed, read_comparison
 from dhl.report.sensitivity_figures import read_experiment
@@ -116,7 +115,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "origins_of_experiments": tracer.studies(),
         "methods": _methods(config),
         "noise_summary": load_plugin(config.noise).summary if is_reference(config.noise) else None,
-        "noise_name": noise_name(config),
+        "noise_name": noise_name(config.noise),
         "used_methods": {name for part in config.parts for name in config.parts[part].methods},
         "joint_recipes": [
             (task, recipe)

@@ -15,12 +15,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from dhl.config.methods import is_baseline, label_of, part_name
+from dhl.config.plugins import noise_name
 from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.data.noise import read_noise, recorded_noisy_image
 from dhl.evaluation.baseline import DenoisedImages
 from dhl.evaluation.metrics import clean_reference, finish, psnr
-from dhl.report.names import noise_name
 from dhl.report.squares import busiest_square
 from dhl.report.templates import environment, read_asset, webp_url
 from dhl.run.evaluations import denoised_files
@@ -63,7 +63,7 @@ def write_preview(config: Config, folder: RunFolder, *, templates: Path) -> None
     context = {
         "config": config,
         "css": Markup(read_asset(templates / "assets" / "report.css").decode()),
-        "noise_name": noise_name(config),
+        "noise_name": noise_name(config.noise),
         "parts": [_part(config, folder, part) for part in config.parts],
     }
     page = environment(templates, FILTERS).get_template("preview.html.j2").render(context)

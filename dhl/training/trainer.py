@@ -258,6 +258,8 @@ def explained_step(recipe: Recipe, *, first_step: Callable[[], bool]) -> Iterato
     """Turn an out-of-memory error, and any of PyTorch in the first step, into a message."""
     try:
         yield
+    except UserError:  # some are also a ValueError
+        raise
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         if isinstance(error, RuntimeError) and is_out_of_memory(error):

@@ -57,6 +57,19 @@ def html_cells(folder, number, *, table=0):
     return rows
 
 
+def test_with_noise_of_the_user_the_caption_names_it_and_no_column_is_the_papers(
+    config, folder, tmp_path
+):
+    (tmp_path / "own.py").write_text("def poisson(clean, *, noise_std, generator): ...\n")
+    own = config.model_copy(update={"noise": f"{tmp_path / 'own.py'}:poisson"})
+    table = written(own, folder, "denoising", 1)
+    assert set(table["status"]) == {"not in the paper"}
+    for suffix in DIALECTS:
+        text = folder.table(1, suffix).read_text()
+        assert "poisson noise" in text
+        assert "paper" not in text.replace("not in the paper", "")
+
+
 def test_averages_and_images_are_those_of_the_evaluation(config, folder):
     table = written(config, folder, "denoising", 1)
     frame = pd.read_csv(folder.evaluation("denoising", 25))

@@ -99,6 +99,12 @@ def test_a_truncated_file_is_refused(tmp_path, network, state, zipped, kept):
     assert caught.value.came == f"{path}: truncated, or of another kind"
 
 
+def test_the_weights_of_a_parallel_training_are_read_from_its_checkpoint(tmp_path, network, state):
+    weights = {f"module.{name}": value for name, value in state.items()}
+    load_pretrained(network, saved({"epoch": 3, "state_dict": weights}, tmp_path / "w.pth"))
+    assert all(torch.equal(one, state[name]) for name, one in network.network.state_dict().items())
+
+
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3, "state": {}}, None])
 def test_a_missing_file_or_one_without_tensors_is_refused(tmp_path, network, content):
     path = tmp_path / "w.pth"

@@ -9,10 +9,11 @@ from settings import shipped, with_parts
 
 from dhl.analysis.claims_file import read_claims_file
 from dhl.config.parse import parse_config
+from dhl.config.plugins import noise_name
 from dhl.files import PROJECT
 from dhl.report import facts
 from dhl.report.content import read_claims
-from dhl.report.names import listed, noise_name
+from dhl.report.names import listed
 from dhl.run.folder import RunFolder
 from dhl.run.results import TABLE_COLUMNS, read_csv, write_csv
 
@@ -103,7 +104,7 @@ def test_other_data_and_noise_than_the_paper_s_are_named(config, tmp_path):
     assert "photo-digits" in limits(config)["Not the paper's data"]
     (tmp_path / "own.py").write_text("def poisson(clean, *, noise_std, generator): ...\n")
     own = small_config(noise=f"{tmp_path / 'own.py'}:poisson")
-    assert noise_name(own) == "poisson noise"
+    assert noise_name(own.noise) == "poisson noise"
     assert "photo-digits and poisson noise" in limits(own)["Not the paper's data and noise"]
     paper = parse_config(shipped("paper"), source="paper")
     assert not [name for name in limits(paper) if name.startswith("Not the paper's")]

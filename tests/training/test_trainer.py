@@ -16,6 +16,7 @@ import torch
 from line import Line, LineBatches, line_recipe
 from torch import nn
 
+from dhl.config.plugins import PluginError
 from dhl.config.recipes import Optimizer, Recipe
 from dhl.errors import UserError
 from dhl.models import checkpoint
@@ -299,6 +300,13 @@ def test_an_error_in_the_first_step_names_batch_and_patch(patch):
     size = f"patch {patch}" if patch else "complete images"
     assert caught.value.came == f"batch 6, {size}: {error}"
     assert caught.value.__cause__ is error
+
+
+def test_the_message_of_a_plug_in_is_kept():
+    error = PluginError("The noise is wrong.", came="one", do="two")
+    with pytest.raises(PluginError) as caught:
+        fit(Fails(error), LineBatches(), line_recipe())
+    assert caught.value is error
 
 
 def test_an_error_in_a_later_step_is_no_mistake_of_sizes():
