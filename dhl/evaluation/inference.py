@@ -1,6 +1,6 @@
 """Denoise a picture of any size with bounded memory, band by band.
 
-Tiles overlap by more than the receptive field, so the result equals that of the complete image.
+A tile is computed with all pixels that decide it: the result equals that of the complete image.
 The authors' blocks are averaged where they overlap, including the errors at their borders.
 """
 
@@ -19,12 +19,11 @@ from dhl.evaluation.pictures import Picture, check_format
 from dhl.models import checkpoint
 from dhl.models.authors_input import MEAN_BGR
 from dhl.models.padded_denoiser import border_of
-from dhl.models.receptive_field import receptive_field
+from dhl.models.receptive_field import tile_margin
 from dhl.progress import Progress
 from dhl.training.device import find_device, keep_freed_memory
 
-TILE = 256
-GRID = 32  # px; tiles and margins are multiples of it, and it of every network's stride
+TILE = 256  # px; a multiple of `receptive_field.GRID`
 # The authors' deployment: the input of a block has `network.border` more pixels on each side.
 BLOCK = 134
 STRIDE = 64
@@ -136,14 +135,13 @@ def tile_bands(
 
 
 def _tile_and_margin(network: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
-    """Return the side of the tiles and their margin, which is beyond the receptive field."""
+    """Return the side of the tiles and their margin, which holds all pixels that decide it."""
     if max(size) <= TILE:
         return TILE, 0
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        field = receptive_field(network)
-    if field is None:  # every pixel may decide every other
+    margin = tile_margin(network)
+    if margin is None or margin > TILE:  # every pixel may decide every other
         return max(size), 0
-    return TILE, -(-(field // 2 + 1) // GRID) * GRID
+    return TILE, margin
 
 
 @torch.inference_mode()

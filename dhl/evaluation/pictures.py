@@ -38,7 +38,7 @@ _TURNS = {
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-_KEPT_ROWS = 256  # more than any margin: the largest receptive field has 256 px
+_KEPT_ROWS = 256  # the largest margin of a tile
 _BYTES_PER_PIXEL = 10  # of an image in Pillow, and of one that it converts or turns
 
 

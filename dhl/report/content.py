@@ -144,7 +144,7 @@ def read_networks(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
     -------
     list of dict
         Per size: its `methods`, number of `parameters`, and `receptive_field` in px, NaN if it is
-        unlimited.
+        unknown or unlimited.
     """
     part, rows = config.parts.denoising, []
     for method in part.methods:

@@ -18,6 +18,7 @@ from dhl.evaluation.inference import Bands, block_bands, denoise_file, tile_band
 from dhl.evaluation.untrained import cbm3d_batch
 from dhl.models import checkpoint
 from dhl.models.build import build_network
+from dhl.models.receptive_field import GRID
 
 CPU = torch.device("cpu")
 MEAN_RGB = np.array([123, 117, 104]) / 255
@@ -65,7 +66,7 @@ def test_tiles_equal_the_whole_image(monkeypatch, name, options, height, width):
 
 
 def test_tiles_and_their_margins_keep_the_grid_of_the_strides():
-    assert denoising.TILE % denoising.GRID == denoising.GRID % 4 == 0
+    assert denoising.TILE % GRID == GRID % 4 == 0
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_table_1_names_the_size_of_each_trained_denoiser(config, copy):
     page = render(config, copy)
     (line,) = page.find("p", id="networks")
     shown = " ".join(line.text.split())
-    assert "DnCNN 57,443 and unlimited;" in shown
+    assert "DnCNN 57,443 and unknown or unlimited;" in shown
     assert "Joint (segmentation) and Matched (segmentation) 261,235 and 39 px." in shown
     assert "Separate" not in shown
 
