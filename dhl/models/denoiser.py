@@ -65,13 +65,14 @@ class FeatureModule(nn.Module):
 
 
 class ReleasedDenoiser(PaddedDenoiser):
-    """The network of the authors' released code; receptive field 39x39.
+    """The network of the authors' released code.
 
     Without padding, as in the authors' training, sides must be multiples of 4, and the output is
     6 px smaller.
     """
 
     border = 3
+    receptive_field = 39  # px; stated, because it takes seconds to measure
 
     def __init__(self, width: int):
         super().__init__()
@@ -99,6 +100,8 @@ class ReleasedDenoiser(PaddedDenoiser):
 
 class PaperDenoiser(PaddedDenoiser):
     """The paper's Figure 2: an encoding module at each scale, a decoding module at each fusion."""
+
+    receptive_field = 55
 
     def __init__(self, width: int):
         super().__init__()

@@ -29,6 +29,12 @@ class DnCNN(nn.Module):
                     nn.init.zeros_(layer.bias)
         begin_as_identity(out)
 
+    @property
+    def receptive_field(self) -> int:
+        """Pixels in a row that decide a pixel of the output."""
+        convolutions = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
+        return 1 + 2 * len(convolutions)
+
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         """Map (N, 3, H, W) on the [0, 1] scale, unclipped, to the same shape."""
         return noisy - self.layers(noisy)

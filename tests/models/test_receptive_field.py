@@ -15,13 +15,29 @@ from dhl.models.build import build_network
 from dhl.models.receptive_field import receptive_field, tile_margin
 
 
+def measured(network: nn.Module) -> int | None:
+    """Measure a network; without its attributes, of which one may state the receptive field."""
+    return receptive_field(nn.Sequential(network))
+
+
 @pytest.mark.parametrize("options", [{}, {"input": "authors"}])
 def test_the_released_network_sees_39_pixels(options):
-    assert receptive_field(build_network("denoiser", "released", width=4, **options)) == 39
+    network = build_network("denoiser", "released", width=4, **options)
+    assert receptive_field(network) == measured(network) == 39
+
+
+def test_the_papers_network_states_what_is_measured():
+    network = build_network("denoiser", "paper", width=4)
+    assert receptive_field(network) == measured(network) == 55
 
 
 def test_dncnn_with_17_layers_sees_35_pixels_as_published():
     assert receptive_field(build_network("denoiser", "dncnn", width=4)) == 35
+
+
+def test_dncnn_states_what_is_measured():
+    network = build_network("denoiser", "dncnn", width=4, depth=6)
+    assert receptive_field(network) == measured(network) == 13
 
 
 @pytest.mark.parametrize("depth", [3, 8, 40])
