@@ -87,6 +87,13 @@ def test_tables_and_verdicts_can_be_computed_again_from_the_reference_alone(refe
     np.testing.assert_allclose(again["difference"], written["difference"], rtol=1e-12)
 
 
+@pytest.mark.slow
+def test_the_committed_references_have_the_numbers_of_the_present_rules():
+    script = str(PROJECT / "benchmarks/verdicts.py")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_script_says_which_verdicts_agree(reference, tmp_path):
     script = str(PROJECT / "benchmarks/verdicts.py")
 
