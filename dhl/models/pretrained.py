@@ -36,7 +36,7 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
     """
     wanted = getattr(network, "pretrained_part", network.state_dict)()
     found = read_tensors(path, member=getattr(network, "member", None))
-    found = getattr(network, "renamed", dict)(found)
+    found = getattr(network, "renamed", _without_prefix)(found)
     for name, weight in wanted.items():
         if name not in found and not name.endswith(_COUNTER):
             raise misfit(path, f"no `{name}`, but the network needs shape {tuple(weight.shape)}")
@@ -55,11 +55,14 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
                 weight.copy_(found[name])
 
 
-def read_tensors(path: Path, *, member: str | None = None) -> dict[str, torch.Tensor]:
-    """Read a dict of tensors, a member of a dict of them, or a model file, onto the CPU.
+def _without_prefix(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename the layers of a network that was trained in `nn.DataParallel`."""
+    wrapped = all(name.startswith(_PARALLEL) for name in tensors)
+    return {name.removeprefix(_PARALLEL) if wrapped else name: tensors[name] for name in tensors}
 
-    The tensors may be the member `state_dict`, and have the prefix of `nn.DataParallel`.
-    """
+
+def read_tensors(path: Path, *, member: str | None = None) -> dict[str, torch.Tensor]:
+    """Read a dict of tensors, a member of a dict of them, or a model file, onto the CPU."""
     mistake = f"The file of weights {path} cannot be read."
     do = "download it again, or correct its path in the configuration."
     try:
@@ -82,8 +85,7 @@ def read_tensors(path: Path, *, member: str | None = None) -> dict[str, torch.Te
         raise UserError(mistake, came=f"{path}: not a dict of tensors", do=do)
     if flaw := flaw_of(content):
         raise UserError(mistake, came=f"{path}: {flaw}", do=do)
-    wrapped = all(name.startswith(_PARALLEL) for name in content)
-    return {name.removeprefix(_PARALLEL) if wrapped else name: content[name] for name in content}
+    return content
 
 
 def _of_members(content: dict) -> bool:
