@@ -10,7 +10,6 @@ import pandas as pd
 
 from dhl.analysis.measurements import read_measurements
 from dhl.analysis.published import PROTOCOL, read_calibration
-from dhl.analysis.scores import comparative
 from dhl.analysis.sensitivity import denoiser_label, main_metric, reader_label
 from dhl.analysis.statistics import mean_of, share_interval
 from dhl.analysis.units import UNITS
@@ -18,7 +17,7 @@ from dhl.config.methods import METHODS, TABLES, TASKS
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
 from dhl.files import PROJECT
-from dhl.report.formats import format_share
+from dhl.report.formats import format_share, name_comparison
 from dhl.run.folder import RunFolder
 
 REFERENCE = PROJECT / "results" / "reference"
@@ -130,11 +129,9 @@ def claims_block(folder: RunFolder, origins: tuple[str, ...] = tuple(ORIGINS)) -
 
 def claim_title(row) -> str:
     """Return a claim in a few words."""
-    first, second = METHODS[row.method_a].label, METHODS[row.method_b].label
     where = f"{row.part.capitalize()}, {METRIC_NAMES[row.metric]}"
-    if isinstance(row.over, str):
-        return f"{where}: {first} keeps the gain of {second} over {METHODS[row.over].label}"
-    return f"{where}: {first} {comparative(row.metric)} {second}"
+    over = row.over if isinstance(row.over, str) else ""
+    return f"{where}: {name_comparison(row.method_a, row.method_b, over, metric=row.metric)}"
 
 
 def difference(row, kind: str) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 
 from dhl.errors import UserError
 from dhl.evaluation.cbm3d import cbm3d
-from dhl.evaluation.pictures import Picture, check_format
+from dhl.evaluation.pictures import LARGEST_MARGIN, Picture, check_format
 from dhl.models import checkpoint
 from dhl.models.authors_input import MEAN_BGR
 from dhl.models.padded_denoiser import border_of
@@ -139,7 +139,7 @@ def _tile_and_margin(network: nn.Module, size: tuple[int, int]) -> tuple[int, in
     if max(size) <= TILE:
         return TILE, 0
     margin = tile_margin(network)
-    if margin is None or margin > TILE:  # every pixel may decide every other
+    if margin is None or margin > LARGEST_MARGIN:  # every pixel may decide every other
         return max(size), 0
     return TILE, margin
 

@@ -38,7 +38,7 @@ _TURNS = {
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-_KEPT_ROWS = 256  # the largest margin of a tile
+LARGEST_MARGIN = 256  # rows above the next tiles that are kept as they were
 _BYTES_PER_PIXEL = 10  # of an image in Pillow, and of one that it converts or turns
 
 
@@ -78,7 +78,7 @@ class Picture:
         if first != self.replaced:
             raise ValueError(f"row {first} comes before row {self.replaced}")
         before = np.asarray(self.image.crop((0, first, self.width, first + len(rows))))
-        self.above = np.concatenate([self.above, before])[-_KEPT_ROWS:]
+        self.above = np.concatenate([self.above, before])[-LARGEST_MARGIN:]
         levels = np.rint(np.clip(rows, 0, 1) * 255).astype(np.uint8)
         self.image.paste(Image.fromarray(levels), (0, first))
         self.replaced += len(rows)
