@@ -83,6 +83,11 @@ class Recipe(Frozen):
         default=1.0,
         description="factor of the whole loss, to reproduce losses that are summed or on 0-255",
     )
+    batch_norm_statistics: Literal["batch", "fixed"] = Field(
+        default="batch",
+        description="by what BatchNorm normalises in training: mean and variance of each `batch`, "
+        "or the `fixed` running ones that the network starts with",
+    )
     checkpoint_every: Count = Field(default=500, description="steps between two checkpoints")
 
     @property

@@ -110,6 +110,8 @@ class Trainer:
     ):
         self.batches, self.recipe, self.settings = batches, recipe, settings
         self.network = to_device(objective.network, settings.device).train()
+        if recipe.batch_norm_statistics == "fixed":
+            fix_statistics(self.network)
         self.optimizer = build_optimizer(self.network, recipe.optimizer)
         self.losses = torch.compile(objective.losses) if settings.compiled else objective.losses
         self.steps_done = 0
@@ -251,6 +253,16 @@ class Trainer:
         device = self.settings.device
         self.loss_sums = {name: value.to(device) for name, value in content["sums"].items()}
         self.steps_done, self.curve = step, curve
+
+
+def fix_statistics(network: nn.Module) -> None:
+    """Let each BatchNorm use its running mean and variance, and not change them.
+
+    Its factors and biases are still trained.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 @contextmanager

@@ -229,6 +229,40 @@ def test_the_scale_of_the_loss_multiplies_its_gradient_and_not_the_curve():
     assert weights[0] == pytest.approx(weights[1])
 
 
+class Normalised(Line):
+    """Fits a BatchNorm, which starts with a running mean of 3 and a variance of 4."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = nn.BatchNorm1d(1, eps=1e-9)
+        self.network.running_mean.fill_(3.0)
+        self.network.running_var.fill_(4.0)
+
+
+def test_fixed_statistics_are_used_and_not_changed():
+    batch, fixed = Normalised(), Normalised()
+    recipe = line_recipe(steps=1)
+    fit(batch, LineBatches(), recipe)
+    fit(fixed, LineBatches(), recipe.model_copy(update={"batch_norm_statistics": "fixed"}))
+
+    x, y = LineBatches()(0, trainer.torch_generator("line", "batch", 0))
+    x, y = x.double().numpy().ravel(), y.double().numpy().ravel()
+    expected = {}
+    for name, mean, deviation in (("batch", x.mean(), x.std()), ("fixed", 3, 2)):
+        inputs = (x - mean) / deviation
+        residual = inputs - y  # the factor is 1, the bias 0
+        gradient = np.array([2 * (residual * inputs).mean(), 2 * residual.mean()])
+        expected[name] = [1, 0] - 0.1 * (gradient + 0.01 * np.array([1, 0]))
+    for name, network in (("batch", batch.network), ("fixed", fixed.network)):
+        got = [network.weight.item(), network.bias.item()]
+        np.testing.assert_allclose(got, expected[name], rtol=1e-4)
+    kept = fixed.network.running_mean.item(), fixed.network.running_var.item()
+    assert kept == (3, 4)
+    moved = 0.9 * 3 + 0.1 * x.mean(), 0.9 * 4 + 0.1 * x.var(ddof=1)
+    found = batch.network.running_mean.item(), batch.network.running_var.item()
+    np.testing.assert_allclose(found, moved, rtol=1e-5)
+
+
 class SignalledBatches(LineBatches):
     """Sends its own process a signal when it is asked for a step."""
 
