@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from dhl.config.base import Count, Frozen, UserPath
 from dhl.config.plugins import load_plugin
@@ -57,6 +58,33 @@ class PartData(Frozen):
         return None
 
 
+def _one_group(pattern: str) -> str:
+    """Refuse what is not a regular expression with one group."""
+    try:
+        count = re.compile(pattern).groups
+        mistake = f"{count} groups"
+    except re.error as error:
+        count, mistake = 0, str(error)
+    if count != 1:
+        raise ConfigError(
+            "`groups` must be a regular expression with one group.",
+            came=f"`{pattern[:80]}`: {mistake}",
+            do=r"write one such as `^(.*)_crop\d+$`; `(?:...)` does not count as a group.",
+        )
+    return pattern
+
+
+class OwnImages(PartData):
+    """Images of the user, some of which may be alike."""
+
+    groups: Annotated[str, AfterValidator(_one_group)] | None = Field(
+        default=None,
+        description="regular expression with one group, which is searched in the names of images: "
+        "those with the same match are alike, such as crops of one photograph, and intervals are "
+        "over groups; null: all images are independent",
+    )
+
+
 class PhotoDigits(PartData):
     """The embedded data set: handwritten digits on photographs."""
 
@@ -86,7 +114,7 @@ class PhotoDigits(PartData):
         return {"classification": 10, "segmentation": 11}.get(part)
 
 
-class Folder(PartData):
+class Folder(OwnImages):
     """Folders of images for denoising; write `./kodak` for a folder of that name."""
 
     kind: Literal["folder"] = Field(description="folders of images")

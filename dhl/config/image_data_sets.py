@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dhl.config.base import Count, UserPath
-from dhl.config.data_sets import PartData, not_apart
+from dhl.config.data_sets import OwnImages, PartData, not_apart
 from dhl.config.folders import find_classes
 from dhl.errors import ConfigError
 
@@ -130,7 +130,7 @@ class Ilsvrc2012(ClassifiedPictures):
         return (self.kind,) if archives else ()
 
 
-class ImageFolder(ClassifiedPictures):
+class ImageFolder(OwnImages, ClassifiedPictures):
     """Your own images, in one folder per class."""
 
     kind: Literal["image_folder"] = Field(description="your own images")
@@ -209,7 +209,7 @@ class Camvid(Pictures):
         return CLASSES_OF_CAMVID
 
 
-class Voc(Pictures):
+class Voc(OwnImages, Pictures):
     """Your own images and label maps, in the layout of VOC."""
 
     kind: Literal["voc"] = Field(description="your own images and label maps")
@@ -226,6 +226,22 @@ class Voc(Pictures):
         description="number of classes, including the background; label maps hold 0 to "
         "`classes` - 1, and 255 for ignored pixels",
     )
+    void: Annotated[int, Field(ge=0, le=MOST_LABELS)] = Field(
+        default=MOST_LABELS, description="a further label of ignored pixels"
+    )
+    class_names: list[str] | None = Field(
+        default=None, description="names of the classes for figures, from class 0 on; null: numbers"
+    )
+
+    @model_validator(mode="after")
+    def _every_class_named(self) -> Voc:
+        if self.class_names is not None and len(self.class_names) != self.classes:
+            raise ConfigError(
+                "`class_names` does not have a name for each class.",
+                came=f"{len(self.class_names)} names, and `classes: {self.classes}`",
+                do="write one name for each class, also for the background.",
+            )
+        return self
 
     def classes_of(self, part: str) -> int | None:
         """Return the configured number."""

@@ -38,6 +38,8 @@ def class_namer(config: Config, folder: RunFolder, part: str) -> Callable[[int],
         return VOC_CLASSES.__getitem__
     if data.kind == "camvid":
         return CAMVID_CLASSES.__getitem__
+    if getattr(data, "class_names", None):
+        return data.class_names.__getitem__
     of_imagenet = data.kind in ("imagenette", "imagenet-samples", "ilsvrc2012")
     if of_imagenet or getattr(data, "classes", None) == "imagenet":
         from torchvision.models import VGG16_Weights

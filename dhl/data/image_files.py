@@ -277,7 +277,7 @@ def _check_labels(labels: np.ndarray, path: Path, classes: int) -> None:
         raise UserError(
             f"The label map {path.name} has labels outside 0 to {classes - 1} and {IGNORED_LABEL}.",
             came=f"{path} has {', '.join(map(str, wrong[:10]))}{', ...' if wrong[10:] else ''}",
-            do="correct the label map, or set `classes` in `data`.",
+            do="correct the label map, or set `classes` or `void` in `data`.",
         )
 
 

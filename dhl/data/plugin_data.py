@@ -13,11 +13,13 @@ from dhl.config.plugins import PluginError, described, load_plugin, running, wro
 from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.folder import SMALLEST_MEASURED_SIDE
+from dhl.data.groups import GROUPS
 from dhl.data.image_set import ImageSet
+from dhl.run.free_text import readable
 from dhl.seeding import derive_seed
 
 REQUIRED, POSSIBLE = ("train", "test"), ("train", "validation", "test")
-KEYS = ("images", "targets", "ids")
+KEYS = ("images", "targets", "ids", "groups")
 _SPLIT = f"a dict of {', '.join(f'`{key}`' for key in KEYS)} for each split"
 _SEQUENCES = (list, tuple, np.ndarray)
 _IMAGES = "`images` as uint8 arrays (H, W, 3), at least one"
@@ -57,7 +59,9 @@ def _split(data: PluginData, part: str, split: str, content: Any) -> ImageSet:
     images = _images(data, part, split, content.get("images"))
     ids = _ids(data, split, content.get("ids"), len(images))
     targets = _targets(data, (part, split), content.get("targets"), images)
-    return ImageSet(ids, images, targets, classes=data.classes)
+    groups = content.get("groups")
+    origins = {} if groups is None else {GROUPS: _groups(data, split, groups, len(images))}
+    return ImageSet(ids, images, targets, origins, data.classes)
 
 
 def _images(data: PluginData, part: str, split: str, images: Any) -> Any:
@@ -93,6 +97,16 @@ def _ids(data: PluginData, split: str, ids: Any, count: int) -> list[str]:
     if times > 1:
         raise _wrong(data, expected, f"{split}: `{name}` {times} times")
     return found
+
+
+def _groups(data: PluginData, split: str, groups: Any, count: int) -> np.ndarray:
+    """Check the groups of the images."""
+    expected = "`groups` as strings or integers, one for each image"
+    if not isinstance(groups, _SEQUENCES) or len(groups) != count:
+        raise _wrong(data, expected, f"{split}: {described(groups)} for {count} images")
+    if wrong := [group for group in groups if not isinstance(group, str | int | np.integer)]:
+        raise _wrong(data, expected, f"{split}: {described(wrong[0])}")
+    return np.array([readable(str(group)) for group in groups])
 
 
 def _targets(

@@ -20,6 +20,7 @@ from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
 from dhl.data.folder import read_denoising
+from dhl.data.groups import GROUPS, grouped, refuse_shared_groups
 from dhl.data.image_files import Files
 from dhl.data.image_set import ImageSet, check_sizes, load_split, save_splits
 from dhl.data.imagenet_samples import list_imagenet_samples
@@ -62,7 +63,9 @@ def write_data(config: Config, part: str, folder: RunFolder) -> None:
     splits, skipped, left_out = read_splits(config, part)
     check_training_images(config, part, splits)
     for split, images in splits.items():
-        logger.info("%s, %s: %d images", part, split, len(images))
+        groups = set(images.origins.get(GROUPS, ()))
+        of_groups = f" in {len(groups)} groups" if groups else ""
+        logger.info("%s, %s: %d images%s", part, split, len(images), of_groups)
     if left_out:
         logger.warning("%s: %d names are left out: %s", part, len(left_out), named(left_out))
     save_splits(splits, folder.data(part), left_out=left_out)
@@ -83,6 +86,9 @@ def read_splits(config: Config, part: str, *, decode: bool = False) -> PartData:
             came=f"`{AVERAGE}`, the name of the row over all images in the table",
             do="rename the image.",
         )
+    if pattern := getattr(config.parts[part].data, "groups", None):
+        found = found._replace(splits=grouped(found.splits, pattern))
+    refuse_shared_groups(found.splits)
     for split, images in found.splits.items():
         _check_classes(part, split, images)
     return found

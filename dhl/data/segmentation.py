@@ -10,6 +10,7 @@ import numpy as np
 
 from dhl.config.folders import SUFFIXES
 from dhl.config.image_data_sets import CLASSES_OF_CAMVID, CLASSES_OF_VOC, Camvid, Voc, Voc2012
+from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.image_files import LabelFiles
 from dhl.data.layouts import SBD, VOC, Layout
 from dhl.data.listing import Listing, named
@@ -82,7 +83,7 @@ def list_voc(spec: Voc, root: Path) -> dict[str, Listing]:
             came=f"{len(both)} in both `{spec.train}` and `{spec.test}`: {named(both)}",
             do=f"remove them from one of the lists in {folder / VOC.lists}.",
         )
-    return _listings(folder, train, test, spec.classes)
+    return _listings(folder, train, test, spec.classes, void=spec.void)
 
 
 def read_list(folder: Path, layout: Layout, name: str) -> list[str]:
@@ -154,14 +155,18 @@ def _find(root: Path, folder: Path, names: list[str], endings: tuple[str, ...]) 
     return {name: str(below / files[name][0]) for name in names}
 
 
-def _listings(folder: Path, train: Pairs, test: Pairs, classes: int) -> dict[str, Listing]:
+def _listings(
+    folder: Path, train: Pairs, test: Pairs, classes: int, *, void: int = IGNORED_LABEL
+) -> dict[str, Listing]:
     """Return the listings of the splits that have images."""
     return {
         split: Listing(
             folder=folder,
             ids=sorted(pairs),
             paths=[pairs[name][0] for name in sorted(pairs)],
-            targets=LabelFiles(folder, [pairs[name][1] for name in sorted(pairs)], classes),
+            targets=LabelFiles(
+                folder, [pairs[name][1] for name in sorted(pairs)], classes, void=void
+            ),
             classes=classes,
         )
         for split, pairs in (("train", train), ("test", test))

@@ -166,6 +166,20 @@ def test_without_a_training_list_there_is_no_training_split(configured, written,
         written(**given)  # the run trains its segmenter
 
 
+def test_a_further_label_is_void(written, mine):
+    plain = load_split(written(**mine).data(PART), "test").targets[0]
+    present = sorted(set(plain.ravel()) - {255})
+    void = load_split(written(**mine, void=int(present[0])).data(PART), "test").targets[0]
+    np.testing.assert_array_equal(void, np.where(plain == present[0], 255, plain))
+    assert (void != plain).any()
+
+
+def test_each_class_needs_a_name(configured, mine):
+    with pytest.raises(UserError) as caught:
+        configured(**mine, class_names=["background", "road"])
+    assert caught.value.came.startswith("2 names, and `classes: 21`")
+
+
 @pytest.mark.parametrize(
     ("name", "size", "values", "came"),
     [

@@ -195,7 +195,9 @@ def test_another_noise_is_named_on_the_axes(drawn_run, tmp_path):
 @pytest.mark.parametrize(
     ("data", "name"),
     [({}, "4"), ({"kind": "voc2012"}, "bottle"),
-     ({"kind": "voc", "name": "own", "path": ".", "test": "val"}, "5")],
+     ({"kind": "voc", "name": "own", "path": ".", "test": "val"}, "5"),
+     ({"kind": "voc", "name": "own", "path": ".", "test": "val", "classes": 11,
+       "class_names": list("abcdefghijk")}, "f")],
 )  # fmt: skip
 def test_a_region_of_label_5_has_its_class_s_name(drawn_copy, data, name):
     changed = small_config({"segmentation": {"data": data}} if data else None)
