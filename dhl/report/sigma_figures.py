@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dhl.analysis.measurements import read_measurements
 from dhl.analysis.statistics import infer
@@ -31,6 +32,8 @@ PLOTTED = {
 REFERENCE = "separate"  # differences are drawn to the paper's baseline
 _WIDE = 22  # characters: with longer labels, the legend has two columns instead of three
 _LEGEND_LINE = 0.19  # inches
+_VALUES_HEIGHT = 1.85  # inches, with three lines of a legend
+_APART = 0.16  # of a row of the gains, between its two sigmas and the middle
 _BOUNDS = ("difference_low", "difference_high")
 
 
@@ -78,15 +81,97 @@ def read_differences(config: Config, folder: RunFolder, part: str, metric: str) 
 
 def metric_over_sigma(config: Config, folder: RunFolder, part: str, metric: str) -> Figure:
     """Draw a metric over sigma, and below it the paired differences to the reference."""
-    return _draw(config, folder, [(part, metric)], height=4.4)
+    rows = as_printed(read_differences(config, folder, part, metric), metric)
+    styles = {method: styles_of(config)[method] for method in dict.fromkeys(rows["method"])}
+    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+    above, below = figure.subplots(2, sharex=True, height_ratios=(1.15, 1))
+    _draw_values(above, rows, metric, styles)
+    compared = {name: one for name, one in styles.items() if name not in ("clean", "noisy")}
+    _draw_methods(below, rows, ("difference", *_BOUNDS), compared)
+    below.set_title(f"Minus {label_of(REFERENCE)}, {UNITS[metric].difference_symbol}")
+    below.set_xlabel(textwrap.fill(sigma_axis(config), 60), fontsize=9)
+    _add_legend(figure, _handles(above))
+    return figure
 
 
 def overview(config: Config, folder: RunFolder) -> Figure:
-    """Draw the metric of each task, or PSNR without a task: values above paired differences.
+    """Draw each task's metric over sigma, and below it what each denoiser gains over the reference.
 
-    Permuted labels are far below all others, so they are left to the figures of each task.
+    Without a task it is PSNR. Permuted labels are far below all others, so they are left to the
+    figures of each task. Without a gain, there are only the values.
     """
-    return _draw(config, folder, overview_metrics(config), height=3.3, hidden=("joint-permuted",))
+    columns = {
+        metric: rows[rows["method"] != "joint-permuted"]
+        for part, metric in overview_metrics(config)
+        for rows in [as_printed(read_differences(config, folder, part, metric), metric)]
+    }
+    styles, gaining = styles_of(config), gaining_styles(config, columns.values())
+    heights = [_VALUES_HEIGHT, *([0.5 + 0.21 * len(gaining)] if gaining else [])]
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    panels = figure.subplots(len(heights), len(columns), squeeze=False, height_ratios=heights)
+    handles: dict[str, Any] = {}
+    for axes, (metric, rows) in zip(panels[0], columns.items(), strict=True):
+        methods = dict.fromkeys(rows["method"])
+        _draw_values(axes, rows, metric, {name: styles[name] for name in methods})
+        axes.set_xlabel(textwrap.fill(sigma_axis(config), 44 // len(columns)), fontsize=9)
+        handles |= _handles(axes)
+    for name in gaining:  # the rows of the gains have their colours and markers
+        handles.pop(label_of(name), None)
+    if gaining:
+        draw_gains(panels[1], columns, gaining)
+        handles |= _handles(panels[1][0])
+    _add_legend(figure, handles)
+    return figure
+
+
+def gaining_styles(config: Config, columns: Iterable[pd.DataFrame]) -> dict[str, MethodStyle]:
+    """Return the denoisers with a difference to the reference in any of the columns."""
+    known = {method for rows in columns for method in rows.dropna(subset="difference")["method"]}
+    compared = known - {REFERENCE, "clean", "noisy", "retrained"}
+    return {method: style for method, style in styles_of(config).items() if method in compared}
+
+
+def draw_gains(
+    panels: Sequence[Axes], columns: Mapping[str, pd.DataFrame], styles: Mapping[str, MethodStyle]
+) -> None:
+    """Draw the difference of each method to the reference, with its interval, at two sigmas.
+
+    Parameters
+    ----------
+    panels : sequence of Axes
+    columns : mapping of str to DataFrame
+        For each panel, its metric, and the rows of `read_differences` in printed units.
+    styles : mapping of str to MethodStyle
+        The methods, from top to bottom.
+    """
+    for axes, (metric, rows) in zip(panels, columns.items(), strict=True):
+        ends = dict.fromkeys((rows["sigma"].min(), rows["sigma"].max()))
+        apart = _APART if len(ends) > 1 else 0.0
+        for place, (method, (color, marker, _)) in enumerate(styles.items()):
+            of_method = rows[rows["method"] == method].dropna(subset="difference")
+            for row in of_method[of_method["sigma"].isin(ends)].itertuples():
+                low, high = (
+                    row.difference - row.difference_low,
+                    row.difference_high - row.difference,
+                )
+                axes.errorbar(
+                    row.difference, place + apart * (2 * (row.sigma == max(ends)) - 1),
+                    xerr=[[low], [high]] if np.isfinite([low, high]).all() else None,
+                    color=color, marker=marker, elinewidth=1, capsize=2,
+                    markersize=7 if marker == "*" else 4.5,
+                    markerfacecolor=color if row.sigma == max(ends) else "white",
+                )  # fmt: skip
+        for sigma in ends:
+            label, fill = f"sigma {format_sigma(sigma)}", "grey" if sigma == max(ends) else "white"
+            axes.plot([], [], "o", color="grey", markerfacecolor=fill, label=label)
+        axes.axvline(0, color="grey", linewidth=1)
+        axes.set_yticks(range(len(styles)), list(map(label_of, styles)))
+        axes.set_ylim(len(styles) - 0.5, -0.5)
+        axes.tick_params(labelleft=axes is panels[0])
+        axes.grid(visible=False, axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        symbol = UNITS[metric].difference_symbol
+        axes.set_xlabel(f"Minus {label_of(REFERENCE)}, {symbol}", fontsize=9)
 
 
 def overview_metrics(config: Config) -> list[tuple[str, str]]:
@@ -95,45 +180,38 @@ def overview_metrics(config: Config) -> list[tuple[str, str]]:
     return [one for one in plotted if one[0] in TASKS] or plotted
 
 
-def _draw(
-    config: Config, folder: RunFolder, plotted: Sequence[tuple[str, str]], *, height: float,
-    hidden: Collection[str] = (),
-) -> Figure:  # fmt: skip
-    """Draw a column of two panels for each metric, with one legend below them.
+def as_printed(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows of `read_differences` with values in printed units."""
+    columns = ["value", "ci_low", "ci_high", "difference", *_BOUNDS]
+    return rows.assign(**{name: UNITS[metric].factor * rows[name] for name in columns})
 
-    `height` in inches is that of a figure with three lines in its legend. `hidden` methods are left
-    out.
-    """
-    columns = {one: read_differences(config, folder, *one) for one in plotted}
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    panels = figure.subplots(2, len(columns), squeeze=False, sharex="col", height_ratios=(1.15, 1))
-    styles = styles_of(config)
-    handles: dict[str, Any] = {}
-    for (above, below), ((_, metric), rows) in zip(panels.T, columns.items(), strict=True):
-        unit = UNITS[metric]
-        rows[["value", "ci_low", "ci_high", "difference", *_BOUNDS]] *= unit.factor
-        methods = [name for name in dict.fromkeys(rows["method"]) if name not in hidden]
-        _draw_methods(above, rows, ("value", "ci_low", "ci_high"),
-                      {method: styles[method] for method in methods})  # fmt: skip
-        compared = [method for method in methods if method not in ("clean", "noisy")]
-        _draw_methods(below, rows, ("difference", *_BOUNDS),
-                      {method: styles[method] for method in compared})  # fmt: skip
-        above.set_title(f"{unit.title}, {unit.symbol}")
-        below.set_title(f"Minus {label_of(REFERENCE)}, {unit.difference_symbol}")
-        below.set_xlabel(textwrap.fill(sigma_axis(config), 60 // len(columns)), fontsize=9)
-        handles |= dict(zip(*above.get_legend_handles_labels()[::-1], strict=True))
+
+def _draw_values(
+    axes: Axes, rows: pd.DataFrame, metric: str, styles: Mapping[str, MethodStyle]
+) -> None:
+    """Draw a metric of the methods over sigma."""
+    _draw_methods(axes, rows, ("value", "ci_low", "ci_high"), styles)
+    axes.set_title(f"{UNITS[metric].title}, {UNITS[metric].symbol}")
+
+
+def _handles(axes: Axes) -> dict[str, Any]:
+    """Return what the legend shows of a panel, by label."""
+    return dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+
+
+def _add_legend(figure: Figure, handles: Mapping[str, Any]) -> None:
+    """Add a legend below the panels; the figure grows with its lines."""
     ncols = 3 if max(map(len, handles)) <= _WIDE else 2
     lines = -(-len(handles) // ncols)
-    figure.set_figheight(height + _LEGEND_LINE * max(0, lines - 3))
+    figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * (lines - 3))
     figure.legend(
         handles=list(handles.values()), labels=list(handles), loc="outside lower center",
         ncols=ncols, columnspacing=1.2, handlelength=1.8, handletextpad=0.5,
     )  # fmt: skip
-    return figure
 
 
 def _draw_methods(
-    axes: Axes, rows: pd.DataFrame, columns: tuple[str, str, str], styles: dict[str, MethodStyle]
+    axes: Axes, rows: pd.DataFrame, columns: tuple[str, str, str], styles: Mapping[str, MethodStyle]
 ) -> None:
     """Draw the methods at their sigmas; `columns` are the value and the ends of its interval."""
     value, low, high = columns

@@ -16,7 +16,7 @@ from settings import write_settings
 from dhl.cli.parser import main
 from dhl.config.methods import METHODS
 from dhl.errors import UserError
-from dhl.report import example_figures
+from dhl.report import example_figures, sigma_figures
 from dhl.report.figure_data import columns_of
 from dhl.report.figure_style import MANUSCRIPT, STYLES, drawing_style, save_figure, styles_of
 from dhl.report.figures import FIGURES, read_curves, training_curves
@@ -177,11 +177,35 @@ def test_the_differences_are_paired(config, drawn_run):
 
 def test_the_overview_has_the_tasks_or_else_denoising(config, drawn_run):
     with drawing_style():
-        titles = [axes.get_title(loc="left") for axes in overview(config, drawn_run).axes]
-    assert titles == [
-        "Top-1 accuracy, %", "mIoU, %", "Minus Separate, points", "Minus Separate, points",
-    ]  # fmt: skip
+        axes = overview(config, drawn_run).axes
+    assert [one.get_title(loc="left") for one in axes] == ["Top-1 accuracy, %", "mIoU, %", "", ""]
     assert overview_metrics(denoising_only()) == [("denoising", "psnr")]
+
+
+def test_gains_are_those_of_the_claims_at_the_lowest_and_the_highest_sigma(config, drawn_run):
+    with drawing_style():
+        *_, labelled, axes = overview(config, drawn_run).axes
+    rows = [label.get_text() for label in labelled.get_yticklabels()]
+    hidden = {"clean", "noisy", "separate", "retrained", "joint-permuted"}
+    shown = set(config.parts.classification.methods) - hidden
+    assert set(rows) == {METHODS[method].label for method in shown}
+    claims = read_csv(drawn_run.claims, CLAIM_COLUMNS)
+    claims = claims[(claims["claim"] == "segmentation-joint-over-separate")].dropna(subset="sigma")
+    joint = [bars for bars in axes.containers
+             if round(float(bars.lines[0].get_ydata()[0])) == rows.index("Joint")]  # fmt: skip
+    points = [float(bars.lines[0].get_xdata()[0]) for bars in joint]
+    np.testing.assert_allclose(points, 100 * claims["difference"])
+    ends = [bars.lines[2][0].get_segments()[0][:, 0] for bars in joint]
+    np.testing.assert_allclose(ends, 100 * claims[["low", "high"]])
+    places = [float(bars.lines[0].get_ydata()[0]) for bars in joint]
+    assert places == sorted(places) and len(set(places)) == 2
+
+
+def test_without_the_reference_the_overview_has_values_alone(config, drawn_run, monkeypatch):
+    monkeypatch.setattr(sigma_figures, "REFERENCE", "dncnn")
+    with drawing_style():
+        axes = overview(config, drawn_run).axes
+    assert [one.get_title(loc="left") for one in axes] == ["Top-1 accuracy, %", "mIoU, %"]
 
 
 def test_another_noise_is_named_on_the_axes(drawn_run, tmp_path):
