@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dhl.config.architectures import NETWORKS
-from dhl.config.plugins import described, is_reference, load_plugin, running, wrong_result
+from dhl.config.plugins import (
+    PluginError,
+    described,
+    is_reference,
+    load_plugin,
+    running,
+    wrong_result,
+)
+from dhl.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
+
+SIZES_TRIED = 4
 
 
 def build_network(role: str, name: str, **options: Any) -> nn.Module:
@@ -34,6 +46,45 @@ def build_network(role: str, name: str, **options: Any) -> nn.Module:
         return _build_plugin(role, name, options)
     module, _, builder = NETWORKS[role][name].builder.partition(":")
     return getattr(importlib.import_module(module), builder)(**options)
+
+
+def try_sizes(network: nn.Module, sizes: np.ndarray, *, reference: str) -> None:
+    """Run the network of a plug-in on blank images of some of the sizes that it is tested on.
+
+    This takes seconds before a training of hours, after which the evaluation would fail.
+
+    Parameters
+    ----------
+    network : nn.Module
+    sizes : ndarray of int, shape (N, 2)
+        Heights and widths.
+    reference : str
+        The plug-in.
+
+    Raises
+    ------
+    UserError
+        If the network fails, or its output has another shape.
+    """
+    import torch
+
+    network.eval()
+    different = sorted(set(map(tuple, sizes.tolist())), key=math.prod)
+    for height, width in different[:SIZES_TRIED]:
+        image = torch.zeros(1, 3, height, width).contiguous(memory_format=torch.channels_last)
+        try:
+            with torch.no_grad():
+                network(image)
+        except UserError:  # from the check of the output's shape
+            raise
+        except Exception as error:
+            said = (str(error).splitlines() or [""])[0]
+            raise PluginError(
+                f"The network of `{reference}` fails on images of the size of the test images.",
+                came=f"{width} x {height} px: {type(error).__name__}: {said}",
+                do="let it accept any height and width, for example by padding its input; or use "
+                "test images of another size.",
+            ) from error
 
 
 def _build_plugin(role: str, reference: str, options: dict[str, Any]) -> nn.Module:

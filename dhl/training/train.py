@@ -12,6 +12,7 @@ from torch import nn
 
 from dhl.config.architectures import PUBLISHED, entry_of
 from dhl.config.catalogue import CATALOGUE
+from dhl.config.plugins import is_reference
 from dhl.config.recipes import JointRecipe, Recipe
 from dhl.config.schema import Config
 from dhl.data.image_set import load_split
@@ -19,7 +20,7 @@ from dhl.data.locations import data_root, downloaded
 from dhl.errors import UserError
 from dhl.locks import locked
 from dhl.models import checkpoint
-from dhl.models.build import build_network
+from dhl.models.build import build_network, try_sizes
 from dhl.models.padded_denoiser import border_of
 from dhl.models.pretrained import load_pretrained
 from dhl.models.published_dncnn import load_released_dncnn
@@ -109,6 +110,9 @@ def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> N
         if spec.frozen:
             frozen = to_device(_parent(config, spec.frozen, folder)[0], device)
         network = _initial_network(config, spec, folder)
+        if is_reference(spec.network.name):
+            sizes = load_split(folder.data(spec.part), "test").sizes
+            try_sizes(network, sizes, reference=spec.network.name)
         batches = BatchSampler(
             load_split(folder.data(spec.part), "train"), recipe_of(spec),
             seed_names=settings.seed_names, device=device, workers=config.workers,

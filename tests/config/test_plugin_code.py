@@ -20,7 +20,7 @@ from dhl.data.noise import noisy_image
 from dhl.evaluation.baseline import BaselineJob, write_baseline
 from dhl.evaluation.evaluate import evaluate
 from dhl.models import checkpoint
-from dhl.models.build import build_network
+from dhl.models.build import build_network, try_sizes
 from dhl.planning.image_counts import count_all_images
 from dhl.planning.machine import Machine, Rates
 from dhl.planning.plan import make_plan
@@ -90,6 +90,50 @@ def test_an_output_of_another_shape_is_refused_when_it_runs(tmp_path, role, laye
     with pytest.raises(PluginError) as caught:
         built(IMAGES)
     assert came in caught.value.came
+
+
+HALVES = """
+from torch import nn
+
+def build():
+    return nn.Sequential(
+        nn.PixelUnshuffle(2), nn.Conv2d(12, 12, 3, padding=1), nn.PixelShuffle(2)
+    )
+"""
+
+
+def test_a_network_that_fails_on_the_sizes_of_tests_is_refused(tmp_path):
+    built = network(tmp_path, HALVES, "denoiser")
+    try_sizes(built, np.array([[16, 20], [512, 768]]), reference="mine.py:build")
+    with pytest.raises(PluginError, match="size of the test images") as caught:
+        try_sizes(built, np.array([[16, 20], [16, 21]]), reference="mine.py:build")
+    assert caught.value.came.startswith("21 x 16 px: RuntimeError: pixel_unshuffle")
+    shrinks = network(tmp_path, HALVES.replace(", padding=1", ""), "denoiser")
+    with pytest.raises(PluginError, match="images of the same shape"):
+        try_sizes(shrinks, np.array([[16, 20]]), reference="mine.py:build")
+
+
+def test_the_sizes_of_tests_are_tried_before_the_training(tiny_content, data_copy, tmp_path):
+    denoising = tiny_content["parts"]["denoising"]
+    side = load_split(data_copy.data("denoising"), "test").sizes[0, 1]
+    refuses = DENOISER.replace(
+        "from torch import nn",
+        f"""
+from torch import nn
+
+class Refuses(nn.Conv2d):
+    def forward(self, images):
+        assert images.shape[-1] != {side}, "too wide"
+        return super().forward(images)
+""",
+    ).replace("nn.Conv2d(3, width", "Refuses(3, width")
+    denoising["denoiser"] = {"name": write(tmp_path, "denoiser.py", refuses) + ":build"}
+    denoising["methods"] = ["noisy", "separate"]
+    del tiny_content["parts"]["classification"], tiny_content["parts"]["segmentation"]
+    config = parse_config(tiny_content, source="mine.yaml")
+    with pytest.raises(PluginError, match="size of the test images"):
+        train_model(config, "separate-start/all", data_copy)
+    assert denoising["training"]["warm_start"]["patch"] != side
 
 
 def test_networks_are_trained_saved_and_evaluated(tiny_content, data_copy, tmp_path):
