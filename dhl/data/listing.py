@@ -203,9 +203,9 @@ def refuse_copies(train: Mapping[Path, bytes], test: Mapping[Path, bytes]) -> No
     if copies:
         shown = [f"{path} has the bytes of {original}" for path, original in copies.items()]
         raise UserError(
-            "The same images are in the training and the test split.",
+            "The same images are trained on and tested on.",
             came=named(shown, separator="\n    "),
-            do="remove them from one of the two splits in `data`.",
+            do="remove them from one of the two folders or lists in `data`.",
         )
 
 

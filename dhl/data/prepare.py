@@ -19,17 +19,18 @@ from dhl.config.rules import used_recipes
 from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
-from dhl.data.folder import read_denoising
+from dhl.data.folder import picture_files, read_denoising
 from dhl.data.groups import GROUPS, grouped, refuse_shared_groups
 from dhl.data.image_files import Files
 from dhl.data.image_set import ImageSet, check_sizes, load_split, save_splits
 from dhl.data.imagenet_samples import list_imagenet_samples
-from dhl.data.listing import Listing, Skipped, inspect, named, refuse_copies
+from dhl.data.listing import Listing, Skipped, heads_of, inspect, named, refuse_copies
 from dhl.data.locations import data_root
 from dhl.data.noise import evaluation_seed, noisy_image, pixel_digest
 from dhl.data.photo_digits import make_part
 from dhl.data.plugin_data import make_plugin_part
 from dhl.data.segmentation import list_camvid, list_voc, list_voc2012
+from dhl.data.user_folders import user_folders
 from dhl.errors import UserError
 from dhl.progress import Progress
 from dhl.run.folder import RunFolder
@@ -155,7 +156,12 @@ def _read_listings(config: Config, part: str, *, decode: bool) -> PartData:
         found.left_out.extend(f"{listing.folder}/{name}" for name in listing.left_out)
         heads[split] = seen.heads
     if isinstance(spec, ImageFolder | Voc):  # the split of a public set is not the user's mistake
-        refuse_copies(heads["train"], heads["test"])
+        of_denoising = {
+            field: heads_of(picture_files(Path(getattr(data, field))))
+            for data, field, _ in user_folders(config, "denoising")
+        }
+        refuse_copies(heads["train"] | of_denoising.get("train", {}), heads["test"])
+        refuse_copies(heads["train"], of_denoising.get("test", {}))
     return found
 
 

@@ -317,3 +317,24 @@ def test_a_link_to_a_training_image_is_not_tested_on(written, configured, tmp_pa
         UserError, match=r"found: .*test/dog/copy\.png has the bytes of .*train/dog/0\.png\n"
     ):
         written(**spec)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_an_image_of_the_denoiser_is_not_tested_on_or_trained_on(
+    written, tiny_content, tmp_path, trained
+):
+    spec = {"kind": "image_folder", "name": "mine", "crop": 16, "resize": 16}
+    for split in ("train", "test"):
+        spec[split] = make_folders(tmp_path / split, {"cat": 2, "dog": 1})
+    photographs = {split: tmp_path / "photographs" / split for split in ("train", "test")}
+    for split, folder in photographs.items():
+        write_picture(folder / f"{split}-0.png")
+    tiny_content["parts"]["denoising"]["data"] = {
+        "kind": "folder", "name": "photographs", **{k: str(v) for k, v in photographs.items()}
+    }  # fmt: skip
+    written(**spec)
+    ours, theirs = ("train", "test") if trained else ("test", "train")
+    shutil.copy(tmp_path / theirs / "cat/1.png", photographs[ours] / "same.png")
+    with pytest.raises(UserError, match=r"has the bytes of") as caught:
+        written(**spec)
+    assert f"photographs/{ours}/same.png" in caught.value.came
