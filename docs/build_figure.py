@@ -12,7 +12,7 @@ from dhl.config.methods import TABLES
 from dhl.config.parse import load_config
 from dhl.files import PROJECT
 from dhl.report.figure_style import drawing_style
-from dhl.report.sigma_figures import as_printed, draw_gains, gaining_styles, read_differences
+from dhl.report.sigma_figures import draw_gains, read_gains
 
 WIDTH = 7.2  # inches
 FIGURE = PROJECT / "docs" / "images" / "gains.svg"
@@ -27,15 +27,12 @@ def figure_source() -> str:
 def draw_figure() -> None:
     """Draw the difference to `separate` with its interval, for each task, method and sigma."""
     config = load_config(RESULTS.config)
-    columns = {
-        metric: as_printed(read_differences(config, RESULTS, part, metric), metric)
-        for part, metric in TASK_METRICS
-    }
+    gains = {metric: read_gains(config, RESULTS, part, metric) for part, metric in TASK_METRICS}
     with drawing_style():
         figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
-        panels = figure.subplots(1, len(columns))
-        draw_gains(panels, columns, gaining_styles(config, columns.values()))
-        for axes, metric in zip(panels, columns, strict=True):
+        panels = figure.subplots(1, len(gains))
+        draw_gains(config, panels, gains)
+        for axes, metric in zip(panels, gains, strict=True):
             axes.set_title(UNITS[metric].title)
         panels[1].legend(loc="upper left")
         FIGURE.parent.mkdir(exist_ok=True)

@@ -224,9 +224,9 @@ def repeated_line(folder: RunFolder, once: RunFolder) -> str:
     reproduced = (several["verdict_adjusted"] == "reproduced") & held
     return (
         f"Of {len(single)} differences, {outside.sum()} are outside the 95 % interval that one "
-        "training gave; it is one of the three, so with others there would be more. "
-        f"Of {held.sum()} that *hold for these weights* there, {reproduced.sum()} "
-        "are *reproduced*."
+        "training gave. It is one of the three; of independent trainings, more would be outside. "
+        f"Of {held.sum()} comparisons that *hold for these weights* in `mini`, {reproduced.sum()} "
+        "are *reproduced* here."
     )
 
 

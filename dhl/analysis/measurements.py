@@ -18,6 +18,7 @@ from dhl.analysis.scores import BOUNDS, SCORES, confusion_margins, known_feature
 from dhl.analysis.statistics import Estimate, estimate, infer
 from dhl.config.methods import FURTHER_METRICS, METRICS, base_of
 from dhl.config.schema import Config
+from dhl.data.groups import GROUPS, group_names
 from dhl.data.image_set import read_origins
 from dhl.errors import UserError
 from dhl.run.evaluations import evaluated_draws, experiments, failed_experiments
@@ -158,7 +159,7 @@ def read_measurements(
     measurements = {method for method, _ in features}
     protocols = {name: value for name, value in first.protocols.items() if name in measurements}
     failures = {name: reason for name, reason in failures.items() if name in chosen}
-    units = read_units(folder, part, complete[0].image_ids) if complete else {}
+    units = read_units(config, folder, part, complete[0].image_ids) if complete else {}
     return replace(first, protocols=protocols, features=features, failures=failures, units=units)
 
 
@@ -200,11 +201,17 @@ def _read_training(
     return replace(empty, image_ids=tuple(ids), protocols=protocols, features=features)
 
 
-def read_units(folder: RunFolder, part: str, ids: Sequence[str]) -> dict[str, np.ndarray]:
+def read_units(
+    config: Config, folder: RunFolder, part: str, ids: Sequence[str]
+) -> dict[str, np.ndarray]:
     """Return what each test image is cut from or made of, by kind, such as `photographs`.
 
-    Without such a record, each image is a unit of its own.
+    It is the group by the configuration's pattern, or else what the data have recorded. Without
+    both, each image is a unit of its own.
     """
+    pattern = getattr(config.parts[part].data, "groups", None)
+    if pattern is not None:
+        return {GROUPS: np.array(group_names(ids, pattern))}
     origins = read_origins(folder.data(part), "test")
     return {kind: np.array([of[name] for name in ids]) for kind, of in origins.items()} or {
         "images": np.array(ids)

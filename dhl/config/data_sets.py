@@ -62,14 +62,14 @@ def _one_group(pattern: str) -> str:
     """Refuse what is not a regular expression with one group."""
     try:
         count = re.compile(pattern).groups
-        mistake = f"{count} groups"
+        mistake = f"{count} pairs"
     except re.error as error:
         count, mistake = 0, str(error)
     if count != 1:
         raise ConfigError(
-            "`groups` must be a regular expression with one group.",
+            "`groups` must be a regular expression with one pair of parentheses.",
             came=f"`{pattern[:80]}`: {mistake}",
-            do=r"write one such as `^(.*)_crop\d+$`; `(?:...)` does not count as a group.",
+            do=r"write one such as `^(.*)_crop\d+$`; `(?:...)` and `\(` do not count.",
         )
     return pattern
 
@@ -79,9 +79,9 @@ class OwnImages(PartData):
 
     groups: Annotated[str, AfterValidator(_one_group)] | None = Field(
         default=None,
-        description="regular expression with one group, which is searched in the names of images: "
-        "those with the same match are alike, such as crops of one photograph, and intervals are "
-        "over groups; null: all images are independent",
+        description="regular expression with one pair of parentheses, which is searched in the "
+        "names of images: those with the same text in the parentheses are alike, such as crops of "
+        "one photograph, and intervals are over such groups; null: all images are independent",
     )
 
 

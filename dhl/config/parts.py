@@ -133,11 +133,14 @@ class Parts(Frozen):
     def _further(self) -> dict[str, DenoisingPart]:
         """The parts of the further test sets."""
         part = self.denoising
-        trained = getattr(part.data, "train", None) if part.data.kind == "folder" else None
+        of_own = part.data if isinstance(part.data, Folder) else None
+        trained, groups = (of_own.train, of_own.groups) if of_own else (None, None)
         return {
             f"denoising-{name}": part.model_copy(
                 update={
-                    "data": Folder(kind="folder", name=name, train=trained, test=folder),
+                    "data": Folder(
+                        kind="folder", name=name, train=trained, test=folder, groups=groups
+                    ),
                     "test_sets": {},
                 }
             )

@@ -2,65 +2,73 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from dhl.config.methods import PARTS
 from dhl.data.image_set import ImageSet
 from dhl.data.listing import named
 from dhl.errors import UserError
 from dhl.run.free_text import readable
 
-GROUPS = "groups"  # their name among the origins of images
+logger = logging.getLogger("dhl")
+GROUPS = "groups"  # their name among the units of test images and the origins of images
 
 
-def grouped(splits: Mapping[str, ImageSet], pattern: str) -> dict[str, ImageSet]:
-    """Record the group of each image as its origin.
+def group_names(ids: Sequence[str], pattern: str) -> list[str]:
+    """Return the group of each image: what its name has in the parentheses of the pattern.
 
-    Parameters
-    ----------
-    splits : mapping of str to ImageSet
-    pattern : str
-        Regular expression with one group, which is searched in the names of images. What the group
-        matches is the name of the group. An image without a match is alone in its group.
+    An image whose name does not match is named after itself.
+    """
+    return _named(ids, _matches(ids, pattern))
+
+
+def _matches(ids: Sequence[str], pattern: str) -> list[str]:
+    """Return what each name has in the parentheses of the pattern; empty without a match."""
+    matches = [re.search(pattern, readable(name)) for name in ids]
+    return [(match[1] or "") if match else "" for match in matches]
+
+
+def _named(ids: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """Name the groups of images without one after the images."""
+    return [group or readable(name) for group, name in zip(groups, ids, strict=True)]
+
+
+def check_groups(part: str, splits: Mapping[str, ImageSet], pattern: str | None) -> None:
+    """Check the groups of a part: by the pattern, or as a plug-in returned them.
 
     Raises
     ------
     UserError
-        If no test image matches.
+        If a group has both training and test images, all test images are one group, or, for a part
+        of the paper, no test image matches the pattern.
     """
-    found = {
-        split: [re.search(pattern, name) for name in images.ids] for split, images in splits.items()
-    }
-    if not any(found["test"]):
-        raise UserError(
-            f"No test image matches `groups: {pattern}`.",
-            came=named(list(splits["test"].ids)),
-            do="correct the regular expression; it is searched in these names.",
-        )
-    return {
-        split: replace(images, origins={GROUPS: _names(images, found[split])})
+    found: dict[str, list[str]] = {
+        split: _matches(images.ids, pattern) if pattern else [*images.origins.get(GROUPS, ())]
         for split, images in splits.items()
     }
-
-
-def _names(images: ImageSet, found: list[re.Match | None]) -> np.ndarray:
-    """Return the name of each image's group."""
-    pairs = zip(images.ids, found, strict=True)
-    return np.array([readable(match[1] if match else name) for name, match in pairs])
-
-
-def refuse_shared_groups(splits: Mapping[str, ImageSet]) -> None:
-    """Raise a `UserError` if training and test images are of one group."""
-    train, test = (
-        set(splits[split].origins.get(GROUPS, ())) if split in splits else set()
-        for split in ("train", "test")
-    )
-    if shared := sorted(map(str, train & test)):
+    if pattern and part in PARTS and not any(found["test"]):
         raise UserError(
-            "Training and test images are of the same groups.",
-            came=f"{len(shared)} groups in both splits: {named(shared)}",
+            f"No test image of {part} matches `groups: {pattern}`.",
+            came=named(list(map(readable, splits["test"].ids))),
+            do="correct the regular expression; it is searched in these names.",
+        )
+    groups = {split: _named(splits[split].ids, of) for split, of in found.items() if of}
+    test = groups.get("test", [])
+    if len(test) > 1 and len(set(test)) == 1:
+        raise UserError(
+            f"All test images of {part} are one group, so nothing can be tested on them.",
+            came=f"{len(test)} images in the group `{test[0]}`",
+            do="correct the groups, or add test images of other groups.",
+        )
+    # Two images without a group may have the same name.
+    matched = {group for of in found.values() for group in of}
+    if shared := sorted(matched & set(groups.get("train", ())) & set(test)):
+        raise UserError(
+            f"Training and test images of {part} are of the same groups.",
+            came=f"{len(shared)} in both splits: {named(shared)}",
             do="put all images of a group into one of the two splits, or correct the groups.",
         )
+    if test:
+        logger.info("%s: %d test images in %d groups", part, len(test), len(set(test)))

@@ -20,7 +20,7 @@ from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
 from dhl.data.folder import picture_files, read_denoising
-from dhl.data.groups import GROUPS, grouped, refuse_shared_groups
+from dhl.data.groups import check_groups
 from dhl.data.image_files import Files
 from dhl.data.image_set import ImageSet, check_sizes, load_split, save_splits
 from dhl.data.imagenet_samples import list_imagenet_samples
@@ -64,9 +64,7 @@ def write_data(config: Config, part: str, folder: RunFolder) -> None:
     splits, skipped, left_out = read_splits(config, part)
     check_training_images(config, part, splits)
     for split, images in splits.items():
-        groups = set(images.origins.get(GROUPS, ()))
-        of_groups = f" in {len(groups)} groups" if groups else ""
-        logger.info("%s, %s: %d images%s", part, split, len(images), of_groups)
+        logger.info("%s, %s: %d images", part, split, len(images))
     if left_out:
         logger.warning("%s: %d names are left out: %s", part, len(left_out), named(left_out))
     save_splits(splits, folder.data(part), left_out=left_out)
@@ -87,9 +85,7 @@ def read_splits(config: Config, part: str, *, decode: bool = False) -> PartData:
             came=f"`{AVERAGE}`, the name of the row over all images in the table",
             do="rename the image.",
         )
-    if pattern := getattr(config.parts[part].data, "groups", None):
-        found = found._replace(splits=grouped(found.splits, pattern))
-    refuse_shared_groups(found.splits)
+    check_groups(part, found.splits, getattr(config.parts[part].data, "groups", None))
     for split, images in found.splits.items():
         _check_classes(part, split, images)
     return found
@@ -156,13 +152,20 @@ def _read_listings(config: Config, part: str, *, decode: bool) -> PartData:
         found.left_out.extend(f"{listing.folder}/{name}" for name in listing.left_out)
         heads[split] = seen.heads
     if isinstance(spec, ImageFolder | Voc):  # the split of a public set is not the user's mistake
-        of_denoising = {
-            field: heads_of(picture_files(Path(getattr(data, field))))
-            for data, field, _ in user_folders(config, "denoising")
-        }
-        refuse_copies(heads["train"] | of_denoising.get("train", {}), heads["test"])
-        refuse_copies(heads["train"], of_denoising.get("test", {}))
+        denoised = _heads_of_denoising(config)
+        refuse_copies(heads["train"] | denoised["train"], heads["test"])
+        refuse_copies(heads["train"], denoised["test"])
     return found
+
+
+def _heads_of_denoising(config: Config) -> dict[str, dict[Path, bytes]]:
+    """Digest the heads of the images in the user's folders for denoising, by split."""
+    parts = [part for part in config.parts if base_of(part) == "denoising"]
+    folders = {(split, getattr(data, split)) for data, split, _ in user_folders(config, *parts)}
+    heads: dict[str, dict[Path, bytes]] = {"train": {}, "test": {}}
+    for split, folder in folders:
+        heads[split] |= heads_of(picture_files(Path(folder)))
+    return heads
 
 
 def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:

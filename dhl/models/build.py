@@ -20,6 +20,7 @@ from dhl.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import nn
 
 SIZES_TRIED = 4
@@ -48,18 +49,22 @@ def build_network(role: str, name: str, **options: Any) -> nn.Module:
     return getattr(importlib.import_module(module), builder)(**options)
 
 
-def try_sizes(network: nn.Module, sizes: np.ndarray, *, reference: str) -> None:
+def try_sizes(
+    network: nn.Module, sizes: np.ndarray, *, reference: str, device: torch.device
+) -> None:
     """Run the network of a plug-in on blank images of some of the sizes that it is tested on.
 
-    This takes seconds before a training of hours, after which the evaluation would fail.
+    Without this, a mistake would be found by the evaluation, after a training of hours.
 
     Parameters
     ----------
     network : nn.Module
+        On the device.
     sizes : ndarray of int, shape (N, 2)
         Heights and widths.
     reference : str
         The plug-in.
+    device : torch.device
 
     Raises
     ------
@@ -71,19 +76,19 @@ def try_sizes(network: nn.Module, sizes: np.ndarray, *, reference: str) -> None:
     network.eval()
     different = sorted(set(map(tuple, sizes.tolist())), key=math.prod)
     for height, width in different[:SIZES_TRIED]:
-        image = torch.zeros(1, 3, height, width).contiguous(memory_format=torch.channels_last)
+        image = torch.zeros(1, 3, height, width, device=device)
         try:
             with torch.no_grad():
-                network(image)
+                network(image.contiguous(memory_format=torch.channels_last))
         except UserError:  # from the check of the output's shape
             raise
         except Exception as error:
             said = (str(error).splitlines() or [""])[0]
             raise PluginError(
-                f"The network of `{reference}` fails on images of the size of the test images.",
+                f"The network of `{reference}` fails on a blank image of the size of a test image.",
                 came=f"{width} x {height} px: {type(error).__name__}: {said}",
-                do="let it accept any height and width, for example by padding its input; or use "
-                "test images of another size.",
+                do="correct its `forward`: it must accept any height and width, for example by "
+                "padding, and images that are channels_last (`reshape` in place of `view`).",
             ) from error
 
 

@@ -15,6 +15,7 @@ from dhl.config.methods import TASK_NETWORKS, TASKS, label_of, part_name
 from dhl.config.plugins import noise_name
 from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
+from dhl.data.groups import GROUPS
 from dhl.report.content import read_deviations
 from dhl.report.names import listed
 from dhl.run.failures import failure_of
@@ -165,7 +166,8 @@ def _few_units(claims: list[dict[str, Any]], least: int) -> list[tuple[str, str]
     if fewest["n"] > count:
         parts = dict.fromkeys(row["part"] for row in rows if row["unit"] == fewest["unit"])
         where = listed(map(part_name, parts))
-        text = f"The test images of {where} come from them. Tests are over {fewest['unit']}."
+        verb = "form" if fewest["unit"] == GROUPS else "come from"
+        text = f"The test images of {where} {verb} them. Tests are over {fewest['unit']}."
         return [(name, text)]
     return [(name, "Only large differences can be told from chance.")] if count < _FEW else []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ _WIDE = 22  # characters: with longer labels, the legend has two columns instead
 _LEGEND_LINE = 0.19  # inches
 _VALUES_HEIGHT = 1.85  # inches, with three lines of a legend
 _APART = 0.16  # of a row of the gains, between its two sigmas and the middle
+_NOT_COMPARED = ("clean", "noisy", "retrained", "joint-permuted")
 _BOUNDS = ("difference_low", "difference_high")
 
 
@@ -81,7 +82,7 @@ def read_differences(config: Config, folder: RunFolder, part: str, metric: str) 
 
 def metric_over_sigma(config: Config, folder: RunFolder, part: str, metric: str) -> Figure:
     """Draw a metric over sigma, and below it the paired differences to the reference."""
-    rows = as_printed(read_differences(config, folder, part, metric), metric)
+    rows = _as_printed(read_differences(config, folder, part, metric), metric)
     styles = {method: styles_of(config)[method] for method in dict.fromkeys(rows["method"])}
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     above, below = figure.subplots(2, sharex=True, height_ratios=(1.15, 1))
@@ -100,69 +101,70 @@ def overview(config: Config, folder: RunFolder) -> Figure:
     Without a task it is PSNR. Permuted labels are far below all others, so they are left to the
     figures of each task. Without a gain, there are only the values.
     """
-    columns = {
-        metric: rows[rows["method"] != "joint-permuted"]
-        for part, metric in overview_metrics(config)
-        for rows in [as_printed(read_differences(config, folder, part, metric), metric)]
-    }
-    styles, gaining = styles_of(config), gaining_styles(config, columns.values())
+    plotted = overview_metrics(config)
+    gains = {metric: read_gains(config, folder, part, metric) for part, metric in plotted}
+    gaining = gaining_methods(config, gains)
     heights = [_VALUES_HEIGHT, *([0.5 + 0.21 * len(gaining)] if gaining else [])]
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
-    panels = figure.subplots(len(heights), len(columns), squeeze=False, height_ratios=heights)
+    panels = figure.subplots(len(heights), len(plotted), squeeze=False, height_ratios=heights)
     handles: dict[str, Any] = {}
-    for axes, (metric, rows) in zip(panels[0], columns.items(), strict=True):
-        methods = dict.fromkeys(rows["method"])
-        _draw_values(axes, rows, metric, {name: styles[name] for name in methods})
-        axes.set_xlabel(textwrap.fill(sigma_axis(config), 44 // len(columns)), fontsize=9)
+    for axes, (part, metric) in zip(panels[0], plotted, strict=True):
+        rows = _as_printed(read_differences(config, folder, part, metric), metric)
+        methods = [name for name in dict.fromkeys(rows["method"]) if name != "joint-permuted"]
+        _draw_values(axes, rows, metric, {name: styles_of(config)[name] for name in methods})
+        axes.set_xlabel(textwrap.fill(sigma_axis(config), 44 // len(plotted)), fontsize=9)
         handles |= _handles(axes)
-    for name in gaining:  # the rows of the gains have their colours and markers
-        handles.pop(label_of(name), None)
     if gaining:
-        draw_gains(panels[1], columns, gaining)
-        handles |= _handles(panels[1][0])
+        draw_gains(config, panels[1], gains)
+        for method in gaining:  # the rows of the gains have their colours and markers
+            handles.pop(label_of(method), None)
+        for axes in panels[1]:
+            handles |= _handles(axes)
     _add_legend(figure, handles)
     return figure
 
 
-def gaining_styles(config: Config, columns: Iterable[pd.DataFrame]) -> dict[str, MethodStyle]:
-    """Return the denoisers with a difference to the reference in any of the columns."""
-    known = {method for rows in columns for method in rows.dropna(subset="difference")["method"]}
-    compared = known - {REFERENCE, "clean", "noisy", "retrained"}
-    return {method: style for method, style in styles_of(config).items() if method in compared}
+def read_gains(config: Config, folder: RunFolder, part: str, metric: str) -> pd.DataFrame:
+    """Return the rows of `read_differences` of denoisers at the lowest and the highest sigma.
+
+    The reference, permuted labels, and rows without a difference are left out.
+    """
+    rows = read_differences(config, folder, part, metric)
+    ends = rows["sigma"].min(), rows["sigma"].max()
+    compared = ~rows["method"].isin((REFERENCE, *_NOT_COMPARED))
+    return rows[compared & rows["sigma"].isin(ends)].dropna(subset="difference")
 
 
-def draw_gains(
-    panels: Sequence[Axes], columns: Mapping[str, pd.DataFrame], styles: Mapping[str, MethodStyle]
-) -> None:
-    """Draw the difference of each method to the reference, with its interval, at two sigmas.
+def draw_gains(config: Config, panels: Sequence[Axes], gains: Mapping[str, pd.DataFrame]) -> None:
+    """Draw the difference of each denoiser to the reference, with its interval.
 
     Parameters
     ----------
+    config : Config
     panels : sequence of Axes
-    columns : mapping of str to DataFrame
-        For each panel, its metric, and the rows of `read_differences` in printed units.
-    styles : mapping of str to MethodStyle
-        The methods, from top to bottom.
+    gains : mapping of str to DataFrame
+        For each panel, its metric and the rows of `read_gains`.
     """
-    for axes, (metric, rows) in zip(panels, columns.items(), strict=True):
-        ends = dict.fromkeys((rows["sigma"].min(), rows["sigma"].max()))
-        apart = _APART if len(ends) > 1 else 0.0
-        for place, (method, (color, marker, _)) in enumerate(styles.items()):
-            of_method = rows[rows["method"] == method].dropna(subset="difference")
-            for row in of_method[of_method["sigma"].isin(ends)].itertuples():
-                low, high = (
-                    row.difference - row.difference_low,
-                    row.difference_high - row.difference,
-                )
-                axes.errorbar(
-                    row.difference, place + apart * (2 * (row.sigma == max(ends)) - 1),
-                    xerr=[[low], [high]] if np.isfinite([low, high]).all() else None,
-                    color=color, marker=marker, elinewidth=1, capsize=2,
-                    markersize=7 if marker == "*" else 4.5,
-                    markerfacecolor=color if row.sigma == max(ends) else "white",
-                )  # fmt: skip
-        for sigma in ends:
-            label, fill = f"sigma {format_sigma(sigma)}", "grey" if sigma == max(ends) else "white"
+    styles = {name: styles_of(config)[name] for name in gaining_methods(config, gains)}
+    same_ends = len({tuple(sorted(set(rows["sigma"]))) for rows in gains.values()}) == 1
+    for axes, (metric, rows) in zip(panels, gains.items(), strict=True):
+        unit, highest = UNITS[metric], rows["sigma"].max()
+        several = rows["sigma"].nunique() > 1
+        for row in rows.itertuples():
+            color, marker, _ = styles[row.method]
+            bars = np.array([[row.difference - row.difference_low],
+                             [row.difference_high - row.difference]])  # fmt: skip
+            side = (1 if row.sigma == highest else -1) if several else 0
+            axes.errorbar(
+                unit.factor * row.difference, list(styles).index(row.method) + _APART * side,
+                xerr=unit.factor * bars if np.isfinite(bars).all() else None,
+                color=color, marker=marker, elinewidth=1, capsize=2,
+                markersize=7 if marker == "*" else 4.5,
+                markerfacecolor=color if row.sigma == highest else "white",
+            )  # fmt: skip
+        for sigma in sorted(set(rows["sigma"])):
+            word, fill = ("highest", "grey") if sigma == highest else ("lowest", "white")
+            label = f"sigma {format_sigma(sigma)}" if same_ends else f"{word} sigma"
             axes.plot([], [], "o", color="grey", markerfacecolor=fill, label=label)
         axes.axvline(0, color="grey", linewidth=1)
         axes.set_yticks(range(len(styles)), list(map(label_of, styles)))
@@ -170,8 +172,13 @@ def draw_gains(
         axes.tick_params(labelleft=axes is panels[0])
         axes.grid(visible=False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        symbol = UNITS[metric].difference_symbol
-        axes.set_xlabel(f"Minus {label_of(REFERENCE)}, {symbol}", fontsize=9)
+        axes.set_xlabel(f"Minus {label_of(REFERENCE)}, {unit.difference_symbol}", fontsize=9)
+
+
+def gaining_methods(config: Config, gains: Mapping[str, pd.DataFrame]) -> list[str]:
+    """List the methods with a gain, in the order in which figures list methods."""
+    known = {method for rows in gains.values() for method in rows["method"]}
+    return [method for method in styles_of(config) if method in known]
 
 
 def overview_metrics(config: Config) -> list[tuple[str, str]]:
@@ -180,7 +187,7 @@ def overview_metrics(config: Config) -> list[tuple[str, str]]:
     return [one for one in plotted if one[0] in TASKS] or plotted
 
 
-def as_printed(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+def _as_printed(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return the rows of `read_differences` with values in printed units."""
     columns = ["value", "ci_low", "ci_high", "difference", *_BOUNDS]
     return rows.assign(**{name: UNITS[metric].factor * rows[name] for name in columns})

@@ -112,7 +112,8 @@ def _train(config: Config, spec: ModelSpec, folder: RunFolder, digest: str) -> N
         network = _initial_network(config, spec, folder)
         if is_reference(spec.network.name):
             sizes = load_split(folder.data(spec.part), "test").sizes
-            try_sizes(network, sizes, reference=spec.network.name)
+            network = to_device(network, device)
+            try_sizes(network, sizes, reference=spec.network.name, device=device)
         batches = BatchSampler(
             load_split(folder.data(spec.part), "train"), recipe_of(spec),
             seed_names=settings.seed_names, device=device, workers=config.workers,

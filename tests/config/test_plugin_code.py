@@ -28,6 +28,7 @@ from dhl.run.model_graph import all_models
 from dhl.training.objectives import denoise_centre
 from dhl.training.train import train_model
 
+CPU = torch.device("cpu")
 IMAGE_PARTS = ("denoising", "classification")
 IMAGES = torch.rand(2, 3, 16, 20, generator=torch.Generator().manual_seed(0))
 
@@ -104,13 +105,13 @@ def build():
 
 def test_a_network_that_fails_on_the_sizes_of_tests_is_refused(tmp_path):
     built = network(tmp_path, HALVES, "denoiser")
-    try_sizes(built, np.array([[16, 20], [512, 768]]), reference="mine.py:build")
-    with pytest.raises(PluginError, match="size of the test images") as caught:
-        try_sizes(built, np.array([[16, 20], [16, 21]]), reference="mine.py:build")
+    try_sizes(built, np.array([[16, 20], [512, 768]]), reference="mine.py:build", device=CPU)
+    with pytest.raises(PluginError, match="size of a test image") as caught:
+        try_sizes(built, np.array([[16, 20], [16, 21]]), reference="mine.py:build", device=CPU)
     assert caught.value.came.startswith("21 x 16 px: RuntimeError: pixel_unshuffle")
     shrinks = network(tmp_path, HALVES.replace(", padding=1", ""), "denoiser")
     with pytest.raises(PluginError, match="images of the same shape"):
-        try_sizes(shrinks, np.array([[16, 20]]), reference="mine.py:build")
+        try_sizes(shrinks, np.array([[16, 20]]), reference="mine.py:build", device=CPU)
 
 
 def test_the_sizes_of_tests_are_tried_before_the_training(tiny_content, data_copy, tmp_path):
@@ -131,7 +132,7 @@ class Refuses(nn.Conv2d):
     denoising["methods"] = ["noisy", "separate"]
     del tiny_content["parts"]["classification"], tiny_content["parts"]["segmentation"]
     config = parse_config(tiny_content, source="mine.yaml")
-    with pytest.raises(PluginError, match="size of the test images"):
+    with pytest.raises(PluginError, match="size of a test image"):
         train_model(config, "separate-start/all", data_copy)
     assert denoising["training"]["warm_start"]["patch"] != side
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from plugin_samples import DATA, write
 from tiny_sets import make_folders
 
 from dhl.analysis.measurements import read_units
+from dhl.config.parse import parse_config
 from dhl.config.plugins import PluginError
-from dhl.data.image_set import load_split
+from dhl.data.groups import check_groups
+from dhl.data.image_set import ImageSet, load_split
 from dhl.errors import UserError
 
 PART = "classification"
@@ -23,38 +26,61 @@ def animals(tmp_path) -> dict:
     }
     for old, new in (("cat/0", "cat/a_crop1"), ("cat/1", "cat/a_crop2"), ("dog/1", "dog/a_crop1")):
         (tmp_path / f"test/{old}.png").rename(tmp_path / f"test/{new}.png")
-    for old in ("cat/2", "dog/0"):
-        (tmp_path / f"train/{old}.png").rename(tmp_path / f"train/{old}-train.png")
     return {"kind": "image_folder", "name": "mine", "crop": 16, "resize": 16, **paths}
 
 
-def units(folder) -> dict[str, list[str]]:
-    """Return the units of the test images by kind."""
-    ids = load_split(folder.data(PART), "test").ids
-    return {kind: of.tolist() for kind, of in read_units(folder, PART, ids).items()}
+@pytest.fixture
+def units(configured, written):
+    """Return a function from a specification of data to the units of the test images by kind."""
+
+    def find(**spec: object) -> dict[str, list[str]]:
+        folder, config = written(**spec), configured(**spec)
+        ids = load_split(folder.data(PART), "test").ids
+        return {kind: of.tolist() for kind, of in read_units(config, folder, PART, ids).items()}
+
+    return find
 
 
-def test_images_with_the_same_match_are_one_unit_and_others_are_alone(written, animals):
+def test_images_with_the_same_match_are_one_unit_and_others_are_alone(units, animals):
     names = ["cat/2", "cat/a_crop1", "cat/a_crop2", "dog/0", "dog/a_crop1"]
-    assert units(written(**animals)) == {"images": names}
+    assert units(**animals) == {"images": names}
     groups = ["cat/2", "cat/a", "cat/a", "dog/0", "dog/a"]
-    assert units(written(**animals, groups=CROPS)) == {"groups": groups}
+    assert units(**animals, groups=CROPS) == {"groups": groups}  # `train` has a cat/2, too
+    optional = r"^cat/(a)?"  # matches `cat/2`, but not in its parentheses
+    groups = ["cat/2", "a", "a", "dog/0", "dog/a_crop1"]
+    assert units(**animals, groups=optional) == {"groups": groups}
 
 
 def test_a_group_in_training_and_test_is_an_error(written, animals, tmp_path):
     (tmp_path / "train/cat/0.png").rename(tmp_path / "train/cat/a_crop7.png")
     with pytest.raises(UserError, match="of the same groups") as caught:
         written(**animals, groups=CROPS)
-    assert caught.value.came == "1 groups in both splits: cat/a"
+    assert caught.value.came == "1 in both splits: cat/a"
+
+
+def test_all_test_images_are_not_one_group(written, animals):
+    with pytest.raises(UserError, match="one group"):
+        written(**animals, groups="(/)")
+
+
+def test_further_test_sets_have_the_groups_of_the_first(tiny_content):
+    data = {"kind": "folder", "name": "mine", "train": "a", "test": "b", "groups": CROPS}
+    tiny_content["parts"]["denoising"] |= {"data": data, "test_sets": {"kodak": "kodak"}}
+    config = parse_config(tiny_content, source="mine.yaml")
+    assert config.parts["denoising-kodak"].data.groups == CROPS
+    images = ImageSet(["kodim01", "kodim02"], np.zeros((2, 20, 20, 3), np.uint8))
+    check_groups("denoising-kodak", {"test": images}, CROPS)
+    with pytest.raises(UserError, match="No test image"):
+        check_groups("denoising", {"test": images}, CROPS)
 
 
 def test_groups_that_no_test_image_has_are_a_slip(written, animals):
-    with pytest.raises(UserError, match=r"No test image matches `groups: .*_part"):
+    with pytest.raises(UserError, match=r"No test image of .* matches `groups: .*_part"):
         written(**animals, groups=r"^(.*)_part\d$")
 
 
 @pytest.mark.parametrize(
-    ("pattern", "came"), [("crop", "`crop`: 0 groups"), ("(a)(b)", "2 groups"), ("(", "missing )")]
+    ("pattern", "came"), [("crop", "`crop`: 0 pairs"), ("(a)(b)", "2 pairs"), ("(", "missing )")]
 )
 def test_a_pattern_has_one_group(configured, animals, pattern, came):
     with pytest.raises(UserError) as caught:
@@ -68,10 +94,10 @@ def plugin_with(folder, groups: str) -> dict:
     return {"kind": write(folder, "data.py", source) + ":squares", "classes": 3}
 
 
-def test_a_plug_in_returns_groups(written, tmp_path):
+def test_a_plug_in_returns_groups(units, tmp_path):
     groups = "[f'{split}-{index // 4}' for index in range(count)]"
     expected = ["test-0"] * 4 + ["test-1"] * 2
-    assert units(written(**plugin_with(tmp_path, groups))) == {"groups": expected}
+    assert units(**plugin_with(tmp_path, groups)) == {"groups": expected}
 
 
 @pytest.mark.parametrize(

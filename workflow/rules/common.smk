@@ -257,6 +257,21 @@ def methods_of():
     return {part: CONFIG.parts[part].methods for part in CONFIG.parts}
 
 
+def statistics_of():
+    """Return what decides the statistics of each part: its methods, and the groups of its images."""
+    groups = {
+        part: getattr(CONFIG.parts[part].data, "groups", None) for part in CONFIG.parts
+    }
+    return settings_digest(CONFIG.statistics, methods_of(), groups)
+
+
+def names_of_classes():
+    return {
+        part: getattr(CONFIG.parts[part].data, "class_names", None)
+        for part in CONFIG.parts
+    }
+
+
 def sensitivity():
     return files_of(CONFIG, RUN, "sensitivity")
 

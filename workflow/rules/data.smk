@@ -33,8 +33,13 @@ rule data:
     threads: CONFIG.threads
     params:
         config=configfile,
+        # Groups and names of classes are read from the configuration, after the run.
         settings=lambda w: settings_digest(
-            CONFIG.base_seed, CONFIG.downloads.root, CONFIG.parts[w.part].data
+            CONFIG.base_seed,
+            CONFIG.downloads.root,
+            CONFIG.parts[w.part].data.model_dump(
+                mode="json", exclude={"groups", "class_names"}
+            ),
         ),
         files=lambda w: files_digest(CONFIG, w.part),
         code=lambda w: code_digest("dhl.data.prepare", *CONFIG.parts[w.part].data.code),

@@ -51,7 +51,7 @@ rule table:
     params:
         config=configfile,
         part=lambda w: TABLE_PARTS[w.number],
-        settings=settings_digest(CONFIG.statistics, methods_of()),
+        settings=statistics_of(),
         code=code_digest("dhl.analysis.tables", "dhl.config.methods"),
     shell:
         "dhl table --part {params.part} --configfile {params.config} > {log} 2>&1"
@@ -72,7 +72,7 @@ rule claims:
         "../../environment.yml"
     params:
         config=configfile,
-        settings=settings_digest(CONFIG.statistics, methods_of()),
+        settings=statistics_of(),
         code=code_digest("dhl.analysis.claims", "dhl.config.methods"),
     shell:
         "dhl claims --configfile {params.config} > {log} 2>&1"
@@ -91,7 +91,7 @@ rule sensitivity:
         "../../environment.yml"
     params:
         config=configfile,
-        settings=settings_digest(CONFIG.statistics, CONFIG.sensitivity, methods_of()),
+        settings=settings_digest(statistics_of(), CONFIG.sensitivity),
         code=code_digest("dhl.analysis.sensitivity", "dhl.config.methods"),
     shell:
         "dhl sensitivity --configfile {params.config} > {log} 2>&1"
@@ -115,6 +115,7 @@ rule figures:
     threads: 2
     params:
         config=configfile,
+        settings=settings_digest(statistics_of(), names_of_classes()),
         code=code_digest("dhl.report.figure_data", "dhl.config.methods"),
     shell:
         "dhl figures --processes {threads} --configfile {params.config} > {log} 2>&1"
