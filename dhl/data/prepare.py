@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -164,7 +165,8 @@ def _heads_of_denoising(config: Config) -> dict[str, dict[Path, bytes]]:
     folders = {(split, getattr(data, split)) for data, split, _ in user_folders(config, *parts)}
     heads: dict[str, dict[Path, bytes]] = {"train": {}, "test": {}}
     for split, folder in folders:
-        heads[split] |= heads_of(picture_files(Path(folder)))
+        with contextlib.suppress(UserError):  # the data step of the other part reports it
+            heads[split] |= heads_of(picture_files(Path(folder)))
     return heads
 
 

@@ -32,7 +32,6 @@ from dhl.report.sigma_figures import (
     REFERENCE,
     overview_metrics,
     read_averages,
-    read_gains,
 )
 from dhl.report.strip import read_strip
 from dhl.report.templates import data_url, environment, read_asset, webp_url
@@ -198,9 +197,10 @@ def _alternative_text(config: Config, folder: RunFolder, name: str) -> str:
         if name in EXPERIMENT_FIGURES:
             return _describe_experiment(config, folder, EXPERIMENT_FIGURES[name])
         if name == "overview":
-            plotted = overview_metrics(config)
-            texts = [_describe_plot(config, folder, *one) for one in plotted]
-            return " ".join(texts + [_describe_gains(config, folder, *one) for one in plotted])
+            plotted = [_describe_plot(config, folder, *one) for one in overview_metrics(config)]
+            return (
+                f"{' '.join(plotted)} Below, the differences of denoisers to {label_of(REFERENCE)}."
+            )
         if name in PLOTTED:
             return _describe_plot(config, folder, *PLOTTED[name])
         curves = read_curves(config, folder)
@@ -220,17 +220,6 @@ def _describe_plot(config: Config, folder: RunFolder, part: str, metric: str) ->
         ]
         lines.append(f"{label_of(str(method))}: {', '.join(points)}")
     return f"{UNITS[metric].title} over sigma. {'; '.join(lines)}."
-
-
-def _describe_gains(config: Config, folder: RunFolder, part: str, metric: str) -> str:
-    """List the differences to the reference at the lowest and the highest sigma."""
-    unit = UNITS[metric]
-    gains = [
-        f"{label_of(row.method)} {unit.difference(row.difference)} "
-        f"({unit.interval(row.difference_low, row.difference_high)}) at sigma {row.sigma:g}"
-        for row in read_gains(config, folder, part, metric).itertuples()
-    ]
-    return f"{unit.title} minus {label_of(REFERENCE)}: {'; '.join(gains) or 'unknown'}."
 
 
 def _describe_experiment(config: Config, folder: RunFolder, name: str) -> str:
