@@ -12,7 +12,7 @@ from dhl.config.methods import TABLES
 from dhl.config.parse import load_config
 from dhl.files import PROJECT
 from dhl.report.figure_style import drawing_style
-from dhl.report.sigma_figures import draw_gains, read_gains
+from dhl.report.sigma_figures import draw_gains, gains_of, read_differences
 
 WIDTH = 7.2  # inches
 FIGURE = PROJECT / "docs" / "images" / "gains.svg"
@@ -27,7 +27,10 @@ def figure_source() -> str:
 def draw_figure() -> None:
     """Draw the difference to `separate` with its interval, for each task, method and sigma."""
     config = load_config(RESULTS.config)
-    gains = {metric: read_gains(config, RESULTS, part, metric) for part, metric in TASK_METRICS}
+    gains = {
+        metric: gains_of(read_differences(config, RESULTS, part, metric))
+        for part, metric in TASK_METRICS
+    }
     with drawing_style():
         figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
         panels = figure.subplots(1, len(gains))

@@ -14,14 +14,13 @@ from dhl.analysis.claims_file import Claim, ClaimsFile, read_claims_file
 from dhl.analysis.measurements import Measurements, read_measurements
 from dhl.analysis.reach import Reach
 from dhl.analysis.scores import DIRECTION, compared_features
-from dhl.config.methods import METRICS, label_of
+from dhl.config.methods import METRICS, NO_DENOISER, label_of
 from dhl.config.schema import Config
 from dhl.files import project_file
 from dhl.run.folder import RunFolder
 from dhl.run.results import CLAIM_COLUMNS, write_csv
 
 _COUNTS = ("n", "units", "wins", "losses", "seeds", "networks")
-_NO_DENOISER = ("clean", "noisy", "retrained")
 _KEPT = 0.5  # a share of the gain above this is most of it
 _PER_SIGMA = 10.0  # slopes are per 10 units of sigma
 
@@ -111,7 +110,7 @@ def own_claims(results: PartResults) -> tuple[Claim, ...]:
     methods = config.parts[part].methods
     claims = []
     for own in (method for method in methods if method in config.plugin_methods):
-        others = [method for method in methods if method not in (own, *_NO_DENOISER)]
+        others = [method for method in methods if method not in (own, *NO_DENOISER)]
         scores = {method: results.score(method, metric) for method in others}
         known = {method: score for method, score in scores.items() if not np.isnan(score)}
         best = [max(known, key=known.__getitem__)] if known else []

@@ -124,6 +124,7 @@ BASELINES = _of_kind("untrained", "batched")
 BATCHED = _of_kind("batched")
 PEERS = _of_kind("peer")
 TRAINED = _of_kind("peer", "trained")
+NO_DENOISER = ("clean", "noisy", "retrained")
 # Names that no plug-in may have.
 NOT_METHODS = (*METHODS, "task-network")
 

@@ -16,7 +16,7 @@ from dhl.analysis.measurements import read_measurements
 from dhl.analysis.statistics import infer
 from dhl.analysis.tables import table_averages
 from dhl.analysis.units import UNITS
-from dhl.config.methods import TASKS, label_of
+from dhl.config.methods import NO_DENOISER, TASKS, label_of
 from dhl.config.schema import Config
 from dhl.report.figure_style import WIDTH, MethodStyle, draw_method, styles_of
 from dhl.report.names import sigma_axis
@@ -34,7 +34,6 @@ _WIDE = 22  # characters: with longer labels, the legend has two columns instead
 _LEGEND_LINE = 0.19  # inches
 _VALUES_HEIGHT = 1.85  # inches, with three lines of a legend
 _APART = 0.16  # of a row of the gains, between its two sigmas and the middle
-_NOT_COMPARED = ("clean", "noisy", "retrained", "joint-permuted")
 _BOUNDS = ("difference_low", "difference_high")
 
 
@@ -101,18 +100,21 @@ def overview(config: Config, folder: RunFolder) -> Figure:
     Without a task it is PSNR. Permuted labels are far below all others, so they are left to the
     figures of each task. Without a gain, there are only the values.
     """
-    plotted = overview_metrics(config)
-    gains = {metric: read_gains(config, folder, part, metric) for part, metric in plotted}
+    columns = {
+        metric: read_differences(config, folder, part, metric)
+        for part, metric in overview_metrics(config)
+    }
+    gains = {metric: gains_of(rows) for metric, rows in columns.items()}
     gaining = gaining_methods(config, gains)
     heights = [_VALUES_HEIGHT, *([0.5 + 0.21 * len(gaining)] if gaining else [])]
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
-    panels = figure.subplots(len(heights), len(plotted), squeeze=False, height_ratios=heights)
+    panels = figure.subplots(len(heights), len(columns), squeeze=False, height_ratios=heights)
     handles: dict[str, Any] = {}
-    for axes, (part, metric) in zip(panels[0], plotted, strict=True):
-        rows = _as_printed(read_differences(config, folder, part, metric), metric)
+    for axes, (metric, rows) in zip(panels[0], columns.items(), strict=True):
         methods = [name for name in dict.fromkeys(rows["method"]) if name != "joint-permuted"]
-        _draw_values(axes, rows, metric, {name: styles_of(config)[name] for name in methods})
-        axes.set_xlabel(textwrap.fill(sigma_axis(config), 44 // len(plotted)), fontsize=9)
+        styles = {name: styles_of(config)[name] for name in methods}
+        _draw_values(axes, _as_printed(rows, metric), metric, styles)
+        axes.set_xlabel(textwrap.fill(sigma_axis(config), 44 // len(columns)), fontsize=9)
         handles |= _handles(axes)
     if gaining:
         draw_gains(config, panels[1], gains)
@@ -124,14 +126,13 @@ def overview(config: Config, folder: RunFolder) -> Figure:
     return figure
 
 
-def read_gains(config: Config, folder: RunFolder, part: str, metric: str) -> pd.DataFrame:
+def gains_of(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `read_differences` of denoisers at the lowest and the highest sigma.
 
     The reference, permuted labels, and rows without a difference are left out.
     """
-    rows = read_differences(config, folder, part, metric)
     ends = rows["sigma"].min(), rows["sigma"].max()
-    compared = ~rows["method"].isin((REFERENCE, *_NOT_COMPARED))
+    compared = ~rows["method"].isin((REFERENCE, "joint-permuted", *NO_DENOISER))
     return rows[compared & rows["sigma"].isin(ends)].dropna(subset="difference")
 
 
@@ -143,7 +144,7 @@ def draw_gains(config: Config, panels: Sequence[Axes], gains: Mapping[str, pd.Da
     config : Config
     panels : sequence of Axes
     gains : mapping of str to DataFrame
-        For each panel, its metric and the rows of `read_gains`.
+        For each panel, its metric and the rows of `gains_of`.
     """
     styles = {name: styles_of(config)[name] for name in gaining_methods(config, gains)}
     same_ends = len({tuple(sorted(set(rows["sigma"]))) for rows in gains.values()}) == 1
