@@ -281,8 +281,8 @@ def run_reference(arguments: Arguments) -> None:
 
 
 def run_denoise(arguments: Arguments) -> None:
-    """Denoise a picture by a trained model, or by CBM3D."""
-    from dhl.evaluation.inference import block_bands, denoise_file, tile_bands
+    """Denoise a picture, or a folder of them, by a trained model or by CBM3D."""
+    from dhl.evaluation.inference import block_bands, denoise_pictures, tile_bands
 
     if (arguments.model is None) == (arguments.method is None):
         raise UserError(
@@ -302,7 +302,7 @@ def run_denoise(arguments: Arguments) -> None:
             came="--model with --sigma" if arguments.model else "--method with --blocks",
             do="leave out the option.",
         )
-    denoise_file(
+    denoise_pictures(
         arguments.input,
         arguments.output,
         model=arguments.model,

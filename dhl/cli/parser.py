@@ -140,8 +140,8 @@ UNCONFIGURED: tuple[tuple, ...] = (
     (
         "denoise",
         commands.run_denoise,
-        _arg("input", type=Path, help="noisy picture, 8-bit RGB, any size"),
-        _arg("output", type=Path, help="its suffix sets the format, such as .png"),
+        _arg("input", type=Path, help="noisy picture, 8-bit RGB, any size, or a folder of them"),
+        _arg("output", type=Path, help="its suffix sets the format, such as .png; or a folder"),
         _arg("--model", type=Path, help="such as .../separate/sigma30.pt"),
         _arg("--method", choices=("cbm3d",), help="in place of a model; needs --sigma"),
         _arg("--sigma", type=float, help="noise level on the 0-255 scale, for --method"),

@@ -1,4 +1,4 @@
-"""Denoise a picture of any size with bounded memory, band by band.
+"""Denoise pictures of any size with bounded memory, band by band.
 
 A tile is computed with all pixels that decide it: the result equals that of the complete image.
 The authors' blocks are averaged where they overlap, including the errors at their borders.
@@ -6,13 +6,16 @@ The authors' blocks are averaged where they overlap, including the errors at the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from dhl.data.folder import picture_files
 from dhl.errors import UserError
 from dhl.evaluation.cbm3d import cbm3d
 from dhl.evaluation.pictures import LARGEST_MARGIN, Picture, check_format
@@ -22,6 +25,8 @@ from dhl.models.padded_denoiser import border_of
 from dhl.models.receptive_field import tile_margin
 from dhl.progress import Progress
 from dhl.training.device import find_device, keep_freed_memory
+
+logger = logging.getLogger("dhl")
 
 TILE = 256  # px; a multiple of `receptive_field.GRID`
 # The authors' deployment: the input of a block has `network.border` more pixels on each side.
@@ -35,7 +40,7 @@ Rows = Callable[[int, int], np.ndarray]
 Bands = Iterator[tuple[int, np.ndarray]]
 
 
-def denoise_file(
+def denoise_pictures(
     source: Path,
     target: Path,
     *,
@@ -44,12 +49,13 @@ def denoise_file(
     device: str = "auto",
     run: Callable[..., Bands] | None = None,
 ) -> None:
-    """Denoise a picture file; its orientation is applied, and its other metadata are kept.
+    """Denoise a picture or a folder of them; orientations are applied, other metadata kept.
 
     Parameters
     ----------
     source, target : Path
-        The extension of `target` chooses its format.
+        Two files, where the extension of `target` chooses its format; or two folders: each picture
+        directly in `source` is written to `target` as PNG, under its name.
     model : Path, optional
         A model file of a denoiser; CBM3D denoises if there is none.
     sigma : float, optional
@@ -62,24 +68,49 @@ def denoise_file(
     Raises
     ------
     UserError
-        If the picture or the model cannot be used, or `target` has no known extension.
+        If a picture or the model cannot be used, or `target` has no known extension. The pictures
+        of a folder that come before it are written.
     """
-    check_format(target)
+    pairs = _pictures_of_folder(source, target) if source.is_dir() else [(source, target)]
+    for _, written in pairs:
+        check_format(written)
     network = None if model is None else _load_denoiser(model)
-    picture = Picture.read(source)
     chosen = find_device(device)
     if chosen.type == "cpu":
         keep_freed_memory()
     if network is not None:
-        bands = (run or tile_bands)(
-            network.to(chosen), picture.rows, (picture.height, picture.width), device=chosen
+        network.to(chosen)
+    for number, (read, written) in enumerate(pairs, 1):
+        if len(pairs) > 1:
+            logger.info("%s: %d of %d", read.name, number, len(pairs))
+        picture = Picture.read(read)
+        size = picture.height, picture.width
+        if network is not None:
+            bands = (run or tile_bands)(network, picture.rows, size, device=chosen)
+        else:
+            batch = torch.from_numpy(picture.rows(0, size[0])).to(chosen).permute(2, 0, 1)[None]
+            bands = iter([(0, cbm3d(batch, sigma=sigma or 0)[0].permute(1, 2, 0).cpu().numpy())])
+        for first, rows in bands:
+            picture.replace(first, rows)
+        picture.write(written)
+
+
+def _pictures_of_folder(source: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Pair each picture of a folder with the PNG that it is written to."""
+    if source.resolve() == target.resolve() or target.is_file():
+        raise UserError(
+            "A folder of pictures is denoised into another folder.",
+            came=f"{target} is {'a file' if target.is_file() else 'the same folder'}",
+            do="name a new folder.",
         )
-    else:
-        batch = torch.from_numpy(picture.rows(0, picture.height)).to(chosen).permute(2, 0, 1)[None]
-        bands = iter([(0, cbm3d(batch, sigma=sigma or 0)[0].permute(1, 2, 0).cpu().numpy())])
-    for first, rows in bands:
-        picture.replace(first, rows)
-    picture.write(target)
+    pairs = [(path, target / f"{path.stem}.png") for path in picture_files(source)]
+    if twice := [a.stem for (a, _), (b, _) in pairwise(pairs) if a.stem == b.stem]:
+        raise UserError(
+            f"Two pictures in {source} would be written to one file.",
+            came=f"`{twice[0]}` with two endings",
+            do="rename one of them.",
+        )
+    return pairs
 
 
 def _load_denoiser(model: Path) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 from dhl.cli.parser import main
 from dhl.errors import UserError
 from dhl.evaluation import inference as denoising
-from dhl.evaluation.inference import Bands, block_bands, denoise_file, tile_bands
+from dhl.evaluation.inference import Bands, block_bands, denoise_pictures, tile_bands
 from dhl.evaluation.untrained import cbm3d_batch
 from dhl.models import checkpoint
 from dhl.models.build import build_network
@@ -84,7 +85,7 @@ def test_a_picture_is_denoised_into_a_lossless_file(tiny_run, noisy_picture, tmp
     source, pixels = noisy_picture
     model = tiny_run.model("separate/sigma30")
     target = tmp_path / "new folder" / f"out.{ending}"
-    denoise_file(source, target, model=model, device="cpu")
+    denoise_pictures(source, target, model=model, device="cpu")
     network, _ = checkpoint.load_model(model)
     with torch.no_grad():
         raw = network(torch.from_numpy(pixels / 255).float().permute(2, 0, 1)[None])[0]
@@ -106,10 +107,41 @@ def test_cbm3d_denoises_a_picture_of_odd_size(noisy_picture, tmp_path):
     assert np.abs(saved - 255 * np.clip(expected, 0, 1)).max() <= 0.6
 
 
+def test_a_folder_is_denoised_picture_by_picture(tiny_run, noisy_picture, tmp_path):
+    source, pixels = noisy_picture
+    folder, target = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    Image.fromarray(pixels).save(folder / "a.bmp")
+    Image.fromarray(pixels[::-1, ::-1]).save(folder / "b.JPG", quality=98, subsampling=0)
+    (folder / "notes.txt").touch()
+    model = str(tiny_run.model("separate/sigma30"))
+    assert main(["denoise", str(folder), str(target), "--model", model, "--device", "cpu"]) == 0
+    assert sorted(path.name for path in target.iterdir()) == ["a.png", "b.png"]
+    for name, picture in (("a.png", source), ("b.png", folder / "b.JPG")):
+        denoise_pictures(picture, tmp_path / "one.png", model=Path(model), device="cpu")
+        with Image.open(target / name) as done, Image.open(tmp_path / "one.png") as one:
+            np.testing.assert_array_equal(done, one)
+
+
+def test_a_folder_is_not_denoised_into_itself_a_file_or_one_name(tiny_run, noisy_picture, tmp_path):
+    source, pixels = noisy_picture
+    model = tiny_run.model("separate/sigma30")
+    for target, came in ((source.parent, "same folder"), (source, "a file")):
+        with pytest.raises(UserError) as error:
+            denoise_pictures(source.parent, target, model=model, device="cpu")
+        assert came in error.value.came
+    Image.fromarray(pixels).save(tmp_path / "noisy.bmp")
+    with pytest.raises(UserError, match="one file"):
+        denoise_pictures(tmp_path, tmp_path / "out", model=model, device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["out.xyz", "out", "out.psd", "out.png.bak", "out.gif"])
 def test_an_unknown_or_unwritable_ending_is_refused(tiny_run, noisy_picture, tmp_path, name):
     with pytest.raises(UserError) as error:
-        denoise_file(noisy_picture[0], tmp_path / name, model=tiny_run.model("separate/sigma30"))
+        denoise_pictures(
+            noisy_picture[0], tmp_path / name, model=tiny_run.model("separate/sigma30")
+        )
     assert error.value.came == str(tmp_path / name)
     assert not (tmp_path / name).exists()
 
@@ -117,7 +149,9 @@ def test_an_unknown_or_unwritable_ending_is_refused(tiny_run, noisy_picture, tmp
 @pytest.mark.parametrize("role", ["classifier", "segmenter"])
 def test_a_task_network_is_not_taken_for_a_denoiser(tiny_run, noisy_picture, tmp_path, role):
     with pytest.raises(UserError) as error:
-        denoise_file(noisy_picture[0], tmp_path / "out.png", model=tiny_run.model(f"{role}/clean"))
+        denoise_pictures(
+            noisy_picture[0], tmp_path / "out.png", model=tiny_run.model(f"{role}/clean")
+        )
     assert role in error.value.mistake
 
 
@@ -131,13 +165,13 @@ def test_a_picture_or_a_model_that_cannot_be_read_is_named(tiny_run, noisy_pictu
         (noisy_picture[0], noisy_picture[0], r"noisy\.png: truncated, changed, or not a model"),
     ):
         with pytest.raises(UserError, match=named):
-            denoise_file(source, tmp_path / "out.png", model=used, device="cpu")
+            denoise_pictures(source, tmp_path / "out.png", model=used, device="cpu")
     assert not (tmp_path / "out.png").exists()
 
 
 def test_an_unknown_device_is_named(tiny_run, noisy_picture, tmp_path):
     with pytest.raises(UserError, match="`gpu9`"):
-        denoise_file(
+        denoise_pictures(
             noisy_picture[0], tmp_path / "out.png",
             model=tiny_run.model("separate/sigma30"), device="gpu9",
         )  # fmt: skip

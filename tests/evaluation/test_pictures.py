@@ -14,7 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from dhl.errors import UserError
 from dhl.evaluation import pictures as module
-from dhl.evaluation.inference import block_bands, denoise_file
+from dhl.evaluation.inference import block_bands, denoise_pictures
 from dhl.evaluation.pictures import Picture
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -42,7 +42,7 @@ def test_a_picture_is_turned_as_its_exif_data_say(tmp_path, orientation):
 def test_metadata_are_kept_but_the_orientation(tiny_run, tmp_path, source, ending):
     picture_with(tmp_path / source, orientation=6)
     target = tmp_path / f"out.{ending}"
-    denoise_file(tmp_path / source, target, model=tiny_run.model("dncnn/sigma30"), device="cpu")
+    denoise_pictures(tmp_path / source, target, model=tiny_run.model("dncnn/sigma30"), device="cpu")
     with Image.open(target) as image:
         assert image.size == (70, 100)
         assert image.info["icc_profile"] == PROFILE
@@ -54,7 +54,7 @@ def test_metadata_are_kept_but_the_orientation(tiny_run, tmp_path, source, endin
 
 def test_a_file_without_metadata_gets_none(tiny_run, tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / "in.png")
-    denoise_file(tmp_path / "in.png", tmp_path / "out.png",
+    denoise_pictures(tmp_path / "in.png", tmp_path / "out.png",
                  model=tiny_run.model("dncnn/sigma30"), device="cpu")  # fmt: skip
     with Image.open(tmp_path / "out.png") as image:
         assert not {"icc_profile", "dpi", "exif"} & set(image.info)
@@ -124,10 +124,10 @@ def test_a_picture_beyond_the_memory_is_refused(tmp_path, monkeypatch):
 USED = """
 import resource, sys
 from pathlib import Path
-from dhl.evaluation.inference import block_bands, denoise_file, tile_bands
+from dhl.evaluation.inference import block_bands, denoise_pictures, tile_bands
 target, model, bands, *sources = sys.argv[1:]
 for source in map(Path, sources):
-    denoise_file(source, Path(target), model=Path(model), device="cpu", run=globals()[bands])
+    denoise_pictures(source, Path(target), model=Path(model), device="cpu", run=globals()[bands])
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # the highest so far, in KiB
 """
 
