@@ -18,8 +18,8 @@ from dhl.analysis.scores import BOUNDS, SCORES, confusion_margins, known_feature
 from dhl.analysis.statistics import Estimate, estimate, infer
 from dhl.config.methods import FURTHER_METRICS, METRICS, base_of
 from dhl.config.schema import Config
-from dhl.data.groups import GROUPS, group_names
-from dhl.data.image_set import read_origins
+from dhl.data.groups import GROUPS, check_groups, group_names
+from dhl.data.image_set import read_ids, read_origins
 from dhl.errors import UserError
 from dhl.run.evaluations import evaluated_draws, experiments, failed_experiments
 from dhl.run.failures import failure_of
@@ -211,6 +211,8 @@ def read_units(
     """
     pattern = getattr(config.parts[part].data, "groups", None)
     if pattern is not None:
+        names = {"train": read_ids(folder.data(part), "train"), "test": ids}
+        check_groups(part, names, pattern=pattern)  # it may be newer than the data
         return {GROUPS: np.array(group_names(ids, pattern))}
     origins = read_origins(folder.data(part), "test")
     return {kind: np.array([of[name] for name in ids]) for kind, of in origins.items()} or {
@@ -268,7 +270,11 @@ def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_margins(path: Path, methods: tuple[str, ...], ids: list[str]) -> dict[Key, np.ndarray]:
-    """Read the confusion matrices of the methods, in the order of `ids`, and reduce them."""
+    """Read the confusion matrices of the methods, in the order of `ids`, and reduce them.
+
+    Classes that no label map has are left out: else one pixel that a method takes for such a class
+    would lower its mean, over one more class.
+    """
     try:
         with open_arrays(path) as arrays:
             stored = [str(image_id) for image_id in arrays["image_ids"]]
@@ -278,19 +284,20 @@ def _read_margins(path: Path, methods: tuple[str, ...], ids: list[str]) -> dict[
     if sorted(stored) != ids:
         raise edited_by_hand(path, "other image_ids than in the CSV file beside it")
     order = np.argsort(stored)
-    truth = None
+    truths: list[np.ndarray] = []  # pixels of each class in each image
     for method, counts in confusions.items():
         shape = counts.shape
         square = len(shape) == 3 and shape[0] == len(ids) and shape[1] == shape[2]
         if not square or counts.dtype.kind not in "iu" or (counts < 0).any():
             came = f"`confusion/{method}` of shape {shape} and {counts.dtype} for {len(ids)} images"
             raise edited_by_hand(path, came)
-        pixels = counts.sum(axis=2)
-        truth = pixels if truth is None else truth
-        if not np.array_equal(pixels, truth):
+        truths.append(counts.sum(axis=2))
+        if not np.array_equal(truths[-1], truths[0]):
             raise edited_by_hand(path, f"other pixels in `confusion/{method}` than in the first")
+    occurs = np.tile(truths[0].any(axis=0), 3)
     return {
-        (method, "miou"): confusion_margins(counts)[order] for method, counts in confusions.items()
+        (method, "miou"): confusion_margins(counts)[order][:, occurs]
+        for method, counts in confusions.items()
     }
 
 

@@ -17,6 +17,7 @@ from dhl.config.methods import (
     label_of,
     model_of,
 )
+from dhl.config.plugins import is_reference
 from dhl.config.schema import Config
 from dhl.run.model_graph import ModelSpec, all_models, model_spec
 from dhl.run.model_keys import sigma_key, task_network_key
@@ -132,11 +133,12 @@ class Reach:
         peer = next((name for name in PEERS if name in claim.methods), None)
         if peer is None or claim.origin == "own":
             return ""
-        sources = self.config.parts[self.part].data.sources
+        if is_reference(self.config.noise):
+            return f"{label_of(peer)} has no published level for this noise"
+        tested = str(getattr(self.config.parts[self.part].data, "test", ""))
         protocol = self.config.evaluation.protocol
         for one in measurements:
-            known = (published_level(peer, one.sigma, name, protocol) for name in sources)
-            level = next((level for level in known if level is not None), None)
+            level = published_level(peer, one.sigma, tested, protocol)
             if level is None:
                 return (
                     f"{label_of(peer)} has no published level on this data at sigma "
@@ -186,12 +188,13 @@ def is_trial(config: Config, steps: int) -> bool:
 def training_pixels(config: Config, key: str) -> float:
     """Return the pixels of all training images that a denoiser saw, those of its start included.
 
-    It is infinite for a denoiser that starts from published weights.
+    It is infinite for a denoiser that starts from published weights, or if the sizes of complete
+    training images are not known.
     """
     spec: ModelSpec | None = model_spec(config, key)
     total = 0.0
     while spec is not None and spec.recipe is not None:
-        side = spec.recipe.patch or config.parts[spec.part].data.smallest_side or 0
+        side = spec.recipe.patch or config.parts[spec.part].data.smallest_side or math.inf
         total += spec.recipe.steps * spec.recipe.batch * side**2
         if spec.start is None and spec.network.weights is not None:
             return math.inf

@@ -74,7 +74,9 @@ class Evaluation(Frozen):
         description="`authors`: round, clip to 0-255, drop a border of 3 px; `plain`: clip to "
         "[0, 1] only",
     )
-    batch: Count = Field(default=64, description="images in one forward pass")
+    batch: Count = Field(
+        default=64, description="images in one forward pass; fewer of large images"
+    )
 
 
 class Statistics(Frozen):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 
 from dhl.config.methods import PARTS
-from dhl.data.image_set import ImageSet
 from dhl.data.listing import named
 from dhl.errors import UserError
 from dhl.run.free_text import readable
 
-logger = logging.getLogger("dhl")
 GROUPS = "groups"  # their name among the units of test images and the origins of images
 
 
@@ -35,8 +32,29 @@ def _named(ids: Sequence[str], groups: Sequence[str]) -> list[str]:
     return [group or readable(name) for group, name in zip(groups, ids, strict=True)]
 
 
-def check_groups(part: str, splits: Mapping[str, ImageSet], pattern: str | None) -> None:
-    """Check the groups of a part: by the pattern, or as a plug-in returned them.
+def check_groups(
+    part: str,
+    names: Mapping[str, Sequence[str]],
+    *,
+    pattern: str | None,
+    recorded: Mapping[str, Sequence[str]] | None = None,
+) -> int:
+    """Check the groups of a part's images, by the pattern or as a plug-in returned them.
+
+    Parameters
+    ----------
+    part : str
+    names : mapping of str to sequence of str
+        Names of the images, by split.
+    pattern : str, optional
+        A regular expression with one pair of parentheses.
+    recorded : mapping of str to sequence of str, optional
+        The groups of the images, by split, that are used without a pattern; may be empty.
+
+    Returns
+    -------
+    int
+        The number of groups of the test images; 0 if there are no groups.
 
     Raises
     ------
@@ -44,17 +62,16 @@ def check_groups(part: str, splits: Mapping[str, ImageSet], pattern: str | None)
         If a group has both training and test images, all test images are one group, or, for a part
         of the paper, no test image matches the pattern.
     """
-    found: dict[str, list[str]] = {
-        split: _matches(images.ids, pattern) if pattern else [*images.origins.get(GROUPS, ())]
-        for split, images in splits.items()
-    }
-    if pattern and part in PARTS and not any(found["test"]):
-        raise UserError(
-            f"No test image of {part} matches `groups: {pattern}`.",
-            came=named(list(map(readable, splits["test"].ids))),
-            do="correct the regular expression; it is searched in these names.",
-        )
-    groups = {split: _named(splits[split].ids, of) for split, of in found.items() if of}
+    found: Mapping[str, Sequence[str]] = recorded or {}
+    if pattern:
+        found = {split: _matches(ids, pattern) for split, ids in names.items()}
+        if part in PARTS and not any(found["test"]):
+            raise UserError(
+                f"No test image of {part} matches `groups: {pattern}`.",
+                came=named(list(map(readable, names["test"]))),
+                do="correct the regular expression; it is searched in these names.",
+            )
+    groups = {split: _named(names[split], of) for split, of in found.items() if of}
     test = groups.get("test", [])
     if len(test) > 1 and len(set(test)) == 1:
         raise UserError(
@@ -70,5 +87,4 @@ def check_groups(part: str, splits: Mapping[str, ImageSet], pattern: str | None)
             came=f"{len(shared)} in both splits: {named(shared)}",
             do="put all images of a group into one of the two splits, or correct the groups.",
         )
-    if test:
-        logger.info("%s: %d test images in %d groups", part, len(test), len(set(test)))
+    return len(set(test))

@@ -17,6 +17,8 @@ from dhl.errors import UserError
 from dhl.run.free_text import readable
 from dhl.run.results import damaged_arrays, open_arrays, result_path
 
+BATCH_PIXELS = 2**22  # of a batch of test images: a map of 64 channels takes 1 GB
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -67,10 +69,15 @@ class ImageSet:
         return np.array([image.shape[:2] for image in self.images])
 
     def batches(self, size: int) -> Iterator[slice]:
-        """Yield slices of at most `size` consecutive images of one shape."""
+        """Yield slices of at most `size` consecutive images of one shape.
+
+        There are fewer of large images, but at least one: their pixels are at most `BATCH_PIXELS`.
+        """
         start, sizes = 0, self.sizes.tolist()
         for end in range(1, len(self) + 1):
-            full = end - start == size or end == len(self)
+            height, width = sizes[start]
+            most = min(size, max(1, BATCH_PIXELS // (height * width)))
+            full = end - start == most or end == len(self)
             if full or sizes[end] != sizes[start]:
                 yield slice(start, end)
                 start = end
@@ -161,17 +168,23 @@ def load_split(path: Path, split: str) -> ImageSet:
         raise damaged_arrays(path, f"no {error}") from None
 
 
+def read_ids(path: Path, split: str) -> list[str]:
+    """Return the names of the images of a split; none if a run has no such split."""
+    if not path.exists():
+        return []
+    with open_arrays(path) as arrays:
+        return [os.fsdecode(name) for name in arrays.get(f"{split}/ids", ())]
+
+
 def read_origins(path: Path, split: str) -> dict[str, dict[str, str | int]]:
     """Return the recorded origins of the images of a split: by kind, then by image name.
 
     A kind of which an image has several, such as the digits of a label map, is left out.
     """
-    if not path.exists():
+    ids = read_ids(path, split)
+    if not ids:
         return {}
     with open_arrays(path) as arrays:
-        if f"{split}/ids" not in arrays:
-            return {}
-        ids = [os.fsdecode(name) for name in arrays[f"{split}/ids"]]
         kinds = _below(f"{split}/origins/", arrays)
         single = {kind: first for kind, of in kinds.items() if (first := _only_one(of)) is not None}
         return {kind: dict(zip(ids, of.tolist(), strict=True)) for kind, of in single.items()}

@@ -21,7 +21,7 @@ from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
 from dhl.data.folder import picture_files, read_denoising
-from dhl.data.groups import check_groups
+from dhl.data.groups import GROUPS, check_groups
 from dhl.data.image_files import Files
 from dhl.data.image_set import ImageSet, check_sizes, load_split, save_splits
 from dhl.data.imagenet_samples import list_imagenet_samples
@@ -86,7 +86,16 @@ def read_splits(config: Config, part: str, *, decode: bool = False) -> PartData:
             came=f"`{AVERAGE}`, the name of the row over all images in the table",
             do="rename the image.",
         )
-    check_groups(part, found.splits, getattr(config.parts[part].data, "groups", None))
+    groups = check_groups(
+        part,
+        {split: images.ids for split, images in found.splits.items()},
+        pattern=getattr(config.parts[part].data, "groups", None),
+        recorded={
+            split: list(images.origins.get(GROUPS, ())) for split, images in found.splits.items()
+        },
+    )
+    if groups:
+        logger.info("%s: %d test images in %d groups", part, len(found.splits["test"]), groups)
     for split, images in found.splits.items():
         _check_classes(part, split, images)
     return found

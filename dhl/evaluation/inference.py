@@ -7,24 +7,26 @@ The authors' blocks are averaged where they overlap, including the errors at the
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from dhl.data.folder import picture_files
+from dhl.config.folders import SUFFIXES, find_images
+from dhl.data.listing import named
 from dhl.errors import UserError
 from dhl.evaluation.cbm3d import cbm3d
-from dhl.evaluation.pictures import LARGEST_MARGIN, Picture, check_format
+from dhl.evaluation.pictures import BYTES_PER_PIXEL, LARGEST_MARGIN, Picture, check_format
 from dhl.models import checkpoint
 from dhl.models.authors_input import MEAN_BGR
 from dhl.models.padded_denoiser import border_of
 from dhl.models.receptive_field import tile_margin
 from dhl.progress import Progress
-from dhl.training.device import find_device, keep_freed_memory
+from dhl.training.device import find_device, is_out_of_memory, keep_freed_memory
 
 logger = logging.getLogger("dhl")
 
@@ -33,6 +35,7 @@ TILE = 256  # px; a multiple of `receptive_field.GRID`
 BLOCK = 134
 STRIDE = 64
 BLOCKS_AT_ONCE = 4
+_CBM3D_BYTES = 170  # of memory per pixel, as measured
 
 # Returns the rows from the first number up to the second one, float32 (rows, W, 3) on [0, 1].
 Rows = Callable[[int, int], np.ndarray]
@@ -68,8 +71,8 @@ def denoise_pictures(
     Raises
     ------
     UserError
-        If a picture or the model cannot be used, or `target` has no known extension. The pictures
-        of a folder that come before it are written.
+        If a picture or the model cannot be used, or `target` has no known extension. All other
+        pictures of a folder are written.
     """
     pairs = _pictures_of_folder(source, target) if source.is_dir() else [(source, target)]
     for _, written in pairs:
@@ -78,21 +81,31 @@ def denoise_pictures(
     chosen = find_device(device)
     if chosen.type == "cpu":
         keep_freed_memory()
-    if network is not None:
-        network.to(chosen)
+    if network is None:
+        denoise, needed = partial(_cbm3d_bands, sigma=sigma or 0), _CBM3D_BYTES
+    else:
+        denoise, needed = partial(run or tile_bands, network.to(chosen)), BYTES_PER_PIXEL
+    refused: list[str] = []
     for number, (read, written) in enumerate(pairs, 1):
-        if len(pairs) > 1:
+        if source.is_dir():
             logger.info("%s: %d of %d", read.name, number, len(pairs))
-        picture = Picture.read(read)
-        size = picture.height, picture.width
-        if network is not None:
-            bands = (run or tile_bands)(network, picture.rows, size, device=chosen)
-        else:
-            batch = torch.from_numpy(picture.rows(0, size[0])).to(chosen).permute(2, 0, 1)[None]
-            bands = iter([(0, cbm3d(batch, sigma=sigma or 0)[0].permute(1, 2, 0).cpu().numpy())])
-        for first, rows in bands:
-            picture.replace(first, rows)
-        picture.write(written)
+        try:
+            picture = Picture.read(read, bytes_per_pixel=needed)
+            size = picture.height, picture.width
+            for first, rows in denoise(picture.rows, size, device=chosen):
+                picture.replace(first, rows)
+            picture.write(written)
+        except (UserError, MemoryError) as error:
+            if not source.is_dir():
+                raise
+            logger.error("%s", error)
+            refused.append(read.name)
+    if refused:
+        raise UserError(
+            f"{len(refused)} of {len(pairs)} pictures are not denoised; the others are.",
+            came=named(refused),
+            do="see the reasons above, and run the command again with these pictures alone.",
+        )
 
 
 def _pictures_of_folder(source: Path, target: Path) -> list[tuple[Path, Path]]:
@@ -103,14 +116,23 @@ def _pictures_of_folder(source: Path, target: Path) -> list[tuple[Path, Path]]:
             came=f"{target} is {'a file' if target.is_file() else 'the same folder'}",
             do="name a new folder.",
         )
-    pairs = [(path, target / f"{path.stem}.png") for path in picture_files(source)]
-    if twice := [a.stem for (a, _), (b, _) in pairwise(pairs) if a.stem == b.stem]:
+    found = find_images(source)
+    if found.left_out:
+        logger.warning("left out, as not a picture's name: %s", named(found.left_out))
+    names = Counter(Path(name).stem for name in found.names)
+    if twice := [name for name, count in names.items() if count > 1]:
         raise UserError(
-            f"Two pictures in {source} would be written to one file.",
-            came=f"`{twice[0]}` with two endings",
-            do="rename one of them.",
+            f"Pictures in {source} would be written to one file.",
+            came=f"`{twice[0]}` with several endings",
+            do="rename them.",
         )
-    return pairs
+    if not names:
+        raise UserError(
+            f"The folder {source} has no picture directly in it.",
+            came=f"no {', '.join(SUFFIXES)}",
+            do="name the folder of the pictures, or a picture.",
+        )
+    return [(source / name, target / f"{Path(name).stem}.png") for name in found.names]
 
 
 def _load_denoiser(model: Path) -> nn.Module:
@@ -123,6 +145,14 @@ def _load_denoiser(model: Path) -> nn.Module:
             do="name a model such as results/mini/models/separate/sigma30.pt.",
         )
     return network
+
+
+def _cbm3d_bands(
+    noisy: Rows, size: tuple[int, int], *, device: torch.device, sigma: float
+) -> Bands:
+    """Yield an image denoised by CBM3D as one band: its parameters depend on the complete image."""
+    batch = torch.from_numpy(noisy(0, size[0])).to(device).permute(2, 0, 1)[None]
+    yield 0, cbm3d(batch, sigma=sigma)[0].permute(1, 2, 0).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -158,21 +188,43 @@ def tile_bands(
             for x in starts:
                 left, right = max(0, x - margin), min(x + side, width)
                 part = band[:, left : x + side + margin]
-                batch = torch.from_numpy(part.copy()).to(device).permute(2, 0, 1)[None]
-                done = network(batch)[0].permute(1, 2, 0).cpu().numpy()
+                done = _apply(network, part[None].copy(), device)[0]
                 result[:, x:right] = done[y - top : bottom - top, x - left : right - left]
                 progress.advance()
             yield y, result
+
+
+def _apply(network: Callable, images: np.ndarray, device: torch.device) -> np.ndarray:
+    """Apply a network to images (N, H, W, 3); a `UserError` if the memory does not suffice."""
+    try:
+        batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+        return network(batch).permute(0, 2, 3, 1).cpu().numpy()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        height, width = images.shape[1:3]
+        raise UserError(
+            "A part of the picture does not fit the device's memory.",
+            came=f"{width} x {height} px on {device}: {str(error).splitlines()[0]}",
+            do="use `--device cpu`, or cut the picture." if device.type != "cpu"
+            else "cut the picture, or use a machine with more memory.",
+        ) from None  # fmt: skip
 
 
 def _tile_and_margin(network: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
     """Return the side of the tiles and their margin, which holds all pixels that decide it."""
     if max(size) <= TILE:
         return TILE, 0
-    margin = tile_margin(network)
+    margin = _margin(network)
     if margin is None or margin > LARGEST_MARGIN:  # every pixel may decide every other
         return max(size), 0
     return TILE, margin
+
+
+@lru_cache(maxsize=1)
+def _margin(network: nn.Module) -> int | None:
+    """Return the margin of a network's tiles, measured once for all pictures of a folder."""
+    return tile_margin(network)
 
 
 @torch.inference_mode()
@@ -208,8 +260,7 @@ def block_bands(
             for begin in range(0, len(lefts), BLOCKS_AT_ONCE):
                 chosen = lefts[begin : begin + BLOCKS_AT_ONCE]
                 parts = np.stack([band[:, x : x + input_columns] for x in chosen])
-                batch = torch.from_numpy(parts).to(device).permute(0, 3, 1, 2)
-                done = forward(batch).permute(0, 2, 3, 1).cpu().numpy()
+                done = _apply(forward, parts, device)
                 for x, one in zip(chosen, done, strict=True):
                     total[:, x : x + columns] += one[:rows, :columns]
                     count[:, x : x + columns] += 1

@@ -39,7 +39,7 @@ _TURNS = {
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 LARGEST_MARGIN = 256  # rows above the next tiles that are kept as they were
-_BYTES_PER_PIXEL = 10  # of an image in Pillow, and of one that it converts or turns
+BYTES_PER_PIXEL = 10  # of an image in Pillow, and of one that it converts or turns
 
 
 class Picture:
@@ -55,12 +55,13 @@ class Picture:
         self.above = np.empty((0, self.width, 3), np.uint8)  # what the last of them were
 
     @classmethod
-    def read(cls, path: Path) -> Picture:
-        """Read an 8-bit colour picture of any size; turn it as its EXIF orientation says."""
+    def read(cls, path: Path, *, bytes_per_pixel: int = BYTES_PER_PIXEL) -> Picture:
+        """Read an 8-bit colour picture of any size; turn it as its EXIF orientation says.
+
+        A `MemoryError` if the memory does not suffice for so many bytes per pixel.
+        """
         with _of_any_size():
-            image = open_rgb(
-                path, most_pixels=psutil.virtual_memory().available // _BYTES_PER_PIXEL
-            )
+            image = open_rgb(path, most_pixels=psutil.virtual_memory().available // bytes_per_pixel)
             turn, metadata = _metadata(image, path)
         return cls(image if turn is None else image.transpose(turn), metadata)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 GRID = 32  # px; a multiple of the strides of a network, after which its rows repeat
 LIMITS = (32, 64, 128)  # px; tried in turn: no deciding pixel may be so far away
+LIMITS_OF_MARGINS = (*LIMITS, 256)  # a margin is measured faster than a field
 TOLERANCE = 1e-5  # of rounding, relative to the largest value of an image
 
 Network = Callable[[Tensor], Tensor]
@@ -51,16 +52,22 @@ def tile_margin(denoiser: nn.Module) -> int | None:
     receptive field: strides make fields that are longer on one side. None if it is not known.
     """
     stated = getattr(denoiser, "receptive_field", None)
-    reach = _measured(denoiser, _reach_of_rows) if stated is None else stated // 2
+    reach = (
+        _measured(denoiser, _reach_of_rows, LIMITS_OF_MARGINS) if stated is None else stated // 2
+    )
     return None if reach is None else -(-reach // GRID) * GRID
 
 
 @torch.inference_mode()
-def _measured(denoiser: nn.Module, measure: Callable[[Network, int], int | None]) -> int | None:
+def _measured(
+    denoiser: nn.Module,
+    measure: Callable[[Network, int], int | None],
+    limits: tuple[int, ...] = LIMITS,
+) -> int | None:
     """Return the larger measure of rows and columns; None if one is not known."""
     try:
         network = copy.deepcopy(denoiser).cpu().eval()
-        for limit in LIMITS:
+        for limit in limits:
             rows = measure(network, limit)
             columns = measure(lambda image: network(image.mT.contiguous()).mT, limit)
             if rows is not None and columns is not None:

@@ -1,5 +1,7 @@
 """Which comparisons are tested: short trainings, weak peers, few photographs, missing results."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,8 @@ from synthetic_run import drop_method, write_synthetic_run
 from dhl.analysis.claims import compute_claims
 from dhl.analysis.measurements import Measurements
 from dhl.analysis.published import published_level
-from dhl.analysis.reach import Reach
+from dhl.analysis.reach import Reach, training_pixels
+from dhl.config.data_sets import Folder
 from dhl.config.parse import parse_config
 from dhl.run.failures import record_failure
 
@@ -166,6 +169,42 @@ def test_a_peer_is_tested_where_its_level_is_known(tmp_path):
     rows, summary = rows_of(compute_claims(config, folder), "denoising-separate-over-dncnn")
     assert rows["verdict"].tolist() == ["holds for these weights", "not tested"]
     assert summary["reason"].startswith("DnCNN has no published level on this data at sigma 30")
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"noise": "plugin.py:poisson"}, "DnCNN has no published level for this noise"),
+        ({"train": "kodak", "test": "./mine"}, "DnCNN has no published level on this data"),
+    ],
+)
+def test_a_published_level_is_that_of_white_noise_on_the_tested_images(tmp_path, changed, reason):
+    config = parse_config(shipped("kodak-cpu"), source="kodak-cpu")
+    methods = {"methods": ("noisy", "dncnn", "separate"), "sigmas": (25.0,)}
+    config = with_parts(config, denoising=methods)
+    folder = write_synthetic_run(config, tmp_path, images=24)
+    if "noise" in changed:
+        config = config.model_copy(update=changed)
+    else:
+        data = config.parts["denoising"].data.model_copy(update=changed)
+        config = with_parts(config, denoising={**methods, "data": data})
+    _, summary = rows_of(compute_claims(config, folder), "denoising-separate-over-dncnn")
+    assert summary["reason"].startswith(reason)
+
+
+def test_complete_images_of_unknown_size_are_no_short_training(few):
+    def pixels(patch: int | None) -> float:
+        training = few.parts["denoising"].training
+        recipe = training.separate.model_copy(update={"patch": patch})
+        training = training.model_copy(update={"separate": recipe, "warm_start": None})
+        data = Folder(kind="folder", name="mine", train="a", test="b")
+        config = with_parts(few, denoising={"training": training, "data": data})
+        return training_pixels(config, "separate/sigma30")
+
+    assert pixels(None) == math.inf
+    assert pixels(20) == few.parts["denoising"].training.separate.steps * 20**2 * (
+        few.parts["denoising"].training.separate.batch
+    )
 
 
 def test_published_weights_have_one_training_and_no_scope(tmp_path):

@@ -1,5 +1,6 @@
 """Reading of evaluation files: files that were edited by hand are refused by name."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,27 @@ def test_the_mean_cross_entropy_is_over_the_images_with_labelled_pixels(config, 
     reach = stats.t.ppf(0.975, 11) * np.sqrt(12 / 11 * expected.var(ddof=0) / 11)
     assert (low + high) / 2 == pytest.approx(expected.mean())
     assert (high - low) / 2 == pytest.approx(reach)
+
+
+def test_a_class_without_test_pixels_does_not_count_even_where_it_is_predicted(config, folder):
+    def empty_a_class(arrays, *, predicted):
+        for name in arrays:
+            if name.startswith("confusion/"):
+                counts = arrays[name]
+                counts[:, :, 0] += counts[:, :, 3]
+                counts[:, :, 3] = counts[:, 3] = 0
+                if name == "confusion/joint" and predicted:
+                    counts[0, 0, 0] -= 1
+                    counts[0, 0, 3] += 1
+
+    found = []
+    for predicted in (False, True):
+        edit_arrays(folder, partial(empty_a_class, predicted=predicted))
+        measurements = read_measurements(config, folder, "segmentation", 30)
+        found.append(measurements.score("joint", "miou"))
+    # One pixel of ten classes, and not a mean over eleven instead of ten.
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+    assert found[1] < found[0]
 
 
 def test_a_file_of_an_older_version_lacks_the_further_metrics(config, folder):

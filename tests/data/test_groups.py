@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from plugin_samples import DATA, write
 from tiny_sets import make_folders
@@ -11,7 +10,7 @@ from dhl.analysis.measurements import read_units
 from dhl.config.parse import parse_config
 from dhl.config.plugins import PluginError
 from dhl.data.groups import check_groups
-from dhl.data.image_set import ImageSet, load_split
+from dhl.data.image_set import load_split
 from dhl.errors import UserError
 
 PART = "classification"
@@ -58,6 +57,18 @@ def test_a_group_in_training_and_test_is_an_error(written, animals, tmp_path):
     assert caught.value.came == "1 in both splits: cat/a"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "error"), [(r"^(.*)_corp\d$", "No test image"), (r"(\d)", "of the same groups")]
+)
+def test_a_pattern_that_is_newer_than_the_data_is_checked(
+    written, configured, animals, pattern, error
+):
+    folder = written(**animals)
+    ids = load_split(folder.data(PART), "test").ids
+    with pytest.raises(UserError, match=error):
+        read_units(configured(**animals, groups=pattern), folder, PART, ids)
+
+
 def test_all_test_images_are_not_one_group(written, animals):
     with pytest.raises(UserError, match="one group"):
         written(**animals, groups="(/)")
@@ -68,10 +79,10 @@ def test_further_test_sets_have_the_groups_of_the_first(tiny_content):
     tiny_content["parts"]["denoising"] |= {"data": data, "test_sets": {"kodak": "kodak"}}
     config = parse_config(tiny_content, source="mine.yaml")
     assert config.parts["denoising-kodak"].data.groups == CROPS
-    images = ImageSet(["kodim01", "kodim02"], np.zeros((2, 20, 20, 3), np.uint8))
-    check_groups("denoising-kodak", {"test": images}, CROPS)
+    names = {"test": ["kodim01", "kodim02"]}
+    assert check_groups("denoising-kodak", names, pattern=CROPS) == 2
     with pytest.raises(UserError, match="No test image"):
-        check_groups("denoising", {"test": images}, CROPS)
+        check_groups("denoising", names, pattern=CROPS)
 
 
 def test_groups_that_no_test_image_has_are_a_slip(written, animals):

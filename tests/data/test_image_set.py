@@ -42,6 +42,13 @@ def test_a_batch_holds_neighbours_of_one_shape(size, expected):
     assert [(batch.start, batch.stop) for batch in mixed().batches(size)] == expected
 
 
+def test_a_batch_of_large_images_has_fewer():
+    images = [np.zeros((1024, 1024, 3), np.uint8)] * 6 + [np.zeros((2048, 4096, 3), np.uint8)] * 2
+    large = ImageSet([str(index) for index in range(8)], images)
+    batches = [(batch.start, batch.stop) for batch in large.batches(64)]
+    assert batches == [(0, 4), (4, 6), (6, 7), (7, 8)]
+
+
 def test_splits_are_read_back(tmp_path):
     path = tmp_path / "data" / "part.npz"
     save_splits({"train": labelled(), "test": mixed()}, path)

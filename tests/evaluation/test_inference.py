@@ -107,7 +107,7 @@ def test_cbm3d_denoises_a_picture_of_odd_size(noisy_picture, tmp_path):
     assert np.abs(saved - 255 * np.clip(expected, 0, 1)).max() <= 0.6
 
 
-def test_a_folder_is_denoised_picture_by_picture(tiny_run, noisy_picture, tmp_path):
+def test_a_folder_is_denoised_picture_by_picture(tiny_run, noisy_picture, tmp_path, caplog):
     source, pixels = noisy_picture
     folder, target = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
@@ -116,6 +116,7 @@ def test_a_folder_is_denoised_picture_by_picture(tiny_run, noisy_picture, tmp_pa
     (folder / "notes.txt").touch()
     model = str(tiny_run.model("separate/sigma30"))
     assert main(["denoise", str(folder), str(target), "--model", model, "--device", "cpu"]) == 0
+    assert "notes.txt" in caplog.text
     assert sorted(path.name for path in target.iterdir()) == ["a.png", "b.png"]
     for name, picture in (("a.png", source), ("b.png", folder / "b.JPG")):
         denoise_pictures(picture, tmp_path / "one.png", model=Path(model), device="cpu")
@@ -131,9 +132,35 @@ def test_a_folder_is_not_denoised_into_itself_a_file_or_one_name(tiny_run, noisy
             denoise_pictures(source.parent, target, model=model, device="cpu")
         assert came in error.value.came
     Image.fromarray(pixels).save(tmp_path / "noisy.bmp")
+    Image.fromarray(pixels).save(tmp_path / "noisy.more.png")  # between the two, in order
     with pytest.raises(UserError, match="one file"):
         denoise_pictures(tmp_path, tmp_path / "out", model=model, device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_of_a_folder_that_cannot_be_used_leaves_the_others(
+    tiny_run, noisy_picture, tmp_path
+):
+    source, _ = noisy_picture
+    Image.new("L", (20, 20)).save(tmp_path / "a-grey.png")
+    (tmp_path / "damaged.png").write_bytes(source.read_bytes()[:500])
+    with pytest.raises(UserError) as error:
+        denoise_pictures(
+            tmp_path, tmp_path / "out", model=tiny_run.model("separate/sigma30"), device="cpu"
+        )
+    assert error.value.came == "a-grey.png, damaged.png"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["noisy.png"]
+
+
+def test_a_lack_of_memory_is_no_traceback(tmp_path, noisy_picture, monkeypatch, tiny_run):
+    def fail(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+    monkeypatch.setattr(denoising, "_load_denoiser", lambda _: Unpadded())
+    monkeypatch.setattr(Unpadded, "forward", fail)
+    with pytest.raises(UserError, match="memory") as error:
+        denoise_pictures(noisy_picture[0], tmp_path / "out.png", model=Path("one.pt"), device="cpu")
+    assert error.value.came.startswith("83 x 61 px on cpu")
 
 
 @pytest.mark.parametrize("name", ["out.xyz", "out", "out.psd", "out.png.bak", "out.gif"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -114,16 +115,22 @@ def test_a_picture_that_a_format_cannot_hold_is_refused(tmp_path):
     assert ".png" in caught.value.do
 
 
-def test_a_picture_beyond_the_memory_is_refused(tmp_path, monkeypatch):
-    Image.new("RGB", (50, 50)).save(tmp_path / "in.png")
-    monkeypatch.setattr(module, "_BYTES_PER_PIXEL", 10**12)
+def test_a_picture_beyond_the_memory_is_refused(tiny_run, tmp_path, monkeypatch):
+    source, target = tmp_path / "in.png", tmp_path / "out.png"
+    Image.new("RGB", (50, 50)).save(source)
+    memory = SimpleNamespace(available=50 * 50 * 100)  # bytes: enough for a network's picture
+    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: memory)
     with pytest.raises(MemoryError, match="50 x 50 px"):
-        Picture.read(tmp_path / "in.png")
+        denoise_pictures(source, target, sigma=30, device="cpu")
+    assert not target.exists()
+    denoise_pictures(source, target, model=tiny_run.model("separate/sigma30"), device="cpu")
+    assert target.exists()
 
 
 USED = """
 import resource, sys
 from pathlib import Path
+from types import SimpleNamespace
 from dhl.evaluation.inference import block_bands, denoise_pictures, tile_bands
 target, model, bands, *sources = sys.argv[1:]
 for source in map(Path, sources):

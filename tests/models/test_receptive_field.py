@@ -234,3 +234,12 @@ def test_the_network_is_not_changed():
     assert network.training
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_tiles_have_a_margin_where_the_field_is_too_wide_to_measure():
+    class Wide(nn.Module):
+        def forward(self, images):
+            return images + nn.functional.avg_pool2d(images, 357, 1, padding=178)  # as DRUNet's
+
+    assert tile_margin(Wide()) == 192
+    assert receptive_field(Wide()) is None
