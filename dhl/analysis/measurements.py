@@ -240,9 +240,12 @@ def _check_rows(
 def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
     """Check and return the per-image metrics of one method.
 
-    PSNR may be absent in a task, and the metrics that an older version did not measure.
+    PSNR may be absent in a task, and the metrics that an older version did not measure. A task's
+    PSNR that is infinite for an image, such as a black one, has no mean and is left out.
     """
     part = base_of(part)
+    if part != "denoising" and np.isinf(rows["psnr"]).any():
+        rows = rows.assign(psnr=np.nan)
     optional = FURTHER_METRICS if part == "denoising" else (*FURTHER_METRICS, "psnr")
     absent = {metric for metric in optional if rows[metric].isna().all()} | {"miou"}
     metrics = [one for one in dict.fromkeys((*METRICS[part], "psnr")) if one not in absent]

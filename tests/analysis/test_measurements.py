@@ -108,6 +108,17 @@ def test_the_mean_cross_entropy_is_over_the_images_with_labelled_pixels(config, 
     assert (high - low) / 2 == pytest.approx(reach)
 
 
+def test_an_infinite_psnr_of_a_task_leaves_its_other_metrics(config, folder):
+    path = folder.evaluation("segmentation", 30)
+    frame = pd.read_csv(path)
+    frame.loc[(frame["method"] == "joint") & (frame["image_id"] == "test-0000"), "psnr"] = np.inf
+    frame.to_csv(path, index=False)
+    measurements = read_measurements(config, folder, "segmentation", 30)
+    assert np.isnan(measurements.score("joint", "psnr"))
+    assert np.isfinite(measurements.score("joint", "miou"))
+    assert np.isfinite(measurements.score("separate", "psnr"))
+
+
 def test_a_class_without_test_pixels_does_not_count_even_where_it_is_predicted(config, folder):
     def empty_a_class(arrays, *, predicted):
         for name in arrays:
