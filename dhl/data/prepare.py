@@ -39,6 +39,7 @@ from dhl.run.results import AVERAGE, NOISE_COLUMNS, SKIPPED_COLUMNS, result_path
 
 logger = logging.getLogger("dhl")
 SHEET_COLUMNS = 20
+_NOISE_TOLERANCE = 0.1  # of sigma
 
 # Kinds of data whose images stay in files, with the functions that list the files.
 LISTINGS: dict[str, Callable[..., dict[str, Listing]]] = {
@@ -242,4 +243,11 @@ def write_noise(config: Config, part: str, sigma: float, folder: RunFolder) -> N
             )  # fmt: skip
             rows.append(dict(zip(NOISE_COLUMNS, row, strict=True)))
             progress.advance()
+    measured = float(np.mean([row["noise_std"] for row in rows]))
+    if abs(measured - sigma) > _NOISE_TOLERANCE * sigma:
+        logger.warning(
+            "%s: the noise of sigma %g has a standard deviation of %.1f on average; methods that "
+            "read sigma, such as CBM3D, take it for %g",
+            part, sigma, measured, sigma,
+        )  # fmt: skip
     write_rows(rows, folder.noise(part, sigma), NOISE_COLUMNS)

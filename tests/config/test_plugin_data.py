@@ -119,6 +119,19 @@ def test_a_run_records_its_noise_and_trains_and_is_measured_with_it(tiny_content
         evaluate(parse_config(tiny_content, source="x"), "denoising", SIGMA, data_copy)
 
 
+@pytest.mark.parametrize(("factor", "warned"), [(1.0, False), (0.8, True)])
+def test_noise_of_another_deviation_than_sigma_is_named(
+    tiny_content, data_copy, tmp_path, caplog, factor, warned
+):
+    source = (
+        "import torch\ndef f(clean, *, noise_std, generator):\n    return clean + "
+        f"{factor} * noise_std * torch.randn(clean.shape, generator=generator)\n"
+    )
+    tiny_content["noise"] = write(tmp_path, "scaled.py", source) + ":f"
+    write_noise(parse_config(tiny_content, source="mine.yaml"), "denoising", SIGMA, data_copy)
+    assert [record.levelname for record in caplog.records].count("WARNING") == warned
+
+
 def data_config(content: dict, tmp_path, source: str, part: str = "classification", **more):
     """Return a configuration with a plug-in as the data of a part."""
     kind = write(tmp_path, "data.py", source) + ":squares"
