@@ -66,6 +66,11 @@ class LogHandler(LogHandlerBase):
         self.planned_file = ""  # the configuration of the plan
         self.planning: subprocess.Popen[str] | None = None
         self.live: Live | None = None
+        self.followers = {
+            LogEvent.RESOURCES_INFO: self._set_limits, LogEvent.RUN_INFO: self._begin,
+            LogEvent.JOB_INFO: self._job_started, LogEvent.JOB_FINISHED: self._job_ended,
+            LogEvent.JOB_ERROR: self._job_failed,
+        }  # fmt: skip
         self.over = threading.Event()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -83,21 +88,19 @@ class LogHandler(LogHandlerBase):
         if self.common_settings.dryrun or event in _ERRORS or record.levelno >= logging.WARNING:
             if self.allowed.filter(record):
                 self._print(shortened(self.details.format(record)))
-        elif event is None:
-            if not record.getMessage().startswith(_ROUTINE):
-                self._print(record.getMessage())
-        elif event == LogEvent.RESOURCES_INFO:
-            # On a cluster, `nodes` is the largest number of jobs at once.
-            side_by_side = getattr(record, "nodes", None) or getattr(record, "cores", None)
-            self.state.cores = side_by_side or self.state.cores
-            resources = getattr(record, "provided_resources", None) or {}
-            self.state.gpu_jobs = resources.get("gpu", self.state.gpu_jobs)
-        elif event == LogEvent.RUN_INFO:
-            self._begin(getattr(record, "stats", {}))
-        elif event == LogEvent.JOB_INFO:
-            self._job_started(record)
-        elif event == LogEvent.JOB_FINISHED:
-            self._job_ended(getattr(record, "job_id", -1))
+        elif event is None and not record.getMessage().startswith(_ROUTINE):
+            self._print(record.getMessage())
+        if event in self.followers and not self.common_settings.dryrun:
+            self.followers[event](record)
+
+    def _set_limits(self, record: logging.LogRecord) -> None:
+        """Take the limits of the run from one of Snakemake's records of resources."""
+        # On a cluster, `nodes` is the largest number of jobs at once.
+        side_by_side = getattr(record, "nodes", None) or getattr(record, "cores", None)
+        self.state.cores = side_by_side or self.state.cores
+        resources = getattr(record, "provided_resources", None) or {}
+        if "gpu" in resources:  # Snakemake's `Resources`: `get` takes no default
+            self.state.gpu_jobs = resources["gpu"].value
 
     def close(self) -> None:
         """End the view, and say how long the jobs took."""
@@ -117,9 +120,9 @@ class LogHandler(LogHandlerBase):
     def _print(self, message: str) -> None:
         self.console.print(Text(message.rstrip("\n")), soft_wrap=True)
 
-    def _begin(self, jobs: dict[str, int]) -> None:
+    def _begin(self, record: logging.LogRecord) -> None:
         """Start the view with the number of jobs of each rule."""
-        self.state.to_run = Counter(jobs)
+        self.state.to_run = Counter(getattr(record, "stats", {}))
         self.state.to_run.pop("total", None)
         if self.console.is_terminal:
             self.live = Live(
@@ -150,14 +153,20 @@ class LogHandler(LogHandlerBase):
         with self.guard:
             self.state.running[name] = RunningJob(Path(log), time.monotonic())
 
-    def _job_ended(self, number: int) -> None:
+    def _job_ended(self, record: logging.LogRecord) -> None:
         """Note the time of a job; name the preview as soon as it is there."""
-        name = self.names.pop(number, "")
+        name = self.names.pop(record.__dict__["job_id"], "")
         with self.guard:
             if (job := self.state.running.pop(name, None)) is not None:
                 self.state.ended[name] = time.monotonic() - job.started
         if name == "preview":
             self._print(f"Look at the first images and rows: {self.results[name]}")
+
+    def _job_failed(self, record: logging.LogRecord) -> None:
+        """Take a job from the running ones; if Snakemake starts it again, it says so."""
+        name = self.names.pop(record.__dict__["jobid"], "")
+        with self.guard:
+            self.state.running.pop(name, None)
 
     def _plan(self, logs: Path) -> None:
         """Let another process plan the run, because that needs torch and some seconds.

@@ -7,6 +7,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from snakemake.resources import Resources
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_dhl.live_view import LogHandler, duration, shortened
@@ -25,6 +26,14 @@ def record(event: LogEvent | None = None, message: str = "", **fields) -> loggin
 
 def job(number: int, log: str, output: str = "result.csv") -> logging.LogRecord:
     return record(LogEvent.JOB_INFO, jobid=number, log=[log], output=[output], shellcmd="dhl")
+
+
+def failed_job(number: int, log: str) -> logging.LogRecord:
+    return record(
+        LogEvent.JOB_ERROR, levelno=logging.ERROR, jobid=number, rule_name="train", rule_msg=None,
+        input=[], output=[], log=[log], conda_env=None, container_img=None, shellcmd="dhl", aux={},
+        indent=False,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -91,10 +100,23 @@ def test_a_target_without_a_command_is_done_at_once(view):
     assert view._summary().startswith("2 of 2 jobs in 0 s")
 
 
-def test_the_limit_of_jobs_on_gpus_is_that_of_the_run(view):
-    view.handle(record(LogEvent.RESOURCES_INFO, provided_resources={"gpu": 2, "mem_mb": 100}))
+def test_the_limit_of_jobs_on_gpus_is_that_of_the_run(view, capsys):
     view.handle(record(LogEvent.RESOURCES_INFO, cores=8))
+    for provided in ({"gpu": 2, "mem_mb": 100}, {"mem_mb": 100}):
+        resources = Resources.from_mapping(provided)
+        view.handle(record(LogEvent.RESOURCES_INFO, provided_resources=resources))
     assert (view.state.gpu_jobs, view.state.cores) == (2, 8)
+    assert capsys.readouterr().err == ""  # no error in the view
+
+
+def test_a_job_that_failed_no_longer_runs_until_it_is_started_again(view):
+    begin(view, train=1)
+    view.handle(job(1, "results/x/logs/train/separate/sigma30.log"))
+    view.handle(failed_job(1, "results/x/logs/train/separate/sigma30.log"))
+    assert (view.state.running, view.names) == ({}, {})
+    view.handle(job(1, "results/x/logs/train/separate/sigma30.log"))
+    view.handle(record(LogEvent.JOB_FINISHED, job_id=1))
+    assert list(view.state.ended) == ["train/separate/sigma30"]
 
 
 def test_a_running_training_shows_its_step_and_loss(view, tmp_path):
