@@ -28,7 +28,14 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from dhl.planning.schedule import Job
-from dhl.planning.time_left import RunningJob, RunState, read_progress, seconds_left
+from dhl.planning.time_left import (
+    RunningJob,
+    RunState,
+    measured_seconds,
+    read_progress,
+    seconds_left,
+    written_at,
+)
 from dhl.training.signals import interrupts
 
 SECONDS_BETWEEN_LINES = 60.0
@@ -95,9 +102,9 @@ class LogHandler(LogHandlerBase):
 
     def _set_limits(self, record: logging.LogRecord) -> None:
         """Take the limits of the run from one of Snakemake's records of resources."""
-        # On a cluster, `nodes` is the largest number of jobs at once.
-        side_by_side = getattr(record, "nodes", None) or getattr(record, "cores", None)
-        self.state.cores = side_by_side or self.state.cores
+        if nodes := getattr(record, "nodes", None):
+            self.state.cores, self.state.on_cluster = nodes, True
+        self.state.cores = getattr(record, "cores", None) or self.state.cores
         resources = getattr(record, "provided_resources", None) or {}
         if "gpu" in resources:  # Snakemake's `Resources`: `get` takes no default
             self.state.gpu_jobs = resources["gpu"].value
@@ -150,15 +157,17 @@ class LogHandler(LogHandlerBase):
             threading.Thread(target=self._plan, args=(logs,), daemon=True).start()
         self.names[record.__dict__["jobid"]] = name
         self.results[name] = next(iter(getattr(record, "output", None) or ()), "")
+        queued = self.state.on_cluster and not getattr(record, "local", False)
+        started = RunningJob(Path(log), time.monotonic(), queued, written_at(Path(log)))
         with self.guard:
-            self.state.running[name] = RunningJob(Path(log), time.monotonic())
+            self.state.running[name] = started
 
     def _job_ended(self, record: logging.LogRecord) -> None:
         """Note the time of a job; name the preview as soon as it is there."""
         name = self.names.pop(record.__dict__["job_id"], "")
         with self.guard:
             if (job := self.state.running.pop(name, None)) is not None:
-                self.state.ended[name] = time.monotonic() - job.started
+                self.state.ended[name] = measured_seconds(name, job, time.monotonic())
         if name == "preview":
             self._print(f"Look at the first images and rows: {self.results[name]}")
 
@@ -205,9 +214,10 @@ class LogHandler(LogHandlerBase):
         with self.guard:
             running = sorted(self.state.running.items())
         for name, job in running:
-            progress = read_progress(job.log)
+            progress = read_progress(job)
             if progress is None:
-                yield name, 0.0, f"since {duration(time.monotonic() - job.started)}"
+                since = f"since {duration(time.monotonic() - job.started)}"
+                yield name, 0.0, f"waits or runs {since}" if job.queued else since
             else:
                 share = progress.done / progress.total
                 yield name, share, f"{progress.done} of {progress.total} {progress.note}".rstrip()
