@@ -173,6 +173,19 @@ def test_the_manifest_says_on_which_device_networks_were_trained(tiny_config, ru
     assert len(trained_on.split("; ")) == 2
 
 
+def test_software_is_from_conda_only_if_this_python_is(
+    tiny_config, run_copy, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CONDA_PREFIX", str(tmp_path / "base"))
+    found = []
+    for prefix, kind in (("env", "conda-meta"), (".venv", "lib")):
+        (tmp_path / prefix / kind).mkdir(parents=True)
+        monkeypatch.setattr("sys.prefix", str(tmp_path / prefix))
+        write_manifest(tiny_config, run_copy)
+        found.append(read_manifest(run_copy)["deployment"])
+    assert found == ["conda", "environment"]
+
+
 def test_compute_time_is_the_sum_of_the_benchmarks(tiny_config, run_copy):
     contents = [f"s\th:m:s\n{seconds}\t0:00:01\n".encode() for seconds in (1.5, 2.25)]
     # None of these says how long its job took.
