@@ -25,7 +25,7 @@ from dhl.files import PROJECT
 from dhl.run.contents import results_of
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
-from dhl.run.outputs import BY_NAME
+from dhl.run.outputs import BY_NAME, complete_run
 from dhl.run.results import (
     check_as_written,
     edited_by_hand,
@@ -236,7 +236,8 @@ def _unreadable(folder: RunFolder, came: str) -> UserError:
     return UserError(
         f"The manifest {folder.manifest} is missing or unreadable.",
         came=came,
-        do="name the folder of a run, such as results/mini, or complete it with `make report`.",
+        do="name the folder of a run, such as results/mini, or complete it: "
+        f"{complete_run(folder.root)}.",
     )
 
 
@@ -302,5 +303,5 @@ def check_untouched(root: Path) -> None:
         raise UserError(
             f"The files in {root} differ from its manifest.",
             came="\n    ".join([f"{len(touched)} differences", *touched]),
-            do="delete the changed files and run `make report` again.",
+            do=f"delete the changed files and run {complete_run(root)}.",
         )
