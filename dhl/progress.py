@@ -44,14 +44,14 @@ class Progress:
             each = (now - self.started) / (self.done - self.begun_with)
             left = each * max(self.total - self.done, 0)
             logger.info(
-                "%s: %d of %d, about %.0f s left %s", self.title, self.done, self.total, left, note
-            )
+                "%s: %d of %d, about %.0f of %.0f s left %s",
+                self.title, self.done, self.total, left, each * self.total, note,
+            )  # fmt: skip
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        """Close the bar, and log the duration unless an error was raised."""
+        """Close the bar, and log what was done in which time unless an error was raised."""
         if self.bar is not None:
             self.bar.close()
         if kind is None:
-            logger.info(
-                "%s: %d done in %.1f s", self.title, self.done, time.monotonic() - self.started
-            )
+            count, seconds = self.done - self.begun_with, time.monotonic() - self.started
+            logger.info("%s: %d of %d done in %.1f s", self.title, count, self.total, seconds)

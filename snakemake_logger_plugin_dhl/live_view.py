@@ -28,7 +28,14 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from dhl.planning.schedule import Job
-from dhl.planning.time_left import RunningJob, RunState, read_progress, seconds_left
+from dhl.planning.time_left import (
+    RunningJob,
+    RunState,
+    measured_seconds,
+    read_progress,
+    seconds_left,
+    written_at,
+)
 from dhl.training.signals import interrupts
 
 SECONDS_BETWEEN_LINES = 60.0
@@ -66,6 +73,11 @@ class LogHandler(LogHandlerBase):
         self.planned_file = ""  # the configuration of the plan
         self.planning: subprocess.Popen[str] | None = None
         self.live: Live | None = None
+        self.followers = {
+            LogEvent.RESOURCES_INFO: self._set_limits, LogEvent.RUN_INFO: self._begin,
+            LogEvent.JOB_INFO: self._job_started, LogEvent.JOB_FINISHED: self._job_ended,
+            LogEvent.JOB_ERROR: self._job_failed,
+        }  # fmt: skip
         self.over = threading.Event()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -83,21 +95,19 @@ class LogHandler(LogHandlerBase):
         if self.common_settings.dryrun or event in _ERRORS or record.levelno >= logging.WARNING:
             if self.allowed.filter(record):
                 self._print(shortened(self.details.format(record)))
-        elif event is None:
-            if not record.getMessage().startswith(_ROUTINE):
-                self._print(record.getMessage())
-        elif event == LogEvent.RESOURCES_INFO:
-            # On a cluster, `nodes` is the largest number of jobs at once.
-            side_by_side = getattr(record, "nodes", None) or getattr(record, "cores", None)
-            self.state.cores = side_by_side or self.state.cores
-            resources = getattr(record, "provided_resources", None) or {}
-            self.state.gpu_jobs = resources.get("gpu", self.state.gpu_jobs)
-        elif event == LogEvent.RUN_INFO:
-            self._begin(getattr(record, "stats", {}))
-        elif event == LogEvent.JOB_INFO:
-            self._job_started(record)
-        elif event == LogEvent.JOB_FINISHED:
-            self._job_ended(getattr(record, "job_id", -1))
+        elif event is None and not record.getMessage().startswith(_ROUTINE):
+            self._print(record.getMessage())
+        if event in self.followers and not self.common_settings.dryrun:
+            self.followers[event](record)
+
+    def _set_limits(self, record: logging.LogRecord) -> None:
+        """Take the limits of the run from one of Snakemake's records of resources."""
+        if nodes := getattr(record, "nodes", None):
+            self.state.cores, self.state.on_cluster = nodes, True
+        self.state.cores = getattr(record, "cores", None) or self.state.cores
+        resources = getattr(record, "provided_resources", None) or {}
+        if "gpu" in resources:  # Snakemake's `Resources`: `get` takes no default
+            self.state.gpu_jobs = resources["gpu"].value
 
     def close(self) -> None:
         """End the view, and say how long the jobs took."""
@@ -117,9 +127,9 @@ class LogHandler(LogHandlerBase):
     def _print(self, message: str) -> None:
         self.console.print(Text(message.rstrip("\n")), soft_wrap=True)
 
-    def _begin(self, jobs: dict[str, int]) -> None:
+    def _begin(self, record: logging.LogRecord) -> None:
         """Start the view with the number of jobs of each rule."""
-        self.state.to_run = Counter(jobs)
+        self.state.to_run = Counter(getattr(record, "stats", {}))
         self.state.to_run.pop("total", None)
         if self.console.is_terminal:
             self.live = Live(
@@ -147,17 +157,25 @@ class LogHandler(LogHandlerBase):
             threading.Thread(target=self._plan, args=(logs,), daemon=True).start()
         self.names[record.__dict__["jobid"]] = name
         self.results[name] = next(iter(getattr(record, "output", None) or ()), "")
+        queued = self.state.on_cluster and not getattr(record, "local", False)
+        started = RunningJob(Path(log), time.monotonic(), queued, written_at(Path(log)))
         with self.guard:
-            self.state.running[name] = RunningJob(Path(log), time.monotonic())
+            self.state.running[name] = started
 
-    def _job_ended(self, number: int) -> None:
+    def _job_ended(self, record: logging.LogRecord) -> None:
         """Note the time of a job; name the preview as soon as it is there."""
-        name = self.names.pop(number, "")
+        name = self.names.pop(record.__dict__["job_id"], "")
         with self.guard:
             if (job := self.state.running.pop(name, None)) is not None:
-                self.state.ended[name] = time.monotonic() - job.started
+                self.state.ended[name] = measured_seconds(name, job, time.monotonic())
         if name == "preview":
             self._print(f"Look at the first images and rows: {self.results[name]}")
+
+    def _job_failed(self, record: logging.LogRecord) -> None:
+        """Take a job from the running ones; if Snakemake starts it again, it says so."""
+        name = self.names.pop(record.__dict__["jobid"], "")
+        with self.guard:
+            self.state.running.pop(name, None)
 
     def _plan(self, logs: Path) -> None:
         """Let another process plan the run, because that needs torch and some seconds.
@@ -196,9 +214,10 @@ class LogHandler(LogHandlerBase):
         with self.guard:
             running = sorted(self.state.running.items())
         for name, job in running:
-            progress = read_progress(job.log)
+            progress = read_progress(job)
             if progress is None:
-                yield name, 0.0, f"since {duration(time.monotonic() - job.started)}"
+                since = f"since {duration(time.monotonic() - job.started)}"
+                yield name, 0.0, f"waits or runs {since}" if job.queued else since
             else:
                 share = progress.done / progress.total
                 yield name, share, f"{progress.done} of {progress.total} {progress.note}".rstrip()

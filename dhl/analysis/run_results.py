@@ -23,7 +23,7 @@ from dhl.run.contents import results_of
 from dhl.run.evaluations import evaluated_draws
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest, recorded_digests
-from dhl.run.outputs import part_of_table
+from dhl.run.outputs import complete_run, part_of_table
 from dhl.run.results import AVERAGE, edited_by_hand, file_digest, read_some_columns
 
 Cell = tuple[str, float, str, str]  # part, sigma, method, metric
@@ -121,7 +121,7 @@ def read_run_results(root: Path) -> RunResults:
         raise UserError(
             f"The run {root} has no tables.",
             came=f"no value in {root / 'tables'}",
-            do="complete the run with `make report`, or name another folder.",
+            do=f"complete the run with {complete_run(root)}, or name another folder.",
         )
     confidence = _read_confidence(folder, manifest)  # raises if the configuration is absent
     verdicts = _read_verdicts(folder, manifest)
@@ -174,7 +174,8 @@ def _check_digest(folder: RunFolder, manifest: dict[str, Any], path: Path) -> No
         raise UserError(
             f"The file {path} was changed after the run.",
             came=f"{path} differs from its digest in {folder.manifest.name}",
-            do="delete the file and run `make report` again, which writes it and the manifest.",
+            do=f"delete the file and run {complete_run(folder.root)}, which writes it and the "
+            "manifest.",
         )
 
 
@@ -232,6 +233,6 @@ def _read_confidence(folder: RunFolder, manifest: dict[str, Any]) -> float:
         raise UserError(
             f"The manifest {folder.manifest} does not state the confidence of the intervals.",
             came=f"no `configuration.statistics.confidence` between 0 and 1 in {folder.manifest}",
-            do="run `make report` again, which writes the manifest.",
+            do=f"delete the manifest and run {complete_run(folder.root)}, which writes it.",
         )
     return confidence

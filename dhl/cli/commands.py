@@ -222,7 +222,7 @@ def run_plan(arguments: Arguments, config: Config, folder: RunFolder) -> None:
 
     counts = count_all_images(config)
     if arguments.no_measurement:
-        machine = reference_machine(config, cores=arguments.cores)
+        machine = reference_machine(config, cores=arguments.cores, tflops=arguments.tflops)
     else:
         machine = measure_machine(config, counts, cores=arguments.cores, tflops=arguments.tflops)
     plan = make_plan(config, counts, machine)

@@ -145,8 +145,8 @@ def _read_sizes(paths: Iterable[Path], folder: str | Path) -> ImageCount:
         try:
             with Image.open(path) as image:
                 sizes.append(image.size[::-1])
-        except OSError:
-            continue  # not a picture, or damaged, which the data job reports
+        except (OSError, Image.DecompressionBombError):
+            continue  # no picture, damaged, or above Pillow's limit, which the data job reports
     if not sizes:
         raise _no_images(folder)
     return _average(np.array(sizes))

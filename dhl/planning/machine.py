@@ -107,8 +107,22 @@ def measure_machine(
     return Machine(name, cores, gpu_jobs, source, start_seconds, rates, baseline_seconds)
 
 
-def reference_machine(config: Config, *, cores: int | None = None) -> Machine:
-    """Return the speed of one core of an AMD EPYC (AVX2), to compare the jobs of a run at once."""
+def reference_machine(
+    config: Config, *, cores: int | None = None, tflops: float | None = None
+) -> Machine:
+    """Return the speed of one core of an AMD EPYC (AVX2), to compare the jobs of a run at once.
+
+    Raises
+    ------
+    UserError
+        If a rate is given.
+    """
+    if tflops is not None:
+        raise UserError(
+            "`--no-measurement` and `--tflops` exclude each other.",
+            came=f"--no-measurement with --tflops {tflops:g}",
+            do="leave out one: without measurement, the rate is that of a core of an AMD EPYC.",
+        )
     names = {network_name(model_spec(config, key)) for key in all_models(config)}
     rates = dict.fromkeys(names, Rates(3e10, 3e10))
     untrained = {"cbm3d": 7e-6, "cbm3d-package": 3e-5, "cbm3d-2020": 9e-4, "mcwnnm": 1.3e-3}

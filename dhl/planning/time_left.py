@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from dhl.planning.schedule import Job, wall_seconds
 
-# The line of `dhl.progress` in the log of a job.
-_LINE = re.compile(r"(\d+) of (\d+), about (\d+) s left ?(.*)")
+# The lines of `dhl.progress` in the log of a job: while a task runs, and at its end.
+_LINE = re.compile(r"(\d+) of (\d+), about (\d+) of (\d+) s left ?(.*)")
+_DONE = re.compile(r"(\d+) of (\d+) done in ([\d.]+) s")
+_ALWAYS_LOGGED = ("train", "baseline", "evaluate")  # rules whose jobs have these lines
 _TAIL = 2000  # bytes at the end of a log
 LEAST_SECONDS = 1.0  # that a running job still needs
 # The plan weighs `PLAN_WEIGHT` times as much as the measured seconds, and at most `MOST_WEIGHT`
@@ -28,15 +30,18 @@ class LoggedProgress(NamedTuple):
     done: int
     total: int
     seconds_left: float
+    seconds: float  # of the whole job, with the work of an earlier try
     note: str
 
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A job that runs."""
+    """A job that runs, or waits in the queue of a cluster."""
 
     log: Path
     started: float  # on the clock of the caller, in seconds
+    queued: bool = False  # whether it began when the cluster started it, not at `started`
+    log_before: int | None = None  # `written_at` of the log of an earlier try
 
 
 @dataclass
@@ -46,41 +51,74 @@ class RunState:
     planned: dict[str, Job] = field(default_factory=dict)  # empty until the plan is made
     to_run: Counter[str] = field(default_factory=Counter)  # jobs of each rule at the start
     running: dict[str, RunningJob] = field(default_factory=dict)
-    ended: dict[str, float] = field(default_factory=dict)  # seconds of each job
+    ended: dict[str, float | None] = field(default_factory=dict)  # seconds; None: not measured
     cores: int = 1
+    on_cluster: bool = False  # `cores` is the largest number of jobs at once
     gpu_jobs: int = 0
     earlier: frozenset[str] = frozenset()  # jobs with a log of an earlier run
 
 
-def read_progress(log: Path) -> LoggedProgress | None:
-    """Read how far a job is; None before its first line of progress."""
+def written_at(log: Path) -> int | None:
+    """Return when a log was written, in nanoseconds; None if there is none."""
     try:
-        with open(log, "rb") as file:
-            file.seek(max(0, log.stat().st_size - _TAIL))
-            text = file.read().decode(errors="replace")
-    except OSError:  # the job has not begun to write
+        return log.stat().st_mtime_ns
+    except OSError:
         return None
-    lines = _LINE.findall(text)
+
+
+def read_progress(job: RunningJob) -> LoggedProgress | None:
+    """Read how far a job is; None before its first line of progress."""
+    lines = _LINE.findall(_end_of_log(job))
     if not lines:
         return None
-    done, total, seconds, note = lines[-1]
-    return LoggedProgress(int(done), int(total), float(seconds), note.strip())
+    done, total, left, seconds, note = lines[-1]
+    return LoggedProgress(int(done), int(total), float(left), float(seconds), note.strip())
+
+
+def measured_seconds(name: str, job: RunningJob, now: float) -> float | None:
+    """Return the seconds that a job took which has just ended; None if they are not known.
+
+    A resumed training counts as a whole one. One that took a finished model is not measured, nor is
+    the time in the queue of a cluster.
+    """
+    tasks = _DONE.findall(_end_of_log(job))
+    if not tasks and (job.queued or name.partition("/")[0] in _ALWAYS_LOGGED):
+        return None
+    seconds = sum(float(took) * int(total) / max(1, int(done)) for done, total, took in tasks)
+    return seconds if job.queued else max(seconds, now - job.started)
+
+
+def _end_of_log(job: RunningJob) -> str:
+    """Return the last lines of a job's log; empty before it writes."""
+    if written_at(job.log) == job.log_before:
+        return ""
+    try:
+        with open(job.log, "rb") as file:
+            file.seek(max(0, job.log.stat().st_size - _TAIL))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def seconds_left(state: RunState, now: float) -> float | None:
     """Estimate the seconds until the last job ends; None without a plan."""
     if not state.planned:
         return None
-    progress = {name: read_progress(job.log) for name, job in state.running.items()}
+    progress = {name: read_progress(job) for name, job in state.running.items()}
     scaled = _scaled_plan(state, progress, now)
     jobs = [scaled[name] for name in _waiting(state)]
     for name, running in state.running.items():
         known, job = progress[name], scaled.get(name, Job(name, LEAST_SECONDS))
-        left = known.seconds_left if known else job.seconds - (now - running.started)
+        took = 0.0 if running.queued else now - running.started
+        left = known.seconds_left if known else job.seconds - took
         jobs.append(replace(job, seconds=max(LEAST_SECONDS, left)))
     names = {job.name for job in jobs}
     jobs = [
-        replace(job, parents=tuple(parent for parent in job.parents if parent in names))
+        replace(
+            job,
+            parents=tuple(parent for parent in job.parents if parent in names),
+            threads=1 if state.on_cluster else job.threads,
+        )
         for job in jobs
     ]
     return wall_seconds(jobs, cores=state.cores, gpu_jobs=state.gpu_jobs)
@@ -96,10 +134,13 @@ def _scaled_plan(
     """
     true: defaultdict[str, float] = defaultdict(float)
     planned: defaultdict[str, float] = defaultdict(float)
-    measured = dict(state.ended)
+    measured = {name: seconds for name, seconds in state.ended.items() if seconds is not None}
     for name, known in progress.items():
         if known is not None:
-            measured[name] = now - state.running[name].started + known.seconds_left
+            running = state.running[name]
+            # Unless it is resumed, a job takes longer than its work, because it starts Python.
+            here = 0.0 if running.queued else now - running.started + known.seconds_left
+            measured[name] = max(known.seconds, here)
     for name in measured.keys() & state.planned.keys():
         for group in _groups(name):
             true[group] += measured[name]

@@ -18,6 +18,7 @@ from dhl.run.evaluations import studies
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.model_keys import sigma_key
+from dhl.run.outputs import complete_run
 from dhl.run.results import (
     AVERAGE,
     CLAIM_COLUMNS,
@@ -80,7 +81,7 @@ def read_claims(folder: RunFolder) -> list[dict[str, Any]]:
             raise UserError(
                 f"The claim {name} does not have one verdict over all sigmas.",
                 came=f"{len(summaries)} rows with an empty sigma in {folder.claims}",
-                do="delete the file and run `make report` again.",
+                do=f"delete the file and run {complete_run(folder.root)}.",
             )
         claims.append(summaries[0] | {"rows": rows[rows["sigma"].notna()].to_dict("records")})
     return claims

@@ -18,6 +18,7 @@ from dhl.run.outputs import (
     OUTPUTS,
     TABLE_FORMATS,
     benchmark_for,
+    complete_run,
     figure_names,
 )
 from dhl.seeding import FIRST, Draw
@@ -52,7 +53,7 @@ def incomplete_run(folder: RunFolder, missing: Sequence[Path]) -> UserError:
     return UserError(
         f"The run in {folder.root} is incomplete.",
         came=f"{len(missing)} files are missing, such as {missing[0]}",
-        do=f"complete it: snakemake report --cores all --configfile {folder.config}",
+        do=f"complete it: {complete_run(folder.root)}.",
     )
 
 

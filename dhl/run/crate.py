@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 from collections.abc import Set
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +178,6 @@ def _describe_workflow(crate: ROCrate, files: dict[str, File], manifest: dict[st
 
 def _add_action(crate: ROCrate, manifest: dict[str, Any], files: dict[str, File]) -> ContextEntity:
     """Add the run itself: its workflow, configuration, times and machine."""
-    end = datetime.fromisoformat(manifest["created"])
     hardware = manifest["hardware"].items()
     machine = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in hardware)
     action = crate.add_action(
@@ -190,9 +189,9 @@ def _add_action(crate: ROCrate, manifest: dict[str, Any], files: dict[str, File]
             "description": f"snakemake report --configfile {CONFIGURATION}; "
             f"{describe_code(manifest)}; base seed {manifest['base_seed']}; "
             f"the machine that wrote the manifest: {machine}",
-            "endTime": end.isoformat(),
+            "endTime": datetime.fromisoformat(manifest["created"]).isoformat(),
         },
     )
-    if (seconds := manifest["wall_seconds"]) is not None:
-        action["startTime"] = (end - timedelta(seconds=round(seconds))).isoformat()
+    if started := manifest.get("started"):
+        action["startTime"] = datetime.fromisoformat(started).isoformat()
     return action

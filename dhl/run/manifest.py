@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import time
 from datetime import datetime
 from importlib import metadata
@@ -24,7 +25,7 @@ from dhl.files import PROJECT
 from dhl.run.contents import results_of
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
-from dhl.run.outputs import BY_NAME
+from dhl.run.outputs import BY_NAME, complete_run
 from dhl.run.results import (
     check_as_written,
     edited_by_hand,
@@ -63,12 +64,14 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
         check_as_written(path)
     manifest = {
         "run": config.run,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "created": _utc(time.time()),
         **_commit(PROJECT),
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": _hardware(config, folder),
-        "deployment": "conda" if "CONDA_PREFIX" in os.environ else "environment",
+        # A conda environment can be active while this Python is of another one.
+        "deployment": "conda" if Path(sys.prefix, "conda-meta").is_dir() else "environment",
         "base_seed": config.base_seed,
+        "started": _started(files),
         "wall_seconds": _wall_seconds(),
         "compute_seconds": round(float(read_benchmarks(config, folder)["s"].sum()), 1),
         "configuration": config.model_dump(mode="json"),
@@ -169,8 +172,21 @@ def processor() -> str:
     return names[0] if names else platform.processor()
 
 
+def _utc(seconds: float) -> str:
+    """Return a time as text."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _started(results: list[Path]) -> str | None:
+    """Return when the run began; None without Snakemake, or if it only resumed an earlier one."""
+    started = os.environ.get("DHL_STARTED")
+    if started is None or any(path.stat().st_mtime < float(started) for path in results):
+        return None
+    return _utc(float(started))
+
+
 def _wall_seconds() -> float | None:
-    """Return the seconds since Snakemake started this run; None without Snakemake."""
+    """Return the seconds since Snakemake was last started; None without Snakemake."""
     started = os.environ.get("DHL_STARTED")
     return round(time.time() - float(started), 1) if started else None
 
@@ -191,18 +207,22 @@ def read_manifest(folder: RunFolder) -> dict[str, Any]:
     return manifest
 
 
+_Time = Annotated[str, AfterValidator(lambda text: datetime.fromisoformat(text) and text)]
+
+
 class _Manifest(BaseModel):
     """The keys that readers of a manifest need; those of other versions may be there too."""
 
     model_config = ConfigDict(strict=True)
 
     run: str
-    created: Annotated[str, AfterValidator(lambda text: datetime.fromisoformat(text) and text)]
+    created: _Time
     commit: str | None
     dirty: bool | None
     versions: dict[str, str]
     hardware: dict[str, Any]
     base_seed: int
+    started: _Time | None = None  # unknown in an older version
     wall_seconds: float | None
     configuration: dict[str, Any]
     plugins: dict[str, str] = {}
@@ -216,7 +236,8 @@ def _unreadable(folder: RunFolder, came: str) -> UserError:
     return UserError(
         f"The manifest {folder.manifest} is missing or unreadable.",
         came=came,
-        do="name the folder of a run, such as results/mini, or complete it with `make report`.",
+        do="name the folder of a run, such as results/mini, or complete it: "
+        f"{complete_run(folder.root)}.",
     )
 
 
@@ -282,5 +303,5 @@ def check_untouched(root: Path) -> None:
         raise UserError(
             f"The files in {root} differ from its manifest.",
             came="\n    ".join([f"{len(touched)} differences", *touched]),
-            do="delete the changed files and run `make report` again.",
+            do=f"delete the changed files and run {complete_run(root)}.",
         )

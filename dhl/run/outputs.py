@@ -126,7 +126,7 @@ def figure_names(parts: Iterable[str], studies: Iterable[str] = ()) -> tuple[str
 
 def command_for(path: Path) -> str | None:
     """Return the command that writes a file of a run; None for any other path."""
-    output, named = _match(path)
+    output, named, _ = _match(path)
     if output is None or not output.command:
         return None
     if "number" in named:
@@ -138,17 +138,18 @@ def command_for(path: Path) -> str | None:
 
 def benchmark_for(path: Path) -> str:
     """Return the name of the file with a job's time and memory; `path` is an output of the job."""
-    output, named = _match(path)
+    output, named, _ = _match(path)
     return output.benchmark.format(**named) if output else ""
 
 
-def _match(path: Path) -> tuple[Output | None, dict[str, Any]]:
-    """Return the output that a file of a run belongs to, and the values of its wildcards."""
+def _match(path: Path) -> tuple[Output | None, dict[str, Any], Path]:
+    """Return the output that a file belongs to, its wildcards, and the folder of its run."""
+    name = Path(path).as_posix()
     for output in OUTPUTS:
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>{\1})", re.escape(output.pattern))
-        if found := re.search(rf"(?:^|/){pattern.format(**WILDCARDS)}$", Path(path).as_posix()):
-            return output, found.groupdict()
-    return None, {}
+        if found := re.search(rf"(?:^|/){pattern.format(**WILDCARDS)}$", name):
+            return output, found.groupdict(), Path(name[: found.start()])
+    return None, {}, Path(path).parent
 
 
 def missing_file(path: Path) -> UserError:
@@ -163,9 +164,15 @@ def missing_file(path: Path) -> UserError:
 def how_to_make(path: Path) -> str:
     """Return advice on how to make a missing file."""
     command = command_for(path)
-    if command is None:
-        return "check the path, or let Snakemake make all missing files: `make report`."
-    return (
-        f"run `{command}` with the same --configfile and --folder, or let Snakemake make all "
-        "missing files: `make report`."
+    *_, root = _match(path)
+    first = (
+        f"run `{command}` with the same --configfile and --folder" if command else "check the path"
     )
+    return f"{first}, or let Snakemake make all missing files: {complete_run(root)}."
+
+
+def complete_run(root: Path) -> str:
+    """Return the command that makes the missing files of the run in a folder, for messages."""
+    config = root / BY_NAME["config"].pattern
+    file = config if config.exists() else "FILE"  # which the reader must know
+    return f"`snakemake report --cores all --configfile {file}`"

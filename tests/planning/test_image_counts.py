@@ -69,6 +69,14 @@ def test_the_images_of_a_user_are_counted_and_their_sizes_averaged(tmp_path):
     assert count_images(data) == PartCounts(ImageCount(2, 40, 50), ImageCount(1, 40, 50))
 
 
+def test_a_picture_that_no_run_can_read_is_not_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)  # Pillow refuses twice of this
+    write_pictures(tmp_path, (40, 20), (60, 40))
+    assert count_images(data_of({"kind": "folder", "name": "own", "test": str(tmp_path)})) == (
+        PartCounts(None, ImageCount(1, 20, 40))
+    )
+
+
 @pytest.mark.parametrize(
     "data",
     [{"kind": "folder", "test": "nowhere"},

@@ -253,6 +253,12 @@ def test_the_program_plans_for_this_machine_and_writes_nothing(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_rate_without_a_measurement_is_refused(capsys):
+    command = ["plan", "--configfile", str(PROJECT / "config/smoke.yaml"), "--no-measurement"]
+    assert main([*command, "--tflops", "-3"]) == 1
+    assert "--no-measurement with --tflops -3" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["paper", "photos"])
 def test_runs_on_public_data_are_planned_without_the_data(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # without downloads

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
 from dhl.planning.schedule import Job
-from dhl.planning.time_left import RunningJob, RunState, read_progress, seconds_left
+from dhl.planning.time_left import (
+    RunningJob,
+    RunState,
+    measured_seconds,
+    read_progress,
+    seconds_left,
+    written_at,
+)
+from dhl.progress import Progress
 
 JOBS = {
     job.name: job
@@ -71,13 +81,11 @@ def test_a_plan_that_is_wrong_by_far_is_corrected_by_the_first_training():
 
 def test_a_running_job_is_estimated_by_the_progress_in_its_log(tmp_path):
     log = tmp_path / "sigma30.log"
-    log.write_text("training on cpu\ntraining: 10 of 40, about 90 s left loss 0.5\n"
-                   "training: 20 of 40, about 30 s left loss 0.25\n")  # fmt: skip
-    assert read_progress(log) == (20, 40, 30.0, "loss 0.25")
-    now = state(
-        ended={"data/denoising": 4},
-        running={"train/separate/sigma30": RunningJob(log, started=100)},
-    )
+    log.write_text("training on cpu\ntraining: 10 of 40, about 90 of 120 s left loss 0.5\n"
+                   "training: 20 of 40, about 30 of 56 s left loss 0.25\n")  # fmt: skip
+    job = RunningJob(log, started=100)
+    assert read_progress(job) == (20, 40, 30.0, 56.0, "loss 0.25")
+    now = state(ended={"data/denoising": 4}, running={"train/separate/sigma30": job})
     # 30 s before now and 30 s after it; 10 were planned.
     overall = corrected(4 + 60, 4 + 10)
     train = corrected(60, 10, overall)
@@ -88,6 +96,55 @@ def test_a_job_without_progress_is_estimated_by_its_plan(tmp_path):
     running = {"data/denoising": RunningJob(tmp_path / "missing.log", started=0)}
     assert seconds_left(state(running=running), 3) == 1 + 32
     assert seconds_left(state(running=running), 50) == 1 + 32
+
+
+def test_a_resumed_training_is_measured_as_a_whole_one(tmp_path, monkeypatch, caplog):
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
+    monkeypatch.setattr("dhl.progress.time", clock)
+    caplog.set_level("INFO", logger="dhl")
+    names = [f"train/{name}/sigma30" for name in "abcd"]
+    job = RunningJob(tmp_path / "sigma30.log", started=0)
+    run = RunState({name: Job(name, 600) for name in names}, Counter(train=4), {names[0]: job})
+    with Progress("training", 10_000, done=9000) as progress:  # 54 s at the speed of 600 s
+        clock.now = 12
+        progress.advance(200)
+        job.log.write_text(caplog.text)
+        assert read_progress(job).seconds_left == 48
+        assert seconds_left(run, 12) == pytest.approx(48 + 3 * 600)
+        clock.now = 60
+        progress.advance(800)
+    job.log.write_text(caplog.text)
+    assert measured_seconds(names[0], job, 65) == 600
+
+
+@pytest.mark.parametrize("name", ["train/a/sigma30", "evaluate/denoising/sigma30"])
+def test_a_job_that_took_a_finished_result_is_not_measured(tmp_path, name):
+    log = tmp_path / "sigma30.log"
+    log.write_text("taking a/sigma30 from checkpoints/finished/01/0123.pt\n")
+    assert measured_seconds(name, RunningJob(log, started=0), 3) is None
+    assert measured_seconds("table/1", RunningJob(log, started=0), 3) == 3
+    run = state(ended={"train/separate/sigma30": None, "data/denoising": 4})
+    assert seconds_left(run, 0) == pytest.approx(22)
+
+
+def test_the_time_in_a_queue_is_not_measured(tmp_path):
+    log = tmp_path / "sigma30.log"
+    log.write_text("training: 40 of 40 done in 7.0 s\n")  # of an earlier run
+    job = RunningJob(log, started=0, queued=True, log_before=written_at(log))
+    assert measured_seconds("train/joint/sigma30", job, 7200) is None
+    assert seconds_left(state(running={"train/joint/sigma30": job}), 7200) == 36
+    log.write_text("training: 20 of 40, about 11 of 22 s left\ntraining: 40 of 40 done in 21.5 s\n")
+    os.utime(log, ns=(0, 0))
+    assert measured_seconds("train/joint/sigma30", job, 7200) == 21.5
+    train = corrected(22, 20, corrected(22, 20))
+    run = RunState(JOBS, Counter(train=2), {"train/joint/sigma30": job})
+    assert seconds_left(run, 7200) == pytest.approx(11 + train * 10)
+
+
+def test_on_a_cluster_each_job_has_cores_of_its_own():
+    jobs = {f"train/{name}/sigma30": Job(f"train/{name}/sigma30", 10, threads=4) for name in "abcd"}
+    run = RunState(planned=jobs, to_run=Counter(train=4), cores=2, on_cluster=True)
+    assert seconds_left(run, 0) == 20
 
 
 def test_a_resumed_run_counts_only_the_jobs_that_snakemake_will_run():

@@ -27,7 +27,7 @@ from dhl.run.contents import files_of
 from dhl.run.crate import METADATA, WORKFLOW
 from dhl.run.export import export_run
 from dhl.run.folder import RunFolder
-from dhl.run.manifest import verify, write_manifest
+from dhl.run.manifest import read_manifest, verify, write_manifest
 from dhl.run.model_graph import all_models
 
 
@@ -169,8 +169,20 @@ def test_the_run_is_an_action_of_the_workflow(entities, finished):
     assert {"@id": "LICENSE"} not in action["result"]
     assert action["endTime"] == manifest["created"].replace("Z", "+00:00")
     start, end = (datetime.fromisoformat(action[key]) for key in ("startTime", "endTime"))
-    assert (end - start).total_seconds() == round(manifest["wall_seconds"])
+    assert (end - start).total_seconds() == pytest.approx(manifest["wall_seconds"], abs=2)
     assert manifest["commit"] in action["description"]
+
+
+def test_a_resumed_run_has_no_known_start(folder, monkeypatch, tmp_path):
+    config = load_config(folder.config)
+    monkeypatch.setenv("DHL_STARTED", str(time.time() - 3600))
+    os.utime(folder.config, times=(0, 0))
+    write_manifest(config, folder)
+    with zipfile.ZipFile(export_run(folder.root, tmp_path / "resumed.zip")) as archive:
+        entities = json.loads(archive.read(METADATA))["@graph"]
+    (action,) = [one for one in entities if one["@type"] == "CreateAction"]
+    assert "startTime" not in action
+    assert action["endTime"] == read_manifest(folder)["created"].replace("Z", "+00:00")
 
 
 def test_the_workflow_names_its_language_and_the_versions(entities, finished):

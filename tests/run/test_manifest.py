@@ -21,7 +21,13 @@ from dhl.run.contents import benchmarks_of
 from dhl.run.export import export_run
 from dhl.run.fingerprints import settings_digest
 from dhl.run.folder import RunFolder
-from dhl.run.manifest import not_compared, read_manifest, verify, write_manifest
+from dhl.run.manifest import (
+    check_untouched,
+    not_compared,
+    read_manifest,
+    verify,
+    write_manifest,
+)
 from dhl.run.results import (
     IMAGE_COLUMNS,
     NOISE_COLUMNS,
@@ -51,6 +57,15 @@ def manifested(tiny_config, run_copy):
     """A finished run with its manifest."""
     write_manifest(tiny_config, run_copy)
     return run_copy
+
+
+def test_advice_after_a_change_names_the_configuration_of_the_run(tiny_config, run_copy):
+    run_copy.config.write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
+    write_manifest(tiny_config, run_copy)
+    run_copy.training("classifier/clean").write_text("")
+    with pytest.raises(UserError) as caught:
+        check_untouched(run_copy.root)
+    assert f"--configfile {run_copy.config}`" in caught.value.do
 
 
 def test_verify_lists_what_was_changed_removed_or_added(manifested):
@@ -171,6 +186,19 @@ def test_the_manifest_says_on_which_device_networks_were_trained(tiny_config, ru
     trained_on = json.loads(run_copy.manifest.read_text())["hardware"]["trained_on"]
     assert trained_on.split("; ")[0] == "A GPU in bfloat16"
     assert len(trained_on.split("; ")) == 2
+
+
+def test_software_is_from_conda_only_if_this_python_is(
+    tiny_config, run_copy, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CONDA_PREFIX", str(tmp_path / "base"))
+    found = []
+    for prefix, kind in (("env", "conda-meta"), (".venv", "lib")):
+        (tmp_path / prefix / kind).mkdir(parents=True)
+        monkeypatch.setattr("sys.prefix", str(tmp_path / prefix))
+        write_manifest(tiny_config, run_copy)
+        found.append(read_manifest(run_copy)["deployment"])
+    assert found == ["conda", "environment"]
 
 
 def test_compute_time_is_the_sum_of_the_benchmarks(tiny_config, run_copy):

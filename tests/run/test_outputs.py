@@ -18,7 +18,7 @@ from dhl.errors import UserError
 from dhl.files import PROJECT
 from dhl.run.contents import files_of
 from dhl.run.folder import RunFolder
-from dhl.run.outputs import OUTPUTS, command_for, how_to_make
+from dhl.run.outputs import OUTPUTS, command_for, complete_run, how_to_make
 from dhl.run.results import file_digest
 from dhl.run.shards import Shard
 from dhl.seeding import Draw
@@ -61,6 +61,20 @@ def test_a_missing_file_says_what_makes_it(tmp_path):
         file_digest(path)
     assert command_for(tmp_path / "mine.png") is None
     assert how_to_make(tmp_path / "mine.png").startswith("check the path")
+
+
+@pytest.mark.parametrize(
+    "path", ["noise/denoising/sigma30.csv", "models/separate/sigma30.pt", "config.yaml", "mine.png"]
+)
+def test_advice_names_the_configuration_of_the_run(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    root = Path("results/photos")
+    assert complete_run(root) == "`snakemake report --cores all --configfile FILE`"
+    root.mkdir(parents=True)
+    (root / "config.yaml").touch()
+    command = "`snakemake report --cores all --configfile results/photos/config.yaml`"
+    assert complete_run(root) == command
+    assert command in how_to_make(root / path)
 
 
 def test_the_page_has_every_step_of_the_workflow():

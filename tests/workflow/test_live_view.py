@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from snakemake.resources import Resources
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_dhl.live_view import LogHandler, duration, shortened
@@ -23,8 +26,20 @@ def record(event: LogEvent | None = None, message: str = "", **fields) -> loggin
     )
 
 
-def job(number: int, log: str, output: str = "result.csv") -> logging.LogRecord:
-    return record(LogEvent.JOB_INFO, jobid=number, log=[log], output=[output], shellcmd="dhl")
+def job(
+    number: int, log: str, output: str = "result.csv", *, local: bool = False
+) -> logging.LogRecord:
+    return record(
+        LogEvent.JOB_INFO, jobid=number, log=[log], output=[output], shellcmd="dhl", local=local
+    )
+
+
+def failed_job(number: int, log: str) -> logging.LogRecord:
+    return record(
+        LogEvent.JOB_ERROR, levelno=logging.ERROR, jobid=number, rule_name="train", rule_msg=None,
+        input=[], output=[], log=[log], conda_env=None, container_img=None, shellcmd="dhl", aux={},
+        indent=False,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -79,7 +94,28 @@ def test_long_lists_of_files_are_shortened():
 
 def test_on_a_cluster_as_many_jobs_as_nodes_run_at_once(view):
     view.handle(record(LogEvent.RESOURCES_INFO, nodes=100))
-    assert view.state.cores == 100
+    assert (view.state.cores, view.state.on_cluster) == (100, True)
+
+
+def test_of_a_job_on_a_cluster_the_view_knows_only_what_its_log_says(view):
+    log = Path("results/x/logs/train/separate/sigma30.log")
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        "training: 20 of 40, about 30 of 60 s left loss 0.25\n", "utf-8"
+    )  # of an earlier run
+    view.handle(record(LogEvent.RESOURCES_INFO, nodes=100))
+    begin(view, train=1, download=1)
+    view.handle(job(1, str(log)))
+    view.handle(job(2, "results/x/logs/download/kodak.log", local=True))
+    assert list(view._running()) == [
+        ("download/kodak", 0.0, "since 0 s"),
+        ("train/separate/sigma30", 0.0, "waits or runs since 0 s"),
+    ]
+    log.write_text("training: 30 of 40, about 20 of 80 s left loss 0.5\n", "utf-8")
+    os.utime(log, ns=(0, 0))
+    assert list(view._running())[1] == ("train/separate/sigma30", 0.75, "30 of 40 loss 0.5")
+    view.handle(record(LogEvent.JOB_FINISHED, job_id=1))
+    assert view.state.ended == {"train/separate/sigma30": None}
 
 
 def test_a_target_without_a_command_is_done_at_once(view):
@@ -91,18 +127,31 @@ def test_a_target_without_a_command_is_done_at_once(view):
     assert view._summary().startswith("2 of 2 jobs in 0 s")
 
 
-def test_the_limit_of_jobs_on_gpus_is_that_of_the_run(view):
-    view.handle(record(LogEvent.RESOURCES_INFO, provided_resources={"gpu": 2, "mem_mb": 100}))
+def test_the_limit_of_jobs_on_gpus_is_that_of_the_run(view, capsys):
     view.handle(record(LogEvent.RESOURCES_INFO, cores=8))
+    for provided in ({"gpu": 2, "mem_mb": 100}, {"mem_mb": 100}):
+        resources = Resources.from_mapping(provided)
+        view.handle(record(LogEvent.RESOURCES_INFO, provided_resources=resources))
     assert (view.state.gpu_jobs, view.state.cores) == (2, 8)
+    assert capsys.readouterr().err == ""  # no error in the view
+
+
+def test_a_job_that_failed_no_longer_runs_until_it_is_started_again(view):
+    begin(view, train=1)
+    view.handle(job(1, "results/x/logs/train/separate/sigma30.log"))
+    view.handle(failed_job(1, "results/x/logs/train/separate/sigma30.log"))
+    assert (view.state.running, view.names) == ({}, {})
+    view.handle(job(1, "results/x/logs/train/separate/sigma30.log"))
+    view.handle(record(LogEvent.JOB_FINISHED, job_id=1))
+    assert list(view.state.ended) == ["train/separate/sigma30"]
 
 
 def test_a_running_training_shows_its_step_and_loss(view, tmp_path):
     log = tmp_path / "results/x/logs/train/separate/sigma30.log"
     log.parent.mkdir(parents=True)
-    log.write_text("training: 20 of 40, about 30 s left loss 0.25\n")
     begin(view, train=1)
     view.handle(job(1, str(log)))
+    log.write_text("training: 20 of 40, about 30 of 60 s left loss 0.25\n")
     assert list(view._running()) == [("train/separate/sigma30", 0.5, "20 of 40 loss 0.25")]
 
 
