@@ -110,8 +110,8 @@ MISTAKES = [
     (["describe", "--configfile", "folder"], "Is a directory"),
     (["train", "separate/sigma30", "--folder", "tiny.yaml"], "tiny.yaml"),
     (
-        ["denoise", "folder", "b.png", "--method", "cbm3d", "--sigma", "25"],
-        "Is a directory",
+        ["denoise", "folder", "folder-2", "--method", "cbm3d", "--sigma", "25"],
+        "The folder folder has no picture",
     ),
     (["denoise", "a.png", "b.png", "--model", "folder"], "folder"),
     (["import-caffe", "folder", "--output", "b.pt"], "folder"),
