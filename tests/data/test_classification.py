@@ -155,7 +155,7 @@ def test_the_development_kit_is_read_from_its_archive(flat, tmp_path):
 
 def test_unpacked_archives_are_found_below_the_root(ilsvrc, tmp_path):
     archives = tmp_path / "archives"
-    with pytest.raises(UserError, match="`dhl data download ilsvrc2012`"):
+    with pytest.raises(UserError, match="`dhl data download ilsvrc2012 --configfile"):
         listed(archives, tmp_path)
     spec = Ilsvrc2012(kind="ilsvrc2012", path=str(archives))
     assert spec.downloads == ()
