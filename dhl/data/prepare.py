@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from dhl.config.data_sets import Folder, PhotoDigits, PluginData
-from dhl.config.image_data_sets import ImageFolder, Voc
-from dhl.config.methods import base_of
+from dhl.config.data_sets import Folder, OwnImages, PhotoDigits, PluginData
+from dhl.config.methods import TASKS, base_of
 from dhl.config.plugins import wrong_result
 from dhl.config.rules import used_recipes
 from dhl.config.schema import Config
@@ -39,6 +38,7 @@ from dhl.run.results import AVERAGE, NOISE_COLUMNS, SKIPPED_COLUMNS, result_path
 
 logger = logging.getLogger("dhl")
 SHEET_COLUMNS = 20
+Heads = dict[str, dict[Path, bytes]]  # digests of files, by split
 
 # Kinds of data whose images stay in files, with the functions that list the files.
 LISTINGS: dict[str, Callable[..., dict[str, Listing]]] = {
@@ -136,6 +136,9 @@ def _read(config: Config, part: str, *, decode: bool) -> PartData:
         # A further test set has the training images of the part itself.
         wanted = ("train", "test") if part == base_of(part) else ("test",)
         splits, left_out = read_denoising(spec, data_root(config), wanted=wanted)
+        denoised = _heads_of_denoising(config, part)
+        for task in (task for task in TASKS if task in config.parts and any(denoised.values())):
+            _refuse_shared(denoised, _heads_of_task(config, task))
         return PartData(splits, [], left_out)
     return _read_listings(config, part, decode=decode)
 
@@ -144,29 +147,55 @@ def _read_listings(config: Config, part: str, *, decode: bool) -> PartData:
     """List the images of a part that stay in files, and open each once."""
     spec = config.parts[part].data
     found = PartData({}, [], [])
-    heads: dict[str, dict[Path, bytes]] = {"train": {}, "test": {}}
-    for split, listing in LISTINGS[spec.kind](spec, data_root(config)).items():
-        chosen = listing.evenly(getattr(spec, f"{split}_images", None))
-        seen = inspect(chosen, split, spec, threads=config.threads, decode=decode)
+    heads: Heads = {"train": {}, "test": {}}
+    for split, listing in _listings(config, part).items():
+        seen = inspect(listing, split, spec, threads=config.threads, decode=decode)
         found.splits[split] = seen.images
         found.skipped.extend(seen.skipped)
         found.left_out.extend(f"{listing.folder}/{name}" for name in listing.left_out)
         heads[split] = seen.heads
-    if isinstance(spec, ImageFolder | Voc):  # the split of a public set is not the user's mistake
-        denoised = _heads_of_denoising(config)
-        refuse_copies(heads["train"] | denoised["train"], heads["test"])
-        refuse_copies(heads["train"], denoised["test"])
+    if isinstance(spec, OwnImages):  # the split of a public set is not the user's mistake
+        refuse_copies(heads["train"], heads["test"])
+        parts = [part for part in config.parts if base_of(part) == "denoising"]
+        _refuse_shared(_heads_of_denoising(config, *parts), heads)
     return found
 
 
-def _heads_of_denoising(config: Config) -> dict[str, dict[Path, bytes]]:
-    """Digest the heads of the images in the user's folders for denoising, by split."""
-    parts = [part for part in config.parts if base_of(part) == "denoising"]
+def _listings(config: Config, part: str) -> dict[str, Listing]:
+    """List the chosen images of each split of a part that stay in files."""
+    spec = config.parts[part].data
+    return {
+        split: listing.evenly(getattr(spec, f"{split}_images", None))
+        for split, listing in LISTINGS[spec.kind](spec, data_root(config)).items()
+    }
+
+
+def _refuse_shared(denoised: Heads, task: Heads) -> None:
+    """Refuse images that denoisers are trained on and a task is tested on, or the other way round.
+
+    The data steps of both parts compare them: the folders of either can change alone.
+    """
+    refuse_copies(denoised["train"], task["test"])
+    refuse_copies(task["train"], denoised["test"])
+
+
+def _heads_of_denoising(config: Config, *parts: str) -> Heads:
+    """Digest the heads of the images in the user's folders of some denoising parts, by split."""
     folders = {(split, getattr(data, split)) for data, split, _ in user_folders(config, *parts)}
-    heads: dict[str, dict[Path, bytes]] = {"train": {}, "test": {}}
+    heads: Heads = {"train": {}, "test": {}}
     for split, folder in folders:
         with contextlib.suppress(UserError):  # the data step of the other part reports it
             heads[split] |= heads_of(picture_files(Path(folder)))
+    return heads
+
+
+def _heads_of_task(config: Config, task: str) -> Heads:
+    """Digest the heads of the user's images of a task, by split; none of a public set."""
+    heads: Heads = {"train": {}, "test": {}}
+    if isinstance(config.parts[task].data, OwnImages):
+        with contextlib.suppress(UserError):  # the data step of the task reports it
+            for split, listing in _listings(config, task).items():
+                heads[split] = heads_of(listing.folder / path for path in listing.paths)
     return heads
 
 
