@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +19,9 @@ from dhl.config.rules import used_recipes
 from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
-from dhl.data.folder import picture_files, read_denoising
+from dhl.data.folder import GREY, picture_files, read_denoising
 from dhl.data.groups import check_groups
-from dhl.data.image_files import Files
+from dhl.data.image_files import DamagedImage, Files
 from dhl.data.image_set import ImageSet, check_sizes, load_split, save_splits
 from dhl.data.imagenet_samples import list_imagenet_samples
 from dhl.data.listing import Listing, Skipped, heads_of, inspect, named, refuse_copies
@@ -37,7 +37,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.results import AVERAGE, NOISE_COLUMNS, SKIPPED_COLUMNS, result_path, write_rows
 
 logger = logging.getLogger("dhl")
-SHEET_COLUMNS = 20
+SHEET_COLUMNS, SHEET_SIDE = 20, 64  # images in a row, and their side in pixels
 Heads = dict[str, dict[Path, bytes]]  # digests of files, by split
 
 # Kinds of data whose images stay in files, with the functions that list the files.
@@ -89,6 +89,7 @@ def read_splits(config: Config, part: str, *, decode: bool = False) -> PartData:
     check_groups(part, found.splits, getattr(config.parts[part].data, "groups", None))
     for split, images in found.splits.items():
         _check_classes(part, split, images)
+    _warn_of_grey(part, found.splits["test"])
     return found
 
 
@@ -103,6 +104,13 @@ def check_training_images(config: Config, part: str, splits: dict[str, ImageSet]
             )
         if source == part:
             check_sizes(splits["train"], recipe)
+
+
+def _warn_of_grey(part: str, images: ImageSet) -> None:
+    """Warn if all images are grey; the first coloured one ends the search."""
+    if all((image == image[..., :1]).all() for image in images.images):
+        message = "%s: all %d test images are grey. %s"
+        logger.warning(message, part, len(images), GREY)
 
 
 def _check_classes(part: str, split: str, images: ImageSet) -> None:
@@ -201,28 +209,28 @@ def _heads_of_task(config: Config, task: str) -> Heads:
 
 def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:
     """Draw the first images of each split in a row, and below it their label maps, if any."""
-    side = 64
-    sheet_rows = []
+    rows = []
     for images in splits.values():
-        sheet_rows.append(_first(images.images))
-        targets = images.targets
-        if targets is not None and images.has_label_maps:
-            sheet_rows.append([label_colours()[labels] for labels in _first(targets)])
-    sheet = Image.new("RGB", (side * SHEET_COLUMNS, side * len(sheet_rows)), "white")
-    for row, shown in enumerate(sheet_rows):
-        for column, image in enumerate(shown):
-            picture = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
-            sheet.paste(picture, (column * side, row * side))
+        rows.append(_thumbnails(images.images))
+        if images.targets is not None and images.has_label_maps:
+            rows.append(_thumbnails(images.targets))
+    sheet = Image.new("RGB", (SHEET_SIDE * SHEET_COLUMNS, SHEET_SIDE * len(rows)), "white")
+    for row, thumbnails in enumerate(rows):
+        for column, thumbnail in enumerate(thumbnails):
+            sheet.paste(thumbnail, (column * SHEET_SIDE, row * SHEET_SIDE))
     return sheet
 
 
-def _first(images: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
-    """Return the images of one row of the contact sheet; damaged images are grey."""
-    if not isinstance(images, Files):
-        return [np.asarray(image) for image in images[:SHEET_COLUMNS]]
-    shown = [images.read(index) for index in range(min(SHEET_COLUMNS, len(images)))]
-    grey = np.full((1, 1, 3), 128, np.uint8)
-    return [image if isinstance(image, np.ndarray) else grey for image in shown]
+def _thumbnails(images: Sequence[np.ndarray] | np.ndarray) -> Iterator[Image.Image]:
+    """Shrink the images or label maps of one row, one at a time; damaged images are grey."""
+    for index in range(min(SHEET_COLUMNS, len(images))):
+        image = images.read(index) if isinstance(images, Files) else images[index]
+        if isinstance(image, DamagedImage):
+            image = np.full((1, 1, 3), 128, np.uint8)
+        if image.ndim == 2:
+            image = label_colours()[image]
+        side = (SHEET_SIDE, SHEET_SIDE)
+        yield Image.fromarray(np.asarray(image)).resize(side, Image.Resampling.BOX)
 
 
 def label_colours() -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +28,10 @@ from dhl.config.image_data_sets import Ilsvrc2012
 from dhl.data.class_names import class_namer
 from dhl.data.classification import imagenet_synsets, list_ilsvrc2012
 from dhl.data.download import fetch
-from dhl.data.image_set import load_split
+from dhl.data.image_files import Files
+from dhl.data.image_set import ImageSet, load_split
 from dhl.data.noise import evaluation_seed, noisy_image, pixel_digest
-from dhl.data.prepare import write_data, write_noise
+from dhl.data.prepare import contact_sheet, write_data, write_noise
 from dhl.errors import UserError
 from dhl.run.folder import RunFolder
 from dhl.run.results import NOISE_COLUMNS, SKIPPED_COLUMNS, read_csv
@@ -302,6 +304,22 @@ def test_the_contact_sheet_shows_the_first_images_and_a_damaged_one_in_grey(writ
     np.testing.assert_array_equal(sheet[:64, :64], np.asarray(first))
     assert (sheet[:64, 128:192] == 128).all()
     assert (sheet[:64, 256:] == 255).all()
+
+
+def test_the_contact_sheet_holds_one_image_at_a_time(tmp_path):
+    images, most = [], []
+
+    class Counted(Files):
+        def read(self, index: int) -> np.ndarray:
+            most.append(sum(image() is not None for image in images))
+            image = np.full((500, 400, 3), index, np.uint8)
+            images.append(weakref.ref(image))
+            return image
+
+    names = [str(index) for index in range(30)]
+    contact_sheet({"test": ImageSet(names, Counted(tmp_path, names))})
+    assert len(most) == 20
+    assert max(most) <= 1  # the one before
 
 
 def test_a_link_to_a_training_image_is_not_tested_on(written, configured, tmp_path):
