@@ -135,7 +135,8 @@ def _check_headers(paths: Sequence[Path], *, own: bool) -> None:
             "on them needs as much.",
         )
     if own:
-        warn_of_turned([path for path, header in headers.items() if header.is_turned])
+        turned = [path for path, header in headers.items() if header.is_turned]
+        warn_of_turned(turned, total=len(paths))
 
 
 def read_pictures(paths: Sequence[Path]) -> ImageSet:

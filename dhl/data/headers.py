@@ -53,14 +53,14 @@ def _is_transparent(image: ImageFile.ImageFile) -> bool:
     return image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
 
 
-def warn_of_turned(paths: Sequence[Path]) -> None:
-    """Warn that the orientation of these images is not applied."""
+def warn_of_turned(paths: Sequence[Path], *, total: int) -> None:
+    """Warn that the orientation of these images, of `total`, is not applied."""
     if paths:
         logger.warning(
-            "%d images have an EXIF orientation, such as %s: their pixels are used as they are "
-            "stored, turned or mirrored. Write them upright, for example by "
+            "The EXIF orientation is not applied: %d of %d images, such as %s, are used as they "
+            "are stored, turned or mirrored. Write them upright, for example by "
             "`mogrify -auto-orient`.",
-            len(paths), paths[0],
+            len(paths), total, paths[0],
         )  # fmt: skip
 
 

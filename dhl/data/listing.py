@@ -178,7 +178,8 @@ def inspect(
         class_names=listing.class_names,
     )  # fmt: skip
     paths = [listing.folder / path for path in listing.paths]
-    warn_of_turned([path for path, one in zip(paths, seen, strict=True) if one.is_turned])
+    turned = [path for path, one in zip(paths, seen, strict=True) if one.is_turned]
+    warn_of_turned(turned, total=len(paths))
     return Inspected(images, dict(zip(paths, (one.head for one in seen), strict=True)), skipped)
 
 

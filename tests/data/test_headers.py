@@ -72,13 +72,13 @@ def test_turned_images_of_a_folder_are_counted_and_one_is_named(tmp_path, caplog
     turn(tmp_path / "kodak/kodim01.png", 3)  # as in a public set
     spec = Folder(kind="folder", name="mine", train="kodak", test=str(tmp_path / "test"))
     read_denoising(spec, tmp_path)
-    assert warned(caplog) == [(2, tmp_path / "test/b.jpg")]
+    assert warned(caplog) == [(2, 3, tmp_path / "test/b.jpg")]
 
 
 def test_turned_images_of_a_class_are_counted(written, mine, tmp_path, caplog):
     turn(tmp_path / "train/cat/1.png", 6)
     written(**mine)
-    assert warned(caplog) == [(1, tmp_path / "train/cat/1.png")]
+    assert warned(caplog) == [(1, 3, tmp_path / "train/cat/1.png")]
 
 
 def test_turned_images_of_a_public_set_are_no_mistake_of_the_user(written, tmp_path, caplog):
