@@ -9,7 +9,7 @@ import argparse
 import gc
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,9 @@ def _quick_imports() -> Iterator[None]:
 def run_data_make(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Make or read the clean images of a part."""
     from dhl.data.prepare import write_data
+    from dhl.run.downloads import downloads_of
 
+    _fetch_missing(config, downloads_of(config, arguments.part))
     write_data(config, arguments.part, folder)
 
 
@@ -50,10 +52,23 @@ def run_data_download(arguments: Arguments, config: Config, folder: RunFolder) -
     from dhl.data.locations import data_root
     from dhl.run.downloads import mirrors_of, needed_sets
 
-    root = data_root(config)
-    for name in arguments.sets or needed_sets(config):
+    root, needed = data_root(config), needed_sets(config)
+    for name in arguments.sets or needed:
         fetch(name, root=root, mirrors=mirrors_of(config))
-        write_receipt(name, root=root, path=folder.download(name))
+        if name in needed:  # another set is no file of the run
+            write_receipt(name, root=root, path=folder.download(name))
+
+
+def _fetch_missing(config: Config, names: Iterable[str]) -> None:
+    """Download sets that are gone or were never there: a run that has receipts fetches no more."""
+    from dhl.data.download import fetch
+    from dhl.data.locations import data_root
+    from dhl.run.downloads import mirrors_of
+
+    root = data_root(config)
+    for name in names:
+        if not (root / name).is_dir():
+            fetch(name, root=root, mirrors=mirrors_of(config))
 
 
 def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> None:
@@ -103,9 +118,15 @@ def run_preview(arguments: Arguments, config: Config, folder: RunFolder) -> None
 
 def run_train(arguments: Arguments, config: Config, folder: RunFolder) -> None:
     """Train one model."""
+    from dhl.run.downloads import downloaded_weights
+    from dhl.run.model_graph import model_spec
+
     with _quick_imports():
         from dhl.training.train import train_model
 
+    spec = model_spec(config, arguments.model)
+    weights = downloaded_weights(spec.role, spec.network)
+    _fetch_missing(config, [] if spec.start or weights is None else [weights])
     train_model(config, arguments.model, folder)
 
 

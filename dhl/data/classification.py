@@ -61,7 +61,7 @@ def list_imagenette(spec: Imagenette, root: Path) -> dict[str, Listing]:
             f"Some classes of Imagenette have no test image `{VALIDATION}*`.",
             came=f"{len(absent)} classes without one in {folder}: {named(absent)}",
             do=f"delete {downloaded(root, spec.name)} and unpack the archive again: "
-            f"`dhl data download {spec.name}`.",
+            f"`dhl data download {spec.name} --configfile ...` with the configuration of the run.",
         )
     check_counts(train, IMAGENETTE, 1)
     return {"train": train, "test": test}
@@ -105,7 +105,8 @@ def list_ilsvrc2012(spec: Ilsvrc2012, root: Path) -> dict[str, Listing]:
         raise UserError(
             "ILSVRC2012 has no folder `val`.",
             came=f"no folder {Path(spec.path) / 'val'}, and nothing unpacked in {folder}",
-            do=f"correct `path`, or unpack the archives with `dhl data download {spec.name}`.",
+            do=f"correct `path`, or unpack the archives with "
+            f"`dhl data download {spec.name} --configfile ...` with the configuration of the run.",
         )
     synsets = imagenet_synsets()
     listings = {}

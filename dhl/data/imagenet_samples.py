@@ -55,7 +55,8 @@ def _select(root: Path, half: str, split: str) -> Listing:
         raise UserError(
             f"`imagenet-samples` does not have {CLASSES_OF_IMAGENET} photographs.",
             came=f"{len(paths)} files n*.JPEG in {folder}",
-            do="delete the folder and download it again: `dhl data download imagenet-samples`.",
+            do="delete the folder and download it again: `dhl data download imagenet-samples "
+            "--configfile ...` with the configuration of the run.",
         )
     ids = [Path(path).stem for path in paths]
     every = Listing(folder, ids, paths, np.arange(CLASSES_OF_IMAGENET), CLASSES_OF_IMAGENET)

@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dhl.config.data_sets import OwnImages
 from dhl.config.image_data_sets import ClassifiedPictures, Pictures
+from dhl.data.headers import TRANSPARENT, conversion, read_header, warn_of_turned
 from dhl.data.image_files import (
     DamagedImage,
     ImageFiles,
@@ -30,6 +32,7 @@ from dhl.progress import Progress
 
 logger = logging.getLogger("dhl")
 NAMED = 5  # a message names at most this many files, and counts the others
+DEEP = "more than 8 bits a channel"  # the reason of `read_size`
 HEAD = 65_536  # first bytes of a training image, which its digest covers
 
 
@@ -143,8 +146,7 @@ def inspect(
         If an image is damaged and `spec.damaged` is `stop`, all images are damaged, or a label map
         does not fit its image.
     """
-    preparation = preparation_of(spec, split)
-    look = functools.partial(_look, listing, preparation, split, decode or split != "train")
+    look = functools.partial(_look, listing, spec, split, decode or split != "train")
     found: list[_Seen | DamagedImage] = []
     title = f"{spec.name}, {split}: opening files"
     with ThreadPool(threads) as pool, Progress(title, len(listing)) as progress:
@@ -167,14 +169,17 @@ def inspect(
     sizes = np.array([one.size for one in seen], np.int32)
     content = hashlib.sha256(b"".join(one.digest for one in seen)).hexdigest()
     files = ImageFiles(
-        listing.folder, listing.paths, sizes, preparation=preparation, damaged=spec.damaged
-    )
+        listing.folder, listing.paths, sizes,
+        preparation=preparation_of(spec, split), damaged=spec.damaged,
+    )  # fmt: skip
     images = ImageSet(
         listing.ids, files, listing.targets,
         origins=listing.origins, classes=listing.classes, content=content,
         class_names=listing.class_names,
     )  # fmt: skip
-    paths = (listing.folder / path for path in listing.paths)
+    paths = [listing.folder / path for path in listing.paths]
+    turned = [path for path, one in zip(paths, seen, strict=True) if one.is_turned]
+    warn_of_turned(turned, total=len(paths))
     return Inspected(images, dict(zip(paths, (one.head for one in seen), strict=True)), skipped)
 
 
@@ -222,16 +227,21 @@ class _Seen(NamedTuple):
     size: tuple[int, int]
     digest: bytes
     head: bytes  # digest of the size and the first bytes of the image file
+    is_turned: bool  # whether an image of the user has an orientation that is not applied
 
 
 def _look(
-    listing: Listing, preparation: Preparation, split: str, decode: bool, index: int
+    listing: Listing, spec: Pictures, split: str, decode: bool, index: int
 ) -> _Seen | DamagedImage:
     """Open the files of one image, and return its size and digest, or its damage."""
-    path = listing.folder / listing.paths[index]
+    path, preparation = listing.folder / listing.paths[index], preparation_of(spec, split)
     size = read_size(path, preparation)
     if isinstance(size, DamagedImage):
         return size
+    # Public sets are read as torchvision reads them.
+    header = read_header(path, alpha=True) if isinstance(spec, OwnImages) else None
+    if header is not None and header.is_transparent:
+        return DamagedImage(path, TRANSPARENT)
     if decode:
         image = read_prepared(path, preparation)
         if isinstance(image, DamagedImage):
@@ -250,16 +260,20 @@ def _look(
                 do="correct one of the two, or remove the image from its list.",
             )
         digest += content_digest(listing.targets.path(index))
-    return _Seen(size, digest, head)
+    return _Seen(size, digest, head, header is not None and header.is_turned)
 
 
 def _damaged_error(damaged: list[Skipped], total: int) -> UserError:
     """Return the error for damaged images."""
     shown = named([f"{image.path} ({image.reason})" for image in damaged], separator="\n    ")
+    whole = [Path(image.path) for image in damaged if image.reason in (DEEP, TRANSPARENT)]
+    advice = ["copy the files again"] if len(whole) < len(damaged) else []
+    if whole:
+        advice += [f"convert transparent and deep images, for example: {conversion(whole[0])}"]
     return UserError(
-        f"{len(damaged)} of {total} images cannot be decoded.",
+        f"{len(damaged)} of {total} images cannot be used.",
         came=shown,
-        do="copy the files again; or set `damaged: skip` in `data`, which skips damaged images, "
+        do=f"{' and '.join(advice)}; or set `damaged: skip` in `data`, which skips these images, "
         "if others remain, and lists them in `data/<part>.skipped.csv`.",
     )
 

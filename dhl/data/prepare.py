@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -12,17 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from dhl.config.data_sets import Folder, PhotoDigits, PluginData
-from dhl.config.image_data_sets import ImageFolder, Voc
-from dhl.config.methods import base_of
+from dhl.config.data_sets import Folder, OwnImages, PhotoDigits, PluginData
+from dhl.config.methods import TASKS, base_of
 from dhl.config.plugins import wrong_result
 from dhl.config.rules import used_recipes
 from dhl.config.schema import Config
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.classification import list_ilsvrc2012, list_image_folder, list_imagenette
-from dhl.data.folder import picture_files, read_denoising
+from dhl.data.folder import GREY, picture_files, read_denoising
 from dhl.data.groups import GROUPS, check_groups
-from dhl.data.image_files import Files
+from dhl.data.image_files import DamagedImage, Files
 from dhl.data.image_set import ImageSet, check_sizes, load_split, save_splits
 from dhl.data.imagenet_samples import list_imagenet_samples
 from dhl.data.listing import Listing, Skipped, heads_of, inspect, named, refuse_copies
@@ -38,7 +37,8 @@ from dhl.run.folder import RunFolder
 from dhl.run.results import AVERAGE, NOISE_COLUMNS, SKIPPED_COLUMNS, result_path, write_rows
 
 logger = logging.getLogger("dhl")
-SHEET_COLUMNS = 20
+SHEET_COLUMNS, SHEET_SIDE = 20, 64  # images in a row, and their side in pixels
+Heads = dict[str, dict[Path, bytes]]  # digests of files, by split
 _NOISE_TOLERANCE = 0.1  # of sigma
 
 # Kinds of data whose images stay in files, with the functions that list the files.
@@ -99,6 +99,7 @@ def read_splits(config: Config, part: str, *, decode: bool = False) -> PartData:
         logger.info("%s: %d test images in %d groups", part, len(found.splits["test"]), groups)
     for split, images in found.splits.items():
         _check_classes(part, split, images)
+    _warn_of_grey(part, found.splits["test"])
     return found
 
 
@@ -113,6 +114,13 @@ def check_training_images(config: Config, part: str, splits: dict[str, ImageSet]
             )
         if source == part:
             check_sizes(splits["train"], recipe)
+
+
+def _warn_of_grey(part: str, images: ImageSet) -> None:
+    """Warn if all images are grey; the first coloured one ends the search."""
+    if all((image == image[..., :1]).all() for image in images.images):
+        message = "%s: all %d test images are grey. %s"
+        logger.warning(message, part, len(images), GREY)
 
 
 def _check_classes(part: str, split: str, images: ImageSet) -> None:
@@ -146,6 +154,9 @@ def _read(config: Config, part: str, *, decode: bool) -> PartData:
         # A further test set has the training images of the part itself.
         wanted = ("train", "test") if part == base_of(part) else ("test",)
         splits, left_out = read_denoising(spec, data_root(config), wanted=wanted)
+        denoised = _heads_of_denoising(config, part)
+        for task in (task for task in TASKS if task in config.parts and any(denoised.values())):
+            _refuse_shared(denoised, _heads_of_task(config, task))
         return PartData(splits, [], left_out)
     return _read_listings(config, part, decode=decode)
 
@@ -154,56 +165,82 @@ def _read_listings(config: Config, part: str, *, decode: bool) -> PartData:
     """List the images of a part that stay in files, and open each once."""
     spec = config.parts[part].data
     found = PartData({}, [], [])
-    heads: dict[str, dict[Path, bytes]] = {"train": {}, "test": {}}
-    for split, listing in LISTINGS[spec.kind](spec, data_root(config)).items():
-        chosen = listing.evenly(getattr(spec, f"{split}_images", None))
-        seen = inspect(chosen, split, spec, threads=config.threads, decode=decode)
+    heads: Heads = {"train": {}, "test": {}}
+    for split, listing in _listings(config, part).items():
+        seen = inspect(listing, split, spec, threads=config.threads, decode=decode)
         found.splits[split] = seen.images
         found.skipped.extend(seen.skipped)
         found.left_out.extend(f"{listing.folder}/{name}" for name in listing.left_out)
         heads[split] = seen.heads
-    if isinstance(spec, ImageFolder | Voc):  # the split of a public set is not the user's mistake
-        denoised = _heads_of_denoising(config)
-        refuse_copies(heads["train"] | denoised["train"], heads["test"])
-        refuse_copies(heads["train"], denoised["test"])
+    if isinstance(spec, OwnImages):  # the split of a public set is not the user's mistake
+        refuse_copies(heads["train"], heads["test"])
+        parts = [part for part in config.parts if base_of(part) == "denoising"]
+        _refuse_shared(_heads_of_denoising(config, *parts), heads)
     return found
 
 
-def _heads_of_denoising(config: Config) -> dict[str, dict[Path, bytes]]:
-    """Digest the heads of the images in the user's folders for denoising, by split."""
-    parts = [part for part in config.parts if base_of(part) == "denoising"]
+def _listings(config: Config, part: str) -> dict[str, Listing]:
+    """List the chosen images of each split of a part that stay in files."""
+    spec = config.parts[part].data
+    return {
+        split: listing.evenly(getattr(spec, f"{split}_images", None))
+        for split, listing in LISTINGS[spec.kind](spec, data_root(config)).items()
+    }
+
+
+def _refuse_shared(denoised: Heads, task: Heads) -> None:
+    """Refuse images that denoisers are trained on and a task is tested on, or the other way round.
+
+    The data steps of both parts compare them: the folders of either can change alone.
+    """
+    refuse_copies(denoised["train"], task["test"])
+    refuse_copies(task["train"], denoised["test"])
+
+
+def _heads_of_denoising(config: Config, *parts: str) -> Heads:
+    """Digest the heads of the images in the user's folders of some denoising parts, by split."""
     folders = {(split, getattr(data, split)) for data, split, _ in user_folders(config, *parts)}
-    heads: dict[str, dict[Path, bytes]] = {"train": {}, "test": {}}
+    heads: Heads = {"train": {}, "test": {}}
     for split, folder in folders:
         with contextlib.suppress(UserError):  # the data step of the other part reports it
             heads[split] |= heads_of(picture_files(Path(folder)))
     return heads
 
 
+def _heads_of_task(config: Config, task: str) -> Heads:
+    """Digest the heads of the user's images of a task, by split; none of a public set."""
+    heads: Heads = {"train": {}, "test": {}}
+    if isinstance(config.parts[task].data, OwnImages):
+        with contextlib.suppress(UserError):  # the data step of the task reports it
+            for split, listing in _listings(config, task).items():
+                heads[split] = heads_of(listing.folder / path for path in listing.paths)
+    return heads
+
+
 def contact_sheet(splits: dict[str, ImageSet]) -> Image.Image:
     """Draw the first images of each split in a row, and below it their label maps, if any."""
-    side = 64
-    sheet_rows = []
+    rows = []
     for images in splits.values():
-        sheet_rows.append(_first(images.images))
-        targets = images.targets
-        if targets is not None and images.has_label_maps:
-            sheet_rows.append([label_colours()[labels] for labels in _first(targets)])
-    sheet = Image.new("RGB", (side * SHEET_COLUMNS, side * len(sheet_rows)), "white")
-    for row, shown in enumerate(sheet_rows):
-        for column, image in enumerate(shown):
-            picture = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
-            sheet.paste(picture, (column * side, row * side))
+        rows.append(_thumbnails(images.images))
+        if images.targets is not None and images.has_label_maps:
+            rows.append(_thumbnails(images.targets))
+    sheet = Image.new("RGB", (SHEET_SIDE * SHEET_COLUMNS, SHEET_SIDE * len(rows)), "white")
+    for row, thumbnails in enumerate(rows):
+        for column, thumbnail in enumerate(thumbnails):
+            sheet.paste(thumbnail, (column * SHEET_SIDE, row * SHEET_SIDE))
     return sheet
 
 
-def _first(images: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
-    """Return the images of one row of the contact sheet; damaged images are grey."""
-    if not isinstance(images, Files):
-        return [np.asarray(image) for image in images[:SHEET_COLUMNS]]
-    shown = [images.read(index) for index in range(min(SHEET_COLUMNS, len(images)))]
-    grey = np.full((1, 1, 3), 128, np.uint8)
-    return [image if isinstance(image, np.ndarray) else grey for image in shown]
+def _thumbnails(images: Sequence[np.ndarray] | np.ndarray) -> Iterator[Image.Image]:
+    """Shrink the images or label maps of one row, one at a time; damaged images are grey."""
+    for index in range(min(SHEET_COLUMNS, len(images))):
+        image = images.read(index) if isinstance(images, Files) else images[index]
+        if isinstance(image, DamagedImage):
+            image = np.full((1, 1, 3), 128, np.uint8)
+        if image.ndim == 2:
+            image = label_colours()[image]
+        side = (SHEET_SIDE, SHEET_SIDE)
+        yield Image.fromarray(np.asarray(image)).resize(side, Image.Resampling.BOX)
 
 
 def label_colours() -> np.ndarray:

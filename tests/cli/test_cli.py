@@ -280,3 +280,13 @@ def test_what_stops_a_command_is_a_message_without_traceback(
         assert message.count("\n") == 1
     else:
         assert_three_parts(message)
+
+
+def test_weights_that_are_gone_are_downloaded_before_the_training(tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr("dhl.data.download.fetch", lambda name, **_: fetched.append(name))
+    monkeypatch.setenv("DHL_DATA", str(tmp_path))
+    options = ["--configfile", str(PROJECT / "config/public.yaml"), "--folder", str(tmp_path)]
+    for model in ("separate/sigma30", "joint-classification/sigma30", "classifier/clean"):
+        assert main(["train", model, *options]) == 1
+    assert fetched == ["vgg16-imagenet"]

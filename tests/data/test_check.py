@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from settings import with_parts, write_settings
 from tiny_archives import NAME, picture
-from tiny_sets import make_voc_layout, write_picture, write_png
+from tiny_sets import make_kodak, make_voc_layout, write_picture, write_png
 
 from dhl.cli.parser import main
 from dhl.config.catalogue import CATALOGUE
@@ -279,4 +279,24 @@ def test_the_commands_download_and_check(content, tiny_content, tmp_path, monkey
     assert "found: parts.denoising.data\n" in printed.err
     assert main(["data", "download", NAME, *options]) == 0
     assert len(images(tmp_path / "sets")) == 5
-    assert (tmp_path / f"run/downloads/{NAME}.json").is_file()
+    assert not (tmp_path / "run").exists()  # the run does not need the set
+
+
+def test_a_set_that_is_gone_is_downloaded_again_by_the_step_that_reads_it(
+    tiny_content, tmp_path, capsys
+):
+    make_kodak(tmp_path / "mirror")
+    write_picture(tmp_path / "test/a.png", height=64, width=64)
+    data = {"kind": "folder", "name": "mine", "train": "kodak", "test": str(tmp_path / "test")}
+    part = tiny_content["parts"]["denoising"] | {"data": data, "methods": ["noisy"]}
+    tiny_content["parts"] = {"denoising": part}
+    mirrors = {"kodak": [str(tmp_path / "mirror/kodak")]}
+    for name in ("first", "second"):
+        tiny_content["downloads"] = {"root": str(tmp_path / name), "mirrors": mirrors}
+        file = write_settings(tmp_path / "tiny.yaml", tiny_content)
+        options = ["--configfile", file, "--folder", str(tmp_path / "run")]
+        if name == "first":
+            assert main(["data", "download", "kodak", *options]) == 0
+        assert main(["data", "make", "--part", "denoising", *options]) == 0, capsys.readouterr()
+        assert len(list((tmp_path / name / "kodak").glob("*.png"))) == 24
+    assert (tmp_path / "run/downloads/kodak.json").is_file()

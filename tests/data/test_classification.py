@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +28,12 @@ from dhl.config.image_data_sets import Ilsvrc2012
 from dhl.data.class_names import class_namer
 from dhl.data.classification import imagenet_synsets, list_ilsvrc2012
 from dhl.data.download import fetch
-from dhl.data.image_set import load_split
+from dhl.data.image_files import Files
+from dhl.data.image_set import ImageSet, load_split
 from dhl.data.noise import evaluation_seed, noisy_image, pixel_digest
-from dhl.data.prepare import write_noise
+from dhl.data.prepare import contact_sheet, write_data, write_noise
 from dhl.errors import UserError
+from dhl.run.folder import RunFolder
 from dhl.run.results import NOISE_COLUMNS, SKIPPED_COLUMNS, read_csv
 
 PART = "classification"
@@ -155,7 +158,7 @@ def test_the_development_kit_is_read_from_its_archive(flat, tmp_path):
 
 def test_unpacked_archives_are_found_below_the_root(ilsvrc, tmp_path):
     archives = tmp_path / "archives"
-    with pytest.raises(UserError, match="`dhl data download ilsvrc2012`"):
+    with pytest.raises(UserError, match="`dhl data download ilsvrc2012 --configfile"):
         listed(archives, tmp_path)
     spec = Ilsvrc2012(kind="ilsvrc2012", path=str(archives))
     assert spec.downloads == ()
@@ -303,6 +306,22 @@ def test_the_contact_sheet_shows_the_first_images_and_a_damaged_one_in_grey(writ
     assert (sheet[:64, 256:] == 255).all()
 
 
+def test_the_contact_sheet_holds_one_image_at_a_time(tmp_path):
+    images, most = [], []
+
+    class Counted(Files):
+        def read(self, index: int) -> np.ndarray:
+            most.append(sum(image() is not None for image in images))
+            image = np.full((500, 400, 3), index, np.uint8)
+            images.append(weakref.ref(image))
+            return image
+
+    names = [str(index) for index in range(30)]
+    contact_sheet({"test": ImageSet(names, Counted(tmp_path, names))})
+    assert len(most) == 20
+    assert max(most) <= 1  # the one before
+
+
 def test_a_link_to_a_training_image_is_not_tested_on(written, configured, tmp_path):
     folders = {
         split: make_folders(tmp_path / split, {"cat": 2, "dog": 1}) for split in ("train", "test")
@@ -321,7 +340,7 @@ def test_a_link_to_a_training_image_is_not_tested_on(written, configured, tmp_pa
 
 @pytest.mark.parametrize("trained", [True, False])
 def test_an_image_of_the_denoiser_is_not_tested_on_or_trained_on(
-    written, tiny_content, tmp_path, trained
+    written, configured, tiny_content, tmp_path, trained
 ):
     spec = {"kind": "image_folder", "name": "mine", "crop": 16, "resize": 16}
     for split in ("train", "test"):
@@ -335,6 +354,7 @@ def test_an_image_of_the_denoiser_is_not_tested_on_or_trained_on(
     written(**spec)
     ours, theirs = ("train", "test") if trained else ("test", "train")
     shutil.copy(tmp_path / theirs / "cat/1.png", photographs[ours] / "same.png")
-    with pytest.raises(UserError, match=r"has the bytes of") as caught:
-        written(**spec)
-    assert f"photographs/{ours}/same.png" in caught.value.came
+    for part in (PART, "denoising"):  # the folders of either can change alone
+        with pytest.raises(UserError, match=r"has the bytes of") as caught:
+            write_data(configured(**spec), part, RunFolder(tmp_path / "run"))
+        assert f"photographs/{ours}/same.png" in caught.value.came

@@ -141,3 +141,11 @@ def test_the_workflow_downloads_once_and_repeats_the_data_step_for_a_changed_ima
     image.write_bytes(encoded("other", 64, 64, "bmp"))
     assert image.stat().st_size == size
     assert planned(snakemake(tmp_path, *target, "--dry-run")) == {"data": 1}
+    tiny_content["downloads"]["root"] = "moved"
+    write_settings(Path(file), tiny_content)
+    result = snakemake(tmp_path, *target)
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "moved/kodak").glob("*.png"))) == 24
+    tiny_content["downloads"]["root"] = "sets"
+    write_settings(Path(file), tiny_content)
+    assert planned(snakemake(tmp_path, *target, "--dry-run")) == {}

@@ -176,6 +176,15 @@ def downloads_of_part(wildcards):
     return [RUN.download(name) for name in downloads_of(CONFIG, wildcards.part)]
 
 
+def root_of_listed(part):
+    """Return the folder of the downloads if the data of a part lists files in it.
+
+    The data of a folder for denoising has the pixels themselves: a moved folder repeats nothing.
+    """
+    data = CONFIG.parts[part].data
+    return CONFIG.downloads.root if data.downloads and data.kind != "folder" else None
+
+
 def files_of_model(wildcards):
     """Return the data, the parents and the given weights of a model."""
     spec = model_spec(CONFIG, wildcards.model)

@@ -36,7 +36,7 @@ rule data:
         # Groups and names of classes are read from the configuration, after the run.
         settings=lambda w: settings_digest(
             CONFIG.base_seed,
-            CONFIG.downloads.root,
+            root_of_listed(w.part),
             CONFIG.parts[w.part].data.model_dump(
                 mode="json", exclude={"groups", "class_names"}
             ),
