@@ -7,18 +7,25 @@ import re
 import sys
 import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from settings import shipped, write_settings
 from workflow_runs import finish, snakemake
 
-from dhl.config.methods import PARTS
+from dhl.config.methods import BASELINES, BATCHED, PARTS
 from dhl.files import PROJECT
 from dhl.run.folder import RunFolder
 
 PROFILES = PROJECT / "profiles"
 COPIED_FROM_DEFAULT = {"scheduler", "rerun-incomplete", "keep-going"}
+# A profile, and the resources of its jobs with and without a GPU.
+QUEUES = [
+    ("slurm", {"slurm_partition": "gpu", "gpu": "1"}, {"slurm_partition": "cpu"}),
+    ("lsf", {"lsf_queue": "gpu", "lsf_extra": "-gpu num=1"}, {"lsf_queue": "normal"}),
+    ("cluster-generic", {"queue": "gpuq", "gpu": "1"}, {"queue": "workq", "gpu": "0"}),
+]
 
 
 def resources(folder: Path, *options: str) -> dict[str, dict[str, str]]:
@@ -75,14 +82,7 @@ def test_a_job_writes_a_failed_result_only_in_its_last_try(tmp_path, asked):
         assert found == {"baseline", "train", "evaluate"}
 
 
-@pytest.mark.parametrize(
-    ("profile", "with_gpu", "without"),
-    [
-        ("slurm", {"slurm_partition": "gpu", "gpu": "1"}, {"slurm_partition": "cpu"}),
-        ("lsf", {"lsf_queue": "gpu", "lsf_extra": "-gpu num=1"}, {"lsf_queue": "normal"}),
-        ("cluster-generic", {"queue": "gpuq", "gpu": "1"}, {"queue": "workq", "gpu": "0"}),
-    ],
-)
+@pytest.mark.parametrize(("profile", "with_gpu", "without"), QUEUES)
 def test_a_profile_plans_each_job_for_its_queue(tmp_path, asked, profile, with_gpu, without):
     planned = resources(tmp_path, "--profile", f"profiles/{profile}")
     assert planned.keys() == asked.keys()
@@ -93,6 +93,15 @@ def test_a_profile_plans_each_job_for_its_queue(tmp_path, asked, profile, with_g
         assert listed.get("last_try") in (None, "0")  # it is repeated first
     assert planned["noise"]["mem_mb"] == "1000"
     assert planned["train"]["runtime"] == "1440"
+
+
+@pytest.mark.parametrize(("profile", "with_gpu", "without"), QUEUES)
+@pytest.mark.parametrize("method", BASELINES)
+def test_a_profile_has_a_queue_for_each_untrained_method(profile, with_gpu, without, method):
+    asked = read(profile)["set-resources"]["baseline"]
+    for name, value in (with_gpu if method in BATCHED else without).items():
+        if name != "gpu":  # the rule says so
+            assert eval(asked[name], {"wildcards": SimpleNamespace(method=method)}) == value
 
 
 def test_a_profile_adds_to_the_default_one():

@@ -225,7 +225,7 @@ def code_of_baseline(wildcards):
 
 
 def gpu_of_baseline(wildcards):
-    """Return 1 for CBM3D on a GPU; the package `bm3d` and plug-ins use none."""
+    """Return 1 for CBM3D and MCWNNM on a GPU; the package `bm3d` and plug-ins use none."""
     return ON_GPU if wildcards.method in BATCHED else 0
 
 
