@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import sysconfig
 from pathlib import Path
@@ -182,6 +183,17 @@ def test_a_package_that_is_not_installed_is_one_message(tmp_path):
     assert done.returncode == 1
     assert "pip install -e ." in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_package_of_another_checkout_is_one_message(tmp_path):
+    shutil.copytree(PROJECT / "dhl", tmp_path / "dhl", ignore=shutil.ignore_patterns("*.pyc"))
+    done = snakemake(
+        tmp_path, "report", "--dry-run", PYTHONPATH=str(tmp_path), PYTHONSAFEPATH="1"
+    )  # fmt: skip
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert f"This workflow is in {PROJECT}, but the package `dhl` of {tmp_path} is imported" in said
+    assert "Traceback" not in said
 
 
 def test_the_page_about_clusters_names_each_rule_with_a_gpu(asked):

@@ -19,13 +19,22 @@ if shutil.which("dhl") is None:
         "run `pip install -e .` in the checkout."
     )
 
+from dhl.files import PROJECT, atomic_path, project_file, touch_if_from_the_future
+
+# A workflow that Snakemake fetches as a module has no folder here.
+folder = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve()
+if folder.is_dir() and (checkout := folder.parents[1]) != PROJECT:
+    raise WorkflowError(
+        f"This workflow is in {checkout}, but the package `dhl` of {PROJECT} is imported: run "
+        f"`pip install -e .` in {checkout}, or set PYTHONPATH to this folder."
+    )
+
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.methods import BASELINES, BATCHED, table_number
 from dhl.config.parse import parse_config
 from dhl.config.plugins import references
 from dhl.data.user_folders import files_digest
 from dhl.errors import UserError
-from dhl.files import PROJECT, atomic_path, project_file, touch_if_from_the_future
 from dhl.locks import RUNNING, hold
 from dhl.run.code_digest import code_digest
 from dhl.run.contents import baselines_of, files_of
