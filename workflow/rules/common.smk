@@ -38,7 +38,13 @@ from dhl.errors import UserError
 from dhl.locks import RUNNING, hold
 from dhl.run.code_digest import code_digest
 from dhl.run.contents import baselines_of, files_of
-from dhl.run.downloads import SECRETS, downloaded_weights, downloads_of, secrets_of
+from dhl.run.downloads import (
+    SECRETS,
+    check_packages,
+    downloaded_weights,
+    downloads_of,
+    secrets_of,
+)
 from dhl.run.evaluations import evaluated_draws, evaluated_models, studied
 from dhl.run.failures import failed_results
 from dhl.run.fingerprints import settings_digest, settings_fingerprint
@@ -222,6 +228,8 @@ def files_before_the_run():
 
 
 try:
+    if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+        check_packages(CONFIG)
     touch_if_from_the_future(files_before_the_run(), clock=RUNNING)
 except UserError as error:
     raise WorkflowError(str(error)) from None
