@@ -141,6 +141,7 @@ def test_the_generic_profile_submits_jobs_with_their_resources(tiny_content, tmp
     [
         ("0,1", [], "Provided resources: gpu=Resource(\"gpu\", 2)"),
         ("0,1", ["--resources", "gpu=5"], "gpu=Resource(\"gpu\", 5)"),
+        ("0,1", ["--config", "device=cuda:1"], "gpu=Resource(\"gpu\", 1)"),
         ("", [], None),
     ],
 )  # fmt: skip

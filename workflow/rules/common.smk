@@ -53,7 +53,7 @@ from dhl.run.model_graph import all_models, model_spec, waiting_models
 from dhl.run.outputs import FIGURE_FORMATS
 from dhl.seeding import split_draw
 from dhl.sigma import format_sigma
-from dhl.training.gpu_slots import gpus_of_this_machine
+from dhl.training.gpu_slots import parallel_gpu_jobs
 from dhl.training.signals import interrupts, note_interrupts
 
 # Jobs run the code of this checkout; environment.post-deploy.sh installs it into conda's environment.
@@ -132,11 +132,11 @@ if shutil.which("conda") is None:
 # `--resources gpu=` sets the limit. On a cluster, the scheduler sets it.
 if (
     ON_GPU
-    and (gpus := gpus_of_this_machine())
+    and (gpu_jobs := parallel_gpu_jobs(CONFIG.device, CONFIG.jobs_per_gpu))
     and workflow.resource_settings.nodes is None
     and "gpu" not in workflow.global_resources
 ):
-    workflow.register_resource("gpu", gpus * CONFIG.jobs_per_gpu)
+    workflow.register_resource("gpu", gpu_jobs)
 
 
 def last_try(wildcards, attempt):
