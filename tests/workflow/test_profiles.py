@@ -187,7 +187,8 @@ def test_a_package_that_is_not_installed_is_one_message(tmp_path):
 
 
 def test_the_package_of_another_checkout_is_one_message(tmp_path):
-    shutil.copytree(PROJECT / "dhl", tmp_path / "dhl", ignore=shutil.ignore_patterns("*.pyc"))
+    for name in ("dhl", "snakemake_logger_plugin_dhl"):
+        shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.pyc"))
     done = snakemake(
         tmp_path, "report", "--dry-run", PYTHONPATH=str(tmp_path), PYTHONSAFEPATH="1"
     )  # fmt: skip
