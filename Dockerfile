@@ -8,13 +8,12 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends git libgomp1 make \
     && rm -rf /var/lib/apt/lists/*
 
-WORKDIR /opt/dhl
+# The checkout, with its configurations and results, is mounted over this folder: then its own `dhl` runs.
+WORKDIR /checkout
 COPY pyproject.toml constraints.txt README.md ./
 COPY dhl dhl
 COPY snakemake_logger_plugin_dhl snakemake_logger_plugin_dhl
-RUN pip install --no-cache-dir --constraint constraints.txt ".[cluster,efficientnet]"
+RUN pip install --no-cache-dir --constraint constraints.txt --editable ".[cluster,efficientnet]"
 
-# The checkout, with its configurations and results, is mounted here; the workflow runs the checkout's own `dhl`.
-WORKDIR /checkout
 ENTRYPOINT ["snakemake"]
 CMD ["report", "--cores", "all"]

@@ -66,8 +66,9 @@ $(READY_DEV): $(READY)
 	$(RUN) pip install --constraint constraints.txt --editable '.[dev,efficientnet]'
 	touch $@
 
-clean:  ## Remove the environment and Snakemake's records; results are kept
-	rm -rf $(VENV) .snakemake
+# Without Snakemake's records in .snakemake, a changed configuration would repeat nothing.
+clean:  ## Remove the environment; results are kept
+	rm -rf $(VENV)
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile

@@ -60,14 +60,15 @@ onsuccess:
 
 
 onerror:
-    remove_failed_results()
     print(
+        *(f"Failed: {line}" for line in remove_failed_results()),
         (
             "Stopped: complete results, and checkpoints of trainings, are kept. The same command "
             "goes on from there."
             if stopped()
-            else "Some jobs failed; their logs are named above. Correct the cause and run the same "
-            "command again; complete results are kept."
+            else "Some jobs failed; their reasons or logs are named above. Correct the cause and run "
+            "the same command again; complete results are kept."
         ),
+        sep="\n",
         file=sys.stderr,
     )

@@ -1,9 +1,12 @@
 """README.md is short, and its numbers and its figure come from the committed reference run."""
 
 import re
+import shlex
+import subprocess
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from build_figure import FIGURE, figure_source
 from build_results import (
     DRAWS,
@@ -41,6 +44,13 @@ def test_the_readme_has_a_row_for_each_configuration():
     rows = re.findall(r"^\| \[`(config/[a-z-]+\.yaml)`\]", README, re.MULTILINE)
     shipped = {str(path.relative_to(PROJECT)) for path in (PROJECT / "config").glob("*.yaml")}
     assert set(rows) == shipped
+
+
+def test_the_configuration_of_the_users_data_has_a_run_of_its_own():
+    (command,) = re.findall(r"^(sed .*) > config/mine\.yaml", README, re.MULTILINE)
+    done = subprocess.run(shlex.split(command), cwd=PROJECT, capture_output=True, check=True)
+    mini = (PROJECT / "config/mini.yaml").read_text()
+    assert yaml.safe_load(done.stdout) == yaml.safe_load(mini) | {"run": "mine"}
 
 
 def test_two_runs_are_pooled_by_their_images():

@@ -72,7 +72,7 @@ def _fetch_missing(config: Config, names: Iterable[str]) -> None:
 
 
 def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> None:
-    """Check that the data of a configuration is complete, and that a run can start with it.
+    """Check that data and packages of a configuration are complete: a run can start with them.
 
     The data is read as the run reads it; nothing is downloaded or written.
     """
@@ -88,7 +88,7 @@ def run_data_check(arguments: Arguments, config: Config, folder: RunFolder) -> N
         )
     if bad := [finding for finding in findings if finding.to_do]:
         raise UserError(
-            f"{len(bad)} of {len(findings)} data sets are incomplete, damaged or unusable.",
+            f"{len(bad)} of {len(findings)} checks found something missing, damaged or unusable.",
             came=", ".join(finding.name for finding in bad),
             do="; ".join(dict.fromkeys(finding.to_do for finding in bad)),
         )

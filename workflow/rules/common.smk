@@ -19,17 +19,32 @@ if shutil.which("dhl") is None:
         "run `pip install -e .` in the checkout."
     )
 
+from dhl.files import PROJECT, atomic_path, project_file, touch_if_from_the_future
+
+# A workflow that Snakemake fetches as a module has no folder here.
+folder = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve()
+if folder.is_dir() and (checkout := folder.parents[1]) != PROJECT:
+    raise WorkflowError(
+        f"This workflow is in {checkout}, but the package `dhl` of {PROJECT} is imported: run "
+        f"`pip install -e .` in {checkout}, or set PYTHONPATH to this folder."
+    )
+
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.methods import BASELINES, BATCHED, table_number
 from dhl.config.parse import parse_config
 from dhl.config.plugins import references
 from dhl.data.user_folders import files_digest
 from dhl.errors import UserError
-from dhl.files import PROJECT, atomic_path, project_file, touch_if_from_the_future
 from dhl.locks import RUNNING, hold
 from dhl.run.code_digest import code_digest
 from dhl.run.contents import baselines_of, files_of
-from dhl.run.downloads import SECRETS, downloaded_weights, downloads_of, secrets_of
+from dhl.run.downloads import (
+    SECRETS,
+    check_packages,
+    downloaded_weights,
+    downloads_of,
+    secrets_of,
+)
 from dhl.run.evaluations import evaluated_draws, evaluated_models, studied
 from dhl.run.failures import failed_results
 from dhl.run.fingerprints import settings_digest, settings_fingerprint
@@ -38,7 +53,7 @@ from dhl.run.model_graph import all_models, model_spec, waiting_models
 from dhl.run.outputs import FIGURE_FORMATS
 from dhl.seeding import split_draw
 from dhl.sigma import format_sigma
-from dhl.training.gpu_slots import gpus_of_this_machine
+from dhl.training.gpu_slots import parallel_gpu_jobs
 from dhl.training.signals import interrupts, note_interrupts
 
 # Jobs run the code of this checkout; environment.post-deploy.sh installs it into conda's environment.
@@ -117,11 +132,11 @@ if shutil.which("conda") is None:
 # `--resources gpu=` sets the limit. On a cluster, the scheduler sets it.
 if (
     ON_GPU
-    and (gpus := gpus_of_this_machine())
+    and (gpu_jobs := parallel_gpu_jobs(CONFIG.device, CONFIG.jobs_per_gpu))
     and workflow.resource_settings.nodes is None
     and "gpu" not in workflow.global_resources
 ):
-    workflow.register_resource("gpu", gpus * CONFIG.jobs_per_gpu)
+    workflow.register_resource("gpu", gpu_jobs)
 
 
 def last_try(wildcards, attempt):
@@ -222,6 +237,8 @@ def files_before_the_run():
 
 
 try:
+    if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+        check_packages(CONFIG)
     touch_if_from_the_future(files_before_the_run(), clock=RUNNING)
 except UserError as error:
     raise WorkflowError(str(error)) from None
@@ -234,7 +251,7 @@ def code_of_baseline(wildcards):
 
 
 def gpu_of_baseline(wildcards):
-    """Return 1 for CBM3D on a GPU; the package `bm3d` and plug-ins use none."""
+    """Return 1 for CBM3D and MCWNNM on a GPU; the package `bm3d` and plug-ins use none."""
     return ON_GPU if wildcards.method in BATCHED else 0
 
 
