@@ -14,7 +14,7 @@ from workflow_runs import finish, planned, snakemake
 from dhl.config.parse import load_config
 from dhl.files import PROJECT
 from dhl.run.contents import benchmarks_of
-from dhl.run.failures import failed_results
+from dhl.run.failures import failed_results, record_failure
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import verify
 from dhl.run.results import TABLE_COLUMNS, read_csv
@@ -132,6 +132,42 @@ def test_a_run_that_ends_without_a_report_names_each_failure(tiny_content, tmp_p
     assert last.startswith("results/tiny/baselines/") and "no luck" in last.splitlines()[0]
     assert "Some jobs failed" in last
     assert not list(failed_results(RunFolder(tmp_path / "results/tiny")))
+
+
+@pytest.mark.slow
+def test_the_same_command_repeats_the_jobs_that_failed(tiny_content, tmp_path):
+    broken = tmp_path / "broken"  # a cause outside of the run
+    (tmp_path / "mine.py").write_text(
+        "from pathlib import Path\n"
+        "def copy(noisy, *, sigma):\n"
+        f"    assert not Path({str(broken)!r}).exists(), 'no luck'\n"
+        "    return noisy\n"
+    )
+    method = f"{tmp_path}/mine.py:copy"
+    part = tiny_content["parts"]["denoising"] | {"methods": ["noisy", "separate", method]}
+    path = write_settings(tmp_path / "mine.yaml", tiny_content | {"parts": {"denoising": part}})
+    command = ("report", "--configfile", path)
+    run = RunFolder(tmp_path / "results/tiny")
+
+    broken.touch()
+    assert "no luck" in snakemake(tmp_path, *command).stderr
+    assert run.report.exists()
+    repeated = planned(snakemake(tmp_path, *command, "--dry-run"))
+    assert {rule: repeated.get(rule, 0) for rule in ("baseline", "evaluate", "table", "train")} == {
+        "baseline": 1, "evaluate": 1, "table": 1, "train": 0
+    }  # fmt: skip
+    broken.unlink()
+    finish(tmp_path, *command)
+    table = read_csv(run.table("1"), TABLE_COLUMNS)
+    assert table.loc[table["method"] == method, "value"].notna().all()
+    assert planned(snakemake(tmp_path, *command, "--dry-run")) == {}
+
+    # A run that is killed leaves its failed results.
+    model = run.model("separate/sigma30")
+    record_failure([model, run.training("separate/sigma30")], status=1, log=tmp_path / "no.log")
+    repeated = planned(snakemake(tmp_path, *command, "--dry-run"))
+    assert repeated["train"] == 1
+    assert not model.exists()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ import os
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -35,7 +36,7 @@ from dhl.config.parse import parse_config
 from dhl.config.plugins import references
 from dhl.data.user_folders import files_digest
 from dhl.errors import UserError
-from dhl.locks import RUNNING, hold
+from dhl.locks import RUNNING, hold, unless_held
 from dhl.run.code_digest import code_digest
 from dhl.run.contents import baselines_of, files_of
 from dhl.run.downloads import (
@@ -76,6 +77,38 @@ RUN = RunFolder(Path("results") / CONFIG.run)
 ROOT = str(RUN.root)
 TABLE_PARTS = {table_number(part): part for part in CONFIG.parts}
 WAITING_MODELS = waiting_models(CONFIG)
+FAILURES = (
+    Path(".snakemake/failures") / CONFIG.run
+)  # a byte for each run with failed results
+
+
+def remove_failed_results():
+    """Remove the failed results, so that the next run repeats them; return a line for each."""
+    failed = list(failed_results(RUN))
+    for path, _ in failed:
+        path.unlink()
+    if failed:
+        FAILURES.parent.mkdir(parents=True, exist_ok=True)
+        with open(FAILURES, "ab") as file:
+            file.write(b".")
+    return [f"{path}: {reason}" for path, reason in failed]
+
+
+def failures():
+    """Return how often failed results were removed.
+
+    Snakemake does not miss a removed result of which complete files were made. The tables have this
+    number among their parameters and these results among their inputs: if it changes, they are made
+    again, and what is missing before them.
+    """
+    return FAILURES.stat().st_size if FAILURES.exists() else 0
+
+
+# A run that was killed has left its failed results.
+if workflow.is_main_process and RUNNING.exists():
+    with suppress(OSError), unless_held(RUNNING) as alone:
+        if alone:
+            remove_failed_results()
 
 hold(RUNNING)
 note_interrupts()
@@ -152,14 +185,6 @@ def last_try(wildcards, attempt):
 def stopped():
     """Tell whether Ctrl-C or a SIGTERM ended the run."""
     return interrupts or getattr(workflow.scheduler, "_user_kill", None)
-
-
-def remove_failed_results():
-    """Remove the failed results, so that the next run repeats them; return a line for each."""
-    failed = list(failed_results(RUN))
-    for path, _ in failed:
-        path.unlink()
-    return [f"{path}: {reason}" for path, reason in failed]
 
 
 def sigmas_of_names():
@@ -253,6 +278,20 @@ def code_of_baseline(wildcards):
 def gpu_of_baseline(wildcards):
     """Return 1 for CBM3D and MCWNNM on a GPU; the package `bm3d` and plug-ins use none."""
     return ON_GPU if wildcards.method in BATCHED else 0
+
+
+def before_the_evaluations(part):
+    """Return the models and the images of untrained methods that the evaluations of a part read."""
+    draws = [
+        (part, sigma, draw)
+        for sigma in CONFIG.parts[part].sigmas
+        for draw in evaluated_draws(CONFIG, part, sigma)
+    ]
+    models = {key: None for one in draws for key in evaluated_models(CONFIG, *one)}
+    baselines = {
+        path: None for one in draws for path in baselines_of(CONFIG, RUN, *one)
+    }
+    return [*map(RUN.model, models), *baselines]
 
 
 def evaluation_files(levels):

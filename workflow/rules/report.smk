@@ -32,6 +32,7 @@ rule preview:
 rule table:
     input:
         evaluations=lambda w: evaluations(TABLE_PARTS[w.number]),
+        failable=lambda w: before_the_evaluations(TABLE_PARTS[w.number]),
         published=PUBLISHED_VALUES,
     output:
         csv=shown(
@@ -51,6 +52,7 @@ rule table:
     params:
         config=configfile,
         part=lambda w: TABLE_PARTS[w.number],
+        failures=failures(),
         settings=statistics_of(),
         code=code_digest("dhl.analysis.tables", "dhl.config.methods"),
     shell:
