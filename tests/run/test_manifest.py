@@ -17,6 +17,7 @@ from settings import changed
 from dhl.data.image_set import load_split
 from dhl.errors import UserError
 from dhl.report.templates import read_asset
+from dhl.run import manifest as manifest_module
 from dhl.run.contents import benchmarks_of
 from dhl.run.export import export_run
 from dhl.run.fingerprints import settings_digest
@@ -282,3 +283,17 @@ def test_a_manifest_without_a_key_or_with_another_type_is_refused(
 def test_the_root_of_the_disk_is_no_run():
     with pytest.raises(UserError, match=r"/manifest\.json"):
         export_run(Path("/"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("model name\t: AMD EPYC\nflags\t\t: sse avx2 avx512f\n", "AMD EPYC with AVX-512"),
+        ("flags\t\t: sse avx2\nmodel name\t: AMD  EPYC\n", "AMD EPYC with AVX2"),
+        ("model name\t: Old: one\nflags\t\t: sse\n", "Old: one"),
+    ],
+)
+def test_a_processor_is_named_with_its_widest_instructions(tmp_path, monkeypatch, lines, expected):
+    (tmp_path / "cpuinfo").write_text(lines)
+    monkeypatch.setattr(manifest_module, "_CPUINFO", tmp_path / "cpuinfo")
+    assert manifest_module.processor() == expected
