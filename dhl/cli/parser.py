@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dhl import __version__
-from dhl.cli import commands
+from dhl.cli import commands, data_commands
 from dhl.cli.commands import Arguments
 from dhl.config.parse import load_config
 from dhl.config.schema import Config
@@ -57,18 +57,18 @@ COMMON = (
 # Name, function (its docstring is the help text), and arguments of each command.
 # These commands read a configuration; they accept COMMON too.
 CONFIGURED: tuple[tuple, ...] = (
-    ("data make", commands.run_data_make, PART),
+    ("data make", data_commands.run_data_make, PART),
     (
         "data download",
-        commands.run_data_download,
+        data_commands.run_data_download,
         _arg("sets", nargs="*", metavar="SET", help="such as kodak or vgg16-imagenet"),
     ),
     (
         "data check",
-        commands.run_data_check,
+        data_commands.run_data_check,
         _arg("--decode", action="store_true", help="decode every image (minutes to hours)"),
     ),
-    ("noise", commands.run_noise, PART, SIGMA),
+    ("noise", data_commands.run_noise, PART, SIGMA),
     (
         "baseline",
         commands.run_baseline,
