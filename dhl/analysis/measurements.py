@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dhl.analysis.scores import BOUNDS, SCORES, confusion_margins, known_features, known_score
+from dhl.analysis.scores import BOUNDS, SCORES, known_features, known_margins, known_score
 from dhl.analysis.statistics import Estimate, estimate, infer
 from dhl.config.methods import FURTHER_METRICS, METRICS, base_of
 from dhl.config.schema import Config
@@ -273,11 +273,7 @@ def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_margins(path: Path, methods: tuple[str, ...], ids: list[str]) -> dict[Key, np.ndarray]:
-    """Read the confusion matrices of the methods, in the order of `ids`, and reduce them.
-
-    Classes that no label map has are left out: else one pixel that a method takes for such a class
-    would lower its mean, over one more class.
-    """
+    """Read the confusion matrices of the methods, in the order of `ids`, and reduce them."""
     try:
         with open_arrays(path) as arrays:
             stored = [str(image_id) for image_id in arrays["image_ids"]]
@@ -287,21 +283,18 @@ def _read_margins(path: Path, methods: tuple[str, ...], ids: list[str]) -> dict[
     if sorted(stored) != ids:
         raise edited_by_hand(path, "other image_ids than in the CSV file beside it")
     order = np.argsort(stored)
-    truths: list[np.ndarray] = []  # pixels of each class in each image
+    truth = None
     for method, counts in confusions.items():
         shape = counts.shape
         square = len(shape) == 3 and shape[0] == len(ids) and shape[1] == shape[2]
         if not square or counts.dtype.kind not in "iu" or (counts < 0).any():
             came = f"`confusion/{method}` of shape {shape} and {counts.dtype} for {len(ids)} images"
             raise edited_by_hand(path, came)
-        truths.append(counts.sum(axis=2))
-        if not np.array_equal(truths[-1], truths[0]):
+        pixels = counts.sum(axis=2)
+        truth = pixels if truth is None else truth
+        if not np.array_equal(pixels, truth):
             raise edited_by_hand(path, f"other pixels in `confusion/{method}` than in the first")
-    occurs = np.tile(truths[0].any(axis=0), 3)
-    return {
-        (method, "miou"): confusion_margins(counts)[order][:, occurs]
-        for method, counts in confusions.items()
-    }
+    return {(method, "miou"): known_margins(counts)[order] for method, counts in confusions.items()}
 
 
 def _check_labelled(features: dict[Key, np.ndarray], path: Path) -> None:

@@ -34,6 +34,16 @@ def confusion_margins(confusions: np.ndarray) -> np.ndarray:
     return np.concatenate(margins, axis=-1).astype(float)
 
 
+def known_margins(confusions: np.ndarray) -> np.ndarray:
+    """Return the margins (n, 3 * c) of the c classes that have pixels in the truth of an image.
+
+    `confusions` has shape (n, C, C). One pixel that a method takes for another class would lower
+    its mIoU as if it were a mean over one more class.
+    """
+    occurs = confusions.sum(axis=2).any(axis=0)
+    return confusion_margins(confusions)[:, np.tile(occurs, 3)]
+
+
 def mean_score(features: np.ndarray) -> np.ndarray:
     """Return the score of metrics that are a mean over images: shape (..., 1) to (...)."""
     return features[..., 0]
@@ -90,8 +100,11 @@ def miou_score(margins: np.ndarray) -> np.ndarray:
 
 
 def miou(confusions: np.ndarray) -> float:
-    """Compute mIoU of per-image confusion matrices, shape (n, C, C), pooled over the images."""
-    return float(miou_score(confusion_margins(confusions).sum(axis=0)))
+    """Compute mIoU of per-image confusion matrices, shape (n, C, C), pooled over the images.
+
+    Classes without a pixel in the truth of any image are left out.
+    """
+    return float(miou_score(known_margins(confusions).sum(axis=0)))
 
 
 def influence(features: np.ndarray, metric: str) -> np.ndarray:

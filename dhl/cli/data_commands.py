@@ -39,7 +39,10 @@ def run_data_download(arguments: Arguments, config: Config, folder: RunFolder) -
 
 
 def fetch_missing(config: Config, names: Iterable[str]) -> None:
-    """Download sets that are gone or were never there: a run that has receipts fetches no more."""
+    """Download sets whose folder is missing.
+
+    Snakemake does not repeat a download that has a receipt.
+    """
     from dhl.data.download import fetch
     from dhl.data.locations import data_root
     from dhl.run.downloads import mirrors_of

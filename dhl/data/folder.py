@@ -19,10 +19,6 @@ from dhl.data.listing import heads_of, named, refuse_copies
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
 
-GREY = (
-    "A grey image in colour has three equal channels with independent noise, whose mean has "
-    "sigma / sqrt(3): its PSNR is several dB above that of grey images in the literature."
-)
 SMALLEST_MEASURED_SIDE = 17  # SSIM's window of 11 px, and a border of 3 px on each side
 
 
@@ -61,8 +57,7 @@ def open_rgb(path: Path, *, most_pixels: int | None = None) -> Image.Image:
             reason = "has more than 8 bits a channel"
         elif transparent:
             reason = TRANSPARENT
-        grey = f" {GREY}" if mode in ("L", "LA", "1") else ""
-        raise _refused(path, reason, f"convert it, for example: {conversion(path)}.{grey}")
+        raise _refused(path, reason, f"convert it, for example: {conversion(path)}.")
     if min(picture.size) < SMALLEST_SIDE:
         reason = f"has {picture.width} x {picture.height} px"
         raise _refused(path, reason, "leave it out or enlarge it.")

@@ -24,7 +24,7 @@ class Header(NamedTuple):
 
 
 def read_header(path: Path, *, alpha: bool) -> Header | None:
-    """Read the header of an image; None for a file that whoever decodes it will refuse.
+    """Read the header of an image; None for a file that cannot be read, which its decoder reports.
 
     With `alpha`, an image with an alpha channel is decoded: it can be opaque everywhere.
     """

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -183,9 +183,11 @@ def inspect(
     return Inspected(images, dict(zip(paths, (one.head for one in seen), strict=True)), skipped)
 
 
-def heads_of(paths: Iterable[Path]) -> dict[Path, bytes]:
+def heads_of(paths: Sequence[Path], *, threads: int = 1) -> dict[Path, bytes]:
     """Digest the size and the first bytes of each file."""
-    return {path: content_digest(path, most=HEAD) for path in paths}
+    with ThreadPool(threads) as pool:
+        heads = pool.map(functools.partial(content_digest, most=HEAD), paths)
+    return dict(zip(paths, heads, strict=True))
 
 
 def refuse_copies(train: Mapping[Path, bytes], test: Mapping[Path, bytes]) -> None:
@@ -269,7 +271,10 @@ def _damaged_error(damaged: list[Skipped], total: int) -> UserError:
     whole = [Path(image.path) for image in damaged if image.reason in (DEEP, TRANSPARENT)]
     advice = ["copy the files again"] if len(whole) < len(damaged) else []
     if whole:
-        advice += [f"convert transparent and deep images, for example: {conversion(whole[0])}"]
+        advice += [
+            f"convert images that are transparent or have more than 8 bits, for "
+            f"example: {conversion(whole[0])}"
+        ]
     return UserError(
         f"{len(damaged)} of {total} images cannot be used.",
         came=shown,

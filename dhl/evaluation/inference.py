@@ -98,7 +98,8 @@ def denoise_pictures(
         except (UserError, MemoryError) as error:
             if not source.is_dir():
                 raise
-            logger.error("%s", error)
+            reason = error if isinstance(error, UserError) else f"The memory is too small: {error}"
+            logger.error("%s: %s", read.name, reason)
             refused.append(read.name)
     if refused:
         raise UserError(

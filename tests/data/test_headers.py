@@ -138,7 +138,7 @@ def test_grey_test_images_are_named_as_such_if_all_are(written, mine, tmp_path, 
     assert warned(caplog) == []
     Image.open(paths[0]).convert("L").save(paths[0])
     written(**mine)
-    ((part, count, _),) = warned(caplog)
+    ((part, count),) = warned(caplog)
     assert (part, count) == (PART, 3)
 
 

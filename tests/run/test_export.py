@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from datetime import datetime
 from urllib.parse import unquote
 
 import pytest
@@ -168,8 +167,7 @@ def test_the_run_is_an_action_of_the_workflow(entities, finished):
     assert {"@id": "tables/table1.csv"} in action["result"]
     assert {"@id": "LICENSE"} not in action["result"]
     assert action["endTime"] == manifest["created"].replace("Z", "+00:00")
-    start, end = (datetime.fromisoformat(action[key]) for key in ("startTime", "endTime"))
-    assert (end - start).total_seconds() == pytest.approx(manifest["wall_seconds"], abs=2)
+    assert action["startTime"] == manifest["started"].replace("Z", "+00:00")
     assert manifest["commit"] in action["description"]
 
 

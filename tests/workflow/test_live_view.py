@@ -12,6 +12,7 @@ import pytest
 from snakemake.resources import Resources
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from snakemake_logger_plugin_dhl import live_view
 from snakemake_logger_plugin_dhl.live_view import LogHandler, duration, shortened
 
 SETTINGS = SimpleNamespace(
@@ -97,7 +98,8 @@ def test_on_a_cluster_as_many_jobs_as_nodes_run_at_once(view):
     assert (view.state.cores, view.state.on_cluster) == (100, True)
 
 
-def test_of_a_job_on_a_cluster_the_view_knows_only_what_its_log_says(view):
+def test_of_a_job_on_a_cluster_the_view_knows_only_what_its_log_says(view, monkeypatch):
+    monkeypatch.setattr(live_view, "time", SimpleNamespace(monotonic=lambda: 5.0))
     log = Path("results/x/logs/train/separate/sigma30.log")
     log.parent.mkdir(parents=True)
     log.write_text(

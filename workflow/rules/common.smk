@@ -20,7 +20,7 @@ if shutil.which("dhl") is None:
         "run `pip install -e .` in the checkout."
     )
 
-from dhl.files import PROJECT, atomic_path, project_file, touch_if_from_the_future
+from dhl.files import PROJECT
 
 # A workflow that Snakemake fetches as a module has no folder here.
 folder = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve()
@@ -30,6 +30,7 @@ if folder.is_dir() and (checkout := folder.parents[1]) != PROJECT:
         f"`pip install -e .` in {checkout}, or set PYTHONPATH to this folder."
     )
 
+from dhl.files import atomic_path, project_file, touch_if_from_the_future
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.methods import BASELINES, BATCHED, table_number
 from dhl.config.parse import parse_config
@@ -77,35 +78,38 @@ RUN = RunFolder(Path("results") / CONFIG.run)
 ROOT = str(RUN.root)
 TABLE_PARTS = {table_number(part): part for part in CONFIG.parts}
 WAITING_MODELS = waiting_models(CONFIG)
-FAILURES = (
-    Path(".snakemake/failures") / CONFIG.run
-)  # a byte for each run with failed results
+FAILURES = Path(".snakemake/failures") / CONFIG.run  # a byte for each run that had some
 
 
 def remove_failed_results():
     """Remove the failed results, so that the next run repeats them; return a line for each."""
     failed = list(failed_results(RUN))
-    for path, _ in failed:
-        path.unlink()
-    if failed:
+    if failed:  # counted first: a number too high only repeats tables
         FAILURES.parent.mkdir(parents=True, exist_ok=True)
         with open(FAILURES, "ab") as file:
             file.write(b".")
+    for path, _ in failed:
+        path.unlink()
     return [f"{path}: {reason}" for path, reason in failed]
 
 
 def failures():
     """Return how often failed results were removed.
 
-    Snakemake does not miss a removed result of which complete files were made. The tables have this
-    number among their parameters and these results among their inputs: if it changes, they are made
-    again, and what is missing before them.
+    Snakemake does not miss a removed result of which complete files were made. After a failure, the
+    tables have this number among their parameters and these results among their inputs: if it
+    changes, they are made again, and what is missing before them.
     """
     return FAILURES.stat().st_size if FAILURES.exists() else 0
 
 
-# A run that was killed has left its failed results.
-if workflow.is_main_process and RUNNING.exists():
+# A run that was killed has left its failed results. Snakemake's own locks are looked at, too: the lock of
+# a run on another machine can be invisible here.
+if (
+    workflow.is_main_process
+    and RUNNING.exists()
+    and not any(Path(".snakemake/locks").glob("*"))
+):
     with suppress(OSError), unless_held(RUNNING) as alone:
         if alone:
             remove_failed_results()
@@ -281,7 +285,12 @@ def gpu_of_baseline(wildcards):
 
 
 def before_the_evaluations(part):
-    """Return the models and the images of untrained methods that the evaluations of a part read."""
+    """Return the models and images of untrained methods that a part's evaluations read.
+
+    Nothing before the first failure: then files that were removed to free space are not missed.
+    """
+    if not failures():
+        return []
     draws = [
         (part, sigma, draw)
         for sigma in CONFIG.parts[part].sigmas
