@@ -24,6 +24,7 @@ REFERENCE = PROJECT / "results" / "reference"
 RESULTS = RunFolder(REFERENCE / "photos")  # the answer
 SWAPPED = RunFolder(REFERENCE / "photos-swapped")  # the answer on the other photographs
 FFDNET = RunFolder(REFERENCE / "photos-ffdnet")  # its question with a published denoiser
+FFDNET_SWAPPED = RunFolder(REFERENCE / "photos-ffdnet-swapped")  # on the other photographs
 MINI = RunFolder(REFERENCE / "mini")
 DRAWS = RunFolder(REFERENCE / "mini-draws")
 LABORATORY = RunFolder(REFERENCE / "laboratory")  # more controls, and the studies
@@ -308,6 +309,8 @@ def result_blocks() -> dict[str, str]:
         "ffdnet-tasks": table_block(FFDNET, (*TASK_METRICS, *FURTHER)),
         "ffdnet-psnr": table_block(FFDNET, (("denoising", "psnr"),)),
         "ffdnet-claims": claims_block(FFDNET),
+        "ffdnet-swapped": table_block(FFDNET_SWAPPED, (TASK_METRICS[0], *FURTHER[:2])),
+        "ffdnet-swapped-claims": claims_block(FFDNET_SWAPPED),
         "mini-accuracy": table_block(MINI, TASK_METRICS),
         "mini-psnr": table_block(MINI, (("denoising", "psnr"),)),
         "mini-claims": claims_block(MINI),
