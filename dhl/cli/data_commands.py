@@ -5,15 +5,17 @@ Their docstrings are the help texts of the command line.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from dhl.cli.commands import Arguments
 from dhl.errors import UserError
 
 if TYPE_CHECKING:
     from dhl.config.schema import Config
     from dhl.run.folder import RunFolder
+
+Arguments = argparse.Namespace
 
 
 def run_data_make(arguments: Arguments, config: Config, folder: RunFolder) -> None:
