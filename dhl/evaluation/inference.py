@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -85,19 +85,28 @@ def denoise_pictures(
         denoise, needed = partial(_cbm3d_bands, sigma=sigma or 0), _CBM3D_BYTES
     else:
         denoise, needed = partial(run or tile_bands, network.to(chosen)), BYTES_PER_PIXEL
+
+    def write(read: Path, written: Path) -> None:
+        picture = Picture.read(read, bytes_per_pixel=needed)
+        size = picture.height, picture.width
+        for first, rows in denoise(picture.rows, size, device=chosen):
+            picture.replace(first, rows)
+        picture.write(written)
+
+    if source.is_dir():
+        _write_all(pairs, write)
+    else:
+        write(source, target)
+
+
+def _write_all(pairs: Sequence[tuple[Path, Path]], write: Callable[[Path, Path], None]) -> None:
+    """Denoise each picture of a folder; raise at the end if some could not be used."""
     refused: list[str] = []
     for number, (read, written) in enumerate(pairs, 1):
-        if source.is_dir():
-            logger.info("%s: %d of %d", read.name, number, len(pairs))
+        logger.info("%s: %d of %d", read.name, number, len(pairs))
         try:
-            picture = Picture.read(read, bytes_per_pixel=needed)
-            size = picture.height, picture.width
-            for first, rows in denoise(picture.rows, size, device=chosen):
-                picture.replace(first, rows)
-            picture.write(written)
+            write(read, written)
         except (UserError, MemoryError) as error:
-            if not source.is_dir():
-                raise
             reason = error if isinstance(error, UserError) else f"The memory is too small: {error}"
             logger.error("%s: %s", read.name, reason)
             refused.append(read.name)
