@@ -20,7 +20,7 @@ from dhl.config.methods import (
 from dhl.config.plugins import is_reference
 from dhl.config.schema import Config
 from dhl.run.model_graph import ModelSpec, all_models, model_spec
-from dhl.run.model_keys import sigma_key, task_network_key
+from dhl.run.model_keys import is_trained_here, sigma_key
 
 _OTHERS = (*BASELINES, *PEERS)  # the denoisers that the paper's Table 1 compares Separate with
 
@@ -171,11 +171,6 @@ class Reach:
         if not claim.over or not math.isnan(share_low):
             return ""
         return f"{label_of(claim.b)} has no clear gain over {label_of(claim.over)} to keep"
-
-
-def is_trained_here(config: Config, task: str) -> bool:
-    """Tell whether the run trains the network of a task, instead of using published weights."""
-    return model_spec(config, task_network_key(task)).recipe is not None
 
 
 def is_trial(config: Config, steps: int) -> bool:

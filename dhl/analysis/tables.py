@@ -22,7 +22,6 @@ from dhl.config.methods import (
     FURTHER_METRICS,
     METRICS,
     TABLES,
-    TASKS,
     base_of,
     label_of,
     part_name,
@@ -30,8 +29,8 @@ from dhl.config.methods import (
 )
 from dhl.config.plugins import is_reference, noise_name
 from dhl.config.schema import Config
+from dhl.run.evaluations import experiments
 from dhl.run.folder import RunFolder
-from dhl.run.model_keys import TASK_DEPENDENT
 from dhl.run.results import AVERAGE, TABLE_COLUMNS, edited_by_hand, read_csv, result_path, write_csv
 from dhl.sigma import format_sigma
 
@@ -281,10 +280,9 @@ def _caption(averages: pd.DataFrame, config: Config, part: str) -> str:
         f"n = {counts} images{_units(ours)}, protocol {protocols}{noise}. In brackets: {level} "
         "interval over test images"
     )
-    kinds = {method.partition("-")[0] for method in config.parts[part].methods}
-    dependent = part in TASKS or kinds & set(TASK_DEPENDENT)
     seeds = max(ours["seeds"], default=0)
-    trainings = {"denoiser": seeds, "task network": config.task_seeds if dependent else 1}
+    planned = experiments(config, part, config.parts[part].sigmas[0])
+    trainings = {"denoiser": seeds, "task network": max(one.draws(config).task for one in planned)}
     if several := [f"{count} of each {what}" for what, count in trainings.items() if count > 1]:
         text += f" and trainings, {' and '.join(several)}"
     if seeds > 1:

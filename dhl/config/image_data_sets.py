@@ -29,6 +29,11 @@ class Pictures(PartData):
     train_images: Count | None = Field(
         default=None, description="number of training images, evenly over classes; null: all"
     )
+    test_without: Count | None = Field(
+        default=None,
+        description="leave out the test images that `test_images` of this number would choose, so "
+        "that two runs share none",
+    )
     test_images: Count | None = Field(
         default=None, description="number of test images, evenly over classes; null: all"
     )

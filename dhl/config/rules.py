@@ -245,15 +245,16 @@ def _check_joint_crops(config: Config) -> None:
 
 
 def _check_task_seeds(config: Config) -> None:
-    """Raise if task networks that the run does not train are to be trained several times."""
-    for task in (task for task in TASKS if task in config.parts):
-        part = config.parts[task]
-        if config.task_seeds > 1 and part.training.task_network is None:
-            raise ConfigError(
-                f"The task network of {task} is not trained, so it cannot have several trainings.",
-                came=f"`task_seeds: {config.task_seeds}`, and no `{_path(task, 'task_network')}`",
-                do="set `task_seeds: 1`, or add a recipe that trains the network.",
-            )
+    """Raise if no task network is trained, but each is to be trained several times."""
+    tasks = [task for task in TASKS if task in config.parts]
+    recipes = [config.parts[task].training.task_network for task in tasks]
+    if config.task_seeds > 1 and tasks and not any(recipes):
+        missing = " or ".join(f"`{_path(task, 'task_network')}`" for task in tasks)
+        raise ConfigError(
+            "No task network is trained, so none can have several trainings.",
+            came=f"`task_seeds: {config.task_seeds}`, and no {missing}",
+            do="set `task_seeds: 1`, or add a recipe that trains a task network.",
+        )
 
 
 def _check_patches(config: Config, recipes: dict[str, tuple[str, Recipe]]) -> None:

@@ -110,8 +110,8 @@ class Config(Frozen):
     )
     task_seeds: Annotated[int, Field(ge=1, le=100)] = Field(
         default=1,
-        description="number of trainings of each task network; every denoiser that depends on one "
-        "is trained with each of them, `seeds` times",
+        description="number of trainings of each task network that the run trains; every denoiser "
+        "that depends on one is trained with each of them, `seeds` times",
     )
     device: Annotated[
         str,

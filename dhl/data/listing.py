@@ -81,8 +81,24 @@ class Listing:
                 came=f"{count} of the {len(self)} images in {self.folder}",
                 do="lower the number, or remove the key to use all images.",
             )
+        return self.take(self._evenly_spaced(count))
+
+    def without(self, count: int | None) -> Listing:
+        """Return the images that `evenly` leaves out with this count; null: all."""
+        if count is None:
+            return self
+        if count >= len(self):
+            raise UserError(
+                f"`test_without` is {count}, but there are {len(self)} test images.",
+                came=f"{count} of the {len(self)} images in {self.folder} to leave out",
+                do="lower the number, or remove the key to use all images.",
+            )
+        return self.take(np.setdiff1d(np.arange(len(self)), self._evenly_spaced(count)))
+
+    def _evenly_spaced(self, count: int) -> np.ndarray:
+        """Return the indices of `count` evenly spaced images."""
         classes = None if isinstance(self.targets, LabelFiles) else self.targets
-        return self.take(evenly_spaced(len(self), count, classes=classes))
+        return evenly_spaced(len(self), count, classes=classes)
 
 
 def evenly_spaced(total: int, count: int, *, classes: np.ndarray | None = None) -> np.ndarray:

@@ -186,9 +186,11 @@ def _read_listings(config: Config, part: str, *, decode: bool) -> PartData:
 def _listings(config: Config, part: str) -> dict[str, Listing]:
     """List the chosen images of each split of a part that stay in files."""
     spec = config.parts[part].data
+    listings = LISTINGS[spec.kind](spec, data_root(config))
+    listings["test"] = listings["test"].without(spec.test_without)
     return {
         split: listing.evenly(getattr(spec, f"{split}_images", None))
-        for split, listing in LISTINGS[spec.kind](spec, data_root(config)).items()
+        for split, listing in listings.items()
     }
 
 

@@ -160,7 +160,7 @@ class Bench:
         draw: Draw,
         ids: Sequence[str],
     ):
-        self.draw, self.device = draw, torch.device("cpu")
+        self.config, self.draw, self.device = config, draw, torch.device("cpu")
         failed = failed_experiments(config, folder, part, sigma, draw)
         planned = experiments(config, part, sigma, draw)
         self.experiments = [one for one in planned if one.name not in failed]
@@ -170,7 +170,7 @@ class Bench:
                 came="; ".join(f"{name}: {reason}" for name, reason in failed.items()),
                 do="correct the cause, and run the same command again.",
             )
-        keys = dict.fromkeys(key for one in self.experiments for key in one.models(draw))
+        keys = dict.fromkeys(key for one in self.experiments for key in one.models(config, draw))
         self.networks = {key: _load_network(config, folder, key) for key in keys}
         methods = dict.fromkeys(one.source for one in self.experiments if one.is_untrained)
         self.denoised = {
@@ -190,7 +190,7 @@ class Bench:
         for source, group in itertools.groupby(by_source, lambda one: one.source):
             images = self._images(source, batch)
             for one in group:
-                reader = one.task_network_in(self.draw)
+                reader = one.task_network_in(self.config, self.draw)
                 logits = forward(self.networks[reader], images, self.device) if reader else None
                 yield Output(one, images, logits)
 
@@ -202,7 +202,8 @@ class Bench:
             return batch.noisy
         if source in self.denoised:
             return np.stack([self.denoised[source][name] for name in batch.ids])
-        key = next(one for one in self.experiments if one.source == source).source_in(self.draw)
+        first = next(one for one in self.experiments if one.source == source)
+        key = first.source_in(self.config, self.draw)
         return forward(self.networks[key], batch.noisy, self.device).transpose(0, 2, 3, 1)
 
 

@@ -115,8 +115,9 @@ def _voc(data: Any) -> PartCounts:
 
 
 def _used(data: Any, train: int, test: int, height: int, width: int) -> PartCounts:
-    """Limit the counts to `train_images` and `test_images`."""
+    """Limit the counts to `train_images` and `test_images`, after `test_without`."""
     train = min(train, getattr(data, "train_images", None) or train)
+    test = max(0, test - (getattr(data, "test_without", None) or 0))
     test = min(test, getattr(data, "test_images", None) or test)
     return PartCounts(
         ImageCount(train, height, width) if train else None, ImageCount(test, height, width)

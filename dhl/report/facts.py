@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dhl.analysis.claims_file import ClaimsFile
-from dhl.analysis.reach import is_trained_here, is_trial
+from dhl.analysis.reach import is_trial
 from dhl.analysis.tables import table_averages
 from dhl.config.architectures import PUBLISHED
 from dhl.config.methods import TASK_NETWORKS, TASKS, label_of, part_name
@@ -21,6 +21,7 @@ from dhl.report.names import listed
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
+from dhl.run.model_keys import is_trained_here
 from dhl.run.results import open_arrays
 from dhl.sigma import format_sigma
 
@@ -47,8 +48,8 @@ def tested_on(config: Config, folder: RunFolder) -> list[str]:
     if (config.seeds, config.task_seeds) != (1, 1):
         plural = "s" if config.seeds > 1 else ""
         trainings = f"{config.seeds} training{plural} of each denoiser"
-        if config.task_seeds > 1 and any(part in TASKS for part in parts):
-            trainings += f", {config.task_seeds} of each task network"
+        if config.task_seeds > 1 and (networks := _trained_task_networks(config)):
+            trainings += f", {config.task_seeds} of {networks}"
     if not _trains(config):
         trainings = "no network is trained"
     noise = f"{noise_name(config.noise)}, sigma {levels}"
@@ -113,14 +114,13 @@ def _trained_once(config: Config) -> str:
     """Name the networks that were trained once; empty if none was."""
     if config.seeds == 1:
         return "Each network" if config.task_seeds == 1 else "Each denoiser"
-    if config.task_seeds > 1:
-        return ""
-    trained = [
-        f"the {TASK_NETWORKS[task]}"
-        for task in TASKS
-        if task in config.parts and is_trained_here(config, task)
-    ]
-    return "Each task network" if len(trained) == len(TASKS) else "".join(trained).capitalize()
+    return "" if config.task_seeds > 1 else _trained_task_networks(config).capitalize()
+
+
+def _trained_task_networks(config: Config) -> str:
+    """Name the task networks that the run trains; empty if it trains none."""
+    trained = [f"the {TASK_NETWORKS[task]}" for task in TASKS if is_trained_here(config, task)]
+    return "each task network" if len(trained) == len(TASKS) else "".join(trained)
 
 
 def absent_classes(config: Config, folder: RunFolder) -> list[tuple[str, str]]:

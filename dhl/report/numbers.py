@@ -142,7 +142,7 @@ class Tracer:
         keys: dict[str, None] = {}
         for draw in evaluated_draws(self.config, part, sigma):
             for one in experiments(self.config, part, sigma, draw):
-                keys |= dict.fromkeys(one.models(draw) if one.name == method else ())
+                keys |= dict.fromkeys(one.models(self.config, draw) if one.name == method else ())
         return self._models(keys)
 
     def _of_training(self, draw: Draw) -> str:

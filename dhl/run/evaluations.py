@@ -35,9 +35,10 @@ class Experiment:
 
     def draws(self, config: Config) -> Draw:
         """Return how many trainings of the task networks and denoisers give other results."""
-        first = self.models(FIRST)
-        task_seeds = config.task_seeds if self.models(Draw(task=2)) != first else 1
-        several = self.models(Draw(seed=2)) != first and not _is_published(config, self.source)
+        first = self.models(config, FIRST)
+        task_seeds = config.task_seeds if self.models(config, Draw(task=2)) != first else 1
+        others = self.models(config, Draw(seed=2)) != first
+        several = others and not _is_published(config, self.source)
         return Draw(task_seeds, config.seeds if several else 1)
 
     @property
@@ -50,17 +51,17 @@ class Experiment:
         """Whether the job of an untrained method makes its images."""
         return "/" not in self.source and is_baseline(self.source)
 
-    def source_in(self, draw: Draw) -> str:
+    def source_in(self, config: Config, draw: Draw) -> str:
         """Return the source in one draw of the trainings."""
-        return key_in_draw(self.source, draw) if "/" in self.source else self.source
+        return key_in_draw(config, self.source, draw) if "/" in self.source else self.source
 
-    def task_network_in(self, draw: Draw) -> str | None:
+    def task_network_in(self, config: Config, draw: Draw) -> str | None:
         """Return the key of the task network in one draw of the trainings."""
-        return self.task_network and key_in_draw(self.task_network, draw)
+        return self.task_network and key_in_draw(config, self.task_network, draw)
 
-    def models(self, draw: Draw) -> tuple[str, ...]:
+    def models(self, config: Config, draw: Draw) -> tuple[str, ...]:
         """Return the keys of the models in one draw of the trainings."""
-        names = (self.source_in(draw), self.task_network_in(draw))
+        names = (self.source_in(config, draw), self.task_network_in(config, draw))
         return tuple(name for name in names if name and "/" in name)
 
 
@@ -118,8 +119,8 @@ def evaluated_models(
     config: Config, part: str, sigma: float, draw: Draw = FIRST
 ) -> tuple[str, ...]:
     """Return the keys of the models that an evaluation reads."""
-    keys = (key for one in experiments(config, part, sigma, draw) for key in one.models(draw))
-    return tuple(dict.fromkeys(keys))
+    planned = experiments(config, part, sigma, draw)
+    return tuple(dict.fromkeys(key for one in planned for key in one.models(config, draw)))
 
 
 def failed_experiments(
@@ -131,7 +132,8 @@ def failed_experiments(
     """
     failed = {}
     for one in experiments(config, part, sigma, draw):
-        paths = [folder.evaluation(part, sigma, draw), *map(folder.model, one.models(draw))]
+        models = one.models(config, draw)
+        paths = [folder.evaluation(part, sigma, draw), *map(folder.model, models)]
         if one.is_untrained:
             paths += denoised_files(config, folder, part, sigma, one.source)
         if (reason := first_failure(paths)) is not None:

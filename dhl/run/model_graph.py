@@ -7,7 +7,8 @@ recipe's task weight. `segmenter-unet/clean` is a further task network, and
 `joint-segmentation-unet/sigma30` is the denoiser that is trained with its loss.
 `matched-`, `permuted-` and `perceptual-segmentation/sigma30` are the controls of
 `joint-segmentation/sigma30`. With `task_seeds`, `segmenter/clean-seed2` is the second training of a
-task network, and `joint-segmentation/sigma30-task2-seed3` the third training of a denoiser with it.
+task network that the run trains, and `joint-segmentation/sigma30-task2-seed3` the third training of
+a denoiser with it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.run.evaluations import evaluated_models, evaluations
 from dhl.run.model_keys import key_in_draw, sigma_key, task_network_key, times_suffix
-from dhl.seeding import FIRST, Draw, seed_suffix, split_draw
+from dhl.seeding import FIRST, Draw, split_draw
 from dhl.sigma import GAUSSIAN, format_sigma, noise_std
 
 _NOT_IN_BATCHES = re.compile(r"-times[0-9.]+|-task[0-9]+")
@@ -127,7 +128,7 @@ def _spec(config: Config, key: str) -> ModelSpec:
     kind, _, task = name.partition("-")
     tasks = {role: task for task, role in TASK_NETWORKS.items()}
     if kind in tasks and variant.startswith("clean"):
-        return _task_network(config, tasks[kind], label=task, draw=_task_draw(config, variant))
+        return _task_network(config, tasks[kind], label=task, draw=_task_draw(config, key))
     variant, draw = _draw_of(config, key)
     if variant == "all" and task == "start" and kind in DENOISERS:
         return _warm_start(config, key, kind)
@@ -160,17 +161,18 @@ def _factor_of(config: Config, variant: str) -> tuple[str, float]:
     return variant, 1.0
 
 
-def _task_draw(config: Config, variant: str) -> Draw:
-    """Return the training of a task network, with a variant such as `clean-seed2`."""
+def _task_draw(config: Config, key: str) -> Draw:
+    """Return the training of a task network, with a key such as `segmenter/clean-seed2`."""
+    first = key.partition("/")[0] + "/clean"
     known = (Draw(task=number) for number in range(1, config.task_seeds + 1))
-    found = (draw for draw in known if variant == f"clean{seed_suffix(draw.task)}")
-    return _given(next(found, None))
+    return _given(next((draw for draw in known if key_in_draw(config, first, draw) == key), None))
 
 
 def _draw_of(config: Config, key: str) -> tuple[str, Draw]:
     """Return the variant of a key without the numbers of its trainings, and these."""
     first, draw = split_draw(key)
-    if draw.task > config.task_seeds or draw.seed > config.seeds or key_in_draw(first, draw) != key:
+    known = draw.task <= config.task_seeds and draw.seed <= config.seeds
+    if not known or key_in_draw(config, first, draw) != key:
         raise _NoSuchModel
     return first.partition("/")[2], draw
 
@@ -190,7 +192,7 @@ def _sigma_of(variant: str) -> float:
 def _task_network(config: Config, task: str, *, label: str = "", draw: Draw = FIRST) -> ModelSpec:
     """Describe a task network on clean images: trained, or with its published weights."""
     part = _part(config, task)
-    key, role = key_in_draw(task_network_key(task, label), draw), TASK_NETWORKS[task]
+    key, role = key_in_draw(config, task_network_key(task, label), draw), TASK_NETWORKS[task]
     network = part.task_network
     if label:
         network = _given((config.sensitivity.others(task) if config.sensitivity else {}).get(label))
@@ -221,7 +223,7 @@ def _denoiser(config: Config, key: str, kind: str, level: Level) -> ModelSpec:
     network = getattr(config.parts.denoising, DENOISERS[kind])
     recipes = config.parts.denoising.training.of(kind)
     sigma, draw = level
-    start = key_in_draw(f"{kind}-start/all", draw) if recipes.warm_start else None
+    start = key_in_draw(config, f"{kind}-start/all", draw) if recipes.warm_start else None
     return ModelSpec(
         key, "denoiser", network, "denoise", "denoising", recipes.separate, sigma, start=start
     )
@@ -234,7 +236,7 @@ def _matched(config: Config, key: str, task: str, level: Level) -> ModelSpec:
     sigma, draw = level
     return ModelSpec(
         key, "denoiser", config.parts.denoising.denoiser, "denoise", task, recipe, sigma,
-        crop=_crop(config, task), start=key_in_draw(sigma_key("separate", sigma), draw),
+        crop=_crop(config, task), start=key_in_draw(config, sigma_key("separate", sigma), draw),
     )  # fmt: skip
 
 
@@ -248,7 +250,7 @@ def _joint(
     sigma, draw = level
     return ModelSpec(
         key, "denoiser", config.parts.denoising.denoiser, "joint", task, recipe, sigma,
-        crop=_crop(config, task), start=key_in_draw(sigma_key("separate", sigma), draw),
+        crop=_crop(config, task), start=key_in_draw(config, sigma_key("separate", sigma), draw),
         frozen=_task_network(config, task, label=label, draw=draw).key,
     )  # fmt: skip
 

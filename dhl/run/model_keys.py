@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dhl.config.methods import TASK_NETWORKS
+from dhl.config.schema import Config
 from dhl.seeding import Draw, seed_suffix
 from dhl.sigma import format_sigma
 
 # Models that depend on a task network: they are trained once for each of its trainings.
 TASK_DEPENDENT = ("joint", "permuted", "perceptual", "retrained")
+_TASKS = {network: task for task, network in TASK_NETWORKS.items()}
 
 
 def sigma_key(name: str, sigma: float, *, factor: float = 1) -> str:
@@ -18,13 +20,22 @@ def sigma_key(name: str, sigma: float, *, factor: float = 1) -> str:
     return f"{name}/sigma{format_sigma(sigma)}{times_suffix(factor)}"
 
 
-def key_in_draw(key: str, draw: Draw) -> str:
-    """Return the key of another training of a model; `key` is that of its first training."""
-    name, _, variant = key.partition("/")
-    if variant == "clean":
-        return key + seed_suffix(draw.task)
-    dependent = name.partition("-")[0] in TASK_DEPENDENT
-    return key + (draw.suffix if dependent else seed_suffix(draw.seed))
+def key_in_draw(config: Config, key: str, draw: Draw) -> str:
+    """Return the key of another training of a model; `key` is that of its first training.
+
+    A task network that the run does not train is the same in every draw.
+    """
+    kind, _, task = key.partition("/")[0].partition("-")
+    if kind in _TASKS:
+        return key + seed_suffix(draw.task if is_trained_here(config, _TASKS[kind]) else 1)
+    if kind in TASK_DEPENDENT and is_trained_here(config, task.partition("-")[0]):
+        return key + draw.suffix
+    return key + seed_suffix(draw.seed)
+
+
+def is_trained_here(config: Config, task: str) -> bool:
+    """Tell whether the run trains a task's network, rather than uses published weights."""
+    return task in config.parts and config.parts[task].training.task_network is not None
 
 
 def times_suffix(factor: float) -> str:

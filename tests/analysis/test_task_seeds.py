@@ -129,13 +129,39 @@ def test_several_task_networks_let_a_comparison_be_reproduced(config, folder):
     assert set(rows["reason"]) == {""}
 
 
-def test_networks_with_published_weights_have_one_training(tiny_content):
-    part = tiny_content["parts"]["classification"]
-    del part["training"]["task_network"]
-    part["task_network"] = {"name": "resnet50", "weights": "classifier.pt"}
-    tiny_content["task_seeds"] = 2
+def with_published_task_networks(content, *tasks):
+    """Replace the recipes of some task networks by given weights."""
+    content = content | {"task_seeds": 2}
+    for task, network in (("classification", "resnet50"), ("segmentation", "deeplab-largefov")):
+        if task in tasks:
+            part = content["parts"][task]
+            del part["training"]["task_network"]
+            part["task_network"] = {"name": network, "weights": "task_network.pt"}
+    return content
+
+
+def test_a_published_task_network_is_the_same_in_every_draw(tiny_content):
+    content = with_published_task_networks(tiny_content, "classification")
+    config = parse_config(content, source="tiny.yaml")
+    models = set(all_models(config))
+    assert {key for key in models if key.startswith(("classifier", "joint-classification"))} == {
+        "classifier/clean", "joint-classification/sigma30",
+    }  # fmt: skip
+    assert {"segmenter/clean-seed2", "joint-segmentation/sigma30-task2"} <= models
+    for key in ("classifier/clean-seed2", "joint-classification/sigma30-task2"):
+        with pytest.raises(UserError):
+            model_spec(config, key)
+    draw = Draw(task=2)
+    # The denoiser of `cross` is guided by the other task's network.
+    assert {one.name for one in experiments(config, "classification", SIGMA, draw)} == {"cross"}
+    cross = next(one for one in experiments(config, "segmentation", SIGMA) if one.name == "cross")
+    assert cross.models(config, draw) == ("joint-classification/sigma30", "segmenter/clean-seed2")
+
+
+def test_several_trainings_need_a_task_network_that_is_trained(tiny_content):
+    content = with_published_task_networks(tiny_content, "classification", "segmentation")
     with pytest.raises(UserError) as caught:
-        parse_config(tiny_content, source="tiny.yaml")
+        parse_config(content, source="tiny.yaml")
     assert "task_seeds: 2" in caught.value.came
 
 

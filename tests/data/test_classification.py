@@ -269,6 +269,20 @@ def test_a_subset_has_each_class(written, tmp_path):
         written(kind="imagenette", test_images=21)
 
 
+def test_two_runs_can_test_different_images(written, tmp_path):
+    make_imagenette(tmp_path, train=1, val=5)
+
+    def tested(**keys):
+        return load_split(written(kind="imagenette", **keys).data(PART), "test").ids
+
+    first, others = tested(test_images=20), tested(test_without=20)
+    assert (len(first), len(others)) == (20, 30)
+    assert sorted(first + others) == tested()
+    assert set(tested(test_without=20, test_images=10)) < set(others)
+    with pytest.raises(UserError, match="50 of the 50 images"):
+        written(kind="imagenette", test_without=50)
+
+
 def test_the_same_files_make_the_same_index(written, tmp_path):
     make_imagenette(tmp_path, train=2, val=2)
     folders = [written(kind="imagenette") for _ in range(2)]

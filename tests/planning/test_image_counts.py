@@ -28,6 +28,7 @@ def data_of(settings: dict) -> PartData:
         ({"kind": "imagenette", "crop": 224}, (12_894, 224, 224), (500, 224, 224)),
         ({"kind": "imagenette", "crop": 160, "train_images": 100, "test_images": 50},
          (100, 160, 160), (50, 160, 160)),
+        ({"kind": "camvid", "test_without": 78}, (367, 360, 480), (155, 360, 480)),
         ({"kind": "ilsvrc2012", "path": "/nowhere"}, (1_281_167, 224, 224), (50_000, 224, 224)),
         ({"kind": "voc2012", "extra": None}, (1_464, 375, 500), (1_449, 375, 500)),
         ({"kind": "voc2012", "extra": "sbd", "test_images": 9_999},
