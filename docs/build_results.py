@@ -280,19 +280,9 @@ def study_rows(experiment: str) -> pd.DataFrame:
     return table[table["experiment"] == experiment]
 
 
-def psnr_line() -> str:
-    """Return the PSNR at two noise levels of denoisers, in one line."""
-    rows = averages(RESULTS, "denoising", "psnr").pivot(index="method", columns="sigma")["value"]
-    cells = (
-        f"{METHODS[method].label} {rows.loc[method, 30]:.2f} / {rows.loc[method, 60]:.2f}"
-        for method in ("cbm3d", "separate", "joint-classification", "joint-segmentation")
-    )
-    return f"PSNR in dB at σ 30 / 60: {'; '.join(cells)}."
-
-
 def short_block() -> str:
     """Return the table of the README."""
-    return f"{table_block(RESULTS, TASK_METRICS, sigmas=(30, 60))}\n\n{psnr_line()}"
+    return table_block(RESULTS, TASK_METRICS, sigmas=(30, 60))
 
 
 def result_blocks() -> dict[str, str]:
