@@ -79,9 +79,9 @@ class OwnImages(PartData):
 
     groups: Annotated[str, AfterValidator(_one_group)] | None = Field(
         default=None,
-        description="regular expression with one pair of parentheses, which is searched in the "
-        "names of images: those with the same text in the parentheses are alike, such as crops of "
-        "one photograph, and intervals are over such groups; null: all images are independent",
+        description="regular expression with one group, searched in image names: images with the "
+        "same match are alike, such as crops of one photograph; intervals are over them; null: all "
+        "independent",
     )
 
 

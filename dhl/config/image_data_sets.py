@@ -232,7 +232,7 @@ class Voc(OwnImages, Pictures):
         "`classes` - 1, and 255 for ignored pixels",
     )
     void: Annotated[int, Field(ge=0, le=MOST_LABELS)] = Field(
-        default=MOST_LABELS, description="a further label of ignored pixels"
+        default=MOST_LABELS, description="another label that is ignored, beside 255"
     )
     class_names: list[str] | None = Field(
         default=None, description="names of the classes for figures, from class 0 on; null: numbers"

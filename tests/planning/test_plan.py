@@ -28,8 +28,8 @@ LABORATORY, SMOKE = (
 )
 CBM3D_SECONDS = 3.7e-5  # a pixel
 
-# GFLOP of one training step of `laboratory`, as torch counts them: benchmarks/README.md, whose
-# segmenter was retrained with twice the batch.
+# GFLOP of one training step of `laboratory`, as torch counts them; half of a step of 16 for the
+# retrained segmenter, whose batch is 8.
 STEP_GFLOPS = {
     "dncnn-start/all": 7.1, "separate/sigma30": 5.5, "classifier/clean": 14.7,
     "joint-classification/sigma30": 18.9, "segmenter/clean": 18.8,
