@@ -16,7 +16,7 @@ from dhl.config.plugins import noise_name
 from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
 from dhl.data.groups import GROUPS
-from dhl.report.content import read_deviations
+from dhl.report.deviations import read_deviations
 from dhl.report.names import listed
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
