@@ -42,7 +42,7 @@ class ImageCounts(NamedTuple):
     left_out: list[str]  # names that are no images
 
 
-def count_images(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
+def stored_image_counts(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
     """Count the images of each part, except embedded data, whose numbers are configured."""
     counts = {}
     for part in config.parts:

@@ -98,7 +98,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "answers": read_answers(file, claims),
         "claims_file": file,
         "strip": read_strip(config, folder),
-        "image_counts": content.count_images(config, folder),
+        "image_counts": content.stored_image_counts(config, folder),
         "css": Markup(read_asset(templates / "assets" / "report.css").decode()),
         "scripts": [Markup(read_asset(templates / name).decode()) for name in SCRIPTS],
         "claims": claims,
