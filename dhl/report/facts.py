@@ -162,7 +162,7 @@ def _few_units(claims: list[dict[str, Any]], least: int) -> list[tuple[str, str]
     fewest = min(rows, key=lambda row: row["units"])
     count, name = int(fewest["units"]), f"{int(fewest['units'])} test {fewest['unit']}"
     if count < least:
-        return [(name, "They are too few for an interval: nothing is tested on them.")]
+        return [(name, "They are too few for an interval, so nothing is tested on them.")]
     if fewest["n"] > count:
         parts = dict.fromkeys(row["part"] for row in rows if row["unit"] == fewest["unit"])
         where = listed(map(part_name, parts))

@@ -161,7 +161,7 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
     for name in figure_names(config.parts, studies(config)):
         values = {"confidence": f"{100 * config.statistics.confidence:g} %", "sigma": ""}
         permuted = any("joint-permuted" in config.parts[part].methods for part in config.parts)
-        values["left_out"] = "Permuted labels, far below, are left out." if permuted else ""
+        values["left_out"] = "Permuted labels, far below, are not drawn." if permuted else ""
         if name in EXPERIMENT_FIGURES and config.sensitivity:
             values["sigma"] = format_sigma(config.sensitivity.sigma)
         if name in EXAMPLES:
