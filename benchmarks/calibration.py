@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from dhl.analysis.published import write_calibration
+from dhl.analysis.calibration import write_calibration
 from dhl.data.folder import picture_files, read_pictures
 from dhl.data.image_set import ImageSet
 from dhl.data.locations import downloaded

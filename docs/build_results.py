@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pandas as pd
 
+from dhl.analysis.calibration import PROTOCOL, read_calibration
 from dhl.analysis.measurements import read_measurements
-from dhl.analysis.published import PROTOCOL, read_calibration
 from dhl.analysis.sensitivity import denoiser_label, main_metric, reader_label
 from dhl.analysis.statistics import mean_of, share_interval
 from dhl.analysis.units import UNITS

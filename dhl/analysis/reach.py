@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from dhl.analysis.calibration import released_weights_psnr
 from dhl.analysis.claims_file import Claim, Limits
 from dhl.analysis.measurements import Measurements
-from dhl.analysis.published import published_level
 from dhl.config.methods import (
     BASELINES,
     PEERS,
@@ -138,7 +138,7 @@ class Reach:
         tested = str(getattr(self.config.parts[self.part].data, "test", ""))
         protocol = self.config.evaluation.protocol
         for one in measurements:
-            level = published_level(peer, one.sigma, tested, protocol)
+            level = released_weights_psnr(peer, one.sigma, tested, protocol)
             if level is None:
                 return (
                     f"{label_of(peer)} has no published level on this data at sigma "

@@ -1,7 +1,7 @@
 """Published denoisers through the noise and the metric of this project, on Kodak's images.
 
 What a paper reports about a denoiser and what is measured here agree only if noise, protocol and
-PSNR do.
+PSNR do. Only `benchmarks/calibration.py` and tests use this module.
 """
 
 from __future__ import annotations

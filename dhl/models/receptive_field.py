@@ -14,7 +14,7 @@ LIMITS = (32, 64, 128)  # px; tried in turn: no deciding pixel may be so far awa
 LIMITS_OF_MARGINS = (*LIMITS, 256)  # a margin is measured faster than a field
 TOLERANCE = 1e-5  # of rounding, relative to the largest value of an image
 
-Network = Callable[[Tensor], Tensor]
+ImageMap = Callable[[Tensor], Tensor]
 
 logger = logging.getLogger("dhl")
 
@@ -61,7 +61,7 @@ def tile_margin(denoiser: nn.Module) -> int | None:
 @torch.inference_mode()
 def _measured(
     denoiser: nn.Module,
-    measure: Callable[[Network, int], int | None],
+    measure: Callable[[ImageMap, int], int | None],
     limits: tuple[int, ...] = LIMITS,
 ) -> int | None:
     """Return the larger measure of rows and columns; None if one is not known."""
@@ -77,7 +77,7 @@ def _measured(
     return None
 
 
-def _reach_of_rows(network: Network, limit: int) -> int | None:
+def _reach_of_rows(network: ImageMap, limit: int) -> int | None:
     """Return how many rows before or after `GRID` rows depend on these; None from the limit on."""
     image = _image(2 * limit + GRID)
     image[:, :, limit : limit + GRID] = torch.nan
@@ -88,7 +88,7 @@ def _reach_of_rows(network: Network, limit: int) -> int | None:
     return reach if reach < limit and _parts_agree(network, limit, reach) else None
 
 
-def _field_of_rows(network: Network, limit: int) -> int | None:
+def _field_of_rows(network: ImageMap, limit: int) -> int | None:
     """Return how many rows decide a row of the output, the most over `GRID` phases."""
     if _reach_of_rows(network, limit) is None:
         return None
@@ -105,7 +105,7 @@ def _field_of_rows(network: Network, limit: int) -> int | None:
     return int((last - first).max()) + 1
 
 
-def _parts_agree(network: Network, limit: int, reach: int) -> bool:
+def _parts_agree(network: ImageMap, limit: int, reach: int) -> bool:
     """Check that a part of an image has the output of the complete image, ends excepted."""
     image = _image(4 * limit + 3 * GRID - 5)  # odd, as some networks then pad both ends
     chosen, inside = slice(GRID, GRID + 4 * limit), slice(reach, 4 * limit - reach)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import yaml
 
 from dhl.analysis.run_results import check_verdicts
 from dhl.analysis.sensitivity import denoiser_label, reader_label
@@ -34,7 +31,6 @@ from dhl.sigma import format_sigma
 
 ORIGINS = ("paper", "control", "beyond", "own")
 _SIZE = ["parameters", "receptive_field"]
-_PLACEHOLDER = re.compile(r"\{([a-z_.]+)\}")
 
 
 class ImageCounts(NamedTuple):
@@ -46,7 +42,7 @@ class ImageCounts(NamedTuple):
     left_out: list[str]  # names that are no images
 
 
-def count_images(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
+def stored_image_counts(config: Config, folder: RunFolder) -> dict[str, ImageCounts]:
     """Count the images of each part, except embedded data, whose numbers are configured."""
     counts = {}
     for part in config.parts:
@@ -186,107 +182,3 @@ def read_costs(config: Config, folder: RunFolder) -> list[dict[str, Any]]:
     )  # fmt: skip
     costs = costs.sort_values("seconds", ascending=False, kind="stable")
     return costs.reset_index().to_dict("records")
-
-
-def interpolate(text: str, values: dict[str, Any]) -> str:
-    """Replace each `{dotted.path}` by its value; `UserError` for an unknown path."""
-
-    def fill(match: re.Match[str]) -> str:
-        node = look_up(values, match[1])
-        if node is _ABSENT:
-            raise UserError(
-                f"Unknown key `{match[1]}` in a text of the report.",
-                came=f"`{text}`",
-                do="correct the key in report/*.yaml.",
-            )
-        return _plain(node)
-
-    return " ".join(_PLACEHOLDER.sub(fill, text).split())
-
-
-_ABSENT = object()
-
-
-def look_up(values: dict[str, Any], path: str) -> Any:
-    """Follow a dotted path; keys below a section that is None are None."""
-    node: Any = values
-    for key in path.split("."):
-        if node is None:
-            return None
-        if not isinstance(node, dict) or key not in node:
-            return _ABSENT
-        node = node[key]
-    return node
-
-
-def _plain(value: Any) -> str:
-    """Format a value for a sentence."""
-    if value is None:
-        return "none"
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def read_deviations(config: Config, path: Path) -> list[dict[str, str]]:
-    """List where this run differs from the paper.
-
-    Parameters
-    ----------
-    path : Path
-        `report/deviations.yaml`, which explains its format.
-
-    Returns
-    -------
-    list of dict
-        With `topic`, `paper`, `source` and `ours`.
-    """
-    values = config.model_dump(mode="json")
-    found = []
-    for entry in read_yaml(path):
-        section = look_up(values, entry["at"]) if "at" in entry else values
-        if not isinstance(section, dict) or not _applies(section, entry):
-            continue
-        cases = entry.get("cases", [{}])
-        if (case := next((one for one in cases if _applies(section, one)), None)) is not None:
-            texts = {"source": "released code"} | entry | case
-            keys = ("topic", "paper", "source", "ours")
-            found.append({key: interpolate(texts[key], section) for key in keys})
-    return found
-
-
-def _applies(section: dict[str, Any], rule: dict[str, Any]) -> bool:
-    """Check the conditions `when` and `unless` of a deviation."""
-    paper = rule.get("unless", {})
-    return all(_holds(section, *one) for one in rule.get("when", {}).items()) and (
-        not paper or any(_holds(section, key, {"not": value}) for key, value in paper.items())
-    )
-
-
-def _holds(section: dict[str, Any], path: str, wanted: Any) -> bool:
-    """Check one condition; it fails if the section does not have the key."""
-    value = look_up(section, path)
-    if value is _ABSENT:
-        return False
-    if not isinstance(wanted, dict):
-        return value == wanted
-    ((kind, operand),) = wanted.items()
-    return {
-        "not": value != operand,
-        "contains": str(operand) in str(value),
-        "lacks": str(operand) not in str(value),
-    }[kind]
-
-
-def read_yaml(path: Path) -> Any:
-    """Read one of the YAML files beside the templates; `UserError` if it is missing or no YAML."""
-    try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except (FileNotFoundError, yaml.YAMLError) as error:
-        raise UserError(
-            f"The texts of the report in {path} cannot be read.",
-            came=str(error).replace("\n", " "),
-            do="restore the file from the repository, or name its folder with `templates`.",
-        ) from None

@@ -16,7 +16,7 @@ from dhl.config.plugins import noise_name
 from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
 from dhl.data.groups import GROUPS
-from dhl.report.content import read_deviations
+from dhl.report.deviations import read_deviations
 from dhl.report.names import listed
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
@@ -162,7 +162,7 @@ def _few_units(claims: list[dict[str, Any]], least: int) -> list[tuple[str, str]
     fewest = min(rows, key=lambda row: row["units"])
     count, name = int(fewest["units"]), f"{int(fewest['units'])} test {fewest['unit']}"
     if count < least:
-        return [(name, "They are too few for an interval: nothing is tested on them.")]
+        return [(name, "They are too few for an interval, so nothing is tested on them.")]
     if fewest["n"] > count:
         parts = dict.fromkeys(row["part"] for row in rows if row["unit"] == fewest["unit"])
         where = listed(map(part_name, parts))

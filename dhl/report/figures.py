@@ -66,12 +66,14 @@ def _loss_of(curve: pd.DataFrame) -> str:
 def _draw_family(
     axes: Axes, curves: dict[float | None, pd.DataFrame], color: tuple, label: str
 ) -> None:
-    """Draw a line per sigma, the highest the palest; each point is a mean of 2 % of the steps."""
+    """Draw a line per sigma, the highest the palest.
+
+    Each point is the mean loss since the point before it.
+    """
     for index, (_, curve) in enumerate(sorted(curves.items(), key=lambda item: item[0] or 0)):
-        loss = curve["loss"].rolling(max(1, len(curve) // 50), min_periods=1).mean()
         axes.plot(
             curve["step"],
-            loss,
+            curve["loss"],
             color=color,
             alpha=1 - 0.65 * index / len(curves),
             linewidth=1.1,

@@ -20,6 +20,7 @@ from dhl.config.plugins import is_reference, load_plugin, noise_name
 from dhl.config.schema import Config
 from dhl.report import content, facts
 from dhl.report.answers import read_answers
+from dhl.report.deviations import read_deviations
 from dhl.report.example_figures import example_sigma, read_examples
 from dhl.report.figures import read_curves
 from dhl.report.formats import FILTERS, format_value
@@ -35,6 +36,7 @@ from dhl.report.sigma_figures import (
 )
 from dhl.report.strip import read_strip
 from dhl.report.templates import data_url, environment, read_asset, webp_url
+from dhl.report.texts import fill_in, read_yaml
 from dhl.run.evaluations import studies
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
@@ -96,7 +98,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "answers": read_answers(file, claims),
         "claims_file": file,
         "strip": read_strip(config, folder),
-        "image_counts": content.count_images(config, folder),
+        "image_counts": content.stored_image_counts(config, folder),
         "css": Markup(read_asset(templates / "assets" / "report.css").decode()),
         "scripts": [Markup(read_asset(templates / name).decode()) for name in SCRIPTS],
         "claims": claims,
@@ -130,7 +132,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "published": read_comparison(published),
         "untranscribed": count_untranscribed(published),
         "networks": content.read_networks(config, folder),
-        "deviations": content.read_deviations(config, deviations),
+        "deviations": read_deviations(config, deviations),
         "sources": _sources(config, templates),
         "photographs": _photographs(config),
         "costs": content.read_costs(config, folder),
@@ -154,12 +156,12 @@ def _as_json(value: Any) -> Markup:
 
 def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[str, str | None]]:
     """Read the figures as data URLs, with captions, alternative texts and their numbers."""
-    texts = content.read_yaml(templates / "figures.yaml")
+    texts = read_yaml(templates / "figures.yaml")
     figures = []
     for name in figure_names(config.parts, studies(config)):
         values = {"confidence": f"{100 * config.statistics.confidence:g} %", "sigma": ""}
         permuted = any("joint-permuted" in config.parts[part].methods for part in config.parts)
-        values["left_out"] = "Permuted labels, far below, are left out." if permuted else ""
+        values["left_out"] = "Permuted labels, far below, are not drawn." if permuted else ""
         if name in EXPERIMENT_FIGURES and config.sensitivity:
             values["sigma"] = format_sigma(config.sensitivity.sigma)
         if name in EXAMPLES:
@@ -168,8 +170,8 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
             {
                 "name": name,
                 "experiment": EXPERIMENT_FIGURES.get(name),
-                "title": content.interpolate(texts[name]["title"], values),
-                "caption": content.interpolate(texts[name]["caption"], values),
+                "title": fill_in(texts[name]["title"], values),
+                "caption": fill_in(texts[name]["caption"], values),
                 "alt": _alternative_text(config, folder, name),
                 "url": _picture(folder, name),
                 "data": data_url("text/csv", read_asset(folder.figures / f"{name}.csv")),
@@ -237,7 +239,7 @@ def _describe_experiment(config: Config, folder: RunFolder, name: str) -> str:
 
 def _sources(config: Config, templates: Path) -> list[dict[str, str]]:
     """List the sources, with licences, of the configured data."""
-    texts = content.read_yaml(templates / "sources.yaml")
+    texts = read_yaml(templates / "sources.yaml")
     names = [name for part in config.parts for name in config.parts[part].data.sources]
     methods = {method for part in config.parts for method in config.parts[part].methods}
     names += ["bm3d"] if methods & {"cbm3d-package", "cbm3d-2020"} else []

@@ -7,13 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from dhl.analysis.published import (
-    CALIBRATION,
-    PROTOCOL,
-    read_calibration,
-    read_literature,
-    read_published,
-)
+from dhl.analysis.calibration import CALIBRATION, PROTOCOL, read_calibration
+from dhl.analysis.published import read_literature, read_published
 from dhl.config.methods import TABLES
 from dhl.run.results import AVERAGE
 from dhl.sigma import format_sigma

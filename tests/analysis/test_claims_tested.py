@@ -9,9 +9,9 @@ from claim_rows import CLAIMS, FILE, SIGMAS, photographs, rows_of
 from settings import laboratory_config, shipped, with_parts
 from synthetic_run import drop_method, write_synthetic_run
 
+from dhl.analysis.calibration import released_weights_psnr
 from dhl.analysis.claims import compute_claims
 from dhl.analysis.measurements import Measurements
-from dhl.analysis.published import published_level
 from dhl.analysis.reach import Reach, training_pixels
 from dhl.config.data_sets import Folder
 from dhl.config.parse import parse_config
@@ -40,14 +40,14 @@ def test_the_networks_behind_a_comparison_guide_or_read(name, networks):
 
 
 @pytest.mark.parametrize(("below", "tested"), [(0.2, True), (0.5, False)])
-def test_the_peer_must_reach_its_published_level(tmp_path, below, tested):
+def test_the_peer_must_reach_its_released_weights_psnr(tmp_path, below, tested):
     config = parse_config(shipped("kodak-cpu"), source="kodak-cpu")
     methods = {"methods": ("noisy", "dncnn", "separate"), "sigmas": (15.0,)}
     config = with_parts(config, denoising=methods)
     folder = write_synthetic_run(config, tmp_path, images=24)
     path = folder.evaluation("denoising", 15)
     frame = pd.read_csv(path)
-    level = published_level("dncnn", 15, "kodak", config.evaluation.protocol)
+    level = released_weights_psnr("dncnn", 15, "kodak", config.evaluation.protocol)
     spread = np.linspace(-1, 1, 24)
     for method, mean in (("dncnn", level - below), ("separate", level + 1)):
         frame.loc[frame["method"] == method, "psnr"] = mean + spread
@@ -160,7 +160,7 @@ def test_a_peer_is_tested_where_its_level_is_known(tmp_path):
     config = with_parts(config, denoising=methods)
     folder = write_synthetic_run(config, tmp_path, images=24)
     frame = pd.read_csv(path := folder.evaluation("denoising", 25))
-    level = published_level("dncnn", 25, "kodak", config.evaluation.protocol)
+    level = released_weights_psnr("dncnn", 25, "kodak", config.evaluation.protocol)
     spread = np.linspace(-1, 1, 24)
     for method, mean in (("dncnn", level), ("separate", level + 1)):
         frame.loc[frame["method"] == method, "psnr"] = mean + spread

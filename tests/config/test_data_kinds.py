@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import jinja2
 import pytest
 import yaml
+from jinja2.nodes import Getattr, Name, Node
 from report_run import TEMPLATES, deviations
 from settings import shipped
 
 from dhl.config.parse import parse_config
 from dhl.files import PROJECT
-from dhl.report import content as report_content
 from dhl.report import page as report
 
 SHAPES = f"{PROJECT}/docs/examples/shapes.py:shapes"
@@ -42,17 +43,39 @@ def sources(data: dict) -> list[dict[str, str]]:
     return report._sources(config, TEMPLATES)
 
 
-def test_conditions_name_keys_that_exist():
+def test_every_key_of_the_deviations_exists():
     contents = [shipped("laboratory"), *map(laboratory_with, OTHER_DATA)]
-    values = [
-        parse_config(one, source="laboratory.yaml").model_dump(mode="json") for one in contents
-    ]
+    recipes = contents[0]["parts"]["denoising"]["training"]
+    recipes["tnrd"] = recipes["dncnn"]
+    runs = [parse_config(one, source="laboratory.yaml").model_dump(mode="json") for one in contents]
     for entry in yaml.safe_load((TEMPLATES / "deviations.yaml").read_text()):
-        for rule in (entry, *entry.get("cases", [])):
-            for key in (*rule.get("when", {}), *rule.get("unless", {})):
-                path = f"{entry['at']}.{key}" if "at" in entry else key
-                assert any(report_content.look_up(one, path) is not report_content._ABSENT
-                           for one in values), path  # fmt: skip
+        at = entry.get("at", "")
+        for key in keys_of(f"{{{{ {entry.get('when', 'true')} }}}}{entry['ours']}"):
+            assert any(has(run, key) or (at and has(run, f"{at}.{key}")) for run in runs), (at, key)
+        assert not at or any(has(run, at) for run in runs), at
+
+
+def keys_of(template: str) -> set[str]:
+    """Return the dotted keys that a Jinja template reads."""
+    nodes = jinja2.Environment().parse(template).find_all((Name, Getattr))
+    return {key for node in nodes if (key := dotted(node))} - {"parts.values"}
+
+
+def dotted(node: Node) -> str:
+    """Return a node of a template as a dotted key; empty for other expressions."""
+    if isinstance(node, Name):
+        return node.name
+    head = dotted(node.node) if isinstance(node, Getattr) else ""
+    return head and f"{head}.{node.attr}"
+
+
+def has(settings: dict, key: str) -> bool:
+    """Tell whether settings have a dotted key."""
+    for name in key.split("."):
+        if not isinstance(settings, dict) or name not in settings:
+            return False
+        settings = settings[name]
+    return True
 
 
 def test_deviations_of_the_data_follow_its_kind():

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from report_run import denoising_only, small_config
 from settings import write_settings
@@ -17,6 +18,7 @@ from dhl.cli.parser import main
 from dhl.config.methods import METHODS
 from dhl.errors import UserError
 from dhl.report import example_figures
+from dhl.report import figures as report_figures
 from dhl.report.figure_data import columns_of
 from dhl.report.figure_style import MANUSCRIPT, STYLES, drawing_style, save_figure, styles_of
 from dhl.report.figures import FIGURES, read_curves, training_curves
@@ -181,6 +183,14 @@ def test_one_step_of_training_is_a_point(config, drawn_copy):
     lines = [line for axes in figure.axes for line in axes.lines]
     assert {len(line.get_xdata()) for line in lines} == {1, 10}
     assert {line.get_marker() for line in lines if len(line.get_xdata()) == 1} == {"."}
+
+
+def test_each_point_of_a_training_curve_is_drawn_as_it_was_written():
+    loss = np.geomspace(1, 0.01, 119)
+    curve = pd.DataFrame({"step": np.arange(1, 120), "loss": loss})
+    axes = Figure().subplots()
+    report_figures._draw_family(axes, {30.0: curve}, (0, 0, 0), "Joint")
+    assert axes.lines[0].get_ydata().tolist() == loss.tolist()
 
 
 def test_labels_are_the_psnr_or_the_class_and_its_probability(config, drawn_run):

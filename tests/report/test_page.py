@@ -12,7 +12,7 @@ from settings import PUBLISHED
 
 from dhl.config.methods import METHODS, METRICS, TABLES
 from dhl.errors import UserError
-from dhl.report.content import interpolate, read_claims
+from dhl.report.content import read_claims
 from dhl.report.formats import (
     format_difference,
     format_duration,
@@ -242,11 +242,6 @@ def test_a_run_of_denoising_alone_has_its_report(drawn_run, tmp_path):
     tables = [node.attributes["id"] for node in page.find("table", class_="results")]
     assert tables == ["table1", "table1b"]
     assert "classification" not in next(page.find("section", id="deviations")).text.lower()
-
-
-def test_an_unknown_key_in_a_text_stops_the_report():
-    with pytest.raises(UserError, match=r"run\.stpes"):
-        interpolate("{run.stpes} steps", {"run": {"steps": 3}})
 
 
 def test_numbers_are_printed_in_their_units():

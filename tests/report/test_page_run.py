@@ -8,7 +8,7 @@ import pytest
 from report_run import MANIFEST, render, small_config
 from settings import PUBLISHED
 
-from dhl.analysis.published import read_calibration
+from dhl.analysis.calibration import read_calibration
 from dhl.config.methods import METHODS, TABLES
 from dhl.report.content import read_networks
 from dhl.report.numbers import File, Tracer

@@ -17,7 +17,7 @@ from dhl.config.parse import parse_config
 from dhl.config.schema import Config
 from dhl.files import PROJECT
 from dhl.report import figure_style, figures
-from dhl.report.content import read_deviations
+from dhl.report.deviations import read_deviations
 from dhl.report.figure_data import write_figure_data
 from dhl.report.page import EXAMPLES, render_report
 from dhl.run.folder import RunFolder
