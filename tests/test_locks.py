@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from killed_holder import killed_when_logged
 
 from dhl.cli.parser import main
 from dhl.errors import UserError
@@ -37,21 +37,9 @@ def test_a_lock_that_another_process_holds_is_waited_for(tmp_path, caplog):
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as holder:
         assert holder.stdout.readline() == "locked\n"
-
-        class EndsTheHolder(logging.Handler):
-            """Ends the other process once this one says that it waits."""
-
-            def emit(self, record: logging.LogRecord) -> None:
-                if str(path) in record.getMessage():
-                    holder.kill()
-
-        logger, handler = logging.getLogger("dhl"), EndsTheHolder()
-        logger.addHandler(handler)
-        try:
-            with caplog.at_level(logging.INFO, "dhl"), locked(path) as had_to_wait:
-                assert had_to_wait
-        finally:
-            logger.removeHandler(handler)
+        caplog.set_level("INFO", "dhl")
+        with killed_when_logged(holder, str(path)), locked(path) as had_to_wait:
+            assert had_to_wait
     assert str(path) in caplog.text
 
 

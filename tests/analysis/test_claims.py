@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from claim_rows import CLAIMS, FILE, SIGMAS, photographs, rows_of
+from claim_rows import CLAIMS, FILE, SIGMAS, photographs, rows_of, set_metric
 from scipy import stats
 from settings import laboratory_config
 from synthetic_run import write_synthetic_run
@@ -38,6 +38,13 @@ def miou(confusions):
     hits = [pooled[c, c] for c in range(len(pooled))]
     unions = [pooled[c].sum() + pooled[:, c].sum() - pooled[c, c] for c in range(len(pooled))]
     return float(np.mean([hit / union for hit, union in zip(hits, unions, strict=True)]))
+
+
+def assert_holm(family):
+    """Check that the p-values of a family of comparisons are corrected over it alone."""
+    family = family.sort_values("p_value")
+    steps = family["p_value"] * np.arange(len(family), 0, -1)
+    np.testing.assert_allclose(family["p_adjusted"], steps.cummax().clip(upper=1))
 
 
 def test_every_comparison_is_about_rows_and_metrics_that_exist():
@@ -126,10 +133,7 @@ def test_the_gradient_is_better_if_it_is_nearer_to_that_of_the_clean_image(confi
               "joint-classification": (0.98, 1.02)}  # fmt: skip
     levels = {method: rng.uniform(*ends, 12) for method, ends in ranges.items()}
     for sigma in SIGMAS:
-        frame = pd.read_csv(path := folder.evaluation("denoising", sigma))
-        for method, values in levels.items():
-            frame.loc[frame["method"] == method, "gradient"] = values
-        frame.to_csv(path, index=False)
+        set_metric(folder, "denoising", sigma, "gradient", levels)
     claims = compute_claims(config, folder)
     far = np.abs(levels["separate"] - 1)
     for task, word in (("segmentation", "does not hold for"), ("classification", "holds for")):
@@ -148,6 +152,41 @@ def test_the_gradient_is_better_if_it_is_nearer_to_that_of_the_clean_image(confi
         assert summary["verdict"] == f"{word} these weights"
     _, summary = rows_of(claims, "denoising-gradient-joint-segmentation-over-separate")
     assert summary["mean_a"] > summary["mean_b"] > 1
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_lower_value_of_a_loss_wins(config, tmp_path, holds):
+    folder = write_synthetic_run(config, tmp_path, images=12)
+    gaps = np.random.default_rng(2).uniform(-0.05, 0.25, 12) * (1 if holds else -1)
+    lower = 0.5 - gaps
+    for sigma in SIGMAS:
+        task = {"joint": lower, "separate": 0.5}
+        own = {"separate": lower, "joint-segmentation": 0.5}
+        set_metric(folder, "classification", sigma, "cross_entropy", task)
+        set_metric(folder, "denoising", sigma, "gmsd", own)
+    claims = compute_claims(config, folder)
+    for name in (
+        "classification-cross-entropy-joint-over-separate",
+        "denoising-gmsd-separate-over-joint-segmentation",
+    ):
+        rows, summary = rows_of(claims, name)
+        for row in [*rows.to_dict("records"), summary]:
+            assert row["difference"] == pytest.approx(-gaps.mean())
+            assert (row["wins"], row["losses"]) == ((gaps > 0).sum(), (gaps < 0).sum())
+            assert row["verdict"] == f"{'holds' if holds else 'does not hold'} for these weights"
+
+
+def test_a_sigma_with_the_opposite_result_leaves_the_summary_inconclusive(config, tmp_path):
+    folder = write_synthetic_run(config, tmp_path, images=40)
+    all_right, half_right = np.ones(40), np.arange(40) % 2
+    for sigma in SIGMAS:
+        joint, separate = (all_right, half_right) if sigma < 60 else (half_right, all_right)
+        set_metric(folder, "classification", sigma, "top1", {"joint": joint, "separate": separate})
+    rows, summary = rows_of(compute_claims(config, folder), "classification-joint-over-separate")
+    holds, opposite = "holds for these weights", "does not hold for these weights"
+    assert rows["verdict"].tolist() == [holds, holds, holds, opposite]
+    assert summary["difference"] > 0 and summary["p_value"] < 0.05
+    assert summary["verdict"] == summary["verdict_adjusted"] == "inconclusive"
 
 
 def test_miou_is_that_of_a_loop(folder, claims):
@@ -188,10 +227,7 @@ def test_verdicts_follow_the_corrected_p_value(claims):
     untested = claims[claims["p_adjusted"].isna()]
     assert set(untested["verdict_adjusted"]) == {"not tested"}
     for average in (True, False):
-        family = tested[tested["sigma"].isna() == average].sort_values("p_value")
-        steps = family["p_value"] * np.arange(len(family), 0, -1)
-        expected = steps.cummax().clip(upper=1)
-        np.testing.assert_allclose(family["p_adjusted"], expected)
+        assert_holm(tested[tested["sigma"].isna() == average])
 
 
 @pytest.mark.parametrize(
@@ -271,6 +307,7 @@ def test_a_user_s_method_is_compared_with_separate_cbm3d_and_the_best_other(tmp_
     )
     # A method of unknown quality 0.5; the segmenter was trained once.
     assert set(own["verdict"]) == {"does not hold for these weights"}
+    assert_holm(own)  # and not together with the comparisons of the paper
 
 
 def test_the_best_other_method_is_named_once(tmp_path):

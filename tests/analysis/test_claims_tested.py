@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from claim_rows import CLAIMS, FILE, SIGMAS, photographs, rows_of
+from claim_rows import CLAIMS, FILE, SIGMAS, photographs, rows_of, set_metric
 from settings import laboratory_config, shipped, with_parts
 from synthetic_run import drop_method, write_synthetic_run
 
@@ -80,14 +80,23 @@ def test_a_denoiser_that_was_trained_briefly_may_win_but_not_lose(few, tmp_path)
 def test_a_task_network_that_fails_on_clean_images_tells_nothing(config, tmp_path):
     folder = write_synthetic_run(config, tmp_path, images=20)
     for sigma in SIGMAS:
-        path = folder.evaluation("classification", sigma)
-        frame = pd.read_csv(path)
-        frame.loc[frame["method"] == "clean", "top1"] = 0.0
-        frame.to_csv(path, index=False)
+        set_metric(folder, "classification", sigma, "top1", {"clean": 0.0})
     claims = compute_claims(config, folder)
     claims = claims[(claims["part"] == "classification") & claims["n"].notna()]
     assert set(claims["verdict"]) == {"not tested"}
     assert claims["reason"].str.startswith("the classifier reaches 0.0 % on clean").all()
+
+
+def test_without_a_gain_no_share_of_it_is_tested(config, tmp_path):
+    folder = write_synthetic_run(config, tmp_path, images=40)
+    half_right = np.arange(40) % 2
+    for sigma in SIGMAS:
+        values = {"joint": half_right, "separate": half_right}
+        set_metric(folder, "classification", sigma, "top1", values)
+    name = "classification-cross-keeps-joint-over-separate"
+    rows, summary = rows_of(compute_claims(config, folder), name)
+    assert {*rows["verdict"], summary["verdict"]} == {"not tested"}
+    assert summary["reason"].endswith("has no clear gain over Separate to keep")
 
 
 def test_a_test_run_tests_nothing(tmp_path):

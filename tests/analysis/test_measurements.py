@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from claim_rows import set_metric
 from scipy import stats
 from settings import PUBLISHED, laboratory_config
 from synthetic_run import write_synthetic_run
@@ -106,6 +107,18 @@ def test_the_mean_cross_entropy_is_over_the_images_with_labelled_pixels(config, 
     reach = stats.t.ppf(0.975, 11) * np.sqrt(12 / 11 * expected.var(ddof=0) / 11)
     assert (low + high) / 2 == pytest.approx(expected.mean())
     assert (high - low) / 2 == pytest.approx(reach)
+
+
+def test_an_interval_ends_at_the_bounds_of_its_metric(config, folder):
+    right = np.r_[0.0, np.ones(11)]
+    values = {"joint": right, "separate": 1 - right}
+    set_metric(folder, "classification", 30, "top1", values)
+    measurements = read_measurements(config, folder, "classification", 30)
+    low, high = stats.ttest_1samp(right, 0).confidence_interval()
+    assert high > 1
+    for method, expected in (("joint", (low, 1)), ("separate", (0, 1 - low))):
+        found = measurements.interval(method, "top1", confidence=0.95)
+        assert found == pytest.approx(expected)
 
 
 def test_an_infinite_psnr_of_a_task_leaves_its_other_metrics(config, folder):

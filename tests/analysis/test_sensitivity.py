@@ -132,6 +132,8 @@ def test_the_table_holds_the_values_and_the_paired_differences(studied_run):
     means = rows.groupby("models")[["psnr", "top1", "top5", "cross_entropy"]].mean()
     chosen = table[table["part"] == "classification"]
     assert len(chosen) > 30
+    ends = ["ci_low", "difference_low", "difference_high"]
+    assert np.isfinite(chosen[ends]).any().all()
     for row in chosen.itertuples():
         value = means.loc[f"{row.denoiser} + {row.reader}", row.metric]
         assert row.value == pytest.approx(value)

@@ -257,19 +257,16 @@ def test_intervals_with_trainings_contain_the_truth(units, images, trainings, ne
     assert (0.91 if networks == 1 else 0.93) <= found <= 0.97
 
 
-# Of 40,000 simulated runs; 0.95 is aimed at. `photos` has three trainings and one task network.
-@pytest.mark.parametrize(
-    ("trainings", "spread", "expected"),
-    [(3, 1.0, 0.948), (3, 4.0, 0.936), (3, 12.0, 0.925), (3, 30.0, 0.922), (3, 100.0, 0.930),
-     (2, 4.0, 0.909), (2, 12.0, 0.880), (2, 30.0, 0.871)],
-)  # fmt: skip
-def test_intervals_with_one_task_network_are_too_narrow_if_few_trainings_spread(
-    trainings, spread, expected
-):
-    rng = np.random.default_rng(int(10 * trainings + spread))
-    found = coverage(rng, units=500, images=1, alike=0.0, trainings=trainings, spread=spread)
-    # Four standard errors of 1,000 runs.
-    assert abs(found - expected) <= 4 * np.sqrt(expected * (1 - expected) / 1000)
+def test_intervals_with_one_task_network_are_too_narrow_if_few_trainings_spread():
+    found = {
+        trainings: coverage(
+            np.random.default_rng(trainings), units=500, images=1, alike=0.0,
+            trainings=trainings, spread=30.0,
+        )
+        for trainings in (2, 3)
+    }  # fmt: skip
+    # `photos` has three trainings and one task network.
+    assert 0.84 < found[2] < 0.9 < found[3] < 0.94
 
 
 def test_one_training_hides_the_chance_in_the_training():

@@ -9,10 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 from settings import write_settings
 
 from dhl import __version__
@@ -242,16 +240,6 @@ def test_verify_accepts_a_complete_run_and_names_a_changed_file(tiny_file, run_c
     message = capsys.readouterr().err
     assert_three_parts(message)
     assert "removed  models/segmenter/clean.pt" in message
-
-
-def test_denoise_writes_a_picture_of_the_same_size(tiny_run, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "in.png")
-    arguments = ["denoise", str(tmp_path / "in.png"), str(tmp_path / "out.png"), "--device", "cpu"]
-    assert main([*arguments, "--model", str(tiny_run.model("joint-segmentation/sigma30"))]) == 0
-    done = np.asarray(Image.open(tmp_path / "out.png"))
-    assert done.shape == pixels.shape
-    assert (done != pixels).mean() > 0.1
 
 
 @pytest.mark.parametrize(

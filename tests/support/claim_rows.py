@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -19,6 +21,16 @@ def rows_of(claims: pd.DataFrame, name: str) -> tuple[pd.DataFrame, pd.Series]:
     """Return the rows of a claim per sigma, and its summary."""
     rows = claims[claims["claim"] == name]
     return rows[rows["sigma"].notna()], rows[rows["sigma"].isna()].iloc[0]
+
+
+def set_metric(
+    folder: RunFolder, part: str, sigma: float, metric: str, values: Mapping[str, object]
+) -> None:
+    """Overwrite a metric of methods in an evaluation: one value an image, or one for all."""
+    frame = pd.read_csv(path := folder.evaluation(part, sigma))
+    for method, column in values.items():
+        frame.loc[frame["method"] == method, metric] = column
+    frame.to_csv(path, index=False)
 
 
 def photographs(folder: RunFolder, names: np.ndarray, part: str = "denoising") -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def made_once(name: str, make: Callable[[Path], object], factory: pytest.TempPat
     folder, made = base / name, base / f"{name}.made"
     with locked(base / f"{name}.lock"):
         if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
             make(folder)
             made.touch()
     return folder

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from killed_holder import killed_when_logged
 
 from dhl.training import gpu_slots
 from dhl.training.gpu_slots import gpu_slot, parallel_gpu_jobs
@@ -42,9 +41,8 @@ def test_a_job_waits_until_the_holder_of_a_slot_is_killed(held, tmp_path, caplog
         assert job.stdout.readline() == "0\n"
         assert held.enter_context(gpu_slot(["gpu-a", "gpu-b"])) == 1
         caplog.set_level("INFO", "dhl")
-        killer = threading.Timer(0.2, job.send_signal, [signal.SIGKILL])
-        killer.start()
-        assert held.enter_context(gpu_slot(["gpu-a", "gpu-b"])) == 0
+        with killed_when_logged(job, "waiting for a free GPU"):
+            assert held.enter_context(gpu_slot(["gpu-a", "gpu-b"])) == 0
         assert caplog.messages == ["waiting for a free GPU: all slots (2) are in use"]
 
 

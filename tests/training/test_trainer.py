@@ -16,7 +16,7 @@ import torch
 from line import Line, LineBatches, line_recipe
 from torch import nn
 
-from dhl.config.recipes import Optimizer, Recipe
+from dhl.config.recipes import Optimizer, Recipe, Schedule
 from dhl.errors import UserError
 from dhl.models import checkpoint
 from dhl.models.build import build_network
@@ -40,7 +40,8 @@ def resumable(path: Path) -> TrainerSettings:
 
 @pytest.mark.parametrize("clip", [None, 0.5])
 def test_each_batch_takes_one_step_of_sgd_by_its_formula(clip):
-    objective, batches, recipe = Line(), LineBatches(), line_recipe(clip_norm=clip)
+    objective, batches = Line(), LineBatches()
+    recipe = line_recipe(clip_norm=clip, schedule=Schedule(name="poly", power=0.9))
     fit(objective, batches, recipe)
     assert batches.steps == list(range(7))
 
@@ -54,7 +55,7 @@ def test_each_batch_takes_one_step_of_sgd_by_its_formula(clip):
         if clip:
             gradient *= min(1, clip / np.linalg.norm(gradient))
         velocity = 0.9 * velocity + gradient + 0.01 * weights
-        weights = weights - 0.1 * velocity
+        weights = weights - 0.1 * (1 - step / 7) ** 0.9 * velocity
     got = [objective.network.weight.item(), objective.network.bias.item()]
     np.testing.assert_allclose(got, weights, rtol=1e-4)
 

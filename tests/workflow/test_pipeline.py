@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from settings import shipped, write_settings
+from settings import changed, shipped, write_settings
 from workflow_runs import finish, planned, snakemake
 
 from dhl.config.parse import load_config
@@ -85,6 +85,25 @@ def test_another_sigma_runs_only_what_is_new(smoke, tmp_path):
     assert jobs["noise"] == jobs["baseline"] == jobs["evaluate"] == 1
     assert "data" not in jobs
     assert jobs["table"] == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "repeated", "kept"),
+    [
+        ("evaluation", {"protocol": "plain"},
+         {"evaluate": 3, "table": 3, "claims": 1}, {"data", "noise", "baseline", "train"}),
+        ("statistics", {"confidence": 0.9},
+         {"table": 3, "claims": 1, "figures": 1}, {"data", "noise", "train", "evaluate"}),
+        # The joint denoiser and the one with perceptual loss, which by default has this weight.
+        ("parts.classification.training.joint.task_weight", 0.02,
+         {"train": 2, "evaluate": 3}, {"data", "noise", "baseline"}),
+    ],
+)  # fmt: skip
+def test_a_setting_repeats_the_jobs_that_it_decides(smoke, tmp_path, key, value, repeated, kept):
+    path = write_settings(tmp_path / "other.yaml", changed(shipped("smoke"), key, value))
+    jobs = planned(snakemake(smoke, "report", "--dry-run", "--configfile", path))
+    assert {rule: jobs.get(rule, 0) for rule in repeated} == repeated
+    assert kept.isdisjoint(jobs)
 
 
 @pytest.mark.parametrize(
