@@ -74,9 +74,14 @@ def test_methods_are_experiments_of_the_studies(studied_run):
     found = {one.name: one for one in experiments(config, "classification", SIGMA)}
     assert found["cross"].source == "joint-segmentation/sigma30"
     assert found["cross"].task_network == "classifier/clean"
-    assert found["retrained"].models(Draw(seed=2)) == ("retrained-classification/sigma30-seed2",)
+    assert found["retrained"].models(config, Draw(seed=2)) == (
+        "retrained-classification/sigma30-seed2",
+    )
     name = "joint-segmentation/sigma30 + classifier-resnet/clean"
-    assert found[name].models(FIRST) == ("joint-segmentation/sigma30", "classifier-resnet/clean")
+    assert found[name].models(config, FIRST) == (
+        "joint-segmentation/sigma30",
+        "classifier-resnet/clean",
+    )
     assert [one.has_psnr for one in (found["clean"], found["retrained"], found["noisy"])] == [
         False, False, True,
     ]  # fmt: skip
