@@ -33,12 +33,12 @@ from dhl.evaluation.untrained import (
     cbm3d_package,
     plugin_denoised,
 )
+from dhl.gpu_slots import may_have_gpu
 from dhl.progress import Progress
 from dhl.run.folder import RunFolder
 from dhl.run.results import Arrays, open_arrays, result_path
 from dhl.run.shards import WHOLE, Shard
-from dhl.training.gpu_slots import may_have_gpu
-from dhl.training.signals import end_with_parent
+from dhl.signals import end_with_parent
 
 T = TypeVar("T")  # an image or a batch
 
