@@ -3,6 +3,7 @@
 import errno
 import functools
 import re
+import sys
 
 
 class UserError(Exception):
@@ -30,6 +31,17 @@ def system_error(error: OSError) -> UserError:
         f"The system does not let dhl use {name}.",
         came=f"{error.filename or name}: {error.strerror or error}",
         do=advice(error),
+    )
+
+
+def missing_extra(package: str, extra: str) -> UserError:
+    """Return the error that a package of an extra of this project is not installed."""
+    return UserError(
+        f"A network or its weights need the extra `{extra}` of this project.",
+        came=f"no {package} in {sys.prefix}",
+        do="in the checkout of this project: "
+        f"{sys.executable} -m pip install -c constraints.txt -e '.[{extra}]'; "
+        "docs/networks.md names the licences.",
     )
 
 

@@ -36,7 +36,7 @@ from dhl.planning.time_left import (
     seconds_left,
     written_at,
 )
-from dhl.training.signals import interrupts
+from dhl.signals import interrupts
 
 SECONDS_BETWEEN_LINES = 60.0
 LONGEST_LINE = 500  # letters of a message

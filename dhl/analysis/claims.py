@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -93,7 +92,7 @@ class PartResults:
 
 def configured_claims(config: Config, part: str, file: ClaimsFile) -> tuple[Claim, ...]:
     """Return the comparisons of a part whose methods are all rows of its table in this run."""
-    methods = set(config.parts[part].methods or ())
+    methods = set(config.parts[part].methods)
     return tuple(
         claim for claim in file.comparisons if claim.part == part and claim.methods <= methods
     )
@@ -128,17 +127,8 @@ def _own_claim(part: str, metric: str, own: str, rival: str) -> Claim:
     return Claim(f"{part}-{own}-over-{rival}", "own", part, metric, own, rival, statement)
 
 
-def compute_claims(
-    config: Config, folder: RunFolder, *, claims: str | Path | None = None
-) -> pd.DataFrame:
-    """Judge every configured comparison, and those of the user's methods.
-
-    Parameters
-    ----------
-    config : Config
-    folder : RunFolder
-    claims : str or Path, optional
-        A file like `report/claims.yaml`, which is the default.
+def compute_claims(config: Config, folder: RunFolder) -> pd.DataFrame:
+    """Judge every comparison of `report/claims.yaml`, and those of the user's methods.
 
     Returns
     -------
@@ -159,7 +149,7 @@ def compute_claims(
     UserError
         If a result is missing or was edited by hand.
     """
-    file = read_claims_file(claims or project_file("report/claims.yaml"))
+    file = read_claims_file(project_file("report/claims.yaml"))
     rows: list[dict] = []
     for part in config.parts.of_paper:
         chosen = configured_claims(config, part, file)

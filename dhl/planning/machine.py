@@ -23,6 +23,7 @@ from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.evaluation.evaluate import forward
 from dhl.evaluation.untrained import BATCHES, PROFILE_NF, batch_pixels, cbm3d_package
+from dhl.gpu_slots import parallel_gpu_jobs
 from dhl.models.build import build_network
 from dhl.planning.flops import forward_flops, network_name, step_flops, training_shape
 from dhl.planning.image_counts import PartCounts
@@ -35,7 +36,6 @@ from dhl.training.device import (
     resolve_precision,
     uses_cuda,
 )
-from dhl.training.gpu_slots import parallel_gpu_jobs
 from dhl.training.train import build_objective, recipe_of
 from dhl.training.trainer import explained_step
 

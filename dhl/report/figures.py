@@ -27,7 +27,7 @@ from dhl.run.folder import RunFolder
 from dhl.run.outputs import figure_names
 from dhl.run.results import TRAINING_COLUMNS, read_csv
 from dhl.seeding import FIRST, split_draw
-from dhl.training.signals import end_with_parent
+from dhl.signals import end_with_parent
 
 
 def training_curves(config: Config, folder: RunFolder) -> Figure:

@@ -10,7 +10,7 @@ from typing import Any
 from dhl.analysis.tables import mark_best, table_averages
 from dhl.config.methods import METRICS, base_of, is_baseline
 from dhl.config.schema import Config
-from dhl.run.evaluations import evaluated_draws, evaluated_models, experiments, studied
+from dhl.run.evaluations import comparisons, evaluated_draws, experiments, studied
 from dhl.run.folder import RunFolder
 from dhl.run.shards import shards
 from dhl.seeding import Draw
@@ -103,16 +103,19 @@ class Tracer:
         return [self._origin(part, sigma) for part in parts for sigma in parts[part].sigmas]
 
     def studies(self) -> list[Step]:
-        """List the evaluations and models behind the studies beyond the paper."""
+        """List the evaluations behind the studies beyond the paper, and the models they compare."""
         steps: list[Step] = []
         keys: dict[str, None] = {}
         for part, sigma in studied(self.config):
+            pairs = comparisons(self.config, part, sigma)
+            compared = {one for pair in pairs for one in (pair.experiment, pair.reference)}
             for draw in evaluated_draws(self.config, part, sigma):
                 if draw.task > 1:
                     continue
                 name = f"{part} at sigma {format_sigma(sigma)}" + self._of_training(draw)
                 steps.append(self._evaluation(name, part, sigma, draw))
-                keys |= dict.fromkeys(evaluated_models(self.config, part, sigma, draw))
+                for one in experiments(self.config, part, sigma, draw):
+                    keys |= dict.fromkeys(one.models(self.config, draw) if one in compared else ())
         return [*steps, *self._models(keys)]
 
     def _origin(self, part: str, sigma: float) -> Origin:

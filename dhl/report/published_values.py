@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dhl.analysis.calibration import CALIBRATION, PROTOCOL, read_calibration
+from dhl.analysis.calibration import PROTOCOL, read_calibration
 from dhl.analysis.published import read_literature, read_published
 from dhl.config.methods import TABLES
 from dhl.run.results import AVERAGE
@@ -17,7 +17,7 @@ _KINDS = {"crop": "here, crops", "full": "here, complete images"}
 _LINE = ["method", "image_id", "kind", "note"]
 
 
-def read_comparison(published: Path, calibration: Path = CALIBRATION) -> dict[str, Any]:
+def read_comparison(published: Path) -> dict[str, Any]:
     """Arrange published PSNR and what was measured here: a line per method and kind of value.
 
     Returns
@@ -27,7 +27,7 @@ def read_comparison(published: Path, calibration: Path = CALIBRATION) -> dict[st
         the table; and `largest`, the row of `CALIBRATION_COLUMNS` with the largest difference, of
         `compared` rows.
     """
-    literature, measured = read_literature(published), read_calibration(calibration)
+    literature, measured = read_literature(published), read_calibration()
     compared = measured.dropna(subset="difference")
     largest = compared.loc[compared["difference"].abs().idxmax()].to_dict()
     measured = measured[measured["protocol"] == PROTOCOL].sort_values("region")

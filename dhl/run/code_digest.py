@@ -24,9 +24,7 @@ NOT_DECISIVE = frozenset(
     {
         "dhl.models.checkpoint",
         "dhl.models.published_dncnn",  # of a model that is given weights, `ModelSpec.code` names it
-        "dhl.training.gpu_slots",
         "dhl.training.shared_models",
-        "dhl.training.signals",
     }
 )
 

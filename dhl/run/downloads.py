@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -13,7 +12,7 @@ from dhl.config.catalogue import CATALOGUE
 from dhl.config.methods import PEERS, TASK_NETWORKS
 from dhl.config.networks import Network
 from dhl.config.schema import Config
-from dhl.errors import UserError, without_secrets
+from dhl.errors import missing_extra, without_secrets
 
 SECRETS = "DHL_SECRETS"  # environment variable for the jobs of a run: mirrors with their secrets
 
@@ -26,33 +25,33 @@ def needed_sets(config: Config) -> tuple[str, ...]:
 
 
 def check_packages(config: Config) -> None:
-    """Check that the packages are installed that published weights need.
+    """Check that the packages are installed that networks and their weights need.
 
     Raises
     ------
     UserError
         If one is missing in the environment of this process.
     """
-    entries = [
-        entry_of(role, network.name)
-        for role, network in _networks(config)
-        if network.weights == PUBLISHED[role]
-    ]
     missing = [
-        (package, entry.extra or "")
-        for entry in entries
-        for package in entry.packages
+        (package, extra)
+        for role, network in _networks(config)
+        for package, extra in _packages(role, network)
         if find_spec(package) is None
     ]
     if missing:
         packages, extras = (",".join(dict.fromkeys(names)) for names in zip(*missing))
-        raise UserError(
-            "Published weights need packages that are not installed.",
-            came=f"no {packages} in {sys.prefix}",
-            do="in the checkout of this project: "
-            f"{sys.executable} -m pip install -c constraints.txt -e '.[{extras}]'; "
-            "docs/networks.md names the licences.",
-        )
+        raise missing_extra(packages, extras)
+
+
+def _packages(role: str, network: Network) -> Iterator[tuple[str, str]]:
+    """Yield each package that a network or its weights need, and the extra with this package."""
+    entry = entry_of(role, network.name)
+    weights = network.weights or ""
+    of_weights = entry.weight_packages if weights == PUBLISHED[role] else ()
+    for package in (*entry.packages, *of_weights):
+        yield package, entry.extra or ""
+    if weights.endswith(".mat"):
+        yield "h5py", "calibration"
 
 
 def _networks(config: Config) -> Iterator[tuple[str, Network]]:
@@ -84,9 +83,10 @@ def mirrors_of(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def secrets_of(config: Config) -> str:
-    """Return the addresses of mirrors with a password or query as JSON, by the address without.
+    """Return JSON that maps each mirror's address without its secret to the full address.
 
-    No file of a run has them: jobs, which read a written configuration, get them in `SECRETS`.
+    Mirrors without secrets are left out. No file of a run has a secret: jobs, which read a written
+    configuration, get the secrets in the variable `SECRETS`.
     """
     sources = [source for every in config.downloads.mirrors.values() for source in every]
     public = {without_secrets(source): source for source in sources}

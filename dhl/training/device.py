@@ -14,8 +14,8 @@ from torch import nn
 
 from dhl.config.schema import Config
 from dhl.errors import UserError
+from dhl.gpu_slots import gpu_slot
 from dhl.run.manifest import processor
-from dhl.training.gpu_slots import gpu_slot
 
 # Parameters of mallopt(3), by the numbers in malloc.h.
 _MALLOPT = {

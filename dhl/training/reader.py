@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dhl.data.image_files import DamagedImage, ImageFiles, LabelFiles
-from dhl.training.signals import SIGNALS
+from dhl.signals import SIGNALS
 
 logger = logging.getLogger("dhl")
 

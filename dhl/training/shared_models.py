@@ -1,4 +1,4 @@
-"""A folder of trained models that runs, machines and users share; a digest names each model."""
+"""Copies of trained models: in a folder that runs, machines and users share, and of one run."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ logger = logging.getLogger("dhl")
 VARIABLE = "DHL_MODELS"
 
 
-def shared_model(arithmetic: str, digest: str) -> SharedModel | None:
+def shared_model(arithmetic: str, digest: str) -> ModelStore | None:
     """Return a model's files in the folder `$DHL_MODELS`; None if this variable is not set."""
     name = os.environ.get(VARIABLE)
     if not name:
         return None
     version = torch.__version__.partition("+")[0]
-    return SharedModel(Path(name).expanduser() / f"{arithmetic}-torch-{version}", digest)
+    return ModelStore(Path(name).expanduser() / f"{arithmetic}-torch-{version}", digest)
 
 
-def kept_model(folder: RunFolder, digest: str) -> SharedModel | None:
+def kept_model(folder: RunFolder, digest: str) -> ModelStore | None:
     """Return a finished model's copy in its run; None if no Snakemake trains it.
 
     Snakemake deletes the model if it cannot finish the job, and `dhl manifest` the copies.
     """
-    return SharedModel(folder.finished, digest) if "DHL_STARTED" in os.environ else None
+    return ModelStore(folder.finished, digest) if "DHL_STARTED" in os.environ else None
 
 
-class SharedModel:
-    """A model's files in the shared folder.
+class ModelStore:
+    """A model's files in a folder outside the run's `models/`.
+
+    Runs share them, or the run keeps them until it ends.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ class SharedModel:
             _copy(folder.training(key), self.curve)
             _copy(folder.model(key), self.weights)
         except (OSError, UserError) as error:
-            logger.warning("%s is not shared: %s", key, error)
+            logger.warning("%s was not copied to %s: %s", key, self.weights, error)
             return False
         return True
 

@@ -20,6 +20,7 @@ from dhl.errors import UserError
 from dhl.models import checkpoint
 from dhl.progress import Progress
 from dhl.seeding import derive_seed, torch_generator
+from dhl.signals import noted_signals
 from dhl.training.device import (
     autocast,
     device_name,
@@ -28,7 +29,6 @@ from dhl.training.device import (
     to_device,
 )
 from dhl.training.optimizers import build_optimizer, learning_rate, set_learning_rate
-from dhl.training.signals import noted_signals
 
 logger = logging.getLogger("dhl")
 CURVE_POINTS = 60

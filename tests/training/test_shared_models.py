@@ -126,15 +126,19 @@ def test_a_damaged_shared_model_is_trained_again(config, runs, shared, caplog, d
     assert [path.read_bytes() for path in (weights, weights.with_suffix(".csv"))] == files_of(one)
 
 
-def test_a_shared_folder_that_cannot_be_written_logs_a_warning(
-    config, runs, shared, monkeypatch, caplog
+@pytest.mark.parametrize("variable", [shared_models.VARIABLE, "DHL_STARTED"])
+def test_a_copy_that_cannot_be_written_is_named_with_its_folder(
+    config, runs, tmp_path, monkeypatch, caplog, variable
 ):
     def full(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setenv(variable, str(tmp_path / "shared"))
+    folder = runs[0].finished if variable == "DHL_STARTED" else tmp_path / "shared"
     monkeypatch.setattr(shared_models, "_copy", full)
     train_model(config, KEY, runs[0])
-    assert f"{KEY} is not shared: [Errno 28] No space left" in caplog.text
+    assert f"{KEY} was not copied to {folder}/" in caplog.text
+    assert "No space left" in caplog.text
     assert runs[0].model(KEY).exists()
 
 

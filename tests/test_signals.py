@@ -10,7 +10,7 @@ import psutil
 PARENT = """
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dhl.training.signals import end_with_parent
+from dhl.signals import end_with_parent
 
 with ProcessPoolExecutor(3, initializer=end_with_parent) as pool:
     print(*{pool.submit(os.getpid).result() for _ in range(3)}, *pool._processes, flush=True)

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 import pytest
 from killed_holder import killed_when_logged
 
-from dhl.training import gpu_slots
-from dhl.training.gpu_slots import gpu_slot, parallel_gpu_jobs
+from dhl import gpu_slots
+from dhl.gpu_slots import gpu_slot, parallel_gpu_jobs
 
 HOLD = """
 import sys
-from dhl.training.gpu_slots import gpu_slot
+from dhl.gpu_slots import gpu_slot
 with gpu_slot(["gpu-a", "gpu-b"]) as index:
     print(index, flush=True)
     sys.stdin.read()
