@@ -283,7 +283,10 @@ class CollectedArrays:
         if self.part == "segmentation" and logits is not None and batch.targets is not None:
             predicted = logits.argmax(1).astype(np.uint8)
             self.confusions.setdefault(method, []).extend(
-                confusion_matrix(target=target, predicted=one, classes=logits.shape[1])
+                # Half the memory of int64; an image has fewer pixels than int32 counts.
+                confusion_matrix(target=target, predicted=one, classes=logits.shape[1]).astype(
+                    np.int32
+                )
                 for target, one in zip(batch.targets, predicted, strict=True)
             )
         for number, index in enumerate(self.examples if method in self.methods else ()):
@@ -300,7 +303,7 @@ class CollectedArrays:
                 self.arrays[f"probability/{method}/{number}"] = exponentials / exponentials.sum()
 
     def content(self) -> dict[str, Any]:
-        """Return all arrays by name."""
+        """Return all arrays by name; the confusion matrices are moved, not copied."""
         content = {
             "image_ids": np.array(self.clean.ids),
             "example_ids": np.array([self.clean.ids[index] for index in self.examples]),
@@ -310,6 +313,6 @@ class CollectedArrays:
             content[f"clean/{number}"] = self.clean.images[index]
             if self.clean.targets is not None:
                 content[f"labels/{number}"] = self.clean.targets[index]
-        for method, matrices in self.confusions.items():
-            content[f"confusion/{method}"] = np.stack(matrices)
+        for method in list(self.confusions):  # never two copies of all methods
+            content[f"confusion/{method}"] = np.stack(self.confusions.pop(method))
         return content
