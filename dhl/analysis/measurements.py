@@ -273,28 +273,39 @@ def _values(rows: pd.DataFrame, part: str, path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_margins(path: Path, methods: tuple[str, ...], ids: list[str]) -> dict[Key, np.ndarray]:
-    """Read the confusion matrices of the methods, in the order of `ids`, and reduce them."""
+    """Read the confusion matrices of the methods, in the order of `ids`, and reduce them.
+
+    The matrices of one method at a time are in memory.
+    """
+    margins: dict[Key, np.ndarray] = {}
+    truth = None
     try:
         with open_arrays(path) as arrays:
             stored = [str(image_id) for image_id in arrays["image_ids"]]
-            confusions = {method: arrays[f"confusion/{method}"] for method in methods}
+            if sorted(stored) != ids:
+                raise edited_by_hand(path, "other image_ids than in the CSV file beside it")
+            order = np.argsort(stored)
+            for method in methods:
+                counts = arrays[f"confusion/{method}"]
+                _check_confusions(counts, path, method=method, images=len(ids))
+                pixels = counts.sum(axis=2)
+                truth = pixels if truth is None else truth
+                if not np.array_equal(pixels, truth):
+                    came = f"other pixels in `confusion/{method}` than in the first"
+                    raise edited_by_hand(path, came)
+                margins[method, "miou"] = known_margins(counts)[order]
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise edited_by_hand(path, str(error)) from None
-    if sorted(stored) != ids:
-        raise edited_by_hand(path, "other image_ids than in the CSV file beside it")
-    order = np.argsort(stored)
-    truth = None
-    for method, counts in confusions.items():
-        shape = counts.shape
-        square = len(shape) == 3 and shape[0] == len(ids) and shape[1] == shape[2]
-        if not square or counts.dtype.kind not in "iu" or (counts < 0).any():
-            came = f"`confusion/{method}` of shape {shape} and {counts.dtype} for {len(ids)} images"
-            raise edited_by_hand(path, came)
-        pixels = counts.sum(axis=2)
-        truth = pixels if truth is None else truth
-        if not np.array_equal(pixels, truth):
-            raise edited_by_hand(path, f"other pixels in `confusion/{method}` than in the first")
-    return {(method, "miou"): known_margins(counts)[order] for method, counts in confusions.items()}
+    return margins
+
+
+def _check_confusions(counts: np.ndarray, path: Path, *, method: str, images: int) -> None:
+    """Raise unless the confusion matrices of a method are counts (images, C, C)."""
+    shape = counts.shape
+    square = len(shape) == 3 and shape[0] == images and shape[1] == shape[2]
+    if not square or counts.dtype.kind not in "iu" or (counts < 0).any():
+        came = f"`confusion/{method}` of shape {shape} and {counts.dtype} for {images} images"
+        raise edited_by_hand(path, came)
 
 
 def _check_labelled(features: dict[Key, np.ndarray], path: Path) -> None:

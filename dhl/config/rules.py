@@ -111,10 +111,12 @@ def _require_recipe(config: Config, method: str, part: str) -> None:
         if name == "task_network" and published_whole(task, config.task_networks(task)[0]):
             continue
         if _recipe(config, task, name) is None:
+            file = f"or name a file in `parts.{task}.task_network.weights`, "
             raise ConfigError(
                 f"The method `{method}` of {part} needs the recipe `{_path(task, name)}`.",
                 came=f"`{method}` in `parts.{part}.methods`, and no such recipe",
-                do=f"add `{_path(task, name)}`, or remove the method.",
+                do=f"add `{_path(task, name)}`, {file if name == 'task_network' else ''}or remove "
+                "the method.",
             )
 
 
@@ -191,7 +193,7 @@ def _check_task_of_sensitivity(config: Config, asked: Sensitivity, task: str) ->
             raise ConfigError(
                 f"The network `{network.name}` needs the recipe `{_path(task, 'task_network')}`.",
                 came=f"`{network.name}` in `sensitivity`, and no such recipe",
-                do="add the recipe, or remove the network.",
+                do="add the recipe, or name a file in `weights`, or remove the network.",
             )
 
 

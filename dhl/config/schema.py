@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
 
+from dhl.config.architectures import PEER_NETWORKS
 from dhl.config.base import Count, Frozen, UserPath, spelt
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.methods import PEERS, TASKS
@@ -166,6 +167,13 @@ class Config(Frozen):
         """Return the task network of a task, and the further ones of `sensitivity`."""
         others = self.sensitivity.others(task).values() if self.sensitivity else ()
         return (self.parts[task].task_network, *others)
+
+    def stand_in(self, method: str) -> str:
+        """Return the network that stands in the row of another one, such as DnCNN; else ""."""
+        if method not in PEER_NETWORKS:
+            return ""
+        name = getattr(self.parts.denoising, method).name
+        return "" if name in PEER_NETWORKS[method] else name
 
     @property
     def plugins(self) -> tuple[str, ...]:

@@ -46,7 +46,8 @@ def _check_denoisers(config: Config) -> None:
             raise ConfigError(
                 f"The {name} `{network.name}` is not trained and has no weights.",
                 came=f"`{key_path}.weights: null`, and no recipe `separate` for it",
-                do="add `parts.denoising.training.separate`, or `weights` to the network.",
+                do="add `parts.denoising.training.separate`, or name a file in `weights` of the "
+                "network.",
             )
         given = "weights" if network.weights else "name"
         if of.warm_start and (network.weights or entry_of("denoiser", network.name).of_one_sigma):

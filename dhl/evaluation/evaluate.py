@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dhl.config.methods import base_of
+from dhl.config.plugins import is_reference
 from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.data.noise import read_noise, recorded_noisy_image
@@ -34,10 +35,16 @@ from dhl.progress import Progress
 from dhl.run.evaluations import Experiment, denoised_files, experiments, failed_experiments
 from dhl.run.fingerprints import fingerprint
 from dhl.run.folder import RunFolder
+from dhl.run.model_graph import model_spec
 from dhl.run.results import IMAGE_COLUMNS, result_path, write_csv
 from dhl.seeding import FIRST, Draw
 from dhl.training.device import is_out_of_memory, reserved_device
 
+# `device` is a setting of every model: another value would train all of them again.
+_MORE_MEMORY = (
+    "use a device with more memory; or, with `device: auto`, hide the GPU by an empty environment "
+    "variable CUDA_VISIBLE_DEVICES: the CPU then evaluates the same models"
+)
 EXAMPLES = {"denoising": 4, "classification": 12, "segmentation": 6}
 
 
@@ -191,7 +198,7 @@ class Bench:
             images = self._images(source, batch)
             for one in group:
                 reader = one.task_network_in(self.config, self.draw)
-                logits = forward(self.networks[reader], images, self.device) if reader else None
+                logits = self._run(reader, images, batch.ids) if reader else None
                 yield Output(one, images, logits)
 
     def _images(self, source: str, batch: Batch) -> np.ndarray:
@@ -204,7 +211,21 @@ class Bench:
             return np.stack([self.denoised[source][name] for name in batch.ids])
         first = next(one for one in self.experiments if one.source == source)
         key = first.source_in(self.config, self.draw)
-        return forward(self.networks[key], batch.noisy, self.device).transpose(0, 2, 3, 1)
+        return self._run(key, batch.noisy, batch.ids).transpose(0, 2, 3, 1)
+
+    def _run(self, key: str, images: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+        """Run the model of a key on images (N, H, W, 3)."""
+        output = forward(self.networks[key], images, self.device)
+        finite = np.isfinite(output).reshape(len(output), -1).all(axis=1)
+        if not finite.all():
+            raise UserError(
+                f"The output of the model {key} is not finite, so it cannot be evaluated.",
+                came=f"NaN or infinite numbers for the image `{ids[int(finite.argmin())]}`",
+                do="look at the network for this image: it may divide by zero."
+                if is_reference(model_spec(self.config, key).network.name)
+                else "train the model again with a lower learning rate.",
+            )
+        return output
 
 
 def _load_network(config: Config, folder: RunFolder, key: str) -> nn.Module:
@@ -221,7 +242,7 @@ def forward(network: Callable, images: np.ndarray, device: torch.device) -> np.n
     Raises
     ------
     UserError
-        If the batch does not fit the device's memory, or the output is not finite.
+        If the batch does not fit the device's memory.
     """
     try:
         batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
@@ -234,14 +255,8 @@ def forward(network: Callable, images: np.ndarray, device: torch.device) -> np.n
         raise UserError(
             "A batch of images does not fit the device's memory.",
             came=f"{count} images of {width} x {height} px: {str(error).splitlines()[0]}",
-            do=f"{smaller if count > 1 else 'use a device with more memory, or `device: cpu`'}.",
+            do=f"{smaller if count > 1 else _MORE_MEMORY}.",
         ) from None
-    if not np.isfinite(output).all():
-        raise UserError(
-            "A network's output is not finite, so it cannot be evaluated.",
-            came=f"NaN or infinite numbers in the output of a `{type(network).__name__}`",
-            do="train the network again with a lower learning rate.",
-        )
     return output
 
 
@@ -283,7 +298,10 @@ class CollectedArrays:
         if self.part == "segmentation" and logits is not None and batch.targets is not None:
             predicted = logits.argmax(1).astype(np.uint8)
             self.confusions.setdefault(method, []).extend(
-                confusion_matrix(target=target, predicted=one, classes=logits.shape[1])
+                # Half the memory of int64; an image has fewer pixels than int32 counts.
+                confusion_matrix(target=target, predicted=one, classes=logits.shape[1]).astype(
+                    np.int32
+                )
                 for target, one in zip(batch.targets, predicted, strict=True)
             )
         for number, index in enumerate(self.examples if method in self.methods else ()):
@@ -300,7 +318,7 @@ class CollectedArrays:
                 self.arrays[f"probability/{method}/{number}"] = exponentials / exponentials.sum()
 
     def content(self) -> dict[str, Any]:
-        """Return all arrays by name."""
+        """Return all arrays by name; the confusion matrices are moved, not copied."""
         content = {
             "image_ids": np.array(self.clean.ids),
             "example_ids": np.array([self.clean.ids[index] for index in self.examples]),
@@ -310,6 +328,6 @@ class CollectedArrays:
             content[f"clean/{number}"] = self.clean.images[index]
             if self.clean.targets is not None:
                 content[f"labels/{number}"] = self.clean.targets[index]
-        for method, matrices in self.confusions.items():
-            content[f"confusion/{method}"] = np.stack(matrices)
+        for method in list(self.confusions):  # never two copies of all methods
+            content[f"confusion/{method}"] = np.stack(self.confusions.pop(method))
         return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+logger = logging.getLogger("dhl")
 SIZES_TRIED = 4
 
 
@@ -69,7 +71,8 @@ def try_sizes(
     Raises
     ------
     UserError
-        If the network fails, or its output has another shape.
+        If the network fails, or its output has another shape. Numbers that are not finite are only
+        a warning: a network may divide by the contrast of an image, and a blank one has none.
     """
     import torch
 
@@ -79,7 +82,7 @@ def try_sizes(
         image = torch.zeros(1, 3, height, width, device=device)
         try:
             with torch.no_grad():
-                network(image.contiguous(memory_format=torch.channels_last))
+                output = network(image.contiguous(memory_format=torch.channels_last))
         except UserError:  # from the check of the output's shape
             raise
         except Exception as error:
@@ -90,6 +93,11 @@ def try_sizes(
                 do="correct its `forward`: it must accept any height and width, for example by "
                 "padding, and images that are channels_last (`reshape` in place of `view`).",
             ) from error
+        if not output.isfinite().all():
+            logger.warning(
+                "the output of `%s` on a blank image of %d x %d px has NaN or infinite numbers; an "
+                "evaluation stops at the first such output", reference, width, height,
+            )  # fmt: skip
 
 
 def _build_plugin(role: str, reference: str, options: dict[str, Any]) -> nn.Module:

@@ -25,6 +25,7 @@ from dhl.run.outputs import missing_file
 
 FORMAT = 2
 _DIGITS = 64  # of a SHA-256
+_STATISTICS = ("running_mean", "running_var")  # of BatchNorm: buffers that a training changes
 # Errors of torch for truncated files, flipped bits and files of other programs.
 DAMAGED = (
     RuntimeError, EOFError, OSError, LookupError, ValueError, AttributeError,
@@ -32,15 +33,17 @@ DAMAGED = (
 )  # fmt: skip
 
 
-def save(content: dict[str, Any], path: Path) -> None:
+def save(content: dict[str, Any], path: Path, *, network: nn.Module | None = None) -> None:
     """Write tensors and plain values atomically; equal content gives equal bytes.
+
+    `network`, whose weights are in `state`, tells weights from constants: see `not_finite`.
 
     Raises
     ------
     UserError
         If the weights in `state` have a flaw or the disk is full; the previous file is kept.
     """
-    if flaw := flaw_of(content.get("state", {})):
+    if flaw := flaw_of(content.get("state", {}), network):
         raise UserError(
             f"The weights cannot be used, so {path} was not written.",
             came=flaw,
@@ -64,15 +67,30 @@ def _is_sealed(content: bytes) -> bool:
     return content[-_DIGITS:] == digest.encode()
 
 
-def flaw_of(state: Mapping[str, torch.Tensor]) -> str:
+def not_finite(state: Mapping[str, torch.Tensor], network: nn.Module | None = None) -> str:
+    """Return the name of the first weights that are not finite, or an empty text.
+
+    With a network, infinite numbers are allowed in its buffers, apart from running statistics:
+    they are constants, such as -inf in the mask of an attention.
+    """
+    buffers = () if network is None else (name for name, _ in network.named_buffers())
+    constants = {name for name in buffers if not name.endswith(_STATISTICS)}
+    for name, value in state.items():
+        wrong = value.isnan() if name in constants else ~value.isfinite()
+        if wrong.any():
+            return name
+    return ""
+
+
+def flaw_of(state: Mapping[str, torch.Tensor], network: nn.Module | None = None) -> str:
     """Return why weights cannot be used, or an empty text.
 
-    Numbers must be finite, BatchNorm's variances not negative, and not all matrices and kernels
-    zero.
+    Numbers must be finite (see `not_finite`), BatchNorm's variances not negative, and not all
+    matrices and kernels zero.
     """
+    if name := not_finite(state, network):
+        return f"`{name}` has numbers that are not finite"
     for name, value in state.items():
-        if not value.isfinite().all():
-            return f"`{name}` has numbers that are not finite"
         if name.endswith("running_var") and (value < 0).any():
             return f"`{name}` has a negative variance"
     kernels = [value for value in state.values() if value.dim() > 1]
@@ -148,7 +166,7 @@ def load_model(path: Path, *, fingerprint: str | None = None) -> tuple[nn.Module
             came=f"{path}: {str(error).splitlines()[0]}",
             do="train it again; weights of another architecture cannot be used.",
         ) from None
-    if flaw := flaw_of(content["state"]):
+    if flaw := flaw_of(content["state"], network):
         raise _unreadable(path, flaw)
     return network.eval(), content
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from dhl.models.checkpoint import DAMAGED, flaw_of
 
 # BatchNorm's step counter: older files lack it, and evaluation does not use it.
 _COUNTER = "num_batches_tracked"
+_OF_CHECKPOINT = ("state_dict", "model")  # torchvision's training script writes `model`
 _PARALLEL = "module."  # before the names of `nn.DataParallel`
 
 
@@ -26,7 +28,8 @@ def load_pretrained(network: nn.Module, path: Path) -> None:
         its own has `renamed(tensors)`.
     path : Path
         A dict of tensors by the names of the published layers, as `torch.save` writes it; a dict of
-        such dicts, of which the network has one as its `member`; or a model file of this project.
+        such dicts, of which the network has one as its `member`; a checkpoint with the dict under
+        `state_dict` or `model`; or a model file of this project.
 
     Raises
     ------
@@ -66,13 +69,15 @@ def read_tensors(path: Path, *, member: str | None = None) -> dict[str, torch.Te
     mistake = f"The file of weights {path} cannot be read."
     do = "download it again, or correct its path in the configuration."
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # torchvision's `args`
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(mistake, came=f"no file {path}", do=do) from None
     except DAMAGED:
         raise UserError(mistake, came=f"{path}: truncated, or of another kind", do=do) from None
     if isinstance(content, dict):
-        content = content.get("state_dict", content)  # of a checkpoint
+        inner = [content.get(name) for name in _OF_CHECKPOINT]
+        content = next((one for one in inner if isinstance(one, dict)), content)
         inside = "state" if "format" in content else member
         if inside == member and inside not in content and _of_members(content):
             raise UserError(

@@ -1,5 +1,6 @@
 """Operations of networks, counted by torch on meta tensors, which have a shape but no values.
 
+A plug-in whose network reads a value, or a constant on the CPU, is counted on the CPU instead.
 A multiplication and an addition are two operations; only convolutions and matrix products count.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +17,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dhl.config.plugins import is_reference
+from dhl.config.plugins import is_reference, references, running
 from dhl.config.schema import Config
 from dhl.models.build import build_network
 from dhl.planning.image_counts import PartCounts
 from dhl.run.model_graph import ModelSpec, model_spec
 from dhl.sigma import GAUSSIAN
+from dhl.training.objectives import PerceptualObjective
 from dhl.training.train import build_objective
 
 
@@ -37,23 +40,46 @@ def forward_flops(spec: ModelSpec, height: int, width: int) -> int:
 @functools.cache
 def _forward_flops(name: str, height: int, width: int) -> int:
     """Count the operations once for all models with the same network."""
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        _meta_network(name).eval()(torch.empty(1, 3, height, width))
-    return counter.get_total_flops()
+
+    def run(device: str) -> None:
+        _network(name, device).eval()(torch.zeros(1, 3, height, width))
+
+    return _count(run, references(_options(name)["name"]))
+
+
+def _count(run: Callable[[str], object], plugins: Sequence[str]) -> int:
+    """Count the operations of a function of the device, on which it makes its tensors."""
+
+    def count(device: str) -> int:
+        with torch.device(device), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            run(device)
+        return counter.get_total_flops()
+
+    try:
+        return count("meta")
+    except RuntimeError:  # also NotImplementedError: there is no value to read or to copy
+        if not plugins:
+            raise
+        with running(plugins[0]):
+            return count("cpu")
 
 
 def parameter_count(spec: ModelSpec) -> int:
     """Count the parameters of a model's network."""
-    return sum(one.numel() for one in _meta_network(network_name(spec)).parameters())
+    return sum(one.numel() for one in _network(network_name(spec), "meta").parameters())
+
+
+def _options(name: str) -> dict[str, Any]:
+    """Return the options in the name of a network."""
+    return json.loads(name.partition(" ")[2])
 
 
 @functools.cache
-def _meta_network(name: str) -> nn.Module:
-    """Build a network on meta tensors; a plug-in may need real values while it is built."""
-    role, _, options = name.partition(" ")
-    arguments = json.loads(options)
-    with torch.device("cpu" if is_reference(arguments["name"]) else "meta"):
-        return build_network(role, **arguments).to("meta")
+def _network(name: str, device: str) -> nn.Module:
+    """Build a network on meta tensors, or real ones; a plug-in needs real values to be built."""
+    options = _options(name)
+    with torch.device("cpu" if is_reference(options["name"]) else device):
+        return build_network(name.partition(" ")[0], **options).to(device)
 
 
 def training_shape(
@@ -89,16 +115,22 @@ def step_flops(config: Config, counts: dict[str, PartCounts], spec: ModelSpec) -
 
 def _objective_flops(spec: ModelSpec, frozen: ModelSpec | None, height: int, width: int) -> int:
     """Count the operations of one training image's forward pass through the objective."""
-    network = _meta_network(network_name(spec)).train()
-    task_network = None
-    if frozen is not None:  # a copy, because an objective may add hooks
-        task_network = copy.deepcopy(_meta_network(network_name(frozen)))
-    no_generator: Any = None  # no random numbers are drawn on meta tensors
     plain = replace(spec, noise=GAUSSIAN)  # a plug-in may need real values
-    objective = build_objective(network, plain, task_network=task_network)
     sides = {"classification": (), "segmentation": (height, width)}.get(spec.part)
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+
+    def run(device: str) -> None:
+        network = _network(network_name(spec), device).train()
+        task_network = None
+        if frozen is not None:  # a copy, because an objective may add hooks
+            task_network = copy.deepcopy(_network(network_name(frozen), device))
+        # No random numbers are drawn on meta tensors.
+        generator: Any = None if device == "meta" else torch.Generator()
+        objective = build_objective(network, plain, task_network=task_network)
+        if isinstance(objective, PerceptualObjective):
+            objective.last = 0  # to find the last layer would be counted
         # Two images: BatchNorm cannot train on a single pixel.
         targets = None if sides is None else torch.zeros(2, *sides, dtype=torch.long)
-        objective.losses(torch.empty(2, 3, height, width), targets, no_generator)
-    return counter.get_total_flops() // 2
+        objective.losses(torch.zeros(2, 3, height, width), targets, generator)
+
+    names = [one.network.name for one in (frozen, spec) if one is not None]
+    return _count(run, references(*names)) // 2

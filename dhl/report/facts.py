@@ -107,7 +107,22 @@ def limits(
     found += _few_units(claims, file.limits.units)
     if _trains(config) and (once := _trained_once(config)):
         found.append(("One training", f"{once} was trained once. Other trainings may differ."))
-    return [*found, *_unequal_images(config), *_other_images(config, deviations)]
+    return [
+        *found,
+        *_stand_ins(config),
+        *_unequal_images(config),
+        *_other_images(config, deviations),
+    ]
+
+
+def _stand_ins(config: Config) -> list[tuple[str, str]]:
+    """Name the rows and curves whose network is another one than their label says."""
+    used = dict.fromkeys(method for part in config.parts for method in config.parts[part].methods)
+    return [
+        (f"Another network than {label_of(method)}", f"{label_of(method)} is the network {name}.")
+        for method in used
+        if (name := config.stand_in(method))
+    ]
 
 
 def _trained_once(config: Config) -> str:

@@ -35,10 +35,10 @@ def code_digest(*names: str, root: Path = ROOT) -> str:
     Parameters
     ----------
     *names : str
-        Dotted names of modules of `dhl`, and references to plug-ins. A plug-in is digested as text,
-        a module without comments, docstrings, formatting and imports for type checkers. An import
-        from `dhl` is digested as the imported names and the code of the module, so a module can
-        be moved or renamed.
+        Dotted names of modules of `dhl`, and references to plug-ins. Both are digested without
+        comments, docstrings, formatting and imports for type checkers. An import from `dhl` is
+        digested as the imported names and the code of the module, so a module can be moved or
+        renamed.
     root : Path
         The folder that contains the package `dhl`.
 
@@ -49,13 +49,12 @@ def code_digest(*names: str, root: Path = ROOT) -> str:
     PluginError
         If a plug-in cannot be imported.
     """
-    digests = set()
-    for name in names:
-        if is_reference(name):
-            source = load_plugin(name).source
-            digests.add(_sha256([source, sorted(set(_imports(ast.parse(source), root)))]))
-        else:
-            digests.add(_module_digest(name, root))
+    digests = {
+        _source_digest(load_plugin(name).source, root)
+        if is_reference(name)
+        else _module_digest(name, root)
+        for name in names
+    }
     return _sha256(sorted(digests))
 
 
@@ -65,7 +64,12 @@ def _module_digest(name: str, root: Path) -> str:
     file = _file(name, root)
     if file is None:
         raise ModuleNotFoundError(name)
-    tree = ast.parse(file.read_text("utf-8"))
+    return _source_digest(file.read_text("utf-8"), root)
+
+
+def _source_digest(source: str, root: Path) -> str:
+    """Digest the text of a module or of a plug-in."""
+    tree = ast.parse(source)
     tree.body = [node for node in tree.body if not _is_for_type_checkers(node)]
     return _sha256([_plain(tree), sorted(set(_imports(tree, root)))])
 

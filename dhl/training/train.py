@@ -229,7 +229,7 @@ def _write_model(
         "precision": curve[-1]["precision"] if curve else None,
         "state": network.cpu().state_dict(),
     }  # fmt: skip
-    checkpoint.save(content, folder.model(spec.key))
+    checkpoint.save(content, folder.model(spec.key), network=network)
     record_digest(folder.model(spec.key))
 
 

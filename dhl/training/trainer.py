@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ from dhl.training.optimizers import build_optimizer, learning_rate, set_learning
 
 logger = logging.getLogger("dhl")
 CURVE_POINTS = 60
+# In errors of sizes that do not fit, and of BatchNorm with a single value.
+_OF_SIZES = re.compile(r"\b(sizes?|shapes?|dimensions?|too small|values? per channel)\b", re.I)
 
 
 class Objective(Protocol):
@@ -205,15 +208,15 @@ class Trainer:
         settings = self.settings
         if settings.checkpoint_path is None:
             return
-        values = [*self.loss_sums.values(), *self.network.state_dict().values()]
-        if not all(bool(value.isfinite().all()) for value in values):
+        state = self.network.state_dict()
+        if checkpoint.not_finite(self.loss_sums) or checkpoint.not_finite(state, self.network):
             return  # keep the last good checkpoint; the next row of the curve raises the error
         content = {
             "fingerprint": settings.fingerprint, "step": self.steps_done, "curve": self.curve,
-            "sums": self.loss_sums, "state": self.network.state_dict(),
+            "sums": self.loss_sums, "state": state,
             "optimizer": self.optimizer.state_dict(),
         }  # fmt: skip
-        checkpoint.save(content, settings.checkpoint_path)
+        checkpoint.save(content, settings.checkpoint_path, network=self.network)
 
     def resume(self) -> None:
         """Continue from the checkpoint, if it exists; put aside one that cannot be used."""
@@ -245,13 +248,13 @@ class Trainer:
             raise ValueError("it belongs to another training")
         if not 0 < step < steps or not all(0 < row["step"] <= step for row in curve):
             raise ValueError(f"step {step} of {steps}, or its curve, cannot be")
-        values = [*content["sums"].values(), *content["state"].values()]
-        if not all(bool(value.isfinite().all()) for value in values):
+        sums, state = content["sums"], content["state"]
+        if checkpoint.not_finite(sums) or checkpoint.not_finite(state, self.network):
             raise ValueError("numbers that are not finite")
-        self.network.load_state_dict(content["state"])
+        self.network.load_state_dict(state)
         self.optimizer.load_state_dict(content["optimizer"])
         device = self.settings.device
-        self.loss_sums = {name: value.to(device) for name, value in content["sums"].items()}
+        self.loss_sums = {name: value.to(device) for name, value in sums.items()}
         self.steps_done, self.curve = step, curve
 
 
@@ -285,14 +288,23 @@ def explained_step(recipe: Recipe, *, first_step: Callable[[], bool]) -> Iterato
         if not first_step():
             raise
         patch = f"patch {recipe.patch}" if recipe.patch else "complete images"
-        advice = (
-            "use larger images, `patch` or `batch`: a network with pooling needs images of some "
-            "size, and BatchNorm needs more than one value."
-        )
-        if "view size" in reason:
-            advice = "write `flatten` or `reshape` in place of `view`: images are channels_last."
         raise UserError(
             "The first training step failed.",
             came=f"batch {recipe.batch}, {patch}: {reason}",
-            do=advice,
+            do=_advice(reason),
         ) from error
+
+
+def _advice(reason: str) -> str:
+    """Say what to do about an error of PyTorch in the first step."""
+    if "view size" in reason:
+        return "write `flatten` or `reshape` in place of `view`: images are channels_last."
+    if _OF_SIZES.search(reason):
+        return (
+            "use larger images, `patch` or `batch`: a network with pooling needs images of some "
+            "size, and BatchNorm needs more than one value."
+        )
+    return (
+        "correct the network, the noise model or the recipe; the traceback before this message "
+        "shows the line."
+    )

@@ -6,16 +6,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from claim_rows import CLAIMS, FILE, SIGMAS, photographs, rows_of, set_metric
-from settings import laboratory_config, shipped, with_parts
+from settings import PUBLISHED, laboratory_config, shipped, with_parts
 from synthetic_run import drop_method, write_synthetic_run
 
 from dhl.analysis.calibration import released_weights_psnr
 from dhl.analysis.claims import compute_claims
 from dhl.analysis.measurements import Measurements
+from dhl.analysis.published import NOT_IN_PAPER, NOT_TRANSCRIBED, read_published
 from dhl.analysis.reach import Reach, training_pixels
+from dhl.analysis.tables import build_table, format_table
 from dhl.config.data_sets import Folder
+from dhl.config.networks import Network
 from dhl.config.parse import parse_config
+from dhl.files import PROJECT
+from dhl.report.facts import limits
 from dhl.run.failures import record_failure
+
+DEVIATIONS = PROJECT / "report/deviations.yaml"
 
 
 @pytest.mark.parametrize(
@@ -178,6 +185,28 @@ def test_a_peer_is_tested_where_its_level_is_known(tmp_path):
     rows, summary = rows_of(compute_claims(config, folder), "denoising-separate-over-dncnn")
     assert rows["verdict"].tolist() == ["holds for these weights", "not tested"]
     assert summary["reason"].startswith("DnCNN has no published level on this data at sigma 30")
+
+
+def test_another_network_in_the_row_of_a_peer_is_not_the_paper(tmp_path):
+    config = parse_config(shipped("kodak-cpu"), source="kodak-cpu")
+    methods = {"methods": ("noisy", "dncnn", "separate"), "sigmas": (25.0,)}
+    drunet = with_parts(config, denoising={**methods, "dncnn": Network(name="kair-drunet")})
+    folder = write_synthetic_run(drunet, tmp_path, images=24)
+    _, summary = rows_of(compute_claims(drunet, folder), "denoising-separate-over-dncnn")
+    assert summary["verdict"] == "not tested"
+    assert summary["reason"] == "the network of DnCNN is `kair-drunet`, not that of the paper"
+    (limit,) = [text for head, text in limits(drunet, FILE, [], DEVIATIONS) if "DnCNN" in head]
+    assert limit == "DnCNN is the network kair-drunet."
+    paper = {"dncnn": Network(name="kair-dncnn")}  # DnCNN, too
+    for one, label, known in (  # whether the paper has a value
+        (drunet, "DnCNN (kair-drunet)", False),
+        (with_parts(config, denoising={**methods, **paper}), "DnCNN", True),
+    ):
+        table = build_table(one, "denoising", folder, PUBLISHED)
+        value = table.query("method == 'dncnn' and metric == 'psnr' and image_id == 'average'")
+        assert set(value["status"]) == {NOT_TRANSCRIBED if known else NOT_IN_PAPER}
+        published = read_published(1, PUBLISHED)
+        assert f"| {label} |" in format_table(table, one, "denoising", published, "md")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Reading of evaluation files: files that were edited by hand are refused by name."""
 
+import gc
+import weakref
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from dhl.analysis.tables import build_table
 from dhl.config.methods import FURTHER_METRICS, PARTS
 from dhl.errors import UserError
 from dhl.run.folder import RunFolder
+from dhl.run.results import Arrays
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +240,23 @@ def test_hand_edited_arrays_are_refused(config, folder, change, message):
         read_measurements(config, folder, "segmentation", 30)
     assert str(path.with_suffix("")) in caught.value.came
     assert message in caught.value.came
+
+
+def test_the_confusion_matrices_of_one_method_at_a_time_are_in_memory(config, folder, monkeypatch):
+    held: list[weakref.ref] = []
+    read = Arrays.__getitem__
+
+    def kept(arrays, name):
+        array = read(arrays, name)
+        if name.startswith("confusion/"):
+            gc.collect()
+            assert sum(one() is not None for one in held) <= 1  # that of the loop's last round
+            held.append(weakref.ref(array))
+        return array
+
+    monkeypatch.setattr(Arrays, "__getitem__", kept)
+    read_measurements(config, folder, "segmentation", 30)
+    assert len(held) > 2
 
 
 @pytest.mark.parametrize("change", [lambda path: path.write_bytes(b"PK no zip"), Path.unlink])

@@ -17,14 +17,16 @@ from dhl.config.parse import parse_config
 from dhl.config.plugins import PluginError
 from dhl.data.image_set import load_split
 from dhl.data.noise import noisy_image
+from dhl.errors import UserError
 from dhl.evaluation.baseline import BaselineJob, write_baseline
 from dhl.evaluation.evaluate import evaluate
 from dhl.models import checkpoint
 from dhl.models.build import build_network, try_sizes
+from dhl.planning.flops import forward_flops, step_flops, training_shape
 from dhl.planning.image_counts import count_all_images
 from dhl.planning.machine import Machine, Rates
 from dhl.planning.plan import make_plan
-from dhl.run.model_graph import all_models
+from dhl.run.model_graph import all_models, model_spec
 from dhl.training.objectives import denoise_centre
 from dhl.training.train import train_model
 
@@ -114,6 +116,62 @@ def test_a_network_that_fails_on_the_sizes_of_tests_is_refused(tmp_path):
         try_sizes(shrinks, np.array([[16, 20]]), reference="mine.py:build", device=CPU)
 
 
+CONTRAST = """
+from torch import nn
+
+class Contrast(nn.Conv2d):
+    def forward(self, images):
+        return super().forward(images / images.std())
+
+def build():
+    return Contrast(3, 3, 1)
+"""
+
+
+def test_a_blank_image_without_finite_output_is_a_warning(tmp_path, caplog):
+    built = network(tmp_path, CONTRAST, "denoiser")
+    try_sizes(built, np.array([[16, 20]]), reference="mine.py:build", device=CPU)
+    (warning,) = caplog.records
+    assert warning.levelname == "WARNING"
+    assert "`mine.py:build` on a blank image of 20 x 16 px" in warning.getMessage()
+    finite = network(tmp_path, DENOISER, "denoiser")
+    try_sizes(finite, np.array([[16, 20]]), reference="", device=CPU)
+    assert len(caplog.records) == 1
+
+
+OF_SIGMA = """
+from torch import nn
+
+class Scaled(nn.Conv2d):
+    def forward(self, images):
+        return super().forward(images) / self.sigma
+
+def build(*, sigma, width=4):
+    network = Scaled(3, 3, 1)
+    network.sigma = sigma
+    return network
+"""
+
+
+def test_a_denoiser_with_a_parameter_sigma_gets_the_noise_level(tiny_content, data_copy, tmp_path):
+    denoising = tiny_content["parts"]["denoising"]
+    name = write(tmp_path, "of_sigma.py", OF_SIGMA) + ":build"
+    denoising["denoiser"] = {"name": name}
+    denoising["methods"] = ["noisy", "separate"]
+    del tiny_content["parts"]["classification"], tiny_content["parts"]["segmentation"]
+    with pytest.raises(UserError, match="knows one noise level"):
+        parse_config(tiny_content, source="mine.yaml")
+    denoising["training"]["warm_start"] = None
+    config = parse_config(tiny_content, source="mine.yaml")
+    assert all_models(config) == ("separate/sigma30",)
+    train_model(config, "separate/sigma30", data_copy)
+    built, content = checkpoint.load_model(data_copy.model("separate/sigma30"))
+    assert (built.sigma, content["network"]["sigma"]) == (30.0, 30.0)
+    denoising["denoiser"]["options"] = {"sigma": 25}
+    with pytest.raises(UserError, match="`sigma` is not an option"):
+        parse_config(tiny_content, source="mine.yaml")
+
+
 def test_the_sizes_of_tests_are_tried_before_the_training(tiny_content, data_copy, tmp_path):
     denoising = tiny_content["parts"]["denoising"]
     side = load_split(data_copy.data("denoising"), "test").sizes[0, 1]
@@ -172,6 +230,33 @@ def test_the_plan_counts_networks_and_images(tiny_content, tmp_path):
     assert "baseline/classification/halved-noise-sigma30/1-of-1" in jobs
     assert {"squares", "halved-noise"} <= set(plan.unknown)
     assert jobs["train/classifier/clean"].disk_bytes == 4 * (3 * 4 * 9 + 4 * 3 + 3)
+
+
+READS_A_VALUE = """
+import torch
+from torch import nn
+
+class Reads(nn.Conv2d):
+    def forward(self, images):
+        if images.mean().item() > 2:
+            return images
+        return super().forward(images) + torch.zeros(1, device="cpu")
+
+def build():
+    return Reads(3, 3, 1)
+"""
+
+
+def test_the_plan_counts_a_network_that_reads_a_value_on_the_cpu(tiny_content, tmp_path):
+    name = write(tmp_path, "reads.py", READS_A_VALUE) + ":build"
+    tiny_content["parts"]["denoising"]["denoiser"] = {"name": name}
+    config = parse_config(tiny_content, source="own.yaml")
+    counts = count_all_images(config)
+    spec = model_spec(config, "separate/sigma30")
+    assert forward_flops(spec, 8, 10) == 2 * 3 * 3 * 80
+    batch, height, width = training_shape(config, counts, spec)
+    (step,) = step_flops(config, counts, spec).values()
+    assert step == 3 * batch * forward_flops(spec, height, width)
 
 
 def job_with(content: dict, tmp_path, body: str):

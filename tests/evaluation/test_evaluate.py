@@ -106,6 +106,7 @@ def test_confusion_matrices_count_every_pixel_once(tiny_config, tiny_run):
     truth = load_split(tiny_run.data("segmentation"), "test").targets
     for method in tiny_config.parts.segmentation.methods:
         counts = arrays[f"confusion/{method}"]
+        assert counts.dtype == np.int32
         assert (counts.sum((1, 2)) == 48 * 48).all()
         for image, labels in zip(counts, truth, strict=True):
             np.testing.assert_array_equal(image.sum(1), np.bincount(labels.ravel(), minlength=11))

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from dhl.config.parse import parse_config
+from dhl.data.image_set import load_split
 from dhl.errors import UserError
-from dhl.evaluation.evaluate import Bench, evaluate, forward
+from dhl.evaluation import evaluate as evaluation
+from dhl.evaluation.evaluate import Bench, evaluate
 
 SIGMA = 30
 
@@ -34,7 +36,7 @@ ON_CPU = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 G
     [
         (7, ON_GPU, "set `evaluation.batch` to 3,"),
         (7, ON_CPU, "set `evaluation.batch` to 3,"),
-        (1, ON_GPU, "a device with more memory"),
+        (1, ON_GPU, "CUDA_VISIBLE_DEVICES"),  # another `device` would train all models again
     ],
 )
 def test_a_batch_that_does_not_fit_the_device_is_answered_with_a_smaller_one(
@@ -57,9 +59,29 @@ def test_a_batch_that_does_not_fit_the_device_is_answered_with_a_smaller_one(
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_an_output_that_is_not_finite_is_refused(number):
-    network = nn.Conv2d(3, 3, 1)
-    network.bias.data[1] = number
+@pytest.mark.parametrize("plugin", [False, True])
+def test_an_output_that_is_not_finite_names_the_model_and_the_image(
+    tiny_content, run_copy, monkeypatch, number, plugin
+):
+    class Breaks(nn.Module):
+        def forward(self, images):
+            output = images.clone()
+            output[1, 0, 2, 2] = number
+            return output
+
+    build = Bench.__init__
+
+    def broken(self, *arguments, **options):
+        build(self, *arguments, **options)
+        self.networks["separate/sigma30"] = Breaks()
+
+    monkeypatch.setattr(Bench, "__init__", broken)
+    monkeypatch.setattr(evaluation, "is_reference", lambda name: plugin)
+    tiny_content["evaluation"]["batch"] = 2
+    config = parse_config(tiny_content, source="tiny.yaml")
     with pytest.raises(UserError) as caught:
-        forward(network, np.zeros((1, 4, 4, 3), np.float32), torch.device("cpu"))
-    assert "Conv2d" in caught.value.came
+        evaluate(config, "denoising", SIGMA, run_copy)
+    assert "separate/sigma30" in caught.value.mistake
+    second = load_split(run_copy.data("denoising"), "test").ids[1]
+    assert caught.value.came.endswith(f"`{second}`")
+    assert ("learning rate" in caught.value.do) != plugin

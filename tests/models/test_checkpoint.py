@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from dhl.errors import UserError
 from dhl.models import checkpoint
@@ -141,12 +142,41 @@ def test_weights_with_a_flaw_are_neither_written_nor_used(model, monkeypatch, ch
     assert named in caught.value.came
     assert model.read_bytes() == before
     with monkeypatch.context() as patch:  # as an older version would have written it
-        patch.setattr(checkpoint, "flaw_of", lambda state: "")
+        patch.setattr(checkpoint, "flaw_of", lambda *_: "")
         checkpoint.save(flawed(change), model)
     with pytest.raises(UserError) as caught:
         checkpoint.load_model(model)
     assert str(model) in caught.value.mistake
     assert named in caught.value.came
+
+
+class Masked(nn.Conv2d):
+    """A convolution with the mask of an attention, as a constant of its state."""
+
+    def __init__(self):
+        super().__init__(3, 3, 1)
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        self.register_buffer("running_mean", torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "flawed"),
+    [("mask", -torch.inf, False), ("mask", torch.nan, True), ("weight", -torch.inf, True),
+     ("running_mean", torch.inf, True)],
+)  # fmt: skip
+def test_infinite_numbers_are_a_flaw_of_weights_but_not_of_a_constant(
+    tmp_path, name, number, flawed
+):
+    network, path = Masked(), tmp_path / "masked.pt"
+    network.state_dict()[name].flatten()[-1] = number
+    content = {"state": network.state_dict()}
+    if not flawed:
+        checkpoint.save(content, path, network=network)
+        assert torch.equal(checkpoint.load(path)["state"]["mask"], network.mask)
+        return
+    with pytest.raises(UserError) as caught:
+        checkpoint.save(content, path, network=network)
+    assert f"`{name}`" in caught.value.came
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 import torch
 import torchvision
 
 from dhl.config.networks import Network, check_network
 from dhl.errors import ConfigError, UserError
+from dhl.files import PROJECT
 from dhl.models.build import build_network
-from dhl.models.normalised import Normalised
+from dhl.models.normalised import IMAGENET_MEAN, IMAGENET_STD, Normalised
 from dhl.models.pretrained import load_pretrained
 from dhl.models.small_resnet import SmallResNet
 
@@ -103,6 +106,23 @@ def test_the_weights_of_a_parallel_training_are_read_from_its_checkpoint(tmp_pat
     weights = {f"module.{name}": value for name, value in state.items()}
     load_pretrained(network, saved({"epoch": 3, "state_dict": weights}, tmp_path / "w.pth"))
     assert all(torch.equal(one, state[name]) for name, one in network.network.state_dict().items())
+
+
+def test_the_weights_are_read_from_a_checkpoint_of_torchvisions_script(tmp_path, network, state):
+    content = {"model": state, "epoch": 3, "args": argparse.Namespace(lr=0.1, device="cuda")}
+    load_pretrained(network, saved(content, tmp_path / "checkpoint.pth"))
+    assert all(torch.equal(one, state[name]) for name, one in network.network.state_dict().items())
+
+
+def test_the_example_of_the_documentation_gets_torchvisions_weights(tmp_path):
+    reference = f"{PROJECT / 'docs/examples/torchvision_resnet.py'}:resnet18"
+    network = build_network("classifier", reference, classes=3)
+    published = torchvision.models.resnet18(num_classes=3).eval()
+    load_pretrained(network, saved(published.state_dict(), tmp_path / "resnet18.pth"))
+    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(of).view(3, 1, 1) for of in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval()(images), published((images - mean) / std))
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3, "state": {}}, None])

@@ -53,6 +53,22 @@ def test_an_error_in_the_first_step_names_batch_and_patch(patch):
     assert caught.value.__cause__ is error
 
 
+@pytest.mark.parametrize(
+    ("reason", "of_sizes"),
+    [
+        ("Kernel size can't be greater than actual input size", True),
+        ("Expected more than 1 value per channel when training", True),
+        ("mat1 and mat2 shapes cannot be multiplied", True),
+        ("element 0 of tensors does not require grad", False),
+        ("Expected all tensors to be on the same device", False),
+    ],
+)
+def test_larger_images_are_the_advice_for_errors_of_sizes_alone(reason, of_sizes):
+    with pytest.raises(UserError) as caught:
+        Trainer(Fails(RuntimeError(reason)), LineBatches(), line_recipe(), SETTINGS).fit()
+    assert ("use larger images" in caught.value.do) == of_sizes
+
+
 def test_the_message_of_a_plug_in_is_kept():
     error = PluginError("The noise is wrong.", came="one", do="two")
     with pytest.raises(PluginError) as caught:

@@ -112,6 +112,36 @@ def test_the_last_layer_is_the_last_that_runs():
     assert torch.equal(objective.features(images), network.first(images))
 
 
+class TwoHeaded(nn.Module):
+    """A second head runs after the one that gives the logits, from the same or earlier features."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 5, 1), nn.Conv2d(5, 6, 1)
+        self.head, self.auxiliary = nn.Conv2d(6, CLASSES, 1), nn.Conv2d(5, CLASSES, 1)
+        self.deeper = nn.Conv2d(CLASSES, CLASSES, 1)
+
+    def forward(self, images):
+        early = self.first(images).relu_()
+        logits = self.head(self.second(early).relu_())
+        self.deeper(self.auxiliary(early))
+        return logits
+
+
+def test_an_auxiliary_head_that_runs_last_is_not_compared():
+    network = TwoHeaded()
+    objective = PerceptualObjective(
+        LinearDenoiser(), task_network=network, sigma=SIGMA, task_weight=0.5
+    )
+    images = uniform(2, 3, 8, 8)
+    for _ in range(2):
+        with torch.no_grad():
+            features = objective.features(images)
+            assert torch.equal(network.head(features), network(images))
+    objective.features(images.requires_grad_()).sum().backward()
+    assert images.grad.any()
+
+
 def test_a_network_without_such_a_layer_is_refused():
     objective = PerceptualObjective(
         LinearDenoiser(), task_network=nn.BatchNorm2d(3), sigma=SIGMA, task_weight=0.5

@@ -94,7 +94,7 @@ def flip(path: Path) -> None:
 def resave(path: Path, **changes) -> None:
     """Save a model with changes, as this program would."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dhl.models.checkpoint.flaw_of", lambda state: "")
+        patch.setattr("dhl.models.checkpoint.flaw_of", lambda *_: "")
         content = checkpoint.load(path)
         weights = {name: change(content["state"][name]) for name, change in changes.items()}
         checkpoint.save(content | {"state": content["state"] | weights}, path)

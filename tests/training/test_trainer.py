@@ -116,6 +116,21 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(
         assert torch.equal(kept["state"][name], value), name
 
 
+def test_a_constant_with_infinite_numbers_is_saved_and_resumed(tmp_path):
+    def masked() -> Line:
+        line = Line()
+        line.network.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        return line
+
+    settings, batches = resumable(tmp_path / "checkpoint.pt"), LineBatches()
+    recipe = line_recipe(checkpoint_every=5)
+    fit(masked(), LineBatches(), recipe, settings)
+    again = masked()
+    fit(again, batches, recipe, settings)
+    assert batches.steps == [5, 6]  # resumed
+    assert again.network.mask[1] == -torch.inf
+
+
 def no_change(content: dict) -> dict:
     return content
 

@@ -89,7 +89,6 @@ END = {"claims": 1, "figures": 1, "manifest": 1, "report": 1}
 @pytest.mark.parametrize(
     ("file", "stale"),
     [
-        # A plug-in counts by its text: a comment, too, is an edit.
         ("wavelet.py", {"baseline": 2, "preview": 1, "evaluate": 2, "table": 2}),
         # The classifier, and the denoiser trained with its loss.
         ("residual.py", {"train": 2, "evaluate": 1, "table": 1}),
@@ -103,8 +102,10 @@ END = {"claims": 1, "figures": 1, "manifest": 1, "report": 1}
 )  # fmt: skip
 def test_an_edit_repeats_the_jobs_that_it_affects(complete, file, stale):
     options = ("report", "--configfile", str(complete / CONFIG), "--dry-run")
-    with extended(complete / EXAMPLES / file, "\n# More.\n"):
+    with extended(complete / EXAMPLES / file, "\nMORE = 1\n"):
         assert planned(snakemake(complete, *options)) == stale | END
+    with extended(complete / EXAMPLES / file, "\n# More.\n"):
+        assert planned(snakemake(complete, *options)) == {"manifest": 1, "report": 1}
 
 
 def test_an_archive_has_the_plug_ins_of_the_run(complete, tmp_path, monkeypatch):
