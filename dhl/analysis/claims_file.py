@@ -100,7 +100,6 @@ class Limits(Frozen):
 
     units: int
     steps: int
-    clean: dict[str, float]
     pixels: float
     published: float
 

@@ -109,12 +109,13 @@ class Reach:
         """Name a task network that is poor on clean images: it tells nothing about denoisers."""
         if self.part not in TASKS:
             return ""
-        metric = TASK_METRICS[self.part][0]
-        if not self._clean < self.limits.clean[metric]:
+        rules = self.config.statistics
+        least = rules.least_top1 if self.part == "classification" else rules.least_miou
+        if not self._clean < least:
             return ""
         return (
             f"the {TASK_NETWORKS[self.part]} reaches {100 * self._clean:.1f} % on clean images, "
-            f"below {100 * self.limits.clean[metric]:g} %: it is not trained enough"
+            f"below {100 * least:g} %: it is not trained enough"
         )
 
     def _given_denoiser(self, claim: Claim) -> str:

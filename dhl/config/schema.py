@@ -86,6 +86,14 @@ class Statistics(Frozen):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         default=0.95, description="confidence level of intervals and verdicts"
     )
+    least_top1: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5,
+        description="accuracy on clean images below which a classifier counts as not trained "
+        "enough, so that its comparisons are not tested",
+    )
+    least_miou: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.3, description="the same for a segmenter and its mIoU"
+    )
 
 
 class Config(Frozen):

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
@@ -89,7 +88,16 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
     }
     with result_path(folder.manifest) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-    shutil.rmtree(folder.finished, ignore_errors=True)  # the models were used: Snakemake kept them
+    _remove_former_models(folder)
+
+
+def _remove_former_models(folder: RunFolder) -> None:
+    """Remove kept models that have no other name: the run no longer has them."""
+    for weights in folder.finished.rglob("*.pt"):
+        if weights.stat().st_nlink == 1:
+            for path in (weights, weights.with_suffix(".csv")):
+                path.unlink(missing_ok=True)
+                record_of(path).unlink(missing_ok=True)
 
 
 def files_in(folder: RunFolder) -> list[Path]:

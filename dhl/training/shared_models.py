@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -28,17 +29,18 @@ def shared_model(arithmetic: str, digest: str) -> ModelStore | None:
 
 
 def kept_model(folder: RunFolder, digest: str) -> ModelStore | None:
-    """Return a finished model's copy in its run; None if no Snakemake trains it.
+    """Return a second name of a finished model in its run; None if no Snakemake trains it.
 
-    Snakemake deletes the model if it cannot finish the job, and `dhl manifest` the copies.
+    Snakemake deletes a model if it cannot finish the job, and before the job runs again, also if
+    only test images have changed. `dhl manifest` removes the models that the run no longer has.
     """
-    return ModelStore(folder.finished, digest) if "DHL_STARTED" in os.environ else None
+    return ModelStore(folder.finished, digest, linked=True) if "DHL_STARTED" in os.environ else None
 
 
 class ModelStore:
     """A model's files in a folder outside the run's `models/`.
 
-    Runs share them, or the run keeps them until it ends.
+    Runs share them, or a run keeps them.
 
     Parameters
     ----------
@@ -46,9 +48,12 @@ class ModelStore:
     digest : str
         Digest of everything that determines the weights: recipe, code, bytes of data and parents,
         kind of device and number format.
+    linked : bool
+        Whether both names of a file share its place on the disk, where hard links are possible.
     """
 
-    def __init__(self, root: Path, digest: str):
+    def __init__(self, root: Path, digest: str, *, linked: bool = False):
+        self.linked = linked
         self.weights = root / digest[:2] / f"{digest}.pt"
         self.curve = self.weights.with_suffix(".csv")
 
@@ -56,8 +61,8 @@ class ModelStore:
         """Copy the model into a run; return False if it is missing or damaged."""
         if not is_complete(self.weights, self.curve, fingerprint=fingerprint):
             return False
-        _copy(self.curve, folder.training(key))
-        _copy(self.weights, folder.model(key))
+        self._copy(self.curve, folder.training(key))
+        self._copy(self.weights, folder.model(key))
         logger.info("taking %s from %s", key, self.weights)
         return True
 
@@ -67,12 +72,21 @@ class ModelStore:
         A failure only logs a warning, because the run has its model; the result is then False.
         """
         try:
-            _copy(folder.training(key), self.curve)
-            _copy(folder.model(key), self.weights)
+            self._copy(folder.training(key), self.curve)
+            self._copy(folder.model(key), self.weights)
         except (OSError, UserError) as error:
             logger.warning("%s was not copied to %s: %s", key, self.weights, error)
             return False
         return True
+
+    def _copy(self, source: Path, target: Path) -> None:
+        """Link or copy a file atomically."""
+        with result_path(target) as temporary:
+            if self.linked:
+                with contextlib.suppress(OSError):  # no hard links on this file system
+                    os.link(source, temporary)
+                    return
+            shutil.copyfile(source, temporary)
 
 
 def is_complete(weights: Path, curve: Path, *, fingerprint: str) -> bool:
@@ -88,9 +102,3 @@ def is_complete(weights: Path, curve: Path, *, fingerprint: str) -> bool:
         logger.warning("%s", error)
         return False
     return True
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file's bytes atomically."""
-    with result_path(target) as temporary:
-        shutil.copyfile(source, temporary)

@@ -173,8 +173,18 @@ def test_a_finished_model_that_snakemake_deletes_is_not_trained_again(
     train_model(config, KEY, run)
     assert files_of(run) == trained
     assert caplog.text.count(f"training {KEY} on cpu") == 1
+
+
+def test_a_run_keeps_the_models_that_it_has(config, tiny_content, runs, monkeypatch):
+    monkeypatch.setenv("DHL_STARTED", "0")
+    (run, _) = runs
+    train_model(config, KEY, run)
+    train_model(config_of(tiny_content, lr=0.002), KEY, run)
+    assert len(list(run.finished.rglob("*.pt"))) == 2
     write_manifest(config, run)
-    assert not run.finished.exists()
+    (kept,) = run.finished.rglob("*.pt")
+    assert kept.samefile(run.model(KEY))
+    assert len(list(kept.parent.iterdir())) == 4  # the weights, the curve and their digests
 
 
 def test_a_checkpoint_is_kept_if_its_model_is_not_safe(config, runs, monkeypatch):
