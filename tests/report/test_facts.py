@@ -13,9 +13,9 @@ from dhl.config.plugins import noise_name
 from dhl.files import PROJECT
 from dhl.report import facts
 from dhl.report.content import read_claims
-from dhl.report.names import listed
 from dhl.run.folder import RunFolder
 from dhl.run.results import TABLE_COLUMNS, read_csv, write_csv
+from dhl.words import listed
 
 DEVIATIONS = TEMPLATES / "deviations.yaml"
 
