@@ -29,7 +29,7 @@ from dhl.data.folder import read_image
 from dhl.data.image_files import ImageFiles, Preparation
 from dhl.data.image_set import ImageSet
 from dhl.data.noise import noisy_image
-from dhl.evaluation.metrics import clean_reference, finish, psnr
+from dhl.evaluation.metrics import image_psnr
 from dhl.files import PROJECT
 from dhl.models.build import build_network
 from dhl.planning.flops import step_flops
@@ -281,8 +281,7 @@ def add_psnr(section: Section, trainer: Trainer, kodak: ImageSet, *, minutes: fl
         noisy = torch.from_numpy(noisy_image(clean, sigma=SIGMA, seed=seed)).to(section.device)
         with torch.inference_mode():
             denoised = network(noisy.permute(2, 0, 1)[None])[0].permute(1, 2, 0).cpu().numpy()
-        images = clean_reference(clean, protocol="plain"), finish(denoised, protocol="plain")
-        values.append(float(psnr(clean=images[0][None], denoised=images[1][None])[0]))
+        values.append(image_psnr(clean=clean, denoised=denoised, protocol="plain"))
     network.train()
     section.add(minutes=minutes, steps=trainer.steps_done, psnr=float(np.mean(values)))
 

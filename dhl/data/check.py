@@ -13,13 +13,13 @@ from dhl.config.schema import Config
 from dhl.data.archives import count_mismatches, differing_files, files_of, read_listing
 from dhl.data.download import archive_path, expected_digests, verified_digest
 from dhl.data.image_files import DamagedImage, Preparation, read_prepared
-from dhl.data.listing import named
 from dhl.data.locations import data_root
 from dhl.data.prepare import PartData, check_training_images, read_splits
 from dhl.data.transfer import SourceFailed
 from dhl.errors import UserError
 from dhl.progress import Progress
 from dhl.run.downloads import check_packages, needed_sets
+from dhl.words import named
 
 
 @dataclass(frozen=True)

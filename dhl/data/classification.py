@@ -12,9 +12,10 @@ import numpy as np
 from dhl.config.folders import find_classes, find_images
 from dhl.config.image_data_sets import CLASSES_OF_IMAGENET, Ilsvrc2012, ImageFolder, Imagenette
 from dhl.data.archives import Budget, damage_explained, open_members
-from dhl.data.listing import Listing, named
+from dhl.data.listing import Listing
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
+from dhl.words import named
 
 # The ten synsets of Imagenette and their class indices in ImageNet.
 IMAGENETTE = {

@@ -15,9 +15,10 @@ from dhl.data.headers import TRANSPARENT, conversion, read_header, warn_of_turne
 from dhl.data.image_files import SMALLEST_SIDE, is_deep
 from dhl.data.image_set import ImageSet
 from dhl.data.imagenet_samples import read_half
-from dhl.data.listing import heads_of, named, refuse_copies
+from dhl.data.listing import heads_of, refuse_copies
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
+from dhl.words import named
 
 SMALLEST_MEASURED_SIDE = 17  # SSIM's window of 11 px, and a border of 3 px on each side
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from dhl.config.methods import PARTS
-from dhl.data.listing import named
 from dhl.errors import UserError
 from dhl.run.free_text import readable
+from dhl.words import named
 
 GROUPS = "groups"  # their name among the units of test images and the origins of images
 

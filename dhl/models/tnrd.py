@@ -22,15 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dhl.errors import UserError
-
 SIDE = 7  # of a filter in px
 NODES, SPACING = 63, 10.0  # Gaussians from -310 to 310 grey levels; their width is the spacing
 END = 350.0  # grey levels beyond which the Gaussians are zero
 PER_LEVEL = 2  # entries of the table of an influence function for each grey level
 UNIT = 5.0  # grey levels of a Gaussian of weight 1: fits the learning rates of other networks
-# At first, a stage removes this part of what its filters find, the less of it the larger it is, as
-# for Student's t distribution of this width in grey levels.
+# Initial influence function: START · x / (1 + (x / STUDENT)²), as for Student's t; x is a filter
+# response in grey levels.
 START, STUDENT = 0.05, 20.0
 RESPONSES = 2**25  # of filters in memory at once
 
@@ -38,20 +36,11 @@ RESPONSES = 2**25  # of filters in memory at once
 class TNRD(nn.Module):
     """Denoises by `depth` stages of `width` filters; the published network has 5 stages of 48.
 
-    Raises
-    ------
-    UserError
-        If there are more filters than the DCT basis has without the constant.
+    The DCT basis without the constant has 48 filters, so `width` is at most 48.
     """
 
     def __init__(self, width: int = SIDE**2 - 1, depth: int = 5):
         super().__init__()
-        if width >= SIDE**2:
-            raise UserError(
-                f"TNRD has at most {SIDE**2 - 1} filters of {SIDE} x {SIDE} px in a stage.",
-                came=f"`width: {width}`",
-                do=f"write `width: {SIDE**2 - 1}`, as published, or less.",
-            )
         self.width = width
         self.stages = nn.ModuleList(Stage(width) for _ in range(depth))
 

@@ -17,13 +17,13 @@ from dhl.config.rules import unequal_images
 from dhl.config.schema import Config
 from dhl.data.groups import GROUPS
 from dhl.report.deviations import read_deviations
-from dhl.report.names import listed
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import all_models, model_spec
 from dhl.run.model_keys import is_trained_here
 from dhl.run.results import open_arrays
 from dhl.sigma import format_sigma
+from dhl.words import listed
 
 _FEW = 12  # test images
 

@@ -13,8 +13,8 @@ from dhl.analysis.scores import TARGET, comparative
 from dhl.analysis.units import UNITS, signed
 from dhl.config.methods import label_of, part_name
 from dhl.report.content import variant
-from dhl.report.names import listed
 from dhl.sigma import format_sigma
+from dhl.words import listed
 
 NONE = "–"
 

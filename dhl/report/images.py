@@ -17,13 +17,12 @@ from dhl.report.example_figures import (
     label_picture,
     read_examples,
 )
-from dhl.report.squares import busiest_square
+from dhl.report.squares import SHOWN_SIDE, square_to_show
 from dhl.report.templates import webp_url
 from dhl.run.failures import failure_of
 from dhl.run.folder import RunFolder
 
 BUDGET_BYTES = 400_000  # of the images of a part, before they are encoded as text
-LOSSLESS_SIDE = 128  # px: larger denoising images are cropped, others are compressed with loss
 TOP = 5
 
 
@@ -110,10 +109,10 @@ def _urls(examples: Iterable[dict[str, Any]]) -> dict[str, None]:
 def _note(part: str, grids: dict[float, Examples]) -> str:
     """Say how the shown images differ from the evaluated images."""
     sides = [max(one.image("clean", 0).shape) for one in grids.values()]
-    if max(sides) <= LOSSLESS_SIDE:
+    if max(sides) <= SHOWN_SIDE:
         return "The pixels of the evaluated images, rounded to 8 bits."
     if base_of(part) == "denoising":
-        return f"Cropped to the {LOSSLESS_SIDE} px square in which brightness varies most."
+        return f"Cropped to the {SHOWN_SIDE} px square in which brightness varies most."
     return "Compressed with a small loss for this page; the evaluated images were not."
 
 
@@ -131,9 +130,7 @@ def _example(part: str, examples: Examples, index: int) -> dict[str, Any]:
 
 def square_of(part: str, clean: np.ndarray) -> tuple[slice, slice]:
     """Return the region to show: a square of a large denoising image, else the whole image."""
-    if base_of(part) != "denoising" or max(clean.shape) <= LOSSLESS_SIDE:
-        return slice(None), slice(None)
-    return busiest_square(clean, min(LOSSLESS_SIDE, *clean.shape[:2]))
+    return square_to_show(clean) if base_of(part) == "denoising" else (slice(None), slice(None))
 
 
 def view_of(
@@ -165,7 +162,7 @@ def view_of(
 
 
 def _data_url(image: np.ndarray, *, lossless: bool = False) -> str:
-    """Encode pixels as a data URL; a small image is always lossless."""
-    lossless = lossless or max(image.shape) <= LOSSLESS_SIDE
+    """Encode pixels as a data URL; an image up to `SHOWN_SIDE` is always lossless."""
+    lossless = lossless or max(image.shape) <= SHOWN_SIDE
     options = {"lossless": True, "quality": 60} if lossless else {"quality": 70}
     return webp_url(Image.fromarray(image), method=4, **options)

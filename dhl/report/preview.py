@@ -20,8 +20,8 @@ from dhl.config.schema import Config
 from dhl.data.image_set import ImageSet, load_split
 from dhl.data.noise import read_noise, recorded_noisy_image
 from dhl.evaluation.baseline import DenoisedImages
-from dhl.evaluation.metrics import clean_reference, finish, psnr
-from dhl.report.squares import busiest_square
+from dhl.evaluation.metrics import image_psnr
+from dhl.report.squares import square_to_show
 from dhl.report.templates import environment, read_asset, webp_url
 from dhl.run.evaluations import denoised_files
 from dhl.run.failures import first_failure
@@ -31,7 +31,6 @@ from dhl.sigma import format_sigma
 
 SHOWN = 3  # test images per part
 PIXELS = 600_000  # of the test images behind a mean: more would take longer than a few seconds
-SIDE = 128  # px: larger images are cropped
 SHEET_SIDE = 1200  # px
 # Not those of `dhl.report.formats`, which loads SciPy: the preview is made within seconds.
 FILTERS: dict[str, Callable[..., str]] = {
@@ -108,7 +107,8 @@ def _level(
         noisy = recorded_noisy_image(image, sigma=sigma, record=noise[index], model=config.noise)
         outputs = {"noisy": noisy} | {method: images[name] for method, images in denoised.items()}
         for method, output in outputs.items():
-            values[method].append(_psnr(image, output, config.evaluation.protocol))
+            score = image_psnr(clean=image, denoised=output, protocol=config.evaluation.protocol)
+            values[method].append(score)
         if index < SHOWN:
             rows.append({"id": name, "pictures": list(_pictures(image, outputs))})
     means = {method: float(np.mean(some)) for method, some in values.items()}
@@ -141,17 +141,9 @@ def _denoised(
     return images, failures
 
 
-def _psnr(clean: np.ndarray, output: np.ndarray, protocol: str) -> float:
-    """Return the PSNR of one image in dB under the run's protocol."""
-    first = clean_reference(clean, protocol=protocol)[None]
-    return float(psnr(clean=first, denoised=finish(output, protocol=protocol)[None])[0])
-
-
 def _pictures(clean: np.ndarray, outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, str]]:
     """Yield label and data URL of the clean image and of each output; large ones are cropped."""
-    square: tuple[slice, ...] = (slice(None), slice(None))
-    if max(clean.shape) > SIDE:
-        square = busiest_square(clean, min(SIDE, *clean.shape[:2]))
+    square = square_to_show(clean)
     yield "Ground truth", _data_url(clean[square])
     for method, output in outputs.items():
         levels = np.rint(255 * np.clip(output, 0, 1)).astype(np.uint8)

@@ -8,6 +8,8 @@ import numpy as np
 
 from dhl.data.class_names import IGNORED_LABEL
 
+SHOWN_SIDE = 128  # px: larger images are cropped to a square of this side
+
 
 def busiest_square(image: np.ndarray, side: int | None = None) -> tuple[slice, slice]:
     """Find the square of an image (H, W, 3) with the highest variance of brightness.
@@ -16,6 +18,13 @@ def busiest_square(image: np.ndarray, side: int | None = None) -> tuple[slice, s
     """
     gray = image.astype(float).mean(axis=2)
     return _best_square(gray.shape, lambda square: float(gray[square].var()), side=side)
+
+
+def square_to_show(clean: np.ndarray) -> tuple[slice, slice]:
+    """Return the busiest square of an image that is larger than `SHOWN_SIDE`, else all of it."""
+    if max(clean.shape) <= SHOWN_SIDE:
+        return slice(None), slice(None)
+    return busiest_square(clean, min(SHOWN_SIDE, *clean.shape[:2]))
 
 
 def disagreement_square(

@@ -29,6 +29,7 @@ from dhl.run.manifest import check_untouched, read_manifest
 from dhl.run.outputs import OUTPUTS
 from dhl.run.results import file_digest
 from dhl.sigma import format_sigma
+from dhl.words import listed
 
 BIBTEX = "citation.bib"
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip file
@@ -138,8 +139,7 @@ def describe_scope(config: Config) -> list[str]:
         names = shared.setdefault((config.parts[part].data.name, sigmas), [])
         names.append(part_name(part))
     return [
-        f"{' and '.join([', '.join(parts[:-1]), parts[-1]] if parts[1:] else parts)} "
-        f"on the data set {name} at sigma {sigmas}"
+        f"{listed(parts)} on the data set {name} at sigma {sigmas}"
         for (name, sigmas), parts in shared.items()
     ]
 

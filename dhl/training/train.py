@@ -26,7 +26,7 @@ from dhl.models.pretrained import load_pretrained
 from dhl.models.published_dncnn import load_released_dncnn
 from dhl.models.receptive_field import network_size
 from dhl.run.downloads import downloaded_weights
-from dhl.run.fingerprints import fingerprint
+from dhl.run.fingerprints import fingerprint, settings_digest
 from dhl.run.folder import RunFolder
 from dhl.run.model_graph import ModelSpec, model_spec
 from dhl.run.results import TRAINING_COLUMNS, file_digest, record_digest, write_rows
@@ -239,8 +239,7 @@ def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> 
     if not spec.start and (weights := _weights_file(config, spec)) is not None:
         files.append(weights)
     made_from = fingerprint(config, spec.key, folder)
-    names = made_from, "-".join(_arithmetic(config)), *map(file_digest, files)
-    return f"{derive_seed(*names):016x}"
+    return settings_digest(made_from, _arithmetic(config), list(map(file_digest, files)))
 
 
 def _arithmetic(config: Config) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from dhl.evaluation.metrics import (
     finish,
     gmsd,
     gradient,
+    image_psnr,
     psnr,
     ssim,
     top_k,
@@ -165,6 +166,16 @@ def test_a_perfect_denoiser_has_infinite_psnr_under_each_protocol(protocol):
     raw = clean.astype(np.float32) / 255 if protocol == "authors" else clean / 255
     truth = clean_reference(clean, protocol=protocol)
     assert (psnr(clean=truth, denoised=finish(raw, protocol=protocol)) == np.inf).all()
+
+
+@pytest.mark.parametrize(("protocol", "inner"), [("plain", slice(None)), ("authors", slice(3, -3))])
+def test_the_psnr_of_an_image_equals_scikit_image_under_each_protocol(protocol, inner):
+    _, noisy = pair()
+    clean = np.rint(pair()[0][0] * 255).astype(np.uint8)
+    seen = noisy[0].clip(0, 1) if protocol == "plain" else np.rint(noisy[0].clip(0, 1) * 255) / 255
+    expected = peak_signal_noise_ratio(clean[inner, inner] / 255, seen[inner, inner], data_range=1)
+    found = image_psnr(clean=clean, denoised=noisy[0], protocol=protocol)
+    assert found == pytest.approx(expected)
 
 
 def test_top_k_by_hand():

@@ -8,7 +8,7 @@ import torch
 from scipy.fft import idctn
 from scipy.signal import convolve2d, correlate2d
 
-from dhl.errors import UserError
+from dhl.config.architectures import NETWORKS
 from dhl.models.build import build_network
 from dhl.models.receptive_field import receptive_field
 from dhl.models.tnrd import TNRD, Stage, dct_basis
@@ -95,7 +95,5 @@ def test_the_receptive_field_is_that_of_the_gradient(depth, field):
     assert receptive_field(network) == field
 
 
-def test_more_filters_than_the_basis_has_are_refused():
-    with pytest.raises(UserError) as caught:
-        build_network("denoiser", "tnrd", width=49)
-    assert caught.value.came == "`width: 49`"
+def test_the_largest_width_is_the_number_of_filters_of_the_basis():
+    assert NETWORKS["denoiser"]["tnrd"].widest == len(dct_basis())

@@ -13,7 +13,6 @@ from dhl.config.plugins import noise_name
 from dhl.files import PROJECT
 from dhl.report import facts
 from dhl.report.content import read_claims
-from dhl.report.names import listed
 from dhl.run.folder import RunFolder
 from dhl.run.results import TABLE_COLUMNS, read_csv, write_csv
 
@@ -108,12 +107,6 @@ def test_other_data_and_noise_than_the_paper_s_are_named(config, tmp_path):
     assert "photo-digits and poisson noise" in limits(own)["Not the paper's data and noise"]
     paper = parse_config(shipped("paper"), source="paper")
     assert not [name for name in limits(paper) if name.startswith("Not the paper's")]
-
-
-def test_words_are_joined_as_in_a_sentence():
-    assert [listed(words) for words in (["a"], ["a", "b"], ["a", "b", "c"])] == [
-        "a", "a and b", "a, b and c",
-    ]  # fmt: skip
 
 
 def test_a_class_without_test_pixels_is_a_limit(drawn_copy):

@@ -74,6 +74,8 @@ def test_of_two_simultaneous_runs_one_trains_and_the_other_copies(config, runs, 
     assert caplog.text.count(f"training {KEY} on cpu") == 1
     assert f"taking {KEY} from {tmp_path}/shared/cpu-float32-torch-" in caplog.text
     assert files_of(runs[0]) == files_of(runs[1])
+    (weights,) = (tmp_path / "shared").rglob("*.pt")
+    assert len(weights.stem) == 64  # hexadecimal digits of SHA-256
 
 
 def test_of_two_processes_of_one_run_one_trains(config, runs, monkeypatch, caplog):
