@@ -25,6 +25,7 @@ RESULTS = RunFolder(REFERENCE / "photos")  # the answer
 SWAPPED = RunFolder(REFERENCE / "photos-swapped")  # the answer on the other photographs
 FFDNET = RunFolder(REFERENCE / "photos-ffdnet")  # its question with a published denoiser
 FFDNET_SWAPPED = RunFolder(REFERENCE / "photos-ffdnet-swapped")  # on the other photographs
+FFDNET_FRAMES = RunFolder(REFERENCE / "photos-ffdnet-frames")  # on other frames
 MINI = RunFolder(REFERENCE / "mini")
 DRAWS = RunFolder(REFERENCE / "mini-draws")
 LABORATORY = RunFolder(REFERENCE / "laboratory")  # more controls, and the studies
@@ -301,6 +302,8 @@ def result_blocks() -> dict[str, str]:
         "ffdnet-claims": claims_block(FFDNET),
         "ffdnet-swapped": table_block(FFDNET_SWAPPED, (TASK_METRICS[0], *FURTHER[:2])),
         "ffdnet-swapped-claims": claims_block(FFDNET_SWAPPED),
+        "ffdnet-frames": table_block(FFDNET_FRAMES, (TASK_METRICS[1], FURTHER[2])),
+        "ffdnet-frames-claims": claims_block(FFDNET_FRAMES),
         "mini-accuracy": table_block(MINI, TASK_METRICS),
         "mini-psnr": table_block(MINI, (("denoising", "psnr"),)),
         "mini-claims": claims_block(MINI),
