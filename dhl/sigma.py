@@ -30,7 +30,13 @@ def format_sigma(sigma: float) -> str:
 
 
 def six_digits(number: float) -> float:
-    """Return a number whose text in names of files is exact; another one is a `ConfigError`."""
+    """Return the number if `%g` writes it exactly, because file names contain it.
+
+    Raises
+    ------
+    ConfigError
+        If `%g` writes another number.
+    """
     if float(f"{number:g}") != number:
         raise ConfigError(
             f"The number {number!r} has more than six digits.",

@@ -57,7 +57,7 @@ def nearest(
     return f"write `{close[0]}`." if close else otherwise
 
 
-def spelt(pattern: str, *, mistake: str, do: str) -> AfterValidator:
+def matching(pattern: str, *, mistake: str, do: str) -> AfterValidator:
     """Check a text against a regular expression; a mismatch is a `ConfigError`."""
 
     def check(text: str) -> str:

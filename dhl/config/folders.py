@@ -68,21 +68,24 @@ def is_hidden(name: str) -> bool:
 
 
 def _is_image(entry: os.DirEntry) -> bool:
-    """Tell whether an entry is an image; a link to nothing is one that cannot be opened."""
+    """Tell whether an entry is a file with the ending of an image.
+
+    A broken link counts, so that the run reports it as unreadable.
+    """
     named = entry.name.lower().endswith(SUFFIXES)
-    return named and (_is_lost(entry) or entry.is_file())
+    return named and (_is_broken_link(entry) or entry.is_file())
 
 
 def _is_class(entry: os.DirEntry) -> bool:
-    """Tell whether an entry is the folder of a class; a link to nothing is one that is missing."""
-    if not entry.is_symlink() or _is_lost(entry):
+    """Tell whether an entry is the folder of a class. A broken link counts, as a missing class."""
+    if not entry.is_symlink() or _is_broken_link(entry):
         return entry.is_dir(follow_symlinks=False) or entry.is_symlink()
     target, folder = Path(entry.path).resolve(), Path(entry.path).parent.resolve()
     apart = not target.is_relative_to(folder) and not folder.is_relative_to(target)
     return entry.is_dir() and apart
 
 
-def _is_lost(entry: os.DirEntry) -> bool:
+def _is_broken_link(entry: os.DirEntry) -> bool:
     """Tell whether an entry is a link to nothing, or to itself."""
     return entry.is_symlink() and not Path(entry.path).exists()
 
@@ -96,7 +99,7 @@ def _sorted(folder: Path, counts: Callable[[os.DirEntry], bool]) -> Found:
                 if not is_hidden(entry.name) and counts(entry):
                     found.names.append(entry.name)
                 else:
-                    folder_mark = "/" if not _is_lost(entry) and entry.is_dir() else ""
+                    folder_mark = "/" if not _is_broken_link(entry) and entry.is_dir() else ""
                     found.left_out.append(entry.name + folder_mark)
     except OSError as error:
         raise UserError(

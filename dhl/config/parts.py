@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from dhl.config.base import Frozen, Sigma, UserPath, nearest, spelt
+from dhl.config.base import Frozen, Sigma, UserPath, matching, nearest
 from dhl.config.data import ClassificationData, DenoisingData, SegmentationData, check_classes
 from dhl.config.data_sets import Folder
 from dhl.config.methods import ALLOWED, METHODS, PARTS, PEERS, TASK_NETWORKS, TASKS
@@ -21,7 +21,7 @@ MethodName = Annotated[str, Field(examples=list(METHODS))]
 MethodNames = Annotated[tuple[MethodName, ...], Field(min_length=1)]
 TestSetName = Annotated[
     str,
-    spelt(
+    matching(
         "[a-z][a-z0-9]{0,29}",
         mistake="The name of a test set must be a letter, then letters or digits, all small.",
         do="write a name such as `mine`.",

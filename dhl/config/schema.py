@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
 
 from dhl.config.architectures import PEER_NETWORKS
-from dhl.config.base import Count, Frozen, UserPath, spelt
+from dhl.config.base import Count, Frozen, UserPath, matching
 from dhl.config.catalogue import CATALOGUE
 from dhl.config.methods import PEERS, TASKS
 from dhl.config.networks import Network
@@ -102,7 +102,7 @@ class Config(Frozen):
     run: Annotated[
         str,
         BeforeValidator(_as_name),
-        spelt(
+        matching(
             rf"(?!{REFERENCE}$)[A-Za-z0-9][A-Za-z0-9._-]{{0,99}}",
             mistake="A run's name must be a letter or digit, then letters, digits, `.`, `_`, `-`, "
             f"at most 100 in all, and not `{REFERENCE}`.",
@@ -124,7 +124,7 @@ class Config(Frozen):
     )
     device: Annotated[
         str,
-        spelt(
+        matching(
             r"auto|cpu|mps|cuda(:\d+)?",
             mistake="Unknown device.",
             do="write `auto`, `cpu`, `mps`, `cuda`, or one GPU such as `cuda:1`.",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from dhl.config.base import Frozen, Sigma, six_digits, spelt
+from dhl.config.base import Frozen, Sigma, matching, six_digits
 from dhl.config.networks import Network, check_network
 from dhl.errors import ConfigError
 
@@ -20,7 +20,7 @@ MISMATCHED = {
 Factor = Annotated[float, Field(ge=1e-4, le=1e5), AfterValidator(six_digits)]
 Label = Annotated[
     str,
-    spelt(
+    matching(
         r"[a-z][a-z0-9]{0,31}",
         mistake="A network's short name must be up to 32 lower-case letters and digits, a letter "
         "first.",

@@ -14,7 +14,7 @@ from dhl.data.archives import count_mismatches, differing_files, files_of, read_
 from dhl.data.download import archive_path, expected_digests, verified_digest
 from dhl.data.image_files import DamagedImage, Preparation, read_prepared
 from dhl.data.locations import data_root
-from dhl.data.prepare import PartData, check_training_images, read_splits
+from dhl.data.prepare import LoadedPart, check_training_images, read_splits
 from dhl.data.transfer import SourceFailed
 from dhl.errors import UserError
 from dhl.progress import Progress
@@ -56,7 +56,7 @@ class PartFinding:
     """What the run would read for a part, or the error with which it would end."""
 
     part: str
-    found: PartData | UserError
+    found: LoadedPart | UserError
 
     @property
     def name(self) -> str:

@@ -54,7 +54,7 @@ LISTINGS: dict[str, Callable[..., dict[str, Listing]]] = {
 }
 
 
-class PartData(NamedTuple):
+class LoadedPart(NamedTuple):
     """The images of a part by split, the damaged images, and what is left out of its folders."""
 
     splits: dict[str, ImageSet]
@@ -76,7 +76,7 @@ def write_data(config: Config, part: str, folder: RunFolder) -> None:
         contact_sheet(splits).save(temporary, format="png")
 
 
-def read_splits(config: Config, part: str, *, decode: bool = False) -> PartData:
+def read_splits(config: Config, part: str, *, decode: bool = False) -> LoadedPart:
     """Make, read or list the images of a part, and check them.
 
     With `decode`, training images in files are decoded, too.
@@ -148,13 +148,13 @@ def _check_classes(part: str, split: str, images: ImageSet) -> None:
     logger.warning("%s, %s: no %s has class %s of %d", part, split, what, names, images.classes)
 
 
-def _read(config: Config, part: str, *, decode: bool) -> PartData:
+def _read(config: Config, part: str, *, decode: bool) -> LoadedPart:
     """Make, read or list the images of a part."""
     spec = config.parts[part].data
     if isinstance(spec, PhotoDigits):
-        return PartData(make_part(part, spec, base_seed=config.base_seed), [], [])
+        return LoadedPart(make_part(part, spec, base_seed=config.base_seed), [], [])
     if isinstance(spec, PluginData):
-        return PartData(make_plugin_part(config, part), [], [])
+        return LoadedPart(make_plugin_part(config, part), [], [])
     if isinstance(spec, Folder):
         # A further test set has the training images of the part itself.
         wanted = ("train", "test") if part == base_of(part) else ("test",)
@@ -162,14 +162,14 @@ def _read(config: Config, part: str, *, decode: bool) -> PartData:
         for task in TASKS:
             if task in config.parts and isinstance(config.parts[task].data, OwnImages):
                 _refuse_shared(_heads_of_denoising(config, part), _heads_of_task(config, task))
-        return PartData(splits, [], left_out)
+        return LoadedPart(splits, [], left_out)
     return _read_listings(config, part, decode=decode)
 
 
-def _read_listings(config: Config, part: str, *, decode: bool) -> PartData:
+def _read_listings(config: Config, part: str, *, decode: bool) -> LoadedPart:
     """List the images of a part that stay in files, and open each once."""
     spec = config.parts[part].data
-    found = PartData({}, [], [])
+    found = LoadedPart({}, [], [])
     heads: Heads = {"train": {}, "test": {}}
     for split, listing in _listings(config, part).items():
         seen = inspect(listing, split, spec, threads=config.threads, decode=decode)

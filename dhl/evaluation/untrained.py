@@ -1,4 +1,7 @@
-"""Denoisers that are not trained here: CBM3D, the authors' package of it, MCWNNM, plug-ins."""
+"""Denoisers without training: CBM3D, `bm3d`, MCWNNM and plug-ins.
+
+`bm3d` is the package of CBM3D's authors.
+"""
 
 from __future__ import annotations
 

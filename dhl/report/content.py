@@ -83,16 +83,16 @@ def read_claims(folder: RunFolder) -> list[dict[str, Any]]:
     return claims
 
 
-def read_experiments(config: Config, folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
+def read_studies(config: Config, folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
     """Read the rows of each study beyond the paper, with the labels of networks."""
     names = studies(config)
     if not names:
         return {}
     frame = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)
-    return {name: experiment_rows(config, frame[frame["experiment"] == name]) for name in names}
+    return {name: study_rows(config, frame[frame["experiment"] == name]) for name in names}
 
 
-def experiment_rows(config: Config, frame: pd.DataFrame) -> list[dict[str, Any]]:
+def study_rows(config: Config, frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return rows of experiments with `denoiser_label`, `reference_label` and `reader_label`."""
     labels = {"denoiser": denoiser_label, "reference": denoiser_label, "reader": reader_label}
     rows = frame.to_dict("records")

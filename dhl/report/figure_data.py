@@ -7,12 +7,12 @@ import pandas as pd
 from dhl.config.schema import Config
 from dhl.report.example_figures import read_examples
 from dhl.report.figures import read_curves
-from dhl.report.sensitivity_figures import read_experiment
+from dhl.report.sensitivity_figures import read_study
 from dhl.report.sigma_figures import PLOTTED, overview_metrics, read_differences
 from dhl.run.evaluations import studies
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
-from dhl.run.outputs import EXPERIMENT_FIGURES, FIGURE_PARTS, figure_names
+from dhl.run.outputs import FIGURE_PARTS, STUDY_FIGURES, figure_names
 from dhl.run.results import SENSITIVITY_COLUMNS, write_csv
 
 _OVER_SIGMA = (
@@ -23,7 +23,7 @@ COLUMNS = {
     "over_sigma": _OVER_SIGMA,
     "overview": _OVER_SIGMA,
     "example": ("image_id", "method", "psnr", "class", "probability", "truth"),
-    **dict.fromkeys(EXPERIMENT_FIGURES, SENSITIVITY_COLUMNS),
+    **dict.fromkeys(STUDY_FIGURES, SENSITIVITY_COLUMNS),
     "training_curves": (
         "model", "sigma", "step", "loss", "reconstruction_loss", "task_loss", "feature_loss",
     ),
@@ -48,8 +48,8 @@ def figure_data(config: Config, folder: RunFolder, name: str) -> pd.DataFrame:
             return _over_sigma(config, folder, overview_metrics(config))
         if name == "training_curves":
             return _curves(config, folder)
-        if name in EXPERIMENT_FIGURES:
-            return read_experiment(folder, EXPERIMENT_FIGURES[name])
+        if name in STUDY_FIGURES:
+            return read_study(folder, STUDY_FIGURES[name])
         return _examples(config, folder, FIGURE_PARTS[name])
     except NothingToShow:
         return pd.DataFrame(columns=list(columns_of(name)))

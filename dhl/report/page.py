@@ -27,7 +27,7 @@ from dhl.report.formats import FILTERS, format_value
 from dhl.report.images import browse_images, share_images
 from dhl.report.numbers import Tracer, main_table, read_numbers
 from dhl.report.published_values import count_untranscribed, read_comparison
-from dhl.report.sensitivity_figures import read_experiment
+from dhl.report.sensitivity_figures import read_study
 from dhl.report.sigma_figures import (
     PLOTTED,
     REFERENCE,
@@ -41,7 +41,7 @@ from dhl.run.evaluations import studies
 from dhl.run.failures import NothingToShow
 from dhl.run.folder import RunFolder
 from dhl.run.manifest import read_manifest
-from dhl.run.outputs import EXPERIMENT_FIGURES, FIGURE_PARTS, figure_names
+from dhl.run.outputs import FIGURE_PARTS, STUDY_FIGURES, figure_names
 from dhl.run.results import result_path
 from dhl.sigma import format_sigma
 
@@ -118,7 +118,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         "browser": _as_json(share_images(parts)),
         "figures": {one["name"]: one for one in figures},
         "experiment_figures": {one["experiment"]: one for one in figures if one["experiment"]},
-        "experiments": content.read_experiments(config, folder),
+        "experiments": content.read_studies(config, folder),
         "origins_of_experiments": tracer.studies(),
         "methods": _methods(config),
         "noise_summary": load_plugin(config.noise).summary if is_reference(config.noise) else None,
@@ -162,14 +162,14 @@ def _figures(config: Config, folder: RunFolder, templates: Path) -> list[dict[st
         values = {"confidence": f"{100 * config.statistics.confidence:g} %", "sigma": ""}
         permuted = any("joint-permuted" in config.parts[part].methods for part in config.parts)
         values["left_out"] = "Permuted labels, far below, are not drawn." if permuted else ""
-        if name in EXPERIMENT_FIGURES and config.sensitivity:
+        if name in STUDY_FIGURES and config.sensitivity:
             values["sigma"] = format_sigma(config.sensitivity.sigma)
         if name in EXAMPLES:
             values["sigma"] = format_sigma(example_sigma(config.parts[EXAMPLES[name]].sigmas))
         figures.append(
             {
                 "name": name,
-                "experiment": EXPERIMENT_FIGURES.get(name),
+                "experiment": STUDY_FIGURES.get(name),
                 "title": fill_in(texts[name]["title"], values),
                 "caption": fill_in(texts[name]["caption"], values),
                 "alt": _alternative_text(config, folder, name),
@@ -196,8 +196,8 @@ def _alternative_text(config: Config, folder: RunFolder, name: str) -> str:
             labels = ", ".join(label_of(method) for method in examples.methods)
             images = ", ".join(examples.ids)
             return f"{EXAMPLES[name]} at sigma {examples.sigma:g}, images {images}: {labels}."
-        if name in EXPERIMENT_FIGURES:
-            return _describe_experiment(config, folder, EXPERIMENT_FIGURES[name])
+        if name in STUDY_FIGURES:
+            return _describe_study(config, folder, STUDY_FIGURES[name])
         if name == "overview":
             plotted = [_describe_plot(config, folder, *one) for one in overview_metrics(config)]
             return (
@@ -224,10 +224,10 @@ def _describe_plot(config: Config, folder: RunFolder, part: str, metric: str) ->
     return f"{UNITS[metric].title} over sigma. {'; '.join(lines)}."
 
 
-def _describe_experiment(config: Config, folder: RunFolder, name: str) -> str:
-    """List the values of an experiment in the main metric of each part."""
+def _describe_study(config: Config, folder: RunFolder, name: str) -> str:
+    """List the values of a study in the main metric of each part."""
     lines = []
-    for row in content.experiment_rows(config, read_experiment(folder, name)):
+    for row in content.study_rows(config, read_study(folder, name)):
         if row["metric"] == main_metric(row["part"]):
             value = format_value(row["value"], row["metric"])
             noise = format_sigma(row["sigma"])

@@ -30,18 +30,18 @@ _CELL = 0.4  # inches: the height of a row of a matrix
 _CLOSE = 0.12  # of the range of an axis: closer points share a label
 
 
-def read_experiment(folder: RunFolder, experiment: str) -> pd.DataFrame:
+def read_study(folder: RunFolder, study: str) -> pd.DataFrame:
     """Read the rows of one study; `NothingToShow` if all its evaluations failed."""
     frame = read_csv(folder.sensitivity, SENSITIVITY_COLUMNS)
-    rows = frame[frame["experiment"] == experiment]
+    rows = frame[frame["experiment"] == study]
     if rows["value"].isna().all():
-        raise NothingToShow(f"{experiment}: all denoisers failed")
+        raise NothingToShow(f"{study}: all denoisers failed")
     return rows
 
 
 def task_weight(config: Config, folder: RunFolder) -> Figure:
     """Draw the metric of a task over the PSNR of its images, for each weight of the task's loss."""
-    rows = read_experiment(folder, "task-weight")
+    rows = read_study(folder, "task-weight")
     tasks = [task for task in TASKS if task in set(rows["part"])]
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
@@ -96,7 +96,7 @@ def _groups(x: pd.Series, y: pd.Series) -> list[list[float]]:
 
 def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
     """Draw a matrix per denoiser: training sigma in rows, sigma of the noise in columns."""
-    rows = read_experiment(folder, "sigma-mismatch").copy()
+    rows = read_study(folder, "sigma-mismatch").copy()
     rows["family"] = rows["denoiser"].str.partition("/")[0]
     parts = [part for part in config.parts if part in set(rows["part"])]
     lines = [
@@ -129,7 +129,7 @@ def sigma_mismatch(config: Config, folder: RunFolder) -> Figure:
 
 def transfer(config: Config, folder: RunFolder) -> Figure:
     """Draw a matrix per task: denoisers in rows, task networks in columns."""
-    rows = read_experiment(folder, "transfer")
+    rows = read_study(folder, "transfer")
     tasks = [task for task in TASKS if task in set(rows["part"])]
     count = rows.groupby("part")["denoiser"].nunique().max()
     figure = Figure(figsize=(WIDTH, _CELL * count * 0.85 + 1.9), layout="constrained")
@@ -218,4 +218,4 @@ def _draw_matrix(
     axes.tick_params(axis="y", rotation=0)
 
 
-EXPERIMENTS = {"task_weight": task_weight, "sigma_mismatch": sigma_mismatch, "transfer": transfer}
+STUDIES = {"task_weight": task_weight, "sigma_mismatch": sigma_mismatch, "transfer": transfer}

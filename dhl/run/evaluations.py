@@ -89,9 +89,9 @@ def experiments(
 ) -> tuple[Experiment, ...]:
     """List the experiments in the evaluation of a part at a sigma.
 
-    First the methods in the order of the table, then the experiments of the studies, which read
-    the first training of the task networks. An experiment is evaluated in the draws in which its
-    networks are other ones: untrained methods of `denoising` in the first alone.
+    First the methods in the order of the table, then the experiments of the studies. Studies use
+    only the first training of the task networks. An experiment whose models are the same in several
+    draws is evaluated only in the first of them.
     """
     found = dict.fromkeys(_methods(config, part, sigma))
     for comparison in comparisons(config, part, sigma) if draw.task == 1 else ():

@@ -28,7 +28,7 @@ FIGURE_PARTS = {
     "training_curves": "denoising",
 }
 # The figures of the studies beyond the paper, in the same order.
-EXPERIMENT_FIGURES = {
+STUDY_FIGURES = {
     "task_weight": "task-weight",
     "sigma_mismatch": "sigma-mismatch",
     "transfer": "transfer",
@@ -120,7 +120,7 @@ def part_of_table(number: str) -> str:
 
 def figure_names(parts: Iterable[str], studies: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the names of the figures of a run with these parts and studies."""
-    known = ((FIGURE_PARTS, set(parts)), (EXPERIMENT_FIGURES, set(studies)))
+    known = ((FIGURE_PARTS, set(parts)), (STUDY_FIGURES, set(studies)))
     return tuple(name for figures, run in known for name, what in figures.items() if what in run)
 
 
