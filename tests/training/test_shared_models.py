@@ -132,12 +132,12 @@ def test_a_damaged_shared_model_is_trained_again(config, runs, shared, caplog, d
 def test_a_copy_that_cannot_be_written_is_named_with_its_folder(
     config, runs, tmp_path, monkeypatch, caplog, variable
 ):
-    def full(source: Path, target: Path) -> None:
+    def full(store: shared_models.ModelStore, source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setenv(variable, str(tmp_path / "shared"))
     folder = runs[0].finished if variable == "DHL_STARTED" else tmp_path / "shared"
-    monkeypatch.setattr(shared_models, "_copy", full)
+    monkeypatch.setattr(shared_models.ModelStore, "_copy", full)
     train_model(config, KEY, runs[0])
     assert f"{KEY} was not copied to {folder}/" in caplog.text
     assert "No space left" in caplog.text
@@ -186,7 +186,7 @@ def test_a_run_keeps_the_models_that_it_has(config, tiny_content, runs, monkeypa
     write_manifest(config, run)
     (kept,) = run.finished.rglob("*.pt")
     assert kept.samefile(run.model(KEY))
-    assert len(list(kept.parent.iterdir())) == 4  # the weights, the curve and their digests
+    assert len(list(kept.parent.iterdir())) == 2  # the weights and their curve
 
 
 def test_a_checkpoint_is_kept_if_its_model_is_not_safe(config, runs, monkeypatch):
