@@ -183,9 +183,12 @@ def gaining_methods(config: Config, gains: Mapping[str, pd.DataFrame]) -> list[s
 
 
 def overview_metrics(config: Config) -> list[tuple[str, str]]:
-    """Return part and metric of each column of the overview: the tasks, or else denoising."""
+    """Return part and metric of each column: tasks with denoisers, or all tasks, or denoising."""
     plotted = [one for one in PLOTTED.values() if one[0] in config.parts]
-    return [one for one in plotted if one[0] in TASKS] or plotted
+    tasks = [one for one in plotted if one[0] in TASKS]
+    without = {REFERENCE, *NO_DENOISER}
+    compared = [one for one in tasks if set(config.parts[one[0]].methods) - without]
+    return compared or tasks or plotted
 
 
 def _as_printed(rows: pd.DataFrame, metric: str) -> pd.DataFrame:

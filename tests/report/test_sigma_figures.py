@@ -2,6 +2,7 @@
 
 import numpy as np
 from report_run import denoising_only, small_config
+from settings import with_parts
 
 from dhl.config.methods import METHODS
 from dhl.report import sigma_figures
@@ -53,6 +54,8 @@ def test_the_overview_has_the_tasks_or_else_denoising(config, drawn_run):
         axes = overview(config, drawn_run).axes
     assert [one.get_title(loc="left") for one in axes] == ["Top-1 accuracy, %", "mIoU, %", "", ""]
     assert overview_metrics(denoising_only()) == [("denoising", "psnr")]
+    no_denoiser = with_parts(config, classification={"methods": ("clean", "noisy", "separate")})
+    assert overview_metrics(no_denoiser) == [("segmentation", "miou")]
 
 
 def test_gains_are_those_of_the_claims_at_the_lowest_and_the_highest_sigma(config, drawn_run):
