@@ -80,7 +80,8 @@ def run_evaluate(arguments: Arguments, config: Config, folder: RunFolder) -> Non
             f"No training has these numbers: {arguments.part} has seeds up to {draws[-1].seed} and "
             f"task seeds up to {draws[-1].task} at sigma {arguments.sigma:g}.",
             came=f"--seed {draw.seed} --task-seed {draw.task}",
-            do="choose smaller ones, or raise `seeds` or `task_seeds` in the configuration.",
+            do="choose smaller ones; more need larger `seeds` or `task_seeds`, and networks that "
+            "the run trains.",
         )
     evaluate(config, arguments.part, arguments.sigma, folder, draw=draw)
 

@@ -60,7 +60,7 @@ def _count(run: Callable[[str], object], plugins: Sequence[str]) -> int:
     except RuntimeError:  # also NotImplementedError: there is no value to read or to copy
         if not plugins:
             raise
-        with running(plugins[0]):
+        with running(" or ".join(plugins)):
             return count("cpu")
 
 

@@ -93,7 +93,7 @@ def read_studies(config: Config, folder: RunFolder) -> dict[str, list[dict[str, 
 
 
 def study_rows(config: Config, frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return rows of experiments with `denoiser_label`, `reference_label` and `reader_label`."""
+    """Return rows of studies with `denoiser_label`, `reference_label` and `reader_label`."""
     labels = {"denoiser": denoiser_label, "reference": denoiser_label, "reader": reader_label}
     rows = frame.to_dict("records")
     for row in rows:

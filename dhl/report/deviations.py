@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dhl.config.schema import Config
+from dhl.errors import UserError
 from dhl.report.texts import fill_in, read_yaml
 
 
@@ -45,5 +46,11 @@ def _section(values: dict[str, Any], path: str) -> dict[str, Any] | None:
     """Return the section at a dotted path; None if the run does not have it."""
     section: dict[str, Any] | None = values
     for key in path.split("."):
+        if section is not None and key not in section:
+            raise UserError(
+                "A text of the report names a section that no configuration has.",
+                came=f"`at: {path}`",
+                do="correct the entry in report/deviations.yaml.",
+            )
         section = section and section[key]
     return section

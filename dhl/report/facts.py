@@ -48,7 +48,7 @@ def tested_on(config: Config, folder: RunFolder) -> list[str]:
     if (config.seeds, config.task_seeds) != (1, 1):
         plural = "s" if config.seeds > 1 else ""
         trainings = f"{config.seeds} training{plural} of each denoiser"
-        if config.task_seeds > 1 and (networks := _trained_task_networks(config)):
+        if config.task_seeds > 1 and (networks := trained_task_networks(config)):
             trainings += f", {config.task_seeds} of {networks}"
     if not _trains(config):
         trainings = "no network is trained"
@@ -129,10 +129,10 @@ def _trained_once(config: Config) -> str:
     """Name the networks that were trained once; empty if none was."""
     if config.seeds == 1:
         return "Each network" if config.task_seeds == 1 else "Each denoiser"
-    return "" if config.task_seeds > 1 else _trained_task_networks(config).capitalize()
+    return "" if config.task_seeds > 1 else trained_task_networks(config).capitalize()
 
 
-def _trained_task_networks(config: Config) -> str:
+def trained_task_networks(config: Config) -> str:
     """Name the task networks that the run trains; empty if it trains none."""
     trained = [f"the {TASK_NETWORKS[task]}" for task in TASKS if is_trained_here(config, task)]
     return "each task network" if len(trained) == len(TASKS) else "".join(trained)

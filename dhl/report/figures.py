@@ -131,7 +131,7 @@ FIGURES: dict[str, Callable[[Config, RunFolder], Figure]] = {
     "example_classification": examples.example_classification,
     "example_segmentation": examples.example_segmentation,
     "training_curves": training_curves,
-    **sensitivity_figures.STUDIES,
+    **sensitivity_figures.DRAWN_STUDIES,
 }
 
 

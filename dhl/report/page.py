@@ -97,6 +97,7 @@ def render_report(config: Config, folder: RunFolder, *, templates: Path, publish
         ],
         "answers": read_answers(file, claims),
         "claims_file": file,
+        "trained_task_networks": facts.trained_task_networks(config),
         "strip": read_strip(config, folder),
         "image_counts": content.stored_image_counts(config, folder),
         "css": Markup(read_asset(templates / "assets" / "report.css").decode()),

@@ -218,4 +218,4 @@ def _draw_matrix(
     axes.tick_params(axis="y", rotation=0)
 
 
-STUDIES = {"task_weight": task_weight, "sigma_mismatch": sigma_mismatch, "transfer": transfer}
+DRAWN_STUDIES = {"task_weight": task_weight, "sigma_mismatch": sigma_mismatch, "transfer": transfer}

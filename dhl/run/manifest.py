@@ -88,13 +88,13 @@ def write_manifest(config: Config, folder: RunFolder) -> None:
     }
     with result_path(folder.manifest) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-    _remove_former_models(folder)
+    _remove_former_models(folder, set(manifest["files"].values()))
 
 
-def _remove_former_models(folder: RunFolder) -> None:
-    """Remove kept models that have no other name: the run no longer has them."""
+def _remove_former_models(folder: RunFolder, digests: set[str]) -> None:
+    """Remove kept models that are none of the run's files, whose digests are given."""
     for weights in folder.finished.rglob("*.pt"):
-        if weights.stat().st_nlink == 1:
+        if weights.stat().st_nlink == 1 and file_digest(weights) not in digests:
             for path in (weights, weights.with_suffix(".csv")):
                 path.unlink(missing_ok=True)
                 record_of(path).unlink(missing_ok=True)

@@ -337,9 +337,11 @@ class PerceptualObjective(JointObjective):
             )
             for layer in self.layers
         ]
-        logits = coarse_logits(self.task_network, images[:1].detach().requires_grad_())
-        for hook in hooks:
-            hook.remove()
+        try:
+            logits = coarse_logits(self.task_network, images[:1].detach().requires_grad_())
+        finally:
+            for hook in hooks:
+                hook.remove()
         waiting, reached = [logits.grad_fn], set()
         while waiting:
             if (node := waiting.pop()) is not None and node not in reached:

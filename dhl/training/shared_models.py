@@ -8,8 +8,6 @@ import os
 import shutil
 from pathlib import Path
 
-import torch
-
 from dhl.errors import UserError
 from dhl.models import checkpoint
 from dhl.run.folder import RunFolder
@@ -24,8 +22,7 @@ def shared_model(arithmetic: str, digest: str) -> ModelStore | None:
     name = os.environ.get(VARIABLE)
     if not name:
         return None
-    version = torch.__version__.partition("+")[0]
-    return ModelStore(Path(name).expanduser() / f"{arithmetic}-torch-{version}", digest)
+    return ModelStore(Path(name).expanduser() / arithmetic, digest)
 
 
 def kept_model(folder: RunFolder, digest: str) -> ModelStore | None:

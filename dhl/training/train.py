@@ -234,12 +234,13 @@ def _write_model(
 
 
 def _content_fingerprint(config: Config, spec: ModelSpec, folder: RunFolder) -> str:
-    """Digest everything that determines the weights, to the bit: parents' files and arithmetic."""
+    """Digest everything that determines the weights, to the bit, also the version of PyTorch."""
     files = [folder.model(key) for key in spec.parents]
     if not spec.start and (weights := _weights_file(config, spec)) is not None:
         files.append(weights)
     made_from = fingerprint(config, spec.key, folder)
-    return settings_digest(made_from, _arithmetic(config), list(map(file_digest, files)))
+    arithmetic = (*_arithmetic(config), torch.__version__.partition("+")[0])
+    return settings_digest(made_from, arithmetic, list(map(file_digest, files)))
 
 
 def _arithmetic(config: Config) -> tuple[str, str]:

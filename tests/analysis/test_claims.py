@@ -83,7 +83,7 @@ def test_the_paper_is_covered(part):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("version: 5", "version: five"), ("claims:", "klaims:"), ("better:", "bettr:")],
+    [("version: 6", "version: six"), ("claims:", "klaims:"), ("better:", "bettr:")],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path, old, new):
     path = tmp_path / "claims.yaml"

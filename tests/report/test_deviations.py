@@ -164,7 +164,12 @@ def test_methods_that_are_not_run_do_not_deviate():
 
 @pytest.mark.parametrize(
     "entry",
-    ["when: nosie != 1\n  ours: text", "ours: '{{ run.stpes }} steps'", "ours: '{% if %}'"],
+    [
+        "when: nosie != 1\n  ours: text",
+        "at: parts.denoising.dat\n  ours: text",
+        "ours: '{{ run.stpes }} steps'",
+        "ours: '{% if %}'",
+    ],
 )
 def test_an_unknown_key_is_an_error(tmp_path, entry):
     path = tmp_path / "deviations.yaml"
