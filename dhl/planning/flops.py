@@ -23,7 +23,7 @@ from dhl.models.build import build_network
 from dhl.planning.image_counts import PartCounts
 from dhl.run.model_graph import ModelSpec, model_spec
 from dhl.sigma import GAUSSIAN
-from dhl.training.objectives import PerceptualObjective
+from dhl.training.perceptual_objective import PerceptualObjective
 from dhl.training.train import build_objective
 
 

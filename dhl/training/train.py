@@ -41,11 +41,18 @@ from dhl.training.device import (
     to_device,
     uses_cuda,
 )
-from dhl.training.objectives import GUIDED, DenoisingObjective, TaskObjective
+from dhl.training.objectives import (
+    DenoisingObjective,
+    JointObjective,
+    PermutedObjective,
+    TaskObjective,
+)
+from dhl.training.perceptual_objective import PerceptualObjective
 from dhl.training.shared_models import is_complete, kept_model, shared_model
 from dhl.training.trainer import Objective, Trainer, TrainerSettings
 
 logger = logging.getLogger("dhl")
+GUIDED = {"joint": JointObjective, "permuted": PermutedObjective, "perceptual": PerceptualObjective}
 
 
 def train_model(config: Config, key: str, folder: RunFolder) -> None:

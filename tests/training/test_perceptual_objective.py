@@ -11,12 +11,8 @@ from torch import nn
 from dhl.errors import UserError
 from dhl.files import PROJECT
 from dhl.models.build import build_network
-from dhl.training.objectives import (
-    DenoisingObjective,
-    PerceptualObjective,
-    coarse_logits,
-    feature_loss,
-)
+from dhl.training.objectives import DenoisingObjective, coarse_logits, feature_loss
+from dhl.training.perceptual_objective import PerceptualObjective
 
 
 def test_the_distance_of_features_is_the_squared_relative_error():
