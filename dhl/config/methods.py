@@ -15,6 +15,7 @@ TASK_METRICS = {
 METRICS = {"denoising": ("psnr", "ssim", "gmsd", "gradient"), **TASK_METRICS}
 FURTHER_METRICS = ("cross_entropy", "gmsd", "gradient")  # not in the paper's tables
 TASK_NETWORKS = {"classification": "classifier", "segmentation": "segmenter"}
+TASK_OF_NETWORK = {network: task for task, network in TASK_NETWORKS.items()}
 OTHER_TASK = {"classification": "segmentation", "segmentation": "classification"}
 
 # The kinds of methods:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dhl.config.methods import PEERS
 from dhl.config.schema import Config
 from dhl.errors import UserError
 from dhl.report.texts import fill_in, read_yaml
@@ -29,7 +30,7 @@ def read_deviations(config: Config, path: Path) -> list[dict[str, str]]:
     UserError
         If the file is missing, or a condition or text has a key that the configuration lacks.
     """
-    values = config.model_dump(mode="json")
+    values = known_values(config)
     found = []
     for entry in read_yaml(path):
         section = _section(values, entry["at"]) if "at" in entry else {}
@@ -40,6 +41,15 @@ def read_deviations(config: Config, path: Path) -> list[dict[str, str]]:
             texts = {"source": "released code"} | entry | {"ours": ours}
             found.append({key: texts[key] for key in ("topic", "paper", "source", "ours")})
     return found
+
+
+def known_values(config: Config) -> dict[str, Any]:
+    """Return what conditions and texts can use: the configuration, and `stand_ins`.
+
+    `stand_ins` has the network in the row of each peer, if it is not the paper's; else "".
+    """
+    stand_ins = {peer: config.stand_in(peer) for peer in PEERS}
+    return config.model_dump(mode="json") | {"stand_ins": stand_ins}
 
 
 def _section(values: dict[str, Any], path: str) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from dhl.config.architectures import PUBLISHED, entry_of
 from dhl.config.data_sets import PartData
-from dhl.config.methods import PEERS, TASK_NETWORKS, TASKS
+from dhl.config.methods import PEERS, TASK_NETWORKS, TASK_OF_NETWORK, TASKS
 from dhl.config.networks import Network
 from dhl.config.parts import TaskPart
 from dhl.config.plugins import references
@@ -126,9 +126,9 @@ def _spec(config: Config, key: str) -> ModelSpec:
     """Describe the model of a key."""
     name, _, variant = key.partition("/")
     kind, _, task = name.partition("-")
-    tasks = {role: task for task, role in TASK_NETWORKS.items()}
-    if kind in tasks and variant.startswith("clean"):
-        return _task_network(config, tasks[kind], label=task, draw=_task_draw(config, key))
+    if kind in TASK_OF_NETWORK and variant.startswith("clean"):
+        draw = _task_draw(config, key)
+        return _task_network(config, TASK_OF_NETWORK[kind], label=task, draw=draw)
     variant, draw = _draw_of(config, key)
     if variant == "all" and task == "start" and kind in DENOISERS:
         return _warm_start(config, key, kind)

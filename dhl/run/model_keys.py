@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dhl.config.methods import TASK_NETWORKS
+from dhl.config.methods import TASK_NETWORKS, TASK_OF_NETWORK
 from dhl.config.schema import Config
 from dhl.seeding import Draw, seed_suffix
 from dhl.sigma import format_sigma
 
 # Models that depend on a task network: they are trained once for each of its trainings.
 TASK_DEPENDENT = ("joint", "permuted", "perceptual", "retrained")
-_TASKS = {network: task for task, network in TASK_NETWORKS.items()}
 
 
 def sigma_key(name: str, sigma: float, *, factor: float = 1) -> str:
@@ -26,8 +25,9 @@ def key_in_draw(config: Config, key: str, draw: Draw) -> str:
     A task network that the run does not train is the same in every draw.
     """
     kind, _, task = key.partition("/")[0].partition("-")
-    if kind in _TASKS:
-        return key + seed_suffix(draw.task if is_trained_here(config, _TASKS[kind]) else 1)
+    if kind in TASK_OF_NETWORK:
+        trained = is_trained_here(config, TASK_OF_NETWORK[kind])
+        return key + seed_suffix(draw.task if trained else 1)
     if kind in TASK_DEPENDENT and is_trained_here(config, task.partition("-")[0]):
         return key + draw.suffix
     return key + seed_suffix(draw.seed)

@@ -44,7 +44,7 @@ class ModelStore:
     root : Path
     digest : str
         Digest of everything that determines the weights: recipe, code, bytes of data and parents,
-        kind of device and number format.
+        kind of device, number format and version of PyTorch.
     linked : bool
         Whether both names of a file share its place on the disk, where hard links are possible.
     """
@@ -77,7 +77,7 @@ class ModelStore:
         return True
 
     def _copy(self, source: Path, target: Path) -> None:
-        """Link or copy a file atomically."""
+        """Give a file its second name, or copy it, atomically."""
         with result_path(target) as temporary:
             if self.linked:
                 with contextlib.suppress(OSError):  # no hard links on this file system
